@@ -1,0 +1,2076 @@
+/*
+bert.h - BERT in one C header: every layer forward and backward, in plain C99.
+
+    #define BERT_IMPLEMENTATION      in exactly one C file, before the include
+    #include "bert.h"
+
+Compile with -O3 -march=native -ffp-contract=fast -fopenmp -lm; OpenMP is optional. It needs libc
+and libm, nothing else. A program that loads a model and classifies is in README.md.
+
+    BERT_STATIC              declare everything static: a private copy for one C file
+    BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr)
+                             your own allocator; define all three or none
+    BERT_NO_SIMD             plain C in place of vector types (slower; the oracle of the tests)
+
+Model: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
+
+DIMENSIONS
+
+    B  sequences in a batch      C   hidden size           V  vocabulary (word embeddings)
+    N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
+    T  tokens of one sequence    F   intermediate size     S  token types (segments)
+    L  layers                    K   labels
+
+A batch is packed: its sequences stand end to end in tokens (N) and types (N); sequence b is
+offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
+mask: every layer but attention sees a plain (N, C) array, attention never leaves a sequence.
+Hugging Face computes the same numbers for the tokens that are not padding.
+
+FILES
+
+Little endian. A header of 256 int32 (1,024 bytes), unused words zero, then the sections in the
+order below, each padded with zero bytes to a multiple of 8. "f32" is a float's bits, "u64" takes
+two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0), then the UTF-8
+bytes they point into, unterminated.
+
+model.bin
+    word      field
+    0         magic 0x4D545242, the bytes "BRTM"
+    1         version: 1
+    2..9      V, C, L, NH, F, P, S, K
+    10        hidden_act: 0 gelu (erf), 1 gelu_new (tanh form), 2 relu
+    11        task: 0 none, 1 classification, 2 regression, 3 ner, 4 qa, 5 mlm, 6 pretraining
+    12        problem type of task 1: 0 single-label, 1 multi-label
+    13        pooler present: 0, 1 (always 1 for tasks 1, 2, 6, always 0 for 3, 4, 5)
+    14        layer_norm_eps, f32
+    15        hidden_dropout_prob, f32
+    16        attention_probs_dropout_prob, f32
+    17        classifier_dropout, f32; -1: null in config.json, as hidden_dropout_prob
+    18        initializer_range, f32
+    19        max_seq_length of a sentence-transformers folder, which embed cuts at; 0: none
+    20..21    parameters, u64: the floats of section 1
+    22        label names: K, or 0 where they have none
+    23..24    bytes of section 2, u64, before padding (as all sizes below)
+    25..26    bytes of section 3, u64
+    27..28    bytes of section 5, u64
+    30..31    bytes of the whole file, u64
+    32..43    tokenizer settings:
+    32        vocabulary strings: 0 (no tokenizer: words 33..43 zero), or at most V
+    33        do_lower_case: 0, 1
+    34        strip_accents: 0, 1 (null is resolved: as do_lower_case)
+    35        tokenize_chinese_chars: 0, 1
+    36        longest word in characters: 100; a longer one is [UNK]
+    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK]
+    42        added tokens (section 4): those that are found in the text before anything else
+    43        zero
+    section
+    1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
+    2         label names, strings (nothing where word 22 is 0)
+    3         vocabulary, strings: token id = index (nothing where word 32 is 0)
+    4         added tokens: (id, flags) int32 pairs by rising id; flags: 1 special, 2 single_word,
+              4 lstrip, 8 rstrip, 16 normalized
+    5         Unicode table (nothing where there is no tokenizer); see below
+
+    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over the bytes of
+    header words 32..43, then sections 3 and 4 without their padding.
+
+Unicode table, all words uint32: what Hugging Face's tokenizer knows of each code point
+    word      field
+    0..2      R ranges, Q maps, W pool words
+    3..       R x (first, last, properties), rising, disjoint; properties:
+                1 removed by clean-up        2 made a blank by clean-up
+                4 white space to the splitter   8 punctuation   16 CJK, set apart by blanks
+                32 dropped by strip_accents (Mn)   bits 8..15 canonical combining class
+    ..        Q x (code point, NFD, lower case), rising; NFD and lower case are each
+              pool index | length << 24; length 0: the code point maps to itself.
+              Hangul syllables have no row: they are decomposed by arithmetic.
+    ..        W pool words: code points
+
+data.bin, which tokenizer.py writes and train_bert reads
+    word      field
+    0         magic 0x44545242, the bytes "BRTD"
+    1         version: 1
+    2         task, as in model.bin
+    3         problem type, as in model.bin
+    4         K: label names (0 for regression and where the data has no labels)
+    5         labels present: 0, 1
+    6..7      n: examples, u64
+    8..9      N: tokens, u64
+    10        tokens of the longest example
+    11        V: every token id is below it
+    12..13    tokenizer hash of the model it was made with, u64
+    14        max_length it was cut at
+    15..16    bytes of section 1, u64
+    30..31    bytes of the whole file, u64
+    section
+    1         label names, strings (nothing where K is 0)
+    2         offsets, u64 (n+1): example i is tokens[offsets[i]] .. tokens[offsets[i+1]-1]
+    3         tokens, int32 (N), with [CLS] and [SEP]
+    4         segments, int32 (n): the example's tokens from this index on have type 1
+    5         labels, where word 5 is 1: classification int32 (n), a label's index;
+              regression f32 (n)
+*/
+
+#ifndef BERT_H
+#define BERT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef BERTDEF
+#ifdef BERT_STATIC
+#define BERTDEF static
+#else
+#define BERTDEF extern
+#endif
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+   Names and sizes */
+
+/* What functions return; bert_error(m) has the sentence that goes with it. */
+enum {
+    BERT_OK = 0,
+    BERT_EFILE = -1,   /* cannot open, read or write */
+    BERT_EFORMAT = -2, /* not a model file, or a damaged one */
+    BERT_EMEMORY = -3, /* out of memory */
+    BERT_EINPUT = -4   /* an argument is out of range */
+};
+
+enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU };
+
+typedef enum {
+    BERT_NONE,           /* BertModel */
+    BERT_CLASSIFICATION, /* BertForSequenceClassification, cross-entropy */
+    BERT_REGRESSION,     /* BertForSequenceClassification with num_labels 1, MSE */
+    BERT_NER,            /* BertForTokenClassification */
+    BERT_QA,             /* BertForQuestionAnswering */
+    BERT_MLM,            /* BertForMaskedLM */
+    BERT_PRETRAINING,    /* BertForPreTraining */
+    BERT_NUM_TASKS
+} BertTask;
+
+/* config.json's fields under the letters of the legend. */
+typedef struct {
+    int V, C, L, NH, F, P, S, K;
+    int act;               /* hidden_act: BERT_GELU, ... */
+    int task;              /* BertTask */
+    int multi_label;       /* problem_type multi_label_classification */
+    int pooler;            /* the model has one */
+    float eps;             /* layer_norm_eps */
+    float hidden_dropout;  /* hidden_dropout_prob */
+    float att_dropout;     /* attention_probs_dropout_prob */
+    float cls_dropout;     /* classifier_dropout; negative: as hidden_dropout */
+    float init_range;      /* initializer_range */
+    int max_seq_length;    /* sentence-transformers' limit; 0: none */
+} BertConfig;
+
+/* The tensor table: the one place that lists the parameters. Each row is
+       name, layers, rows, columns (1: a vector), weight decay, who has it, Hugging Face key
+   (%d: the layer, {a,b,c}: joined along the rows). Allocation, files, decay groups, gradients,
+   dev/export_hf.py and the tests all follow it: a new tensor is a new row, nothing else. */
+#define BERT_TENSORS(X)                                                                            \
+    X(wte, 1, V, C, 1, ALL, "bert.embeddings.word_embeddings.weight")                              \
+    X(wpe, 1, P, C, 1, ALL, "bert.embeddings.position_embeddings.weight")                          \
+    X(wse, 1, S, C, 1, ALL, "bert.embeddings.token_type_embeddings.weight")                        \
+    X(ln0w, 1, C, 1, 0, ALL, "bert.embeddings.LayerNorm.weight")                                   \
+    X(ln0b, 1, C, 1, 0, ALL, "bert.embeddings.LayerNorm.bias")                                     \
+    X(qkvw, L, 3 * C, C, 1, ALL, "bert.encoder.layer.%d.attention.self.{query,key,value}.weight")  \
+    X(qkvb, L, 3 * C, 1, 0, ALL, "bert.encoder.layer.%d.attention.self.{query,key,value}.bias")    \
+    X(attprojw, L, C, C, 1, ALL, "bert.encoder.layer.%d.attention.output.dense.weight")            \
+    X(attprojb, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.dense.bias")              \
+    X(ln1w, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.LayerNorm.weight")            \
+    X(ln1b, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.LayerNorm.bias")              \
+    X(fcw, L, F, C, 1, ALL, "bert.encoder.layer.%d.intermediate.dense.weight")                     \
+    X(fcb, L, F, 1, 0, ALL, "bert.encoder.layer.%d.intermediate.dense.bias")                       \
+    X(fcprojw, L, C, F, 1, ALL, "bert.encoder.layer.%d.output.dense.weight")                       \
+    X(fcprojb, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.dense.bias")                         \
+    X(ln2w, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.LayerNorm.weight")                      \
+    X(ln2b, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.LayerNorm.bias")                        \
+    X(poolw, 1, C, C, 1, POOLER, "bert.pooler.dense.weight")                                       \
+    X(poolb, 1, C, 1, 0, POOLER, "bert.pooler.dense.bias")                                         \
+    X(clsw, 1, K, C, 1, CLASSIFIER, "classifier.weight")                                           \
+    X(clsb, 1, K, 1, 0, CLASSIFIER, "classifier.bias")                                             \
+    X(qaw, 1, 2, C, 1, QA, "qa_outputs.weight")                                                    \
+    X(qab, 1, 2, 1, 0, QA, "qa_outputs.bias")                                                      \
+    X(mlmw, 1, C, C, 1, MLM, "cls.predictions.transform.dense.weight")                             \
+    X(mlmb, 1, C, 1, 0, MLM, "cls.predictions.transform.dense.bias")                               \
+    X(mlmlnw, 1, C, 1, 0, MLM, "cls.predictions.transform.LayerNorm.weight")                       \
+    X(mlmlnb, 1, C, 1, 0, MLM, "cls.predictions.transform.LayerNorm.bias")                         \
+    X(mlmdecb, 1, V, 1, 0, MLM, "cls.predictions.bias")                                            \
+    X(nspw, 1, 2, C, 1, NSP, "cls.seq_relationship.weight")                                        \
+    X(nspb, 1, 2, 1, 0, NSP, "cls.seq_relationship.bias")
+
+#define BERT_ROW_(name, ...) float *name;
+typedef struct { BERT_TENSORS(BERT_ROW_) } BertTensors; /* one pointer for each row of the table */
+#undef BERT_ROW_
+
+/* A row of the table with this model's numbers. size = layers * rows * cols, or 0: the task has no
+   such tensor. offset counts floats from the start of params_memory (and grads, m, v). */
+typedef struct {
+    const char *name, *key;
+    size_t layers, rows, cols, size, offset;
+    int decay;
+} BertTensor;
+
+#define BERT_COUNT_(...) +1
+enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
+#undef BERT_COUNT_
+
+/* Activations: name, 1 or L copies, floats in a copy. Training keeps every layer's for the
+   backward; inference uses one copy for all layers. */
+#define BERT_ACTS(X)                                                                               \
+    X(emb, 1, N *C)          /* word + position + type */                                          \
+    X(ln0_mean, 1, N)                                                                              \
+    X(ln0_rstd, 1, N)                                                                              \
+    X(ln0, 1, N *C)          /* after LayerNorm and dropout: what the first layer reads */         \
+    X(qkv, L, N * 3 * C)     /* a token's query, key and value, (3, NH, HS) */                     \
+    X(atty, L, N *C)         /* attention's output, heads side by side */                          \
+    X(attstat, L, N *NH * 2) /* of each query's row of scores: maximum, sum of exp */              \
+    X(res1, L, N *C)         /* x + dropout(attproj(atty)) */                                      \
+    X(ln1_mean, L, N)                                                                              \
+    X(ln1_rstd, L, N)                                                                              \
+    X(ln1, L, N *C)                                                                                \
+    X(fch, L, N *F)          /* before the activation function */                                  \
+    X(gelu, L, N *F)         /* after it */                                                        \
+    X(res2, L, N *C)         /* ln1 + dropout(fcproj(gelu)) */                                     \
+    X(ln2_mean, L, N)                                                                              \
+    X(ln2_rstd, L, N)                                                                              \
+    X(ln2, L, N *C)          /* the layer's output */                                              \
+    X(first, 1, B *C)        /* the last layer's [CLS] rows */                                     \
+    X(pooled, 1, B *C)       /* tanh(pool(first)) */                                               \
+    X(pooldrop, 1, B *C)     /* after dropout: what the classifier reads */                        \
+    X(logits, 1, B *K)                                                                             \
+    X(probs, 1, B *K)                                                                              \
+    X(losses, 1, B)
+
+#define BERT_ROW_(name, ...) float *name;
+typedef struct { BERT_ACTS(BERT_ROW_) } BertActs;
+#undef BERT_ROW_
+
+/* Strings as the files have them: string i is bytes[offsets[i]] .. bytes[offsets[i+1]-1]. */
+typedef struct {
+    size_t count;
+    uint64_t *offsets;
+    char *bytes;
+} BertStrings;
+
+/* The tokenizer's settings and tables, as model.bin has them. */
+typedef struct {
+    int32_t words[12];      /* header words 32..43 */
+    BertStrings vocabulary;
+    int32_t *added;         /* (id, flags) pairs, words[10] of them */
+    uint32_t *unicode;
+    size_t unicode_bytes;
+    uint64_t hash;          /* ties data files to this vocabulary */
+} BertTokenizer;
+
+/* A packed batch. labels (B), or NULL: no loss. place: the first example's place in the optimizer
+   step, which with seed and step keys the dropout masks, so that a step cut into micro-batches
+   draws the masks of the whole. */
+typedef struct {
+    int B;
+    const int *tokens, *types; /* (N), N = offsets[B] */
+    const int *offsets;        /* (B+1) */
+    const int *labels;
+    uint64_t seed, step;
+    int place;
+} BertBatch;
+
+typedef struct {
+    BertConfig config;
+    BertTensor tensors[BERT_NUM_TENSORS];
+    size_t num_parameters;
+    float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
+    BertTensors params, grads;
+    unsigned char *seen; /* (V): rows of wte that had a gradient since m and v were made */
+
+    float *acts_memory, *dacts_memory;
+    size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
+    BertActs acts;                            /* of the last forward */
+    int training, B, N;                       /* of the last forward */
+    int *batch_memory;
+    BertBatch batch;     /* the last forward's, pointing into batch_memory */
+    uint64_t *rows;      /* (N): place << 32 | position, the dropout key of each token */
+    float loss;          /* the last forward's mean loss */
+
+    BertStrings labels;
+    BertTokenizer tokenizer;
+    char message[512];
+} Bert; /* Bert m = {0} is valid, and may be given to bert_free */
+
+/* ------------------------------------------------------------------------------------------------
+   The model */
+
+/* Reads a model file. On failure m is empty, but for its message. */
+BERTDEF int bert_load(Bert *m, const char *path);
+BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
+
+/* Writes one, to path itself: write to a temporary name and rename to be safe against a crash. */
+BERTDEF int bert_save(Bert *m, const char *path);
+
+/* Builds a model of the config's shape in an empty m; parameters are zero (see bert_init). */
+BERTDEF int bert_build(Bert *m, BertConfig config);
+BERTDEF void bert_free(Bert *m);
+BERTDEF const char *bert_error(const Bert *m);
+
+/* Gives the model another head: tensors that the new one shares keep their values, the others (and
+   a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
+   labels (K strings) may be NULL. Gradients and optimizer state are dropped. */
+BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
+                          uint64_t seed);
+
+/* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
+   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. */
+BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
+
+/* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
+BERTDEF int bert_backward(Bert *m, float scale);
+BERTDEF void bert_zero_grad(Bert *m);
+
+/* ------------------------------------------------------------------------------------------------
+   The optimizer */
+
+/* The gradients' 2-norm over all parameters. */
+BERTDEF float bert_grad_norm(const Bert *m);
+
+/* What torch.nn.utils.clip_grad_norm_ multiplies the gradients by; 1 where max_norm is 0. */
+BERTDEF float bert_clip_scale(float norm, float max_norm);
+
+/* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
+   multiplied by grad_scale on the way. Weight decay as the table says: not on biases, LayerNorm. */
+BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
+                       int step, float grad_scale);
+
+/* Share of the learning rate at a step counted from 0: rises over warmup steps, falls to 0 at
+   total (transformers' get_linear_schedule_with_warmup). */
+BERTDEF float bert_linear_schedule(long step, long warmup, long total);
+
+/* ------------------------------------------------------------------------------------------------
+   The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
+   A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
+   those of activations. */
+
+/* Dropout by a counter: element i of row r is kept or not by a hash of (key, rows[r], i), so the
+   backward draws the forward's mask again, and no mask is stored. p 0: off. */
+typedef struct {
+    float p;
+    uint64_t key;         /* bert_dropout_key(seed, step, layer, site) */
+    const uint64_t *rows; /* (N) */
+} BertDropout;
+
+BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
+
+BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
+                                     const int *offsets, const float *wte, const float *wpe,
+                                     const float *wse, int B, int C);
+BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
+                                      const int *tokens, const int *types, const int *offsets,
+                                      int B, int C);
+BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const float *inp,
+                                    const float *w, const float *b, int N, int C, float eps);
+BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
+                                     const float *inp, const float *mean, const float *rstd,
+                                     const float *w, int N, int C);
+BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
+                                 int N, int C, int OC);
+BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
+                                  const float *inp, const float *w, int N, int C, int OC);
+BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
+                                    int B, int C, int NH, BertDropout drop);
+BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
+                                     const float *stat, const float *qkv, const int *offsets,
+                                     int B, int C, int NH, BertDropout drop);
+BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act);
+BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
+                                      int act);
+BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop);
+BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop);
+BERTDEF void bert_residual_forward(float *out, const float *x, const float *branch, int N, int C,
+                                   BertDropout drop);
+BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n);
+BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n);
+BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
+                                       const int *labels, int B, int K);
+BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
+                                        int B, int K, float scale);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* BERT_H */
+
+/* ============================================================================================== */
+#ifdef BERT_IMPLEMENTATION
+#ifndef BERT_IMPLEMENTATION_ONCE_
+#define BERT_IMPLEMENTATION_ONCE_
+
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if !defined(BERT_MALLOC) && !defined(BERT_CALLOC) && !defined(BERT_FREE)
+#define BERT_MALLOC(size) malloc(size)
+#define BERT_CALLOC(n, size) calloc(n, size)
+#define BERT_FREE(ptr) free(ptr)
+#elif !defined(BERT_MALLOC) || !defined(BERT_CALLOC) || !defined(BERT_FREE)
+#error "bert.h: define all of BERT_MALLOC, BERT_CALLOC and BERT_FREE, or none"
+#endif
+
+/* BERT_OMP_(parallel for): an OpenMP pragma, or nothing and no warning where there is no OpenMP.
+   Every parallel loop runs over what it writes, and each sum has one order, so the bits do not
+   depend on the number of threads. */
+#ifdef _OPENMP
+#define BERT_PRAGMA_(text) _Pragma(#text)
+#define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
+#else
+#define BERT_OMP_(clauses)
+#endif
+
+static int bert_min_(int a, int b) { return a < b ? a : b; }
+static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ------------------------------------------------------------------------------------------------
+   Random numbers, drawn by counter: a number is a hash of what it is for, not of what came before,
+   so threads, resumed runs and the backward all draw the same ones. */
+
+/* The finalizer of splitmix64 (Steele et al. 2014): 64 bits in, 64 well mixed bits out. */
+static uint64_t bert_mix64_(uint64_t x)
+{
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+/* 32 bits for element i under a 64-bit key. Only 32-bit operations, which become vectors; the
+   constants are lowbias32's (Wellons, "Prospecting for Hash Functions"). */
+static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
+{
+    uint32_t x = i * 0x9E3779B9u + (uint32_t)key;
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
+    x = x * 0x846CA68Bu;
+    return x ^ (x >> 16);
+}
+
+/* One number from N(0, 1), by Box and Muller. */
+static float bert_normal_(uint64_t key, uint64_t i)
+{
+    uint64_t bits = bert_mix64_(key ^ bert_mix64_(i));
+    double u = ((bits >> 32) + 1.0) / 4294967296.0; /* (0, 1]: log(u) is finite */
+    double v = (double)(bits & 0xFFFFFFFFu) / 4294967296.0;
+    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+/* ------------------------------------------------------------------------------------------------
+   exp, and the normal distribution that GELU needs: branch-free, so that loops over them become
+   vectors. libm's expf and erff, one call an element, would cost more than the matmuls. */
+
+/* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
+   exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. */
+static inline float bert_exp_(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    float shifted = x * 1.44269504f + magic;
+    float n = shifted - magic;
+    float r = x - n * 0.693359375f; /* ln 2 in two parts, the first exact in few bits */
+    r = r + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r;
+    p = p + 1.0f;
+    uint32_t bits, exponent;
+    memcpy(&bits, &p, 4);
+    memcpy(&exponent, &shifted, 4);
+    bits += exponent << 23;
+    float y;
+    memcpy(&y, &bits, 4);
+    y = x < -87.0f ? 0.0f : y;
+    y = x > 88.0f ? INFINITY : y;
+    return x != x ? x : y;
+}
+
+/* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
+   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. */
+static inline float bert_normal_cdf_(float x, float *bell)
+{
+    float e = bert_exp_(-0.5f * (x * x));
+    float t = 1.0f / (1.0f + 0.23164189f * fabsf(x)); /* 0.3275911 / sqrt 2 */
+    float p = 0.5f * 1.061405429f;
+    p = p * t + 0.5f * -1.453152027f;
+    p = p * t + 0.5f * 1.421413741f;
+    p = p * t + 0.5f * -0.284496736f;
+    p = p * t + 0.5f * 0.254829592f;
+    float tail = p * t * e; /* P(Z > |x|) */
+    *bell = e;
+    return x < 0.0f ? tail : 1.0f - tail;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; with BERT_NO_SIMD (or
+   a compiler without them) a "vector" is one float, and the same code runs.
+   The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
+   leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
+#if !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__AVX512F__)
+enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
+#elif !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__AVX__)
+enum { BERT_LANES_ = 8, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
+#elif !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)
+enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
+#elif !defined(BERT_NO_SIMD) && defined(__GNUC__)
+enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
+#else
+enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 4, BERT_TILE_VECS_ = 4 };
+#define BERT_SCALAR_
+#endif
+enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
+
+#ifdef BERT_SCALAR_
+typedef float bert_vec_, bert_vec_at_;
+#define BERT_LANE_(v, i) (v)
+#define BERT_UNROLL_
+#else
+typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
+typedef float bert_vec_at_ /* the same, anywhere in memory */
+    __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
+#define BERT_LANE_(v, i) (v)[i]
+#ifdef __clang__
+#define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
+#else
+#define BERT_UNROLL_ _Pragma("GCC unroll 16")
+#endif
+#endif
+
+static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
+static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
+
+/* The sum of a vector's lanes, always added in this order. */
+static inline float bert_lanes_sum_(bert_vec_ v)
+{
+    float s[BERT_LANES_];
+    for (int i = 0; i < BERT_LANES_; i++) s[i] = BERT_LANE_(v, i);
+    for (int w = BERT_LANES_ / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++) s[i] += s[i + w];
+    return s[0];
+}
+
+/* sum a[i], and sum (a[i] - x) * (b[i] - y): lane l adds elements l, l + LANES, ...; what is left
+   over at the end is added one by one. */
+static inline float bert_sum_(const float *a, int n)
+{
+    bert_vec_ sum = {0};
+    int i = 0;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) sum += bert_get_(a + i);
+    float s = bert_lanes_sum_(sum);
+    for (; i < n; i++) s += a[i];
+    return s;
+}
+
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    bert_vec_ sum = {0};
+    int i = 0;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
+        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
+    float s = bert_lanes_sum_(sum);
+    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Matmul: c (M,N) = a (M,K) . b (K,N), every product of matrices in BERT. The operands are given by
+   strides, so that one routine serves forward, both backwards and attention:
+       a[i][k] is a[i * a_row + k * a_col], b[k][j] is b[k * b_row + j * b_col], c's rows are ldc
+       apart.
+
+             COLS                     c is computed in tiles of ROWS x COLS sums that stay in
+            +----+                    registers while k runs. For one column of tiles, DEPTH rows
+      DEPTH | b  | a panel            of b are copied into a panel, in the order in which the tiles
+            +----+                    read it; it stays in the first-level cache while all tiles
+     +-----++----+                    below pass over it. Each element of a is read once a tile and
+ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
+     +-----++----+
+
+   A sum over k is one chain of multiply-adds from k = 0 up, whatever M, N or the number of threads:
+   between panels it is kept in c, and a tile over the edge computes whole and stores in part. So
+   the bits of a row of c do not depend on the other rows. */
+enum { BERT_DEPTH_ = 256 };
+
+/* One tile: c (rows, cols) = start + a . panel, or c += a . panel where start is NULL.
+   a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS). */
+static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *const *a,
+                              size_t next, const float *panel, int depth, const float *start)
+{
+    float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
+    float *t = c;
+    size_t ldt = ldc;
+    int whole = rows == BERT_TILE_ROWS_ && cols == BERT_TILE_COLS_;
+    if (!whole) {
+        t = edge;
+        ldt = BERT_TILE_COLS_;
+        memset(edge, 0, sizeof edge);
+        for (int i = 0; i < rows && !start; i++)
+            memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
+    }
+    bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_];
+    BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
+        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
+            sum[i][v] = bert_get_((start ? start : t + i * ldt) + v * BERT_LANES_);
+    for (size_t k = 0, at = 0; k < (size_t)depth; k++, at += next) {
+        const float *row = panel + k * BERT_TILE_COLS_;
+        bert_vec_ b[BERT_TILE_VECS_];
+        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) b[v] = bert_get_(row + v * BERT_LANES_);
+        BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
+            BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) sum[i][v] += a[i][at] * b[v];
+    }
+    BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
+        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
+            bert_put_(t + i * ldt + v * BERT_LANES_, sum[i][v]);
+    for (int i = 0; i < rows && !whole; i++)
+        memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
+}
+
+/* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
+static void bert_pack_(float *panel, const float *b, size_t b_row, size_t b_col, int depth, int cols)
+{
+    if (cols < BERT_TILE_COLS_) memset(panel, 0, (size_t)depth * BERT_TILE_COLS_ * sizeof *panel);
+    if (b_col == 1) {
+        for (int k = 0; k < depth; k++)
+            memcpy(panel + k * BERT_TILE_COLS_, b + k * b_row, (size_t)cols * sizeof *b);
+        return;
+    }
+    for (int j = 0; j < cols; j++)
+        for (int k = 0; k < depth; k++)
+            panel[k * BERT_TILE_COLS_ + j] = b[(size_t)k * b_row + (size_t)j * b_col];
+}
+
+typedef struct {
+    const float *at;
+    size_t row, col;
+} BertMatrix_;
+
+static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
+{
+    BertMatrix_ m = {at, row, col};
+    return m;
+}
+
+/* The product on one thread. start (N) is what the sums begin with (a bias), NULL: zero;
+   add: they begin with what c holds. */
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
+                                int K, const float *start, int add)
+{
+    float panel[BERT_DEPTH_ * BERT_TILE_COLS_];
+    for (int j = 0; j < N; j += BERT_TILE_COLS_) {
+        int cols = bert_min_(BERT_TILE_COLS_, N - j);
+        float first[BERT_TILE_COLS_] = {0};
+        if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
+        for (int k = 0; k < K; k += BERT_DEPTH_) {
+            int depth = bert_min_(BERT_DEPTH_, K - k);
+            bert_pack_(panel, b.at + k * b.row + j * b.col, b.row, b.col, depth, cols);
+            for (int i = 0; i < M; i += BERT_TILE_ROWS_) {
+                const float *rows[BERT_TILE_ROWS_]; /* rows beyond M repeat the last one */
+                for (int r = 0; r < BERT_TILE_ROWS_; r++)
+                    rows[r] = a.at + (size_t)bert_min_(i + r, M - 1) * a.row + k * a.col;
+                float *tile = c + i * ldc + j;
+                const float *from = add || k > 0 ? NULL : first;
+                int m = bert_min_(BERT_TILE_ROWS_, M - i);
+                if (a.col == 1) bert_tile_(tile, ldc, m, cols, rows, 1, panel, depth, from);
+                else bert_tile_(tile, ldc, m, cols, rows, a.col, panel, depth, from);
+            }
+        }
+    }
+}
+
+/* The product on all threads: a task is one panel's columns of up to 256 rows of c. */
+static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
+                         const float *start, int add)
+{
+    const int chunk = 32 * BERT_TILE_ROWS_;
+    int panels = (N + BERT_TILE_COLS_ - 1) / BERT_TILE_COLS_, chunks = (M + chunk - 1) / chunk;
+    BERT_OMP_(parallel for collapse(2) schedule(dynamic))
+    for (int ic = 0; ic < chunks; ic++) {
+        for (int jp = 0; jp < panels; jp++) {
+            size_t i = (size_t)ic * chunk, j = (size_t)jp * BERT_TILE_COLS_;
+            bert_matmul_serial_(c + i * ldc + j, ldc, bert_matrix_(a.at + i * a.row, a.row, a.col),
+                                bert_matrix_(b.at + j * b.col, b.row, b.col),
+                                bert_min_(chunk, M - (int)i),
+                                bert_min_(BERT_TILE_COLS_, N - (int)j), K,
+                                start ? start + j : NULL, add);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Embeddings: out[n] = wte[token] + wpe[position] + wse[type]   (BertEmbeddings, before LayerNorm)
+   out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C) */
+
+BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
+                                     const int *offsets, const float *wte, const float *wpe,
+                                     const float *wse, int B, int C)
+{
+    BERT_OMP_(parallel for)
+    for (int b = 0; b < B; b++) {
+        for (int n = offsets[b]; n < offsets[b + 1]; n++) {
+            float *out_n = out + (size_t)n * C;
+            const float *te = wte + (size_t)tokens[n] * C;
+            const float *pe = wpe + (size_t)(n - offsets[b]) * C;
+            const float *se = wse + (size_t)types[n] * C;
+            for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
+        }
+    }
+}
+
+/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order.
+   Parallel over channels: two tokens may share a row, two channels never share a number. */
+BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
+                                      const int *tokens, const int *types, const int *offsets,
+                                      int B, int C)
+{
+    const int block = 64;
+    BERT_OMP_(parallel for)
+    for (int c = 0; c < C; c += block) {
+        int width = bert_min_(block, C - c);
+        for (int b = 0; b < B; b++) {
+            for (int n = offsets[b]; n < offsets[b + 1]; n++) {
+                const float *d = dout + (size_t)n * C + c;
+                float *te = dwte + (size_t)tokens[n] * C + c;
+                float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
+                float *se = dwse + (size_t)types[n] * C + c;
+                for (int i = 0; i < width; i++) {
+                    te[i] += d[i];
+                    pe[i] += d[i];
+                    se[i] += d[i];
+                }
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   LayerNorm (Ba et al. 2016): out = (inp - mean) * rstd * w + b over a row's C channels,
+   rstd = 1/sqrt(variance + eps); the config's eps, 1e-12 in BERT, is inside the root.
+   out, inp (N,C); mean, rstd (N); w, b (C) */
+
+BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const float *inp,
+                                    const float *w, const float *b, int N, int C, float eps)
+{
+    BERT_OMP_(parallel for)
+    for (int n = 0; n < N; n++) {
+        const float *x = inp + (size_t)n * C;
+        float *y = out + (size_t)n * C;
+        float m = bert_sum_(x, C) / (float)C;
+        float s = 1.0f / sqrtf(bert_dot_(x, m, x, m, C) / (float)C + eps);
+        for (int i = 0; i < C; i++) y[i] = (x[i] - m) * s * w[i] + b[i];
+        mean[n] = m;
+        rstd[n] = s;
+    }
+}
+
+/* With norm = (inp - mean) * rstd and dnorm = dout * w:
+       dw += sum_n dout * norm,  db += sum_n dout
+       dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
+   dinp must not be dout. */
+BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
+                                     const float *inp, const float *mean, const float *rstd,
+                                     const float *w, int N, int C)
+{
+    const int block = 64;
+    BERT_OMP_(parallel for)
+    for (int c = 0; c < C; c += block) {
+        int end = bert_min_(c + block, C);
+        for (int n = 0; n < N; n++) {
+            const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
+            float m = mean[n], s = rstd[n];
+            for (int i = c; i < end; i++) {
+                dw[i] += d[i] * ((x[i] - m) * s);
+                db[i] += d[i];
+            }
+        }
+    }
+    BERT_OMP_(parallel for)
+    for (int n = 0; n < N; n++) {
+        const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
+        float *dx = dinp + (size_t)n * C;
+        float m = mean[n], s = rstd[n];
+        for (int i = 0; i < C; i++) dx[i] = d[i] * w[i]; /* dnorm */
+        float a = bert_sum_(dx, C) / (float)C;
+        float p = bert_dot_(dx, 0.0f, x, m, C) * s / (float)C;
+        for (int i = 0; i < C; i++) dx[i] = s * (dx[i] - a - (x[i] - m) * s * p);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Linear: out = inp . w^T + b   (torch.nn.Linear)
+   out (N,OC), inp (N,C), w (OC,C), b (OC) */
+
+BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
+                                 int N, int C, int OC)
+{
+    bert_matmul_(out, (size_t)OC, bert_matrix_(inp, C, 1), bert_matrix_(w, 1, C), N, OC, C, b, 0);
+}
+
+/* out = inp . w^T + b, so
+       dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
+   dinp (N,C) may be NULL: nothing below needs it. */
+BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
+                                  const float *inp, const float *w, int N, int C, int OC)
+{
+    const int block = 64;
+    if (dinp)
+        bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
+                     NULL, 0);
+    bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N, NULL,
+                 1);
+    BERT_OMP_(parallel for)
+    for (int o = 0; o < OC; o += block) {
+        int end = bert_min_(o + block, OC);
+        for (int n = 0; n < N; n++) {
+            const float *d = dout + (size_t)n * OC;
+            for (int i = o; i < end; i++) db[i] += d[i];
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p)
+   out, inp (N,C) */
+
+enum {
+    BERT_SITE_EMBEDDINGS,
+    BERT_SITE_ATTENTION,
+    BERT_SITE_ATTPROJ,
+    BERT_SITE_FCPROJ,
+    BERT_SITE_CLASSIFIER
+};
+
+BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
+{
+    uint64_t place = (uint64_t)(uint32_t)layer << 32 | (uint32_t)site;
+    return bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place);
+}
+
+/* x[i] *= keep / (1 - p) for the n elements of one row. */
+static void bert_drop_row_(float *out, const float *inp, int n, float p, uint64_t key)
+{
+    uint32_t threshold = (uint32_t)(p * 4294967296.0);
+    float scale = 1.0f / (1.0f - p);
+    for (int i = 0; i < n; i++)
+        out[i] = bert_hash32_(key, (uint32_t)i) >= threshold ? inp[i] * scale : 0.0f;
+}
+
+BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop)
+{
+    if (drop.p <= 0.0f) {
+        if (out != inp) memcpy(out, inp, (size_t)N * C * sizeof *out);
+        return;
+    }
+    BERT_OMP_(parallel for)
+    for (int n = 0; n < N; n++)
+        bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, C, drop.p,
+                       bert_mix64_(drop.key ^ drop.rows[n]));
+}
+
+/* out = inp * keep / (1 - p), so dinp = dout * keep / (1 - p): the same function. */
+BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop)
+{
+    bert_dropout_forward(dinp, dout, N, C, drop);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Self-attention (Vaswani et al. 2017; BertSelfAttention), within each sequence and head:
+       score[q][k] = query[q] . key[k] / sqrt(HS)
+       prob[q] = softmax(score[q]),  out[q] = sum_k dropout(prob[q][k]) * value[k]
+   out (N,C), heads side by side; stat (N,NH,2): maximum and sum of exp of each row of scores;
+   qkv (N,3C): a token's query, key, value, each (NH,HS); offsets (B+1)
+
+   The T x T probabilities are never stored (FlashAttention, Dao et al. 2022). A block of queries
+   walks over blocks of keys; when a block raises a row's maximum, what was summed so far is scaled
+   down to the new one. With maximum and sum kept, the backward computes any block again. */
+enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 96 };
+
+/* Which (sequence, head) a task works on. */
+typedef struct {
+    const float *q, *k, *v; /* rows 3C apart */
+    size_t first;           /* token */
+    int T, h;
+    uint64_t key;           /* of the head's dropout */
+} BertHead_;
+
+static BertHead_ bert_head_(const float *qkv, const int *offsets, int task, int C, int NH,
+                            BertDropout drop)
+{
+    BertHead_ s;
+    int b = task / NH;
+    s.h = task % NH;
+    s.first = (size_t)offsets[b];
+    s.T = offsets[b + 1] - offsets[b];
+    s.q = qkv + s.first * 3 * C + s.h * (C / NH);
+    s.k = s.q + C;
+    s.v = s.k + C;
+    s.key = bert_mix64_(drop.key + (uint64_t)s.h + 1);
+    return s;
+}
+
+/* The dropout mask's row for query q, keys k0 .. k0+n-1: element i of the row is key i. */
+static void bert_drop_scores_(float *p, const BertHead_ *s, int q, int k0, int n, BertDropout drop)
+{
+    uint64_t row = bert_mix64_(s->key ^ drop.rows[s->first + q]);
+    uint32_t threshold = (uint32_t)(drop.p * 4294967296.0);
+    float scale = 1.0f / (1.0f - drop.p);
+    for (int i = 0; i < n; i++)
+        p[i] = bert_hash32_(row, (uint32_t)(k0 + i)) >= threshold ? p[i] * scale : 0.0f;
+}
+
+BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
+                                    int B, int C, int NH, BertDropout drop)
+{
+    int HS = C / NH;
+    size_t row = (size_t)3 * C;
+    float scale = 1.0f / sqrtf((float)HS);
+    BERT_OMP_(parallel for schedule(dynamic))
+    for (int task = 0; task < B * NH; task++) {
+        BertHead_ s = bert_head_(qkv, offsets, task, C, NH, drop);
+        float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
+        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
+            int nq = bert_min_(BERT_QUERIES_, s.T - q0);
+            float *o = out + (s.first + q0) * C + s.h * HS;
+            for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
+                int nk = bert_min_(BERT_KEYS_, s.T - k0);
+                bert_matmul_serial_(p, BERT_KEYS_, bert_matrix_(s.q + q0 * row, row, 1),
+                                    bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL, 0);
+                for (int i = 0; i < nq; i++) {
+                    float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
+                    float m = k0 ? max[i] : -INFINITY, before = 0.0f;
+                    for (int j = 0; j < nk; j++) pi[j] *= scale;
+                    for (int j = 0; j < nk; j++) m = pi[j] > m ? pi[j] : m;
+                    if (k0) {
+                        float shrink = bert_exp_(max[i] - m);
+                        before = sum[i] * shrink;
+                        for (int c = 0; c < HS; c++) oi[c] *= shrink;
+                    }
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - m);
+                    max[i] = m;
+                    sum[i] = before + bert_sum_(pi, nk);
+                    if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
+                }
+                bert_matmul_serial_(o, (size_t)C, bert_matrix_(p, BERT_KEYS_, 1),
+                                    bert_matrix_(s.v + k0 * row, row, 1), nq, HS, nk, NULL, k0 > 0);
+            }
+            for (int i = 0; i < nq; i++) {
+                float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
+                stat_i[0] = max[i];
+                stat_i[1] = sum[i];
+                for (int c = 0; c < HS; c++) o[(size_t)i * C + c] /= sum[i];
+            }
+        }
+    }
+}
+
+/* out = drop(prob) . value, so with ddrop = dout . value^T
+       dvalue = drop(prob)^T . dout
+       dprob = ddrop * keep / (1 - p)
+   prob = softmax(score), so
+       dscore = prob * (dprob - sum_k prob * dprob), and that sum is dout . out: both are
+       sum_k drop(prob)[k] * (dout . value[k])
+   score = query . key^T / sqrt(HS), so
+       dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS)
+   dqkv (N,3C) */
+BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
+                                     const float *stat, const float *qkv, const int *offsets,
+                                     int B, int C, int NH, BertDropout drop)
+{
+    int HS = C / NH;
+    size_t row = (size_t)3 * C;
+    float scale = 1.0f / sqrtf((float)HS);
+    BERT_OMP_(parallel for schedule(dynamic))
+    for (int task = 0; task < B * NH; task++) {
+        BertHead_ s = bert_head_(qkv, offsets, task, C, NH, drop);
+        float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
+        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
+            int nq = bert_min_(BERT_QUERIES_, s.T - q0);
+            size_t at = (s.first + q0) * C + s.h * HS;
+            BertMatrix_ query = bert_matrix_(s.q + q0 * row, row, 1);
+            BertMatrix_ dout_q = bert_matrix_(dout + at, C, 1);
+            for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
+                int nk = bert_min_(BERT_KEYS_, s.T - k0);
+                float *dq = dqkv + (s.q - qkv) + q0 * row, *dk = dqkv + (s.k - qkv) + k0 * row;
+                float *dv = dk + C;
+                bert_matmul_serial_(p, BERT_KEYS_, query, bert_matrix_(s.k + k0 * row, 1, row), nq,
+                                    nk, HS, NULL, 0);
+                bert_matmul_serial_(d, BERT_KEYS_, dout_q, bert_matrix_(s.v + k0 * row, 1, row), nq,
+                                    nk, HS, NULL, 0);
+                for (int i = 0; i < nq; i++) { /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
+                    float *pi = p + i * BERT_KEYS_, *di = d + i * BERT_KEYS_;
+                    const float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
+                    float max = stat_i[0], inv = 1.0f / stat_i[1];
+                    float mean = bert_dot_(dout + at + (size_t)i * C, 0.0f,
+                                           out + at + (size_t)i * C, 0.0f, HS);
+                    for (int j = 0; j < nk; j++) pi[j] *= scale;
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - max) * inv;
+                    if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
+                    for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - mean) * scale;
+                    if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
+                }
+                bert_matmul_serial_(dv, row, bert_matrix_(p, 1, BERT_KEYS_), dout_q, nk, HS, nq,
+                                    NULL, q0 > 0);
+                bert_matmul_serial_(dq, row, bert_matrix_(d, BERT_KEYS_, 1),
+                                    bert_matrix_(s.k + k0 * row, row, 1), nq, HS, nk, NULL, k0 > 0);
+                bert_matmul_serial_(dk, row, bert_matrix_(d, 1, BERT_KEYS_), query, nk, HS, nq,
+                                    NULL, q0 > 0);
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The activation function between fc and fcproj (config.json's hidden_act), element by element:
+       gelu      x * P(Z <= x), Z from N(0,1)                        (Hendrycks and Gimpel 2016)
+       gelu_new  x / 2 * (1 + tanh(u)), u = sqrt(2/pi) * (x + 0.044715 x^3)
+       relu      max(x, 0)
+   Parallel over blocks, so that a block is a plain loop. */
+
+static inline float bert_gelu_(float x)
+{
+    float bell;
+    return x * bert_normal_cdf_(x, &bell);
+}
+
+static inline float bert_dgelu_(float x)
+{
+    float bell, cdf = bert_normal_cdf_(x, &bell);
+    return cdf + 0.398942280f * x * bell; /* d/dx of x P(x): P(x) + x * density, 1/sqrt(2 pi) */
+}
+
+/* (1 + tanh(u)) / 2 is the logistic function of 2u: one exp, no cancellation. */
+static inline float bert_gelu_tanh_(float x)
+{
+    float u = 0.797884561f * (x + 0.044715f * (x * x * x));
+    return x / (1.0f + bert_exp_(-2.0f * u));
+}
+
+static inline float bert_dgelu_tanh_(float x)
+{
+    float u = 0.797884561f * (x + 0.044715f * (x * x * x));
+    float half = 1.0f / (1.0f + bert_exp_(-2.0f * u));
+    float du = 0.797884561f * (1.0f + 3.0f * 0.044715f * (x * x));
+    return half + 2.0f * x * half * (1.0f - half) * du; /* tanh' = 1 - tanh^2 = 4 half (1 - half) */
+}
+
+BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act)
+{
+    const ptrdiff_t block = 2048;
+    BERT_OMP_(parallel for)
+    for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += block) {
+        size_t end = bert_zmin_((size_t)(at + block), n);
+        if (act == BERT_GELU) {
+            for (size_t i = at; i < end; i++) out[i] = bert_gelu_(inp[i]);
+        } else if (act == BERT_GELU_TANH) {
+            for (size_t i = at; i < end; i++) out[i] = bert_gelu_tanh_(inp[i]);
+        } else {
+            for (size_t i = at; i < end; i++) out[i] = inp[i] < 0.0f ? 0.0f : inp[i];
+        }
+    }
+}
+
+/* dinp = dout * f'(inp); dinp may be dout */
+BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
+                                      int act)
+{
+    const ptrdiff_t block = 2048;
+    BERT_OMP_(parallel for)
+    for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += block) {
+        size_t end = bert_zmin_((size_t)(at + block), n);
+        if (act == BERT_GELU) {
+            for (size_t i = at; i < end; i++) dinp[i] = dout[i] * bert_dgelu_(inp[i]);
+        } else if (act == BERT_GELU_TANH) {
+            for (size_t i = at; i < end; i++) dinp[i] = dout[i] * bert_dgelu_tanh_(inp[i]);
+        } else {
+            for (size_t i = at; i < end; i++) dinp[i] = inp[i] > 0.0f ? dout[i] : 0.0f;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Residual: out = x + dropout(branch)
+   out, x, branch (N,C); out may be branch. Backward: dx = dout, and dbranch is dropout's. */
+
+BERTDEF void bert_residual_forward(float *out, const float *x, const float *branch, int N, int C,
+                                   BertDropout drop)
+{
+    bert_dropout_forward(out, branch, N, C, drop);
+    BERT_OMP_(parallel for)
+    for (int n = 0; n < N; n++)
+        for (size_t i = (size_t)n * C; i < (size_t)(n + 1) * C; i++) out[i] += x[i];
+}
+
+/* ------------------------------------------------------------------------------------------------
+   tanh, the pooler's: BertPooler is tanh(linear([CLS])) */
+
+BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = tanhf(inp[i]);
+}
+
+/* out = tanh(inp), so dinp = dout * (1 - out^2) */
+BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) dinp[i] = dout[i] * (1.0f - out[i] * out[i]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Softmax cross-entropy (torch.nn.functional.cross_entropy, one loss a row):
+       probs = softmax(logits),  losses[b] = -log(probs[b][label])
+   losses (B), probs and logits (B,K), labels (B) in 0..K-1; labels and losses may be NULL: probabilities only */
+
+BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
+                                       const int *labels, int B, int K)
+{
+    for (int b = 0; b < B; b++) {
+        const float *x = logits + (size_t)b * K;
+        float *p = probs + (size_t)b * K, max = x[0], sum = 0.0f;
+        for (int k = 1; k < K; k++) max = x[k] > max ? x[k] : max;
+        for (int k = 0; k < K; k++) sum += p[k] = expf(x[k] - max);
+        for (int k = 0; k < K; k++) p[k] /= sum;
+        if (labels) losses[b] = logf(sum) - (x[labels[b]] - max);
+    }
+}
+
+/* losses[b] = log(sum_k exp(logits[b][k])) - logits[b][label], so for scale * sum_b losses[b]
+       dlogits = scale * (probs - onehot(label)) */
+BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
+                                        int B, int K, float scale)
+{
+    for (int b = 0; b < B; b++)
+        for (int k = 0; k < K; k++) {
+            size_t i = (size_t)b * K + k;
+            dlogits[i] = scale * (probs[i] - (k == labels[b] ? 1.0f : 0.0f));
+        }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The model: memory */
+
+BERTDEF const char *bert_error(const Bert *m) { return m->message; }
+
+/* Writes the message, cut to its room, and returns the code. */
+static int bert_fail_(Bert *m, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->message, sizeof m->message, format, args);
+    va_end(args);
+    return code;
+}
+
+/* a * b, or SIZE_MAX where that overflows; SIZE_MAX itself stays. */
+static size_t bert_times_(size_t a, size_t b)
+{
+    if (a == SIZE_MAX || b == SIZE_MAX) return SIZE_MAX;
+    return b && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+
+static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+
+/* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
+static size_t bert_layout_(BertTensor *tensors, const BertConfig *c)
+{
+    const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
+    const int ALL = 1, POOLER = c->pooler, QA = c->task == BERT_QA;
+    const int CLASSIFIER =
+        c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION || c->task == BERT_NER;
+    const int MLM = c->task == BERT_MLM || c->task == BERT_PRETRAINING;
+    const int NSP = c->task == BERT_PRETRAINING;
+    size_t total = 0;
+    BertTensor *t = tensors;
+#define BERT_ROW_(NAME, LAYERS, ROWS, COLS, DECAY, WHO, KEY)                                       \
+    t->name = #NAME, t->key = KEY, t->layers = LAYERS, t->rows = ROWS, t->cols = COLS;             \
+    t->decay = DECAY, t->offset = total;                                                           \
+    t->size = WHO ? bert_times_(t->layers, bert_times_(t->rows, t->cols)) : 0;                     \
+    total = bert_plus_(total, t->size);                                                            \
+    t++;
+    BERT_TENSORS(BERT_ROW_)
+#undef BERT_ROW_
+    return total;
+}
+
+/* Points each tensor's name into a flat array. */
+static void bert_point_(BertTensors *named, float *memory, const BertTensor *t)
+{
+#define BERT_ROW_(NAME, ...)                                                                       \
+    named->NAME = memory && t->size ? memory + t->offset : NULL;                                   \
+    t++;
+    BERT_TENSORS(BERT_ROW_)
+#undef BERT_ROW_
+}
+
+/* The same for activations; returns how many floats they are. memory may be NULL. */
+static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, size_t B, size_t N,
+                         size_t L)
+{
+    const size_t C = c->C, NH = c->NH, F = c->F, K = c->K;
+    size_t total = 0;
+#define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
+    acts->NAME = memory ? memory + total : NULL;                                                   \
+    total = bert_plus_(total, bert_times_(LAYERS, SIZE));
+    BERT_ACTS(BERT_ROW_)
+#undef BERT_ROW_
+    return total;
+}
+
+static int bert_check_config_(Bert *m, const BertConfig *c)
+{
+    const struct {
+        const char *name;
+        long value, least, most;
+    } rows[] = {
+        {"V (vocab_size)", c->V, 1, 1 << 28},
+        {"C (hidden_size)", c->C, 1, 1 << 20},
+        {"L (num_hidden_layers)", c->L, 1, 1 << 16},
+        {"NH (num_attention_heads)", c->NH, 1, 1 << 16},
+        {"F (intermediate_size)", c->F, 1, 1 << 24},
+        {"P (max_position_embeddings)", c->P, 1, 1 << 24},
+        {"S (type_vocab_size)", c->S, 1, 1 << 16},
+        {"K (labels)", c->K, 0, 1 << 24},
+        {"hidden_act", c->act, BERT_GELU, BERT_RELU},
+        {"task", c->task, BERT_NONE, BERT_PRETRAINING},
+        {"problem type", c->multi_label, 0, 1},
+        {"pooler", c->pooler, 0, 1},
+        {"max_seq_length", c->max_seq_length, 0, 1 << 24},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
+            return bert_fail_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
+                              rows[i].value, rows[i].least, rows[i].most);
+    if (c->C % c->NH)
+        return bert_fail_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
+                          c->NH);
+    const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
+    for (int i = 0; i < 3; i++)
+        if (!(p[i] >= 0.0f && p[i] < 1.0f))
+            return bert_fail_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
+    if (!(c->eps >= 0.0f && c->eps < 1.0f))
+        return bert_fail_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+    if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
+        return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
+    int labels = c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION ||
+                 c->task == BERT_NER;
+    if (labels && c->K < 1) return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
+    return BERT_OK;
+}
+
+BERTDEF int bert_build(Bert *m, BertConfig config)
+{
+    int error = bert_check_config_(m, &config);
+    if (error) return error;
+    m->config = config;
+    m->num_parameters = bert_layout_(m->tensors, &config);
+    if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
+        return bert_fail_(m, BERT_EFORMAT, "the model's sizes overflow memory");
+    m->params_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
+    if (!m->params_memory)
+        return bert_fail_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
+    bert_point_(&m->params, m->params_memory, m->tensors);
+    return BERT_OK;
+}
+
+static void bert_free_strings_(BertStrings *s)
+{
+    BERT_FREE(s->offsets);
+    BERT_FREE(s->bytes);
+    memset(s, 0, sizeof *s);
+}
+
+static void bert_free_training_(Bert *m)
+{
+    BERT_FREE(m->grads_memory);
+    BERT_FREE(m->m_memory);
+    BERT_FREE(m->v_memory);
+    m->grads_memory = m->m_memory = m->v_memory = NULL;
+}
+
+static void bert_free_acts_(Bert *m)
+{
+    BERT_FREE(m->acts_memory);
+    BERT_FREE(m->dacts_memory);
+    BERT_FREE(m->batch_memory);
+    BERT_FREE(m->rows);
+    m->acts_memory = m->dacts_memory = NULL;
+    m->batch_memory = NULL;
+    m->rows = NULL;
+    m->acts_room = m->dacts_room = m->batch_room = 0;
+    m->B = m->N = m->training = 0;
+}
+
+/* Leaves the message, so that a failed load can be explained. */
+BERTDEF void bert_free(Bert *m)
+{
+    char message[sizeof m->message];
+    memcpy(message, m->message, sizeof message);
+    bert_free_training_(m);
+    bert_free_acts_(m);
+    BERT_FREE(m->params_memory);
+    bert_free_strings_(&m->labels);
+    bert_free_strings_(&m->tokenizer.vocabulary);
+    BERT_FREE(m->tokenizer.added);
+    BERT_FREE(m->tokenizer.unicode);
+    memset(m, 0, sizeof *m);
+    memcpy(m->message, message, sizeof message);
+}
+
+/* Draws a tensor as BertPreTrainedModel._init_weights does: matrices from N(0, init_range), biases
+   zero, LayerNorm weights one. */
+static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
+{
+    float *w = m->params_memory + t->offset;
+    size_t length = strlen(t->name);
+    int layernorm = strstr(t->name, "ln") != NULL && t->name[length - 1] == 'w';
+    uint64_t key = bert_mix64_(bert_mix64_(seed) ^ (uint64_t)(t - m->tensors));
+    for (size_t i = 0; i < t->size; i++)
+        w[i] = t->cols > 1 ? m->config.init_range * bert_normal_(key, i) : (float)layernorm;
+}
+
+static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
+{
+    if (!from || !from->count) return BERT_OK;
+    size_t table = (from->count + 1) * sizeof *to->offsets, bytes = from->offsets[from->count];
+    to->offsets = (uint64_t *)BERT_MALLOC(table);
+    to->bytes = (char *)BERT_MALLOC(bytes + 1);
+    if (!to->offsets || !to->bytes) {
+        bert_free_strings_(to);
+        return BERT_EMEMORY;
+    }
+    memcpy(to->offsets, from->offsets, table);
+    memcpy(to->bytes, from->bytes, bytes);
+    to->count = from->count;
+    return BERT_OK;
+}
+
+BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
+                          uint64_t seed)
+{
+    Bert next = {0};
+    BertConfig config = m->config;
+    config.task = task;
+    config.K = K;
+    config.multi_label = multi_label;
+    config.pooler = task == BERT_CLASSIFICATION || task == BERT_REGRESSION ||
+                    task == BERT_PRETRAINING || (task == BERT_NONE && config.pooler);
+    int error = bert_build(&next, config);
+    if (!error && bert_copy_strings_(&next.labels, labels))
+        error = bert_fail_(&next, BERT_EMEMORY, "no memory for the labels");
+    if (error) {
+        bert_free(&next);
+        memcpy(m->message, next.message, sizeof m->message);
+        return error;
+    }
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *to = &next.tensors[i], *from = &m->tensors[i];
+        if (to->size && to->size == from->size)
+            memcpy(next.params_memory + to->offset, m->params_memory + from->offset,
+                   to->size * sizeof(float));
+        else if (to->size) bert_draw_(&next, to, seed);
+    }
+    next.tokenizer = m->tokenizer;
+    memset(&m->tokenizer, 0, sizeof m->tokenizer);
+    bert_free(m);
+    *m = next;
+    return BERT_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The model: forward and backward */
+
+/* Room for a batch's activations; L copies of the layers' for training, one for inference. */
+static int bert_room_(Bert *m, size_t B, size_t N, int training)
+{
+    BertActs none;
+    size_t layers = training ? (size_t)m->config.L : 1;
+    size_t need = bert_acts_(&none, NULL, &m->config, B, N, layers);
+    size_t ints = 2 * N + (B + 1) + B;
+    if (need > m->acts_room) {
+        BERT_FREE(m->acts_memory);
+        m->acts_room = 0;
+        m->acts_memory = need < SIZE_MAX / 8 ? (float *)BERT_MALLOC(need * sizeof(float)) : NULL;
+        if (!m->acts_memory)
+            return bert_fail_(m, BERT_EMEMORY, "no memory for the activations of %zu tokens", N);
+        m->acts_room = need;
+    }
+    if (ints > m->batch_room) {
+        BERT_FREE(m->batch_memory);
+        BERT_FREE(m->rows);
+        m->batch_room = 0;
+        m->batch_memory = (int *)BERT_MALLOC(ints * sizeof(int));
+        m->rows = (uint64_t *)BERT_MALLOC(ints * sizeof(uint64_t));
+        if (!m->batch_memory || !m->rows)
+            return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
+        m->batch_room = ints;
+    }
+    bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, layers);
+    return BERT_OK;
+}
+
+/* Refuses what would read outside a table. */
+static int bert_check_batch_(Bert *m, const BertBatch *batch)
+{
+    const BertConfig *c = &m->config;
+    if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "the model is empty: load one first");
+    if (batch->B < 1 || batch->offsets[0] != 0)
+        return bert_fail_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
+    for (int b = 0; b < batch->B; b++) {
+        int begin = batch->offsets[b], end = batch->offsets[b + 1];
+        if (end <= begin || end - begin > c->P)
+            return bert_fail_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
+                              (long)end - begin, c->P);
+        for (int n = begin; n < end; n++) {
+            if (batch->tokens[n] < 0 || batch->tokens[n] >= c->V)
+                return bert_fail_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
+                                  batch->tokens[n], c->V - 1);
+            if (batch->types[n] < 0 || batch->types[n] >= c->S)
+                return bert_fail_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
+                                  batch->types[n], c->S - 1);
+        }
+        if (batch->labels && (batch->labels[b] < 0 || batch->labels[b] >= c->K))
+            return bert_fail_(m, BERT_EINPUT, "sequence %d: label %d is not in 0..%d (K)", b,
+                              batch->labels[b], c->K - 1);
+    }
+    return BERT_OK;
+}
+
+/* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
+static void bert_keep_batch_(Bert *m, const BertBatch *batch)
+{
+    int B = batch->B, N = batch->offsets[B];
+    int *tokens = m->batch_memory, *types = tokens + N, *offsets = types + N;
+    int *labels = offsets + B + 1;
+    memcpy(tokens, batch->tokens, (size_t)N * sizeof(int));
+    memcpy(types, batch->types, (size_t)N * sizeof(int));
+    memcpy(offsets, batch->offsets, (size_t)(B + 1) * sizeof(int));
+    if (batch->labels) memcpy(labels, batch->labels, (size_t)B * sizeof(int));
+    for (int b = 0; b < B; b++)
+        for (int n = offsets[b]; n < offsets[b + 1]; n++)
+            m->rows[n] = (uint64_t)(batch->place + b) << 32 | (uint64_t)(n - offsets[b]);
+    m->batch = *batch;
+    m->batch.tokens = tokens;
+    m->batch.types = types;
+    m->batch.offsets = offsets;
+    m->batch.labels = batch->labels ? labels : NULL;
+}
+
+/* The dropout of one site; probability 0 outside training. */
+static BertDropout bert_site_(const Bert *m, float p, int layer, int site)
+{
+    BertDropout drop = {m->training ? p : 0.0f, 0, m->rows};
+    drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
+    return drop;
+}
+
+/* The classifier's dropout; its rows are those of the [CLS] tokens, gathered in place of a batch's
+   N rows by the caller. HF: classifier_dropout, or hidden_dropout_prob where that is null. */
+static BertDropout bert_classifier_site_(const Bert *m)
+{
+    const BertConfig *c = &m->config;
+    float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
+    BertDropout drop = bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER);
+    drop.rows = m->rows + m->N; /* (B), behind the tokens' */
+    return drop;
+}
+
+/* A layer's tensors and activations: the table's pointers moved on to layer l. */
+static BertTensors bert_layer_tensors_(const BertTensors *all, const BertTensor *t, int l)
+{
+    BertTensors layer = *all;
+#define BERT_ROW_(NAME, ...)                                                                       \
+    if (t->layers > 1 && layer.NAME) layer.NAME += (size_t)l * t->rows * t->cols;                  \
+    t++;
+    BERT_TENSORS(BERT_ROW_)
+#undef BERT_ROW_
+    return layer;
+}
+
+static BertActs bert_layer_acts_(const Bert *m, int l)
+{
+    BertActs a = m->acts;
+    const size_t B = (size_t)m->B, N = (size_t)m->N, L = 2; /* L > 1: this one has layers */
+    const size_t C = m->config.C, NH = m->config.NH, F = m->config.F, K = m->config.K;
+    if (!m->training) l = 0; /* all layers share one copy */
+#define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
+    if ((LAYERS) > 1) a.NAME += (size_t)l * (SIZE);
+    BERT_ACTS(BERT_ROW_)
+#undef BERT_ROW_
+    (void)B, (void)K;
+    return a;
+}
+
+static void bert_encoder_forward_(Bert *m)
+{
+    const BertConfig *c = &m->config;
+    const int B = m->B, N = m->N, C = c->C, F = c->F;
+    const int *offsets = m->batch.offsets;
+    BertTensors *w = &m->params;
+    BertActs *a = &m->acts;
+    float ph = c->hidden_dropout, pa = c->att_dropout;
+
+    bert_embeddings_forward(a->emb, m->batch.tokens, m->batch.types, offsets, w->wte, w->wpe,
+                            w->wse, B, C);
+    bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, N, C,
+                           c->eps);
+    bert_dropout_forward(a->ln0, a->ln0, N, C, bert_site_(m, ph, -1, BERT_SITE_EMBEDDINGS));
+
+    const float *x = a->ln0; /* (N,C), what the layer reads */
+    for (int l = 0; l < c->L; l++) {
+        BertTensors wl = bert_layer_tensors_(w, m->tensors, l);
+        BertActs al = bert_layer_acts_(m, l);
+        bert_linear_forward(al.qkv, x, wl.qkvw, wl.qkvb, N, C, 3 * C);
+        bert_attention_forward(al.atty, al.attstat, al.qkv, offsets, B, C, c->NH,
+                               bert_site_(m, pa, l, BERT_SITE_ATTENTION));
+        bert_linear_forward(al.res1, al.atty, wl.attprojw, wl.attprojb, N, C, C);
+        bert_residual_forward(al.res1, x, al.res1, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));
+        bert_layernorm_forward(al.ln1, al.ln1_mean, al.ln1_rstd, al.res1, wl.ln1w, wl.ln1b, N, C,
+                               c->eps);
+        bert_linear_forward(al.fch, al.ln1, wl.fcw, wl.fcb, N, C, F);
+        bert_activation_forward(al.gelu, al.fch, (size_t)N * F, c->act);
+        bert_linear_forward(al.res2, al.gelu, wl.fcprojw, wl.fcprojb, N, F, C);
+        bert_residual_forward(al.res2, al.ln1, al.res2, N, C,
+                              bert_site_(m, ph, l, BERT_SITE_FCPROJ));
+        bert_layernorm_forward(al.ln2, al.ln2_mean, al.ln2_rstd, al.res2, wl.ln2w, wl.ln2b, N, C,
+                               c->eps);
+        x = al.ln2;
+    }
+}
+
+/* The first token's row of each sequence, [CLS]: first (B,C) from x (N,C). */
+static void bert_first_forward_(float *first, const float *x, const int *offsets, int B, int C)
+{
+    for (int b = 0; b < B; b++)
+        memcpy(first + (size_t)b * C, x + (size_t)offsets[b] * C, (size_t)C * sizeof *x);
+}
+
+/* dx is zero but in the [CLS] rows. */
+static void bert_first_backward_(float *dx, const float *dfirst, const int *offsets, int B, int C)
+{
+    memset(dx, 0, (size_t)offsets[B] * C * sizeof *dx);
+    for (int b = 0; b < B; b++)
+        memcpy(dx + (size_t)offsets[b] * C, dfirst + (size_t)b * C, (size_t)C * sizeof *dx);
+}
+
+/* Where the encoder's output (N,C) is. */
+static float *bert_output_(const Bert *m) { return bert_layer_acts_(m, m->config.L - 1).ln2; }
+
+static void bert_pooler_forward_(Bert *m)
+{
+    int B = m->B, C = m->config.C;
+    BertActs *a = &m->acts;
+    bert_first_forward_(a->first, bert_output_(m), m->batch.offsets, B, C);
+    bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
+    bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
+}
+
+/* BertForSequenceClassification: logits = classifier(dropout(pooled)) */
+static void bert_classifier_forward_(Bert *m)
+{
+    int B = m->B, C = m->config.C, K = m->config.K;
+    BertActs *a = &m->acts;
+    bert_dropout_forward(a->pooldrop, a->pooled, B, C, bert_classifier_site_(m));
+    bert_linear_forward(a->logits, a->pooldrop, m->params.clsw, m->params.clsb, B, C, K);
+    bert_crossentropy_forward(a->losses, a->probs, a->logits, m->batch.labels, B, K);
+    m->loss = 0.0f;
+    for (int b = 0; b < B && m->batch.labels; b++) m->loss += a->losses[b] / (float)B;
+}
+
+/* Logits to dx (N,C), the gradient of the encoder's output; head (3,B,C) is scratch. */
+static void bert_classifier_backward_(Bert *m, float *dx, float *head, float scale)
+{
+    int B = m->B, C = m->config.C, K = m->config.K;
+    BertActs *a = &m->acts;
+    BertTensors *w = &m->params, *g = &m->grads;
+    float *dpooled = head, *dfirst = head + (size_t)B * C, *dlogits = dfirst + (size_t)B * C;
+    bert_crossentropy_backward(dlogits, a->probs, m->batch.labels, B, K, scale / (float)B);
+    bert_linear_backward(dpooled, g->clsw, g->clsb, dlogits, a->pooldrop, w->clsw, B, C, K);
+    bert_dropout_backward(dpooled, dpooled, B, C, bert_classifier_site_(m));
+    bert_tanh_backward(dpooled, dpooled, a->pooled, (size_t)B * C);
+    bert_linear_backward(dfirst, g->poolw, g->poolb, dpooled, a->first, w->poolw, B, C, C);
+    bert_first_backward_(dx, dfirst, m->batch.offsets, B, C);
+}
+
+BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
+{
+    int error = bert_check_batch_(m, batch);
+    if (!error && batch->labels && m->config.task != BERT_CLASSIFICATION)
+        error = bert_fail_(m, BERT_EINPUT, "labels go with a classification head");
+    if (!error) error = bert_room_(m, batch->B, batch->offsets[batch->B], training);
+    if (error) return error;
+    m->training = training;
+    m->B = batch->B;
+    m->N = batch->offsets[batch->B];
+    bert_keep_batch_(m, batch);
+    bert_encoder_forward_(m);
+    if (m->params.poolw) bert_pooler_forward_(m);
+    if (m->config.task == BERT_CLASSIFICATION) bert_classifier_forward_(m);
+    return BERT_OK;
+}
+
+/* Gradients of the activations: all layers use these in turn. */
+typedef struct {
+    float *dx;    /* (N,C) of the residual stream */
+    float *dsum;  /* (N,C) of the sum before a LayerNorm */
+    float *dpart; /* (N,C) of a branch */
+    float *dqkv;  /* (N,3C) */
+    float *dfch;  /* (N,F), first gelu's, then fch's */
+    float *head;  /* (2,B,C) and (B,K) */
+} BertDacts_;
+
+static int bert_dacts_(Bert *m, BertDacts_ *d)
+{
+    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F, K = m->config.K;
+    size_t need = 6 * N * C + N * F + 2 * B * C + B * K;
+    if (need > m->dacts_room) {
+        BERT_FREE(m->dacts_memory);
+        m->dacts_room = 0;
+        m->dacts_memory = (float *)BERT_MALLOC(need * sizeof(float));
+        if (!m->dacts_memory)
+            return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients of %zu tokens", N);
+        m->dacts_room = need;
+    }
+    d->dx = m->dacts_memory;
+    d->dsum = d->dx + N * C;
+    d->dpart = d->dsum + N * C;
+    d->dqkv = d->dpart + N * C;
+    d->dfch = d->dqkv + 3 * N * C;
+    d->head = d->dfch + N * F;
+    return BERT_OK;
+}
+
+static void bert_add_(float *out, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] += x[i];
+}
+
+/* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
+   bert_encoder_forward_. A residual's gradient goes both ways: kept in dsum, and through the
+   branch in dpart. */
+static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
+{
+    const BertConfig *c = &m->config;
+    const int B = m->B, N = m->N, C = c->C, F = c->F;
+    const size_t NC = (size_t)N * C;
+    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
+    BertTensors g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    BertActs a = bert_layer_acts_(m, l);
+    float ph = c->hidden_dropout, pa = c->att_dropout;
+
+    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
+                            N, C);
+    bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ));
+    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, N, F, C);
+    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)N * F, c->act);
+    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, N, C, F);
+    bert_add_(d->dsum, d->dpart, NC); /* of ln1: straight on, and through the branch */
+
+    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
+                            N, C);
+    bert_dropout_backward(d->dpart, d->dx, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));
+    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, a.atty, w.attprojw, N, C, C);
+    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, m->batch.offsets, B, C,
+                            c->NH, bert_site_(m, pa, l, BERT_SITE_ATTENTION));
+    bert_linear_backward(d->dpart, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_add_(d->dx, d->dpart, NC);
+}
+
+/* From d->dx of the encoder's output to all its parameters. */
+static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
+{
+    const BertConfig *c = &m->config;
+    const int N = m->N, C = c->C;
+    BertTensors *g = &m->grads;
+    BertActs *a = &m->acts;
+    for (int l = c->L - 1; l >= 0; l--)
+        bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    bert_dropout_backward(d->dx, d->dx, N, C,
+                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS));
+    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+                            m->params.ln0w, N, C);
+    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
+                             m->batch.offsets, m->B, C);
+}
+
+BERTDEF int bert_backward(Bert *m, float scale)
+{
+    BertDacts_ d = {0};
+    if (!m->training || !m->batch.labels)
+        return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
+    if (!m->grads_memory) {
+        m->grads_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
+        if (!m->grads_memory) return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
+        bert_point_(&m->grads, m->grads_memory, m->tensors);
+    }
+    int error = bert_dacts_(m, &d);
+    if (error) return error;
+    bert_classifier_backward_(m, d.dx, d.head, scale);
+    bert_encoder_backward_(m, &d);
+    return BERT_OK;
+}
+
+BERTDEF void bert_zero_grad(Bert *m)
+{
+    if (m->grads_memory) memset(m->grads_memory, 0, m->num_parameters * sizeof(float));
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The optimizer */
+
+/* Summed in double over blocks of fixed size, then over the blocks: one order for any threads. */
+BERTDEF float bert_grad_norm(const Bert *m)
+{
+    enum { BLOCKS = 1024 };
+    double sums[BLOCKS];
+    size_t n = m->num_parameters, block = (n + BLOCKS - 1) / BLOCKS;
+    const float *g = m->grads_memory;
+    if (!g) return 0.0f;
+    BERT_OMP_(parallel for)
+    for (int i = 0; i < BLOCKS; i++) {
+        size_t at = bert_zmin_(n, i * block), end = bert_zmin_(n, at + block);
+        sums[i] = 0.0;
+        for (; at < end; at += 1024) {
+            int run = (int)bert_zmin_(1024, end - at);
+            sums[i] += bert_dot_(g + at, 0.0f, g + at, 0.0f, run);
+        }
+    }
+    double sum = 0.0;
+    for (int i = 0; i < BLOCKS; i++) sum += sums[i];
+    return (float)sqrt(sum);
+}
+
+BERTDEF float bert_clip_scale(float norm, float max_norm)
+{
+    if (max_norm <= 0.0f) return 1.0f;
+    float scale = max_norm / (norm + 1e-6f); /* torch's 1e-6 */
+    return scale > 1.0f ? 1.0f : scale;      /* NaN stays NaN, as in torch */
+}
+
+/* Per parameter, with gradient g and step t:
+       p -= lr * decay * p
+       m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+       p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) */
+static void bert_adamw_block_(float *p, float *m, float *v, const float *g, size_t n, float lr,
+                              float beta1, float beta2, float eps, float keep, float fix1,
+                              float fix2, float grad_scale)
+{
+    for (size_t i = 0; i < n; i++) {
+        float gi = g[i] * grad_scale;
+        m[i] = beta1 * m[i] + (1.0f - beta1) * gi;
+        v[i] = beta2 * v[i] + (1.0f - beta2) * (gi * gi);
+        p[i] = p[i] * keep - lr * fix1 * m[i] / (sqrtf(v[i]) * fix2 + eps);
+    }
+}
+
+BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
+                       int step, float grad_scale)
+{
+    if (!m->grads_memory || step < 1)
+        return bert_fail_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
+    if (!m->m_memory) m->m_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
+    if (!m->v_memory) m->v_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
+    if (!m->m_memory || !m->v_memory)
+        return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+    float fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
+    float fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *t = &m->tensors[i];
+        float keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
+        const ptrdiff_t block = 16384, size = (ptrdiff_t)t->size;
+        BERT_OMP_(parallel for)
+        for (ptrdiff_t at = 0; at < size; at += block) {
+            size_t o = t->offset + (size_t)at;
+            bert_adamw_block_(m->params_memory + o, m->m_memory + o, m->v_memory + o,
+                              m->grads_memory + o, bert_zmin_(block, (size_t)(size - at)), lr,
+                              beta1, beta2, eps, keep, fix1, fix2, grad_scale);
+        }
+    }
+    return BERT_OK;
+}
+
+BERTDEF float bert_linear_schedule(long step, long warmup, long total)
+{
+    if (step < warmup) return (float)((double)step / (double)warmup);
+    if (step >= total) return 0.0f;
+    return (float)((double)(total - step) / (double)(total - warmup > 0 ? total - warmup : 1));
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Model files: the byte table at the top, read and written in its order */
+
+enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 1, BERT_HEADER_ = 256 };
+
+static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ p[i]) * 0x100000001B3u;
+    return hash;
+}
+
+/* Where a model is read from: a file, or memory where file is NULL. */
+typedef struct {
+    FILE *file;
+    const char *data;
+    const char *name;
+    uint64_t size, at;
+} BertSource_;
+
+static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
+{
+    if (bytes > s->size - s->at)
+        return bert_fail_(m, BERT_EFORMAT, "%s: cut off: %llu bytes, more were expected", s->name,
+                          (unsigned long long)s->size);
+    if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
+        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu", s->name,
+                          (unsigned long long)s->at);
+    if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
+    s->at += bytes;
+    return BERT_OK;
+}
+
+/* Reads a section of that many bytes and its padding to a multiple of 8. */
+static int bert_read_section_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
+{
+    char padding[8];
+    int error = bert_read_(m, s, to, bytes);
+    return error ? error : bert_read_(m, s, padding, (8 - bytes % 8) % 8);
+}
+
+/* A section into fresh memory, one byte longer so that it is never empty. */
+static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, int *error)
+{
+    if (*error) return NULL;
+    void *to = BERT_CALLOC((size_t)bytes + 1, 1);
+    if (!to) *error = bert_fail_(m, BERT_EMEMORY, "%s: no memory", s->name);
+    else *error = bert_read_section_(m, s, to, bytes);
+    return to;
+}
+
+/* A section of strings: count + 1 rising offsets, then the bytes. */
+static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, size_t count,
+                              uint64_t bytes, const char *what)
+{
+    int error = BERT_OK;
+    uint64_t table = ((uint64_t)count + 1) * 8;
+    if (!count && !bytes) return BERT_OK;
+    if (!count || bytes < table)
+        return bert_fail_(m, BERT_EFORMAT, "%s: %s: %zu strings cannot be %llu bytes", s->name,
+                          what, count, (unsigned long long)bytes);
+    char *both = (char *)bert_read_new_(m, s, bytes, &error);
+    strings->offsets = error ? NULL : (uint64_t *)BERT_MALLOC((size_t)table);
+    strings->bytes = error ? NULL : (char *)BERT_CALLOC((size_t)(bytes - table) + 1, 1);
+    if (!error && (!strings->offsets || !strings->bytes))
+        error = bert_fail_(m, BERT_EMEMORY, "%s: no memory for %s", s->name, what);
+    if (!error) {
+        memcpy(strings->offsets, both, (size_t)table);
+        memcpy(strings->bytes, both + table, (size_t)(bytes - table));
+        strings->count = count;
+        for (size_t i = 0; i < count && !error; i++)
+            if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
+                strings->offsets[count] != bytes - table)
+                error = bert_fail_(m, BERT_EFORMAT, "%s: %s: the offset of string %zu is wrong",
+                                   s->name, what, i);
+    }
+    BERT_FREE(both);
+    return error;
+}
+
+static uint64_t bert_u64_(const int32_t *h) { return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0]; }
+static float bert_f32_(int32_t word)
+{
+    float f;
+    memcpy(&f, &word, 4);
+    return f;
+}
+
+static BertConfig bert_header_config_(const int32_t *h)
+{
+    BertConfig c;
+    c.V = h[2], c.C = h[3], c.L = h[4], c.NH = h[5], c.F = h[6], c.P = h[7], c.S = h[8];
+    c.K = h[9], c.act = h[10], c.task = h[11], c.multi_label = h[12], c.pooler = h[13];
+    c.eps = bert_f32_(h[14]), c.hidden_dropout = bert_f32_(h[15]);
+    c.att_dropout = bert_f32_(h[16]), c.cls_dropout = bert_f32_(h[17]);
+    c.init_range = bert_f32_(h[18]), c.max_seq_length = h[19];
+    return c;
+}
+
+/* Everything in the header that can be wrong, before memory is taken for any of it. */
+static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
+{
+    BertTensor tensors[BERT_NUM_TENSORS];
+    BertConfig c = bert_header_config_(h);
+    char why[sizeof m->message];
+    if (h[0] != BERT_MAGIC_)
+        return bert_fail_(m, BERT_EFORMAT, "%s: not a model file of bert.h: it begins with %08X, "
+                          "not %08X (dev/export_hf.py makes one)", s->name, (unsigned)h[0],
+                          (unsigned)BERT_MAGIC_);
+    if (h[1] != BERT_VERSION_)
+        return bert_fail_(m, BERT_EFORMAT, "%s: version %d; this bert.h reads version %d: export "
+                          "the model again", s->name, h[1], BERT_VERSION_);
+    if (bert_check_config_(m, &c)) {
+        memcpy(why, m->message, sizeof why);
+        return bert_fail_(m, BERT_EFORMAT, "%s: %.400s", s->name, why);
+    }
+    size_t parameters = bert_layout_(tensors, &c);
+    if (parameters != bert_u64_(h + 20))
+        return bert_fail_(m, BERT_EFORMAT, "%s: %llu parameters in the header, %zu by its sizes",
+                          s->name, (unsigned long long)bert_u64_(h + 20), parameters);
+    if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
+        return bert_fail_(m, BERT_EFORMAT, "%s: %d labels, %d vocabulary strings, %d added tokens "
+                          "do not fit K %d, V %d", s->name, h[22], h[32], h[42], c.K, c.V);
+    for (int i = 37; i <= 41 && h[32]; i++)
+        if (h[i] < 0 || h[i] >= h[32])
+            return bert_fail_(m, BERT_EFORMAT, "%s: word %d: special token %d is not in 0..%d",
+                              s->name, i, h[i], h[32] - 1);
+    uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
+                        (uint64_t)h[42] * 8, bert_u64_(h + 27)};
+    uint64_t total = BERT_HEADER_ * 4;
+    for (int i = 0; i < 5; i++) {
+        if (sizes[i] > s->size || total > s->size)
+            return bert_fail_(m, BERT_EFORMAT, "%s: cut off, or its header is damaged: section %d "
+                              "has %llu bytes, the file %llu", s->name, i + 1,
+                              (unsigned long long)sizes[i], (unsigned long long)s->size);
+        total += (sizes[i] + 7) / 8 * 8;
+    }
+    if (total != s->size || total != bert_u64_(h + 30))
+        return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes; its sections make %llu, its header "
+                          "says %llu", s->name, (unsigned long long)s->size,
+                          (unsigned long long)total, (unsigned long long)bert_u64_(h + 30));
+    return BERT_OK;
+}
+
+static int bert_load_source_(Bert *m, BertSource_ *s)
+{
+    int32_t h[BERT_HEADER_];
+    BertTokenizer *t = &m->tokenizer;
+    if (s->size < sizeof h)
+        return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes are too few for a model file", s->name,
+                          (unsigned long long)s->size);
+    int error = bert_read_(m, s, h, sizeof h);
+    if (!error) error = bert_check_header_(m, s, h);
+    if (!error) error = bert_build(m, bert_header_config_(h));
+    if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4);
+    if (!error)
+        error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
+    if (!error)
+        error = bert_read_strings_(m, s, &t->vocabulary, h[32], bert_u64_(h + 25), "vocabulary");
+    memcpy(t->words, h + 32, sizeof t->words);
+    t->unicode_bytes = (size_t)bert_u64_(h + 27);
+    t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
+    t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
+    if (error) return error;
+    t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
+    if (t->vocabulary.count) {
+        size_t n = t->vocabulary.count;
+        t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, (n + 1) * 8);
+        t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, (size_t)t->vocabulary.offsets[n]);
+    }
+    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[10] * 8);
+    return BERT_OK;
+}
+
+BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size)
+{
+    BertSource_ s = {NULL, (const char *)data, "memory", size, 0};
+    bert_free(m);
+    int error = bert_load_source_(m, &s);
+    if (error) bert_free(m);
+    return error;
+}
+
+BERTDEF int bert_load(Bert *m, const char *path)
+{
+    BertSource_ s = {fopen(path, "rb"), NULL, path, 0, 0};
+    bert_free(m);
+    if (!s.file) return bert_fail_(m, BERT_EFILE, "%s: cannot open it", path);
+#ifdef _WIN32
+    long long size = _fseeki64(s.file, 0, SEEK_END) ? -1 : _ftelli64(s.file);
+#else
+    long size = fseek(s.file, 0, SEEK_END) ? -1 : ftell(s.file);
+#endif
+    int error = BERT_OK;
+    if (size < 0 || fseek(s.file, 0, SEEK_SET))
+        error = bert_fail_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
+    s.size = (uint64_t)size;
+    if (!error) error = bert_load_source_(m, &s);
+    fclose(s.file);
+    if (error) bert_free(m);
+    return error;
+}
+
+static void bert_put_u64_(int32_t *h, uint64_t x)
+{
+    h[0] = (int32_t)(uint32_t)x;
+    h[1] = (int32_t)(uint32_t)(x >> 32);
+}
+
+static void bert_write_section_(FILE *f, const void *a, uint64_t na, const void *b, uint64_t nb)
+{
+    const char zeros[8] = {0};
+    if (na) fwrite(a, 1, (size_t)na, f);
+    if (nb) fwrite(b, 1, (size_t)nb, f);
+    fwrite(zeros, 1, (size_t)((8 - (na + nb) % 8) % 8), f);
+}
+
+static uint64_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
+static uint64_t bert_text_bytes_(const BertStrings *s) { return s->count ? s->offsets[s->count] : 0; }
+
+BERTDEF int bert_save(Bert *m, const char *path)
+{
+    int32_t h[BERT_HEADER_] = {0};
+    const BertConfig *c = &m->config;
+    const BertTokenizer *t = &m->tokenizer;
+    const BertStrings *strings[] = {&m->labels, &t->vocabulary};
+    const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V, c->C, c->L, c->NH, c->F, c->P, c->S,
+                             c->K, c->act, c->task, c->multi_label, c->pooler};
+    const float floats[] = {c->eps, c->hidden_dropout, c->att_dropout, c->cls_dropout,
+                            c->init_range};
+    memcpy(h, words, sizeof words);
+    memcpy(h + 14, floats, sizeof floats);
+    h[19] = c->max_seq_length;
+    bert_put_u64_(h + 20, m->num_parameters);
+    h[22] = (int32_t)m->labels.count;
+    memcpy(h + 32, t->words, sizeof t->words);
+    uint64_t total = sizeof h + ((uint64_t)m->num_parameters * 4 + 7) / 8 * 8;
+    for (int i = 0; i < 2; i++) {
+        uint64_t bytes = bert_table_bytes_(strings[i]) + bert_text_bytes_(strings[i]);
+        bert_put_u64_(h + 23 + 2 * i, bytes);
+        total += (bytes + 7) / 8 * 8;
+    }
+    bert_put_u64_(h + 27, t->unicode_bytes);
+    bert_put_u64_(h + 30, total + (uint64_t)h[42] * 8 + (t->unicode_bytes + 7) / 8 * 8);
+
+    FILE *f = fopen(path, "wb");
+    if (!f) return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing", path);
+    bert_write_section_(f, h, sizeof h, NULL, 0);
+    bert_write_section_(f, m->params_memory, (uint64_t)m->num_parameters * 4, NULL, 0);
+    for (int i = 0; i < 2; i++)
+        bert_write_section_(f, strings[i]->offsets, bert_table_bytes_(strings[i]),
+                            strings[i]->bytes, bert_text_bytes_(strings[i]));
+    bert_write_section_(f, t->added, (uint64_t)h[42] * 8, NULL, 0);
+    bert_write_section_(f, t->unicode, t->unicode_bytes, NULL, 0);
+    int failed = ferror(f);
+    failed = fclose(f) != 0 || failed; /* a full disk may only show here */
+    if (failed) return bert_fail_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
+    return BERT_OK;
+}
+
+#endif /* BERT_IMPLEMENTATION_ONCE_ */
+#endif /* BERT_IMPLEMENTATION */
+
+/* MIT License, see LICENSE. */
