@@ -541,16 +541,36 @@ enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
 #ifdef BERT_SCALAR_
 typedef float bert_vec_, bert_vec_at_;
 #define BERT_LANE_(v, i) (v)
+#define BERT_DEAL_LOW_(x, y) (x)
+#define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
+#define BERT_ALIGNED_
 #else
+#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
     __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
 #define BERT_LANE_(v, i) (v)[i]
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
+typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
+#endif
+/* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
+#ifdef __AVX512F__
+#define BERT_DEAL_LOW_(x, y)                                                                       \
+    BERT_SHUFFLE_(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define BERT_DEAL_HIGH_(x, y)                                                                      \
+    BERT_SHUFFLE_(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif defined(__AVX__)
+#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
+#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 4, 1, 5)
+#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
 #endif
 #endif
 
@@ -607,7 +627,18 @@ ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
    A sum over k is one chain of multiply-adds from k = 0 up, whatever M, N or the number of threads:
    between panels it is kept in c, and a tile over the edge computes whole and stores in part. So
    the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 256 };
+enum { BERT_DEPTH_ = 192, BERT_ROWS_ = 192 };
+
+typedef struct {
+    const float *at;
+    size_t row, col; /* steps from one row to the next, and from one column to the next */
+} BertMatrix_;
+
+static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
+{
+    BertMatrix_ m = {at, row, col};
+    return m;
+}
 
 /* One tile: c (rows, cols) = start + a . panel, or c += a . panel where start is NULL.
    a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS). */
@@ -643,74 +674,105 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
 }
 
-/* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
-static void bert_pack_(float *panel, const float *b, size_t b_row, size_t b_col, int depth, int cols)
+/* Transposes a block of LANES x LANES: to's rows are ldt apart, from's ldf. Each pass deals the rows
+   out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two new
+   rows; after log2(LANES) passes every element is in its place. Element by element, a third of
+   a forward's time at N = 96 would go into packing. */
+static inline void bert_transpose_(float *to, size_t ldt, const float *from, size_t ldf)
 {
-    if (cols < BERT_TILE_COLS_) memset(panel, 0, (size_t)depth * BERT_TILE_COLS_ * sizeof *panel);
-    if (b_col == 1) {
+    bert_vec_ x[BERT_LANES_], y[BERT_LANES_];
+    BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) x[i] = bert_get_(from + i * ldf);
+    BERT_UNROLL_ for (int pass = 1; pass < BERT_LANES_; pass *= 2) {
+        BERT_UNROLL_ for (int i = 0; i < BERT_LANES_ / 2; i++) {
+            y[2 * i] = BERT_DEAL_LOW_(x[i], x[i + BERT_LANES_ / 2]);
+            y[2 * i + 1] = BERT_DEAL_HIGH_(x[i], x[i + BERT_LANES_ / 2]);
+        }
+        BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) x[i] = y[i];
+    }
+    BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) bert_put_(to + i * ldt, x[i]);
+}
+
+/* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
+static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
+{
+    const int W = BERT_TILE_COLS_, n = BERT_LANES_;
+    if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
+    int whole_k = b.row == 1 ? depth / n * n : 0, whole_j = cols / n * n;
+    if (b.col == 1) {
         for (int k = 0; k < depth; k++)
-            memcpy(panel + k * BERT_TILE_COLS_, b + k * b_row, (size_t)cols * sizeof *b);
+            for (int j = 0; j < whole_j; j += n)
+                bert_put_(panel + k * W + j, bert_get_(b.at + k * b.row + j));
+        whole_k = depth;
+    }
+    for (int k = 0; k < whole_k && b.col != 1; k += n)
+        for (int j = 0; j < whole_j; j += n)
+            bert_transpose_(panel + k * W + j, W, b.at + k + j * b.col, b.col);
+    for (int j = 0; j < cols; j++) /* what is left over at the edges */
+        for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
+            panel[k * W + j] = b.at[k * b.row + j * b.col];
+}
+
+/* Copies a (rows, depth), so that a tile's rows do not evict each other from the cache, as they do
+   where they are a power of two apart (F 3072: twice as slow in place). Row by row where a row's
+   elements lie side by side; else tile by tile, (depth, TILE_ROWS). */
+static void bert_pack_rows_(float *packed, BertMatrix_ a, int rows, int depth)
+{
+    const int R = BERT_TILE_ROWS_;
+    if (a.col == 1) {
+        for (int i = 0; i < rows; i++)
+            memcpy(packed + i * depth, a.at + i * a.row, (size_t)depth * sizeof *packed);
         return;
     }
-    for (int j = 0; j < cols; j++)
-        for (int k = 0; k < depth; k++)
-            panel[k * BERT_TILE_COLS_ + j] = b[(size_t)k * b_row + (size_t)j * b_col];
+    for (int i = 0; i < rows; i += R, packed += depth * R)
+        for (int k = 0; k < depth; k++) {
+            const float *from = a.at + i * a.row + k * a.col;
+            if (a.row == 1 && i + R <= rows) memcpy(packed + k * R, from, R * sizeof *packed);
+            else
+                for (int r = 0; r < R && i + r < rows; r++) packed[k * R + r] = from[r * a.row];
+        }
 }
 
-typedef struct {
-    const float *at;
-    size_t row, col;
-} BertMatrix_;
-
-static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
-{
-    BertMatrix_ m = {at, row, col};
-    return m;
-}
-
-/* The product on one thread. start (N) is what the sums begin with (a bias), NULL: zero;
-   add: they begin with what c holds. */
+/* The product on one thread, of at most BERT_ROWS_ rows. start (N) is what the sums begin with (a
+   bias), NULL: zero; add: they begin with what c holds. */
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int add)
 {
-    float panel[BERT_DEPTH_ * BERT_TILE_COLS_];
-    for (int j = 0; j < N; j += BERT_TILE_COLS_) {
-        int cols = bert_min_(BERT_TILE_COLS_, N - j);
-        float first[BERT_TILE_COLS_] = {0};
-        if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
-        for (int k = 0; k < K; k += BERT_DEPTH_) {
-            int depth = bert_min_(BERT_DEPTH_, K - k);
-            bert_pack_(panel, b.at + k * b.row + j * b.col, b.row, b.col, depth, cols);
-            for (int i = 0; i < M; i += BERT_TILE_ROWS_) {
-                const float *rows[BERT_TILE_ROWS_]; /* rows beyond M repeat the last one */
-                for (int r = 0; r < BERT_TILE_ROWS_; r++)
-                    rows[r] = a.at + (size_t)bert_min_(i + r, M - 1) * a.row + k * a.col;
-                float *tile = c + i * ldc + j;
-                const float *from = add || k > 0 ? NULL : first;
-                int m = bert_min_(BERT_TILE_ROWS_, M - i);
-                if (a.col == 1) bert_tile_(tile, ldc, m, cols, rows, 1, panel, depth, from);
-                else bert_tile_(tile, ldc, m, cols, rows, a.col, panel, depth, from);
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    BERT_ALIGNED_ float panel[BERT_DEPTH_ * BERT_TILE_COLS_], packed[BERT_DEPTH_ * BERT_ROWS_];
+    for (int k = 0; k < K; k += BERT_DEPTH_) {
+        int depth = bert_min_(BERT_DEPTH_, K - k), goes_on = add || k > 0;
+        bert_pack_rows_(packed, bert_matrix_(a.at + k * a.col, a.row, a.col), M, depth);
+        for (int j = 0; j < N; j += W) {
+            int cols = bert_min_(W, N - j);
+            float first[BERT_TILE_COLS_] = {0};
+            if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
+            bert_pack_panel_(panel, bert_matrix_(b.at + k * b.row + j * b.col, b.row, b.col), depth,
+                             cols);
+            for (int i = 0; i < M; i += R) {
+                const float *rows[BERT_TILE_ROWS_];
+                for (int r = 0; r < R; r++) /* rows beyond M: any of the others */
+                    rows[r] = packed + (a.col != 1 ? i * depth + (i + r < M ? r : 0)
+                                                   : bert_min_(i + r, M - 1) * depth);
+                bert_tile_(c + i * ldc + j, ldc, bert_min_(R, M - i), cols, rows,
+                           a.col == 1 ? 1 : R, panel, depth, goes_on ? NULL : first);
             }
         }
     }
 }
 
-/* The product on all threads: a task is one panel's columns of up to 256 rows of c. */
+/* The product on all threads: a task is a block of c of up to ROWS x 4 panels, so that what is
+   packed is used often. */
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
-    const int chunk = 32 * BERT_TILE_ROWS_;
-    int panels = (N + BERT_TILE_COLS_ - 1) / BERT_TILE_COLS_, chunks = (M + chunk - 1) / chunk;
-    BERT_OMP_(parallel for collapse(2) schedule(dynamic))
-    for (int ic = 0; ic < chunks; ic++) {
-        for (int jp = 0; jp < panels; jp++) {
-            size_t i = (size_t)ic * chunk, j = (size_t)jp * BERT_TILE_COLS_;
-            bert_matmul_serial_(c + i * ldc + j, ldc, bert_matrix_(a.at + i * a.row, a.row, a.col),
-                                bert_matrix_(b.at + j * b.col, b.row, b.col),
-                                bert_min_(chunk, M - (int)i),
-                                bert_min_(BERT_TILE_COLS_, N - (int)j), K,
-                                start ? start + j : NULL, add);
-        }
+    const int rows = BERT_ROWS_, cols = 4 * BERT_TILE_COLS_;
+    int across = (N + cols - 1) / cols, tasks = (M + rows - 1) / rows * across;
+    BERT_OMP_(parallel for schedule(dynamic))
+    for (int t = 0; t < tasks; t++) {
+        int i = t / across * rows, j = t % across * cols;
+        bert_matmul_serial_(c + i * ldc + j, ldc, bert_matrix_(a.at + i * a.row, a.row, a.col),
+                            bert_matrix_(b.at + j * b.col, b.row, b.col), bert_min_(rows, M - i),
+                            bert_min_(cols, N - j), K, start ? start + j : NULL, add);
     }
 }
 
@@ -1231,6 +1293,13 @@ static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, siz
     return total;
 }
 
+/* Whether a task's Hugging Face class has a pooler; BertModel may be made without one. */
+static int bert_task_pooler_(int task, int pooler)
+{
+    return task == BERT_CLASSIFICATION || task == BERT_REGRESSION || task == BERT_PRETRAINING ||
+           (task == BERT_NONE && pooler);
+}
+
 static int bert_check_config_(Bert *m, const BertConfig *c)
 {
     const struct {
@@ -1266,6 +1335,9 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         return bert_fail_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
         return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
+    if (c->pooler != bert_task_pooler_(c->task, c->pooler))
+        return bert_fail_(m, BERT_EFORMAT, "pooler is %d, which task %d cannot have", c->pooler,
+                          c->task);
     int labels = c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION ||
                  c->task == BERT_NER;
     if (labels && c->K < 1) return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
@@ -1367,8 +1439,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
-    config.pooler = task == BERT_CLASSIFICATION || task == BERT_REGRESSION ||
-                    task == BERT_PRETRAINING || (task == BERT_NONE && config.pooler);
+    config.pooler = bert_task_pooler_(task, config.pooler);
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
         error = bert_fail_(&next, BERT_EMEMORY, "no memory for the labels");
@@ -1450,7 +1521,8 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
     return BERT_OK;
 }
 
-/* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
+/* Keeps a copy of the batch for the backward, and the rows that key its dropout: of all tokens (N),
+   then of the [CLS] tokens (B). */
 static void bert_keep_batch_(Bert *m, const BertBatch *batch)
 {
     int B = batch->B, N = batch->offsets[B];
@@ -1463,6 +1535,7 @@ static void bert_keep_batch_(Bert *m, const BertBatch *batch)
     for (int b = 0; b < B; b++)
         for (int n = offsets[b]; n < offsets[b + 1]; n++)
             m->rows[n] = (uint64_t)(batch->place + b) << 32 | (uint64_t)(n - offsets[b]);
+    for (int b = 0; b < B; b++) m->rows[N + b] = m->rows[offsets[b]];
     m->batch = *batch;
     m->batch.tokens = tokens;
     m->batch.types = types;
@@ -1478,14 +1551,14 @@ static BertDropout bert_site_(const Bert *m, float p, int layer, int site)
     return drop;
 }
 
-/* The classifier's dropout; its rows are those of the [CLS] tokens, gathered in place of a batch's
-   N rows by the caller. HF: classifier_dropout, or hidden_dropout_prob where that is null. */
+/* The classifier's dropout, over [CLS] rows: classifier_dropout, or hidden_dropout_prob where that
+   is null. */
 static BertDropout bert_classifier_site_(const Bert *m)
 {
     const BertConfig *c = &m->config;
     float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
     BertDropout drop = bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER);
-    drop.rows = m->rows + m->N; /* (B), behind the tokens' */
+    drop.rows = m->rows + m->N;
     return drop;
 }
 
@@ -1973,6 +2046,10 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
     t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
+    for (int i = 0; i < t->words[10] && !error; i++)
+        if (t->added[2 * i] < 0 || t->added[2 * i] >= h[32])
+            error = bert_fail_(m, BERT_EFORMAT, "%s: added token %d: id %d is not in 0..%d",
+                               s->name, i, t->added[2 * i], h[32] - 1);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
     if (t->vocabulary.count) {
