@@ -2006,6 +2006,12 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
         return bert_fail_(m, BERT_EFORMAT, "%s: %d labels, %d vocabulary strings, %d added tokens "
                           "do not fit K %d, V %d", s->name, h[22], h[32], h[42], c.K, c.V);
+    for (int i = 33; i < 44; i++) {
+        int most = h[32] == 0 || i == 43 ? 0 : i < 36 ? 1 : INT_MAX, least = most && i == 36;
+        if (h[i] < least || h[i] > most)
+            return bert_fail_(m, BERT_EFORMAT, "%s: word %d (tokenizer) is %d, not in %d..%d",
+                              s->name, i, h[i], least, most);
+    }
     for (int i = 37; i <= 41 && h[32]; i++)
         if (h[i] < 0 || h[i] >= h[32])
             return bert_fail_(m, BERT_EFORMAT, "%s: word %d: special token %d is not in 0..%d",

