@@ -61,7 +61,7 @@ model.bin
     34        strip_accents: 0, 1 (null is resolved: as do_lower_case)
     35        tokenize_chinese_chars: 0, 1
     36        longest word in characters: 100; a longer one is [UNK]
-    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK]
+    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK] (a vocabulary without [PAD] or [MASK]: 0)
     42        added tokens (section 4): those that are found in the text before anything else
     43        zero
     section
@@ -69,7 +69,7 @@ model.bin
     2         label names, strings (nothing where word 22 is 0)
     3         vocabulary, strings: token id = index (nothing where word 32 is 0)
     4         added tokens: (id, flags) int32 pairs by rising id; flags: 1 special, 2 single_word,
-              4 lstrip, 8 rstrip, 16 normalized
+              4 lstrip, 8 rstrip, 16 normalized, 32 no piece (WordPiece does not know it)
     5         Unicode table (nothing where there is no tokenizer); see below
 
     The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over the bytes of
@@ -81,7 +81,8 @@ Unicode table, all words uint32: what Hugging Face's tokenizer knows of each cod
     3..       R x (first, last, properties), rising, disjoint; properties:
                 1 removed by clean-up        2 made a blank by clean-up
                 4 white space to the splitter   8 punctuation   16 CJK, set apart by blanks
-                32 dropped by strip_accents (Mn)   bits 8..15 canonical combining class
+                32 dropped by strip_accents (Mn)   64 part of a word (single_word's test)
+                bits 8..15 canonical combining class
     ..        Q x (code point, NFD, lower case), rising; NFD and lower case are each
               pool index | length << 24; length 0: the code point maps to itself.
               Hangul syllables have no row: they are decomposed by arithmetic.
@@ -545,7 +546,9 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
 #define BERT_ALIGNED_
+#define BERT_PREFETCH_(p) ((void)0)
 #else
+#define BERT_PREFETCH_(p) __builtin_prefetch(p, 1)
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
@@ -624,9 +627,9 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
 ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
      +-----++----+
 
-   A sum over k is one chain of multiply-adds from k = 0 up, whatever M, N or the number of threads:
-   between panels it is kept in c, and a tile over the edge computes whole and stores in part. So
-   the bits of a row of c do not depend on the other rows. */
+   A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
+   up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
+   part. So the bits of a row of c do not depend on the other rows. */
 enum { BERT_DEPTH_ = 192, BERT_ROWS_ = 192 };
 
 typedef struct {
@@ -649,6 +652,8 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     float *t = c;
     size_t ldt = ldc;
     int whole = rows == BERT_TILE_ROWS_ && cols == BERT_TILE_COLS_;
+    for (int i = 0; i < rows; i++) /* c is on its way from memory while the sums run */
+        for (int j = 0; j < cols; j += 16) BERT_PREFETCH_(c + i * ldc + j);
     if (!whole) {
         t = edge;
         ldt = BERT_TILE_COLS_;
@@ -656,10 +661,7 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
         for (int i = 0; i < rows && !start; i++)
             memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
     }
-    bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_];
-    BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
-        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
-            sum[i][v] = bert_get_((start ? start : t + i * ldt) + v * BERT_LANES_);
+    bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_] = {{0}};
     for (size_t k = 0, at = 0; k < (size_t)depth; k++, at += next) {
         const float *row = panel + k * BERT_TILE_COLS_;
         bert_vec_ b[BERT_TILE_VECS_];
@@ -668,8 +670,10 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
             BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) sum[i][v] += a[i][at] * b[v];
     }
     BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
-        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
-            bert_put_(t + i * ldt + v * BERT_LANES_, sum[i][v]);
+        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) {
+            float *to = t + i * ldt + v * BERT_LANES_;
+            bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
+        }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
 }
