@@ -50,12 +50,12 @@ from transformers import BertConfig, BertForSequenceClassification, get_linear_s
 import export_hf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TINY = {  # awkward on purpose: odd sizes, edges of the matmul's tiles, sums longer than 256
+TINY = {  # awkward on purpose: odd sizes, edges of the matmul's tiles, sums longer than its 384
     "awkward": dict(V=61, C=20, L=3, NH=5, F=37, P=23, S=2, K=3, act="gelu", eps=1e-12),
     "onehead": dict(V=29, C=9, L=1, NH=1, F=17, P=11, S=2, K=7, act="gelu_new", eps=1e-12),
     "relu": dict(V=40, C=12, L=2, NH=3, F=31, P=16, S=3, K=2, act="relu", eps=0.05),
     "tiles": dict(V=33, C=52, L=1, NH=2, F=130, P=17, S=2, K=4, act="gelu", eps=1e-5),
-    "longsum": dict(V=31, C=26, L=1, NH=2, F=300, P=13, S=2, K=2, act="gelu", eps=1e-12),
+    "longsum": dict(V=31, C=22, L=1, NH=2, F=400, P=13, S=2, K=2, act="gelu", eps=1e-12),
 }
 STEPS = 20
 

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Does test_bert.c notice mistakes? Makes one in a copy of bert.h, builds, and demands a red test.
+
+    python3 dev/mutants.py                 all of them, two at a time
+    python3 dev/mutants.py --quick         a handful
+    python3 dev/mutants.py --only scale    those whose name contains a word
+
+Standard library only. A mutant is a name and (old text, new text) pairs; each old text has to stand
+in bert.h exactly once, or N times where a third value says so. One that is no longer found is a
+failure: bert.h has moved on, and this list has to follow.
+"""
+import argparse
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+DROP_1 = "bert_residual_forward(al.res1, x, al.res1, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));"
+DROP_2 = "bert_residual_forward(al.res2, al.ln1, al.res2, N, C,"
+
+MUTANTS = [  # quick ones first
+    ("no attention scale", ("float scale = 1.0f / sqrtf((float)HS);", "float scale = 1.0f;", 2)),
+    ("no weight decay", ("t->decay ? 1.0f - lr * weight_decay : 1.0f", "1.0f")),
+    ("decay on biases and LayerNorm", ("t->decay ? 1.0f - lr * weight_decay : 1.0f", "1.0f - lr * weight_decay")),
+    ("tanh form in place of erf", ("static inline float bert_gelu_(float x)", "static inline float bert_gelu_tanh_(float x);\nstatic inline float bert_dgelu_tanh_(float x);\nstatic inline float bert_gelu_(float x)"),
+     ("= bert_gelu_(inp[i]);", "= bert_gelu_tanh_(inp[i]);"), ("* bert_dgelu_(inp[i]);", "* bert_dgelu_tanh_(inp[i]);")),
+    ("LayerNorm without eps", ("/ (float)C + eps)", "/ (float)C)")),
+    ("no residual around attention", (DROP_1, DROP_1.replace("residual", "dropout").replace(" x,", ""))),
+    ("no residual around fc", (DROP_2, DROP_2.replace("residual", "dropout").replace(" al.ln1,", ""))),
+    ("positions count from 1", ("*pe = wpe + (size_t)(n - offsets[b]) * C;", "*pe = wpe + (size_t)(n - offsets[b] + 1) * C;")),
+    None,  # the end of --quick
+    ("positions do not start again", ("*pe = wpe + (size_t)(n - offsets[b]) * C;", "*pe = wpe + (size_t)(b ? n % 7 : n) * C;")),
+    ("token types ignored", ("*se = wse + (size_t)types[n] * C;", "*se = wse + 0 * (size_t)types[n] * C;")),
+    ("no gradient for token types", ("se[i] += d[i];", "se[i] += 0.0f;")),
+    ("LayerNorm with C - 1", ("/ (float)C + eps)", "/ (float)(C > 1 ? C - 1 : 1) + eps)")),
+    ("LayerNorm backward without its mean", ("dx[i] = s * (dx[i] - a - (x[i] - m) * s * p);", "dx[i] = s * (dx[i] - (x[i] - m) * s * p);")),
+    ("LayerNorm backward without its norm", ("dx[i] = s * (dx[i] - a - (x[i] - m) * s * p);", "dx[i] = s * (dx[i] - a) - 0 * p;")),
+    ("matmul forgets the panel before", ("goes_on = add || k > 0;", "goes_on = add;")),
+    ("no bias in linear", ("bert_matrix_(w, 1, C), N, OC, C, b, 0);", "bert_matrix_(w, 1, C), N, OC, C, 0 ? b : NULL, 0);")),
+    ("linear's weight gradient overwrites", ("bert_matrix_(inp, C, 1), OC, C, N, NULL,\n                 1);", "bert_matrix_(inp, C, 1), OC, C, N, NULL,\n                 0);")),
+    ("dropout does not scale up", ("float scale = 1.0f / (1.0f - p);", "float scale = 1.0f;")),
+    ("attention dropout does not scale up", ("float scale = 1.0f / (1.0f - drop.p);", "float scale = 1.0f;")),
+    ("dropout keeps p, drops 1 - p", ("bert_hash32_(key, (uint32_t)i) >= threshold", "bert_hash32_(key, (uint32_t)i) < threshold")),
+    ("dropout ignores the step", ("bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place)", "bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ 0 * step) ^ place)")),
+    ("dropout ignores layer and site", ("bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place)", "bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ 0 * place)")),
+    ("dropout ignores the place", ("m->rows[n] = (uint64_t)(batch->place + b) << 32", "m->rows[n] = (uint64_t)b << 32")),
+    ("every sequence has the same mask", ("m->rows[n] = (uint64_t)(batch->place + b) << 32", "m->rows[n] = (uint64_t)batch->place << 32")),
+    ("heads share a dropout mask", ("bert_mix64_(drop.key + (uint64_t)s.h + 1)", "bert_mix64_(drop.key + 1)")),
+    ("classifier dropout forgotten in the backward", ("    bert_dropout_backward(dpooled, dpooled, B, C, bert_classifier_site_(m));\n", "")),
+    ("embedding dropout has another mask in the backward", ("bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS)", "bert_site_(m, c->hidden_dropout, -2, BERT_SITE_EMBEDDINGS)")),
+    ("fc dropout draws attention's mask in the backward", ("bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ));", "bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));")),
+    ("attention backward without mask on dprob", ("if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);", "")),
+    ("attention backward without mask on prob", ("di[j] = pi[j] * (di[j] - mean) * scale;\n                    if (drop.p > 0.0f)", "di[j] = pi[j] * (di[j] - mean) * scale;\n                    if (drop.p > 2.0f)")),
+    ("softmax backward without its sum", ("di[j] = pi[j] * (di[j] - mean) * scale;", "di[j] = pi[j] * (di[j] - 0 * mean) * scale;")),
+    ("no attention scale in the backward", ("di[j] = pi[j] * (di[j] - mean) * scale;", "di[j] = pi[j] * (di[j] - mean);")),
+    ("gelu's derivative without the density", ("return cdf + 0.398942280f * x * bell;", "return cdf;")),
+    ("gelu_new's derivative without its inner one", ("return half + 2.0f * x * half * (1.0f - half) * du;", "return half + 2.0f * x * half * (1.0f - half) * 0.797884561f + 0 * du;")),
+    ("relu's derivative is 1", ("inp[i] > 0.0f ? dout[i] : 0.0f", "dout[i]")),
+    ("relu hides NaN", ("inp[i] < 0.0f ? 0.0f : inp[i]", "inp[i] > 0.0f ? inp[i] : 0.0f")),
+    ("tanh's derivative 1 - y", ("dout[i] * (1.0f - out[i] * out[i])", "dout[i] * (1.0f - out[i])")),
+    ("cross-entropy backward without the label", ("(k == labels[b] ? 1.0f : 0.0f)", "(k == labels[b] ? 0.0f : 0.0f)")),
+    ("loss summed in place of averaged, backward", ("B, K, scale / (float)B);", "B, K, scale);")),
+    ("pooler reads the second token", ("x + (size_t)offsets[b] * C, (size_t)C * sizeof *x", "x + (size_t)(offsets[b] + (offsets[b + 1] - offsets[b] > 1)) * C, (size_t)C * sizeof *x")),
+    ("no gradient through the second residual", ("    bert_add_(d->dsum, d->dpart, NC);", "    memcpy(d->dsum, d->dpart, NC * sizeof(float));")),
+    ("no gradient through the first residual", ("    bert_add_(d->dx, d->dpart, NC);", "    memcpy(d->dx, d->dpart, NC * sizeof(float));")),
+    ("no bias correction of m", ("(float)(1.0 / (1.0 - pow(beta1, step)))", "1.0f")),
+    ("no bias correction of v", ("(float)(1.0 / sqrt(1.0 - pow(beta2, step)))", "1.0f")),
+    ("Adam's eps inside the root", ("(sqrtf(v[i]) * fix2 + eps)", "(sqrtf(v[i] * fix2 * fix2 + eps))")),
+    ("Adam with L2 in place of decay", ("float gi = g[i] * grad_scale;", "float gi = g[i] * grad_scale + 0.1f * p[i];"), ("p[i] = p[i] * keep - lr", "p[i] = p[i] * (keep > 2 ? keep : 1) - lr")),
+    ("never clips", ("return scale > 1.0f ? 1.0f : scale;", "return 1.0f;")),
+    ("clips small gradients up", ("return scale > 1.0f ? 1.0f : scale;", "return scale;")),
+    ("max_norm 0 stops training", ("if (max_norm <= 0.0f) return 1.0f;", "")),
+    ("norm without the root", ("return (float)sqrt(sum);", "return (float)sum;")),
+    ("warmup starts at 1", ("(float)((double)step / (double)warmup)", "(float)((double)(step + 1) / (double)warmup)")),
+    ("token V is taken", ("batch->tokens[n] >= c->V", "batch->tokens[n] > c->V")),
+    ("token -1 is taken", ("batch->tokens[n] < 0 ||", "")),
+    ("garbage behind a model file is taken", ("if (total != s->size || total != bert_u64_(h + 30))", "if (total > s->size)")),
+    ("a full disk goes unseen", ("failed = fclose(f) != 0 || failed;", "failed = 0 * fclose(f);"),),
+]
+FLAGS = "-std=c99 -O1 -ffp-contract=fast -fno-math-errno -fno-trapping-math -w".split()
+
+
+def build_and_run(folder, cc):
+    """None: green; otherwise what went red."""
+    binary = os.path.join(folder, "test_bert")
+    native = ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
+    built = subprocess.run([cc] + FLAGS + native + ["test_bert.c", "-o", binary, "-lm"], cwd=folder,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if built.returncode:
+        return "BUILD " + built.stdout.decode(errors="replace")[:300]
+    try:
+        ran = subprocess.run([binary], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             timeout=300, env=dict(os.environ, TMPDIR=folder))
+    except subprocess.TimeoutExpired:
+        return "hangs"
+    if ran.returncode == 0:
+        return None
+    red = [line for line in ran.stdout.decode(errors="replace").splitlines() if line.startswith("FAIL")]
+    return "%d red, first: %s" % (len(red), red[0][5:100]) if red else "exit code %d" % ran.returncode
+
+
+def mutate(text, pairs):
+    for old, new, *times in pairs:
+        found, wanted = text.count(old), times[0] if times else 1
+        if found != wanted:
+            raise LookupError("its text stands %d times in bert.h, not %d: %s" % (found, wanted, old.strip()))
+        text = text.replace(old, new)
+    return text
+
+
+def try_mutant(name, pairs, cc):
+    """(did it go red, what to say)"""
+    with tempfile.TemporaryDirectory(prefix="mutant.", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
+        for file in "train_bert.c", "test_bert.c":
+            shutil.copy(os.path.join(ROOT, file), folder)
+        os.mkdir(os.path.join(folder, "dev"))
+        os.symlink(os.path.join(HERE, "fixtures"), os.path.join(folder, "dev", "fixtures"))
+        with open(os.path.join(ROOT, "bert.h"), encoding="utf-8") as f:
+            text = f.read()
+        try:
+            text = mutate(text, pairs)
+        except LookupError as e:
+            return False, str(e)
+        with open(os.path.join(folder, "bert.h"), "w", encoding="utf-8") as f:
+            f.write(text)
+        red = build_and_run(folder, cc)
+    if not pairs:
+        return red is None, red or "green, as it has to be"
+    if red is None:
+        return False, "no test noticed"
+    return not red.startswith("BUILD"), red
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    ap.add_argument("--quick", action="store_true", help="the first handful")
+    ap.add_argument("--only", default="", help="those whose name contains this")
+    ap.add_argument("--jobs", type=int, default=2)
+    args = ap.parse_args()
+    chosen = MUTANTS[:MUTANTS.index(None)] if args.quick else [m for m in MUTANTS if m]
+    chosen = [("bert.h as it is",)] + [m for m in chosen if args.only in m[0]]
+    cc, passed, failed = os.environ.get("CC", "cc"), 0, 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        results = pool.map(lambda m: try_mutant(m[0], m[1:], cc), chosen)
+        for mutant, (ok, why) in zip(chosen, results):
+            print("%s %s: %s" % ("ok  " if ok else "FAIL", mutant[0], why), flush=True)
+            passed, failed = passed + ok, failed + (not ok)
+    print("%d passed, %d failed" % (passed, failed))
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

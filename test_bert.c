@@ -1,0 +1,2076 @@
+/*
+test_bert.c - every check of bert.h and train_bert.c that needs only a C compiler.
+
+    ./test_bert                             all of it; fixtures from dev/fixtures
+    ./test_bert --real MODEL.bin REF.bin    only: a real model against PyTorch's record of it
+
+A line for each test; exit code 0 if all passed. The oracles are naive forwards in double: each
+kernel is compared with its oracle, each backward with central differences of it. What PyTorch and
+transformers compute is recorded in dev/fixtures by dev/reference.py.
+*/
+#include <stddef.h>
+static void *counted_malloc(size_t size);
+static void *counted_calloc(size_t n, size_t size);
+static void counted_free(void *p);
+#define BERT_MALLOC counted_malloc
+#define BERT_CALLOC counted_calloc
+#define BERT_FREE counted_free
+#define TESTING
+#include "train_bert.c" /* which includes bert.h with BERT_IMPLEMENTATION */
+
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+   Reporting: a test is a number of expectations, the first that fails is told */
+
+static int passed, failed;
+static char why[1024];
+
+static int expect(int ok, const char *format, ...)
+{
+    if (!ok && !why[0]) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(why, sizeof why, format, args);
+        va_end(args);
+    }
+    return ok;
+}
+
+static void done(const char *format, ...)
+{
+    va_list args;
+    printf(why[0] ? "FAIL " : "ok   ");
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf(why[0] ? ": %s\n" : "%s\n", why);
+    fflush(stdout);
+    if (why[0])
+        failed++;
+    else
+        passed++;
+    why[0] = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Memory: counted, and failing when told to */
+
+static long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
+static size_t largest;            /* the largest size asked for */
+
+static void *counted_calloc(size_t n, size_t size)
+{
+    void *p;
+    if (n && size > SIZE_MAX / n) return NULL;
+    if (n * size > largest) largest = n * size;
+    if (fail_at == 0) return NULL;
+    if (fail_at > 0) fail_at--;
+    p = calloc(n ? n : 1, size ? size : 1);
+    blocks += p != NULL;
+    return p;
+}
+
+/* What malloc gives is filled with NaN: whoever reads what he never wrote is found out. */
+static void *counted_malloc(size_t size)
+{
+    void *p = counted_calloc(1, size);
+    if (p) memset(p, 0xff, size);
+    return p;
+}
+
+static void counted_free(void *p)
+{
+    blocks -= p != NULL;
+    free(p);
+}
+
+/* The tests' own memory, zeroed: freed together when a test ends, or back to a mark. */
+static void **gotten;
+static size_t num_gotten;
+
+static void *get(size_t n, size_t size)
+{
+    if (!(num_gotten & (num_gotten + 1))) /* room doubles at 1, 3, 7, ... */
+        gotten = realloc(gotten, (2 * num_gotten + 2) * sizeof *gotten);
+    void *p = gotten ? calloc(n ? n : 1, size) : NULL;
+    if (!p) {
+        fprintf(stderr, "test_bert: out of memory\n");
+        exit(2);
+    }
+    return gotten[num_gotten++] = p;
+}
+
+static void release(size_t mark)
+{
+    while (num_gotten > mark) free(gotten[--num_gotten]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Numbers */
+
+static uint64_t state = 1;
+static uint64_t draw(void)
+{ /* splitmix64 */
+    uint64_t z = state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+static int below(int n) { return (int)(draw() % (uint64_t)n); }
+static double uniform(void) { return (double)(draw() >> 11) / 9007199254740992.0; }
+static double normal(void)
+{
+    double u = 1 - uniform();
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
+}
+static void fill(float *x, size_t n, double mean, double deviation)
+{
+    for (size_t i = 0; i < n; i++) x[i] = (float)(mean + deviation * normal());
+}
+static float *randoms(size_t n, double deviation)
+{
+    float *x = get(n, sizeof *x);
+    fill(x, n, 0, deviation);
+    return x;
+}
+static float *nans(size_t n)
+{ /* for what has to be overwritten */
+    float *x = get(n, sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = NAN;
+    return x;
+}
+static double *doubles(const float *x, size_t n)
+{
+    double *y = get(n, sizeof *y);
+    for (size_t i = 0; i < n; i++) y[i] = x[i];
+    return y;
+}
+static int same_bits(const void *a, const void *b, size_t n) { return !memcmp(a, b, n); }
+
+/* The largest difference as a share of the largest value of b; NaN if there is one in either. */
+static double share(double difference, double scale)
+{
+    return difference == 0 ? 0 : difference / scale;
+}
+static double apart(const float *a, const double *b, size_t n)
+{
+    double difference = 0, scale = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs(a[i] - b[i]);
+        if (isnan(d)) return d;
+        if (d > difference) difference = d;
+        if (fabs(b[i]) > scale) scale = fabs(b[i]);
+    }
+    return share(difference, scale);
+}
+/* The same by root mean squares. */
+static double apart_rms(const float *a, const float *b, size_t n)
+{
+    double difference = 0, scale = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        scale += (double)b[i] * b[i];
+    }
+    return share(sqrt(difference), sqrt(scale));
+}
+static double apart_f(const float *a, const float *b, size_t n)
+{
+    double *c = doubles(b, n), d = apart(a, c, n);
+    return d;
+}
+static void worse(double *worst, double d)
+{ /* NaN stays */
+    if (!(d <= *worst) && !isnan(*worst)) *worst = d;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Oracles: each layer's definition in double, as naive as it can be */
+
+static void embeddings_oracle(double *out, const int *tokens, const int *types, const int *offsets,
+                              const double *wte, const double *wpe, const double *wse, int B, int C)
+{
+    for (int b = 0; b < B; b++)
+        for (int i = offsets[b]; i < offsets[b + 1]; i++)
+            for (int c = 0; c < C; c++)
+                out[i * C + c] =
+                    wte[tokens[i] * C + c] + wpe[(i - offsets[b]) * C + c] + wse[types[i] * C + c];
+}
+
+static void layernorm_oracle(double *out, const double *inp, const double *w, const double *b,
+                             int N, int C, double eps)
+{
+    for (int i = 0; i < N; i++) {
+        double mean = 0, var = 0;
+        for (int c = 0; c < C; c++) mean += inp[i * C + c] / C;
+        for (int c = 0; c < C; c++) var += (inp[i * C + c] - mean) * (inp[i * C + c] - mean) / C;
+        for (int c = 0; c < C; c++)
+            out[i * C + c] = (inp[i * C + c] - mean) / sqrt(var + eps) * w[c] + b[c];
+    }
+}
+
+static void linear_oracle(double *out, const double *inp, const double *w, const double *b, int N,
+                          int C, int OC)
+{
+    for (int i = 0; i < N; i++)
+        for (int o = 0; o < OC; o++) {
+            double sum = b ? b[o] : 0;
+            for (int c = 0; c < C; c++) sum += inp[(size_t)i * C + c] * w[(size_t)o * C + c];
+            out[(size_t)i * OC + o] = sum;
+        }
+}
+
+/* mask: NULL, or what dropout multiplies (NH, N, N) attention weights by. */
+static void attention_oracle(double *out, const double *qkv, const int *offsets, int B, int C,
+                             int NH, const double *mask)
+{
+    int N = offsets[B], HS = C / NH;
+    size_t mark = num_gotten;
+    double *p = get(N, sizeof *p);
+    memset(out, 0, (size_t)N * C * sizeof *out);
+    for (int b = 0; b < B; b++)
+        for (int h = 0; h < NH; h++)
+            for (int q = offsets[b]; q < offsets[b + 1]; q++) {
+                double max = -INFINITY, sum = 0;
+                for (int k = offsets[b]; k < offsets[b + 1]; k++) {
+                    p[k] = 0;
+                    for (int i = h * HS; i < (h + 1) * HS; i++)
+                        p[k] += qkv[q * 3 * C + i] * qkv[k * 3 * C + C + i] / sqrt(HS);
+                    if (p[k] > max) max = p[k];
+                }
+                for (int k = offsets[b]; k < offsets[b + 1]; k++) sum += p[k] = exp(p[k] - max);
+                for (int k = offsets[b]; k < offsets[b + 1]; k++)
+                    for (int i = h * HS; i < (h + 1) * HS; i++)
+                        out[q * C + i] += p[k] / sum * qkv[k * 3 * C + 2 * C + i] *
+                                          (mask ? mask[(h * N + q) * N + k] : 1);
+            }
+    release(mark);
+}
+
+static double activation_oracle(double x, int act)
+{
+    if (act == BERT_GELU) return 0.5 * x * (1 + erf(x / sqrt(2)));
+    if (act == BERT_GELU_TANH)
+        return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+    return x > 0 ? x : 0;
+}
+
+static double crossentropy_oracle(const double *logits, int label, int K)
+{
+    double max = logits[0], sum = 0;
+    for (int k = 1; k < K; k++) max = logits[k] > max ? logits[k] : max;
+    for (int k = 0; k < K; k++) sum += exp(logits[k] - max);
+    return log(sum) + max - logits[label];
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Gradients: a layer's output is dotted with r; central differences of that in double are what
+   the backward has to give for dout = r */
+
+static struct {
+    int B, N, C, OC, NH, K;
+    const int *tokens, *types, *offsets;
+    const double *r, *mask;
+    double *out, eps;
+} g;
+
+static double dot(const double *a, const double *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+enum { TOY_V = 6, TOY_P = 5, TOY_S = 2 };
+static double embeddings_dot(const double *x)
+{
+    const double *wpe = x + TOY_V * g.C, *wse = wpe + TOY_P * g.C;
+    embeddings_oracle(g.out, g.tokens, g.types, g.offsets, x, wpe, wse, g.B, g.C);
+    return dot(g.out, g.r, (size_t)g.N * g.C);
+}
+static double layernorm_dot(const double *x)
+{
+    const double *w = x + g.N * g.C;
+    layernorm_oracle(g.out, x, w, w + g.C, g.N, g.C, g.eps);
+    return dot(g.out, g.r, (size_t)g.N * g.C);
+}
+static double linear_dot(const double *x)
+{
+    const double *w = x + g.N * g.C;
+    linear_oracle(g.out, x, w, w + g.OC * g.C, g.N, g.C, g.OC);
+    return dot(g.out, g.r, (size_t)g.N * g.OC);
+}
+static double attention_dot(const double *x)
+{
+    attention_oracle(g.out, x, g.offsets, g.B, g.C, g.NH, g.mask);
+    return dot(g.out, g.r, (size_t)g.N * g.C);
+}
+static double tanh_dot(const double *x)
+{
+    double sum = 0;
+    for (int i = 0; i < g.N; i++) sum += g.r[i] * tanh(x[i]);
+    return sum;
+}
+static double crossentropy_dot(const double *x)
+{ /* r[0]: the scale */
+    double sum = 0;
+    for (int b = 0; b < g.B; b++) sum += crossentropy_oracle(x + b * g.K, g.tokens[b], g.K);
+    return sum * g.r[0];
+}
+
+/* got: a backward's result, minus base, for x[from] .. x[from+n-1] of f's input. */
+static void expect_gradient(const char *what, double (*f)(const double *), double *x, size_t from,
+                            size_t n, const float *got, double base)
+{
+    double *want = get(n, sizeof *want), h = 1e-5, d;
+    for (size_t i = 0; i < n; i++) {
+        double old = x[from + i], up;
+        x[from + i] = old + h;
+        up = f(x);
+        x[from + i] = old - h;
+        want[i] = (up - f(x)) / (2 * h) + base;
+        x[from + i] = old;
+    }
+    d = apart(got, want, n);
+    expect(d <= 1e-4, "%s is off by %.1e of its largest", what, d);
+}
+
+static float *based(size_t n, float base)
+{ /* a parameter gradient that is not zero to begin with */
+    float *x = get(n, sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = base;
+    return x;
+}
+
+static const BertDropout off = {0, 0, NULL};
+
+static void test_embeddings(void)
+{
+    int tokens[] = {0, 3, 5, 3, 1, 3, 5, 0, 2}, types[] = {0, 0, 1, 1, 1, 1, 0, 0, 1};
+    int offsets[] = {0, 1, 6, 9}, C = 7, N = 9, n = (TOY_V + TOY_P + TOY_S) * C;
+    float *w = randoms(n, 1), *dw = based(n, 0.5f), *out = nans(N * C), *r = randoms(N * C, 1);
+    double *x = doubles(w, n), *rd = doubles(r, N * C), *want = get(N * C, sizeof *want);
+    float *wpe = w + TOY_V * C, *wse = wpe + TOY_P * C;
+    g.B = 3, g.N = N, g.C = C, g.tokens = tokens, g.types = types, g.offsets = offsets;
+    g.r = rd, g.out = want;
+    embeddings_dot(x);
+    bert_embeddings_forward(out, tokens, types, offsets, w, wpe, wse, 3, C);
+    expect(apart(out, want, N * C) <= 1e-6, "forward");
+    bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
+                             offsets, 3, C);
+    expect_gradient("dw", embeddings_dot, x, 0, n, dw, 0.5);
+    done("embeddings: forward and backward");
+}
+
+static void test_layernorm(void)
+{
+    static const int sizes[][2] = {{13, 37}, {1, 1}, {7, 2}, {3, 16}, {2, 384}, {5, 300}, {9, 20}};
+    static const double eps[] = {1e-12, 1e-5, 0.3};
+    for (int s = 0; s < 7; s++)
+        for (int e = 0; e < 3; e++) {
+            int N = sizes[s][0], C = sizes[s][1], n = N * C + 2 * C;
+            float *in = randoms(n, 1), *out = nans(N * C), *mean = nans(N), *rstd = nans(N);
+            float *r = randoms(N * C, 1), *dx = nans(N * C), *dp = based(2 * C, 0.5f),
+                  *w = in + N * C;
+            double *x, *rd = doubles(r, N * C), *want = get(N * C, sizeof *want);
+            for (int i = 0; i < N * C; i++) in[i] += 3; /* a mean far from 0 */
+            x = doubles(in, n);
+            if (C == 1) e = 2; /* no variance at all */
+            g.N = N, g.C = C, g.eps = eps[e], g.r = rd, g.out = want;
+            layernorm_dot(x);
+            bert_layernorm_forward(out, mean, rstd, in, w, w + C, N, C, (float)eps[e]);
+            expect(apart(out, want, N * C) <= 1e-5, "forward (%d, %d) eps %g", N, C, eps[e]);
+            bert_layernorm_backward(dx, dp, dp + C, r, in, mean, rstd, w, N, C);
+            if (N * C < 700) {
+                expect_gradient("dw, db", layernorm_dot, x, N * C, 2 * C, dp, 0.5);
+                if (C > 2) expect_gradient("dinp", layernorm_dot, x, 0, N * C, dx, 0);
+            }
+        }
+    done("layernorm: forward and backward");
+}
+
+/* One size of a linear layer against the three sums that define it. */
+static void check_linear(int N, int C, int OC, int differences)
+{
+    size_t mark = num_gotten, n = (size_t)N * C + (size_t)OC * C + OC;
+    float *in = randoms(n, 1), *w = in + N * C, *b = w + OC * C, *r = randoms(N * OC, 1);
+    float *out = nans(N * OC), *dx = nans(N * C), *dp = based(OC * C + OC, 0.5f), *row = nans(OC);
+    double *x = doubles(in, n), *rd = doubles(r, N * OC), *xd = x, *wd = x + N * C;
+    double *want = get(N * OC, sizeof *want), *dxd = get(N * C, sizeof *dxd);
+    double *dpd = get(OC * C + OC, sizeof *dpd);
+    linear_oracle(want, xd, wd, wd + OC * C, N, C, OC);
+    bert_linear_forward(out, in, w, b, N, C, OC);
+    expect(apart(out, want, N * OC) <= 2e-6, "forward (%d, %d, %d)", N, C, OC);
+    for (int i = 0; i < N; i += 1 + N / 3) { /* a row's bits do not depend on the others */
+        bert_linear_forward(row, in + i * C, w, b, 1, C, OC);
+        expect(same_bits(row, out + i * OC, OC * sizeof *row), "row %d of %d (%d, %d)", i, N, C,
+               OC);
+    }
+    bert_linear_backward(dx, dp, dp + OC * C, r, in, w, N, C, OC);
+    for (int i = 0; i < OC * C + OC; i++) dpd[i] = 0.5;
+    for (int i = 0; i < N; i++)
+        for (int o = 0; o < OC; o++) {
+            for (int c = 0; c < C; c++) {
+                dxd[i * C + c] += rd[i * OC + o] * wd[o * C + c];
+                dpd[o * C + c] += rd[i * OC + o] * xd[i * C + c];
+            }
+            dpd[OC * C + o] += rd[i * OC + o];
+        }
+    expect(apart(dx, dxd, N * C) <= 2e-6, "dinp (%d, %d, %d)", N, C, OC);
+    expect(apart(dp, dpd, OC * C) <= 2e-6, "dw (%d, %d, %d)", N, C, OC);
+    expect(apart(dp + OC * C, dpd + OC * C, OC) <= 2e-6, "db (%d, %d, %d)", N, C, OC);
+    if (differences) {
+        g.N = N, g.C = C, g.OC = OC, g.r = rd, g.out = want;
+        expect_gradient("dinp", linear_dot, x, 0, N * C, dx, 0);
+        expect_gradient("dw, db", linear_dot, x, N * C, OC * C + OC, dp, 0.5);
+    }
+    release(mark);
+}
+
+static void test_linear(void)
+{
+    static const int edges[] = {1, 7, 8, 9, 15, 16, 17, 47, 48, 49, 255, 256, 257, 300};
+    static const int n = sizeof edges / sizeof edges[0];
+    check_linear(13, 7, 37, 1);
+    check_linear(3, 17, 9, 1);
+    done("linear: backward against central differences");
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j += 1 + (i * 5 + j) % 4) {
+            static const int odd[] = {5, 13, 18, 37};
+            check_linear(edges[i], edges[j], odd[(i + j) % 4], 0);
+            check_linear(edges[i], odd[(i + j) % 4], edges[j], 0);
+            check_linear(odd[(i + j) % 4], edges[i], edges[j], 0);
+        }
+    check_linear(193, 385, 97, 0); /* beyond the blocks of every dimension */
+    check_linear(385, 193, 47, 0);
+    check_linear(49, 769, 193, 0);
+    check_linear(200, 97, 385, 0);
+    done("linear: against the sums in double, at the edges of tiles; a row's bits are its own");
+}
+
+/* The mask that attention's dropout draws, read off from outside: with queries 0 all weights are
+   1/T, and with values 1 at channel k - from, head and query (h, q) show the mask of 64 keys. */
+static double *attention_mask(const int *offsets, int B, int NH, BertDropout drop)
+{
+    int N = offsets[B], HS = 8, C = NH * HS;
+    double *mask = get((size_t)NH * N * N, sizeof *mask);
+    float *qkv = get((size_t)N * 3 * C, sizeof *qkv), *out = nans(N * C), *stat = nans(N * NH * 2);
+    for (int from = 0; from < N; from += HS) {
+        memset(qkv, 0, (size_t)N * 3 * C * sizeof *qkv);
+        for (int k = from; k < N && k < from + HS; k++)
+            for (int h = 0; h < NH; h++) qkv[k * 3 * C + 2 * C + h * HS + k - from] = 1;
+        bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop);
+        for (int b = 0; b < B; b++)
+            for (int q = offsets[b]; q < offsets[b + 1]; q++)
+                for (int k = from; k < N && k < from + HS; k++)
+                    for (int h = 0; h < NH; h++)
+                        mask[(h * N + q) * N + k] =
+                            out[q * C + h * HS + k - from] * (offsets[b + 1] - offsets[b]);
+    }
+    return mask;
+}
+
+static uint64_t *rows_of(const int *offsets, int B, int place)
+{
+    uint64_t *rows = get(offsets[B], sizeof *rows);
+    for (int b = 0; b < B; b++)
+        for (int i = offsets[b]; i < offsets[b + 1]; i++)
+            rows[i] = (uint64_t)(place + b) << 32 | (uint64_t)(i - offsets[b]);
+    return rows;
+}
+
+static void check_attention(const int *offsets, int B, int C, int NH, float p, double size)
+{
+    int N = offsets[B], n = N * 3 * C;
+    uint64_t *rows = rows_of(offsets, B, 0);
+    BertDropout drop = {p, bert_dropout_key(5, 6, 7, 8), rows};
+    float *qkv = randoms(n, size), *out = nans(N * C), *stat = nans(N * NH * 2);
+    float *dqkv = nans(n), *r = randoms(N * C, 1);
+    double *x = doubles(qkv, n), *rd = doubles(r, N * C), *want = get(N * C, sizeof *want), d;
+    double *mask = p > 0 ? attention_mask(offsets, B, NH, drop) : NULL;
+    g.B = B, g.N = N, g.C = C, g.NH = NH, g.offsets = offsets, g.r = rd, g.out = want,
+    g.mask = mask;
+    attention_dot(x);
+    bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop);
+    d = apart(out, want, N * C);
+    expect(d <= 1e-5 * (size > 1 ? size * size : 1), "forward N %d C %d NH %d p %g: %.1e", N, C, NH,
+           p, d);
+    bert_attention_backward(dqkv, r, out, stat, qkv, offsets, B, C, NH, drop);
+    if (n < 3000) expect_gradient("dqkv", attention_dot, x, 0, n, dqkv, 0);
+    for (int i = 0; i < n; i++) expect(isfinite(dqkv[i]), "dqkv[%d] is %g", i, dqkv[i]);
+}
+
+static void test_attention(void)
+{
+    static const int few[] = {0, 1, 3, 10, 21}, one[] = {0, 1}, long_[] = {0, 8, 265, 274};
+    static const int edges[] = {0, 7, 15, 24, 39, 55, 72};
+    check_attention(few, 4, 20, 5, 0, 1);
+    check_attention(few, 4, 9, 1, 0, 1);
+    check_attention(few, 4, 12, 12, 0, 1);
+    check_attention(one, 1, 64, 2, 0, 1);
+    check_attention(edges, 6, 10, 2, 0, 1);
+    done("attention: forward and backward");
+    check_attention(edges, 6, 17 * 3, 3, 0, 1);
+    check_attention(edges, 6, 64, 1, 0, 1);
+    check_attention(long_, 3, 66, 2, 0, 1);
+    check_attention(long_, 3, 32, 2, 0, 6); /* scores of hundreds: the softmax is a choice */
+    done("attention: forward at the edges of tiles, and with scores of hundreds");
+    check_attention(few, 4, 20, 5, 0.3f, 1);
+    check_attention(few, 4, 9, 1, 0.5f, 1);
+    done("attention: forward and backward with dropout, the same mask in both");
+}
+
+static void test_activations(void)
+{
+    static const char *const names[] = {"gelu (erf)", "gelu_new (tanh)", "relu"};
+    enum { N = 4001 };
+    float *in = get(N, sizeof *in), *out = nans(N), *dx = nans(N), *r = randoms(N, 1), probe[2];
+    double *x, *rd = doubles(r, N), want[N];
+    for (int i = 0; i < N; i++)
+        in[i] = (float)((i - 2000) * 0.006 + 0.0031); /* -12 .. 12, never 0 */
+    x = doubles(in, N);
+    for (int act = 0; act < 3; act++) {
+        double worst = 0, slope = 0;
+        bert_activation_forward(out, in, N, act);
+        bert_activation_backward(dx, r, in, N, act);
+        for (int i = 0; i < N; i++) {
+            double h = 1e-5, up = activation_oracle(x[i] + h, act),
+                   down = activation_oracle(x[i] - h, act);
+            worse(&worst, fabs(out[i] - activation_oracle(x[i], act)) / (1 + fabs(x[i])));
+            worse(&slope, fabs(dx[i] - rd[i] * (up - down) / (2 * h)) / (1 + fabs(rd[i])));
+        }
+        expect(worst <= 3e-7, "forward is off by %.1e", worst);
+        expect(slope <= 2e-6, "backward is off by %.1e", slope);
+        probe[0] = NAN, probe[1] = INFINITY;
+        bert_activation_forward(probe, probe, 2, act);
+        expect(isnan(probe[0]) && probe[1] > 1e30f, "NaN gives %g, inf %g", probe[0], probe[1]);
+        done("%s: forward and backward", names[act]);
+    }
+    for (int i = 0; i < N; i++) want[i] = tanh(x[i]);
+    bert_tanh_forward(out, in, N);
+    expect(apart(out, want, N) <= 1e-6, "forward");
+    bert_tanh_backward(dx, r, out, N);
+    g.N = 60, g.r = rd + 1970; /* around 0 */
+    expect_gradient("dinp", tanh_dot, x + 1970, 0, 60, dx + 1970, 0);
+    done("tanh: forward and backward");
+}
+
+static void test_crossentropy(void)
+{
+    enum { B = 13, K = 7 };
+    float *x = randoms(B * K, 3), losses[B], probs[B * K], dx[B * K], no_losses[B * K];
+    double *xd, want[B], one = 0.25;
+    int labels[B];
+    x[3] = 200, x[9] = -300; /* exp would overflow */
+    xd = doubles(x, B * K);
+    for (int b = 0; b < B; b++) {
+        labels[b] = below(K);
+        want[b] = crossentropy_oracle(xd + b * K, labels[b], K);
+    }
+    bert_crossentropy_forward(losses, probs, x, labels, B, K);
+    expect(apart(losses, want, B) <= 1e-6, "losses");
+    for (int b = 0; b < B; b++) {
+        double sum = 0;
+        for (int k = 0; k < K; k++) sum += probs[b * K + k];
+        expect(fabs(sum - 1) <= 1e-6, "row %d sums to %g", b, sum);
+    }
+    bert_crossentropy_backward(dx, probs, labels, B, K, 0.25f);
+    g.B = B, g.K = K, g.tokens = labels, g.r = &one;
+    expect_gradient("dlogits", crossentropy_dot, xd, 0, B * K, dx, 0);
+    bert_crossentropy_forward(NULL, no_losses, x, NULL, B, K);
+    expect(same_bits(no_losses, probs, sizeof probs), "probabilities without labels");
+    done("crossentropy: forward and backward");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Dropout */
+
+static double deviations(double count, double n, double p)
+{
+    return fabs(count - n * p) / sqrt(n * p * (1 - p));
+}
+
+/* How far two masks are from being drawn independently, in standard deviations. */
+static double dependence(const float *a, const float *b, size_t n, double p)
+{
+    double same = 0;
+    for (size_t i = 0; i < n; i++) same += (a[i] != 0) == (b[i] != 0);
+    return deviations(same, (double)n, p * p + (1 - p) * (1 - p));
+}
+
+static void test_dropout(void)
+{
+    enum { N = 240, C = 250, n = N * C };
+    static const char *const parts[] = {"seed", "step", "layer", "site", "place"};
+    static const float ps[] = {0.1f, 0.5f};
+    int offsets[] = {0, N};
+    float *ones = based(n, 1), *out = nans(n), *other = nans(n), *x = randoms(n, 1), *sum = nans(n);
+    uint64_t *rows = rows_of(offsets, 1, 3), *moved = rows_of(offsets, 1, 4);
+    for (int which = 0; which < 2; which++) {
+        double p = ps[which], kept = 0, column[C] = {0};
+        BertDropout drop = {ps[which], bert_dropout_key(1, 2, 3, 4), rows};
+        bert_dropout_forward(out, ones, N, C, drop);
+        for (int i = 0; i < n; i++) {
+            kept += out[i] != 0, column[i % C] += out[i] != 0;
+            expect(out[i] == 0 || fabs(out[i] * (1 - p) - 1) < 1e-6, "a kept 1 became %g", out[i]);
+        }
+        expect(deviations(kept, n, 1 - p) <= 4, "keeps %.0f of %d at p %g", kept, n, p);
+        for (int c = 0; c < C; c++)
+            expect(deviations(column[c], N, 1 - p) <= 5, "column %d: keeps %g", c, column[c]);
+        expect(dependence(out, out + C, n - C, p) <= 5, "a row's mask resembles the next one's");
+        expect(dependence(out, out + 1, n - 1, p) <= 5, "a channel's mask resembles the next's");
+        bert_dropout_backward(other, x, N, C, drop);
+        for (int i = 0; i < n; i++) expect(other[i] == x[i] * out[i], "backward's mask at %d", i);
+        bert_residual_forward(sum, ones, x, N, C, drop);
+        for (int i = 0; i < n; i++)
+            expect(fabs(sum[i] - 1 - other[i]) <= 1e-6, "residual at %d is %g", i, sum[i]);
+        memcpy(other, ones, n * sizeof *ones);
+        bert_dropout_forward(other, other, N, C, drop);
+        expect(same_bits(other, out, n * sizeof *out), "again, in place: other bits");
+        for (int part = 0; part < 5; part++) {
+            int d[5] = {0};
+            d[part] = 1;
+            drop.key = bert_dropout_key(1 + d[0], 2 + d[1], 3 + d[2], 4 + d[3]);
+            drop.rows = d[4] ? moved : rows;
+            bert_dropout_forward(other, ones, N, C, drop);
+            expect(dependence(out, other, n, p) <= 5, "another %s, nearly the same mask",
+                   parts[part]);
+        }
+    }
+    bert_dropout_forward(out, x, N, C, off);
+    expect(same_bits(out, x, n * sizeof *x), "p 0 changes values");
+    done("dropout: keep rate, mean, independence; forward and backward draw the same mask");
+
+    enum { T = 120, NH = 3, PAIRS = T * T };
+    int two[] = {0, T, 2 * T};
+    double kept = 0, same[3] = {0}, p = 0.2;
+    uint64_t *tokens = rows_of(two, 2, 0);
+    BertDropout drop = {0.2f, bert_dropout_key(1, 2, 3, 4), tokens};
+    double *mask = attention_mask(two, 2, NH, drop);
+    for (int q = 0; q < T; q++)
+        for (int k = 0; k < T; k++) {
+            const double *m = mask + q * 2 * T + k, *head = m + 2 * T * 2 * T,
+                         *text = m + T * 2 * T + T;
+            kept += *m > 0.5;
+            expect(*m < 0.5 || fabs(*m * 0.8 - 1) < 1e-5, "a kept weight is multiplied by %g", *m);
+            same[0] += (*m > 0.5) == (*head > 0.5), same[1] += (*m > 0.5) == (*text > 0.5);
+            same[2] += (*m > 0.5) == (mask[k * 2 * T + q] > 0.5);
+        }
+    expect(deviations(kept, PAIRS, 1 - p) <= 4, "keeps %g of %d", kept, PAIRS);
+    for (int i = 0; i < 2; i++) /* heads, sequences */
+        expect(deviations(same[i], PAIRS, p * p + (1 - p) * (1 - p)) <= 5, "masks resemble: %d", i);
+    expect(same[2] < 0.8 * PAIRS, "the mask is symmetric");
+    done("attention dropout: keep rate; heads and sequences have masks of their own");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Models and batches of any size */
+
+static BertConfig small_config(void)
+{
+    BertConfig c = {0};
+    c.V = 50, c.C = 20, c.L = 2, c.NH = 5, c.F = 37, c.P = 40, c.S = 2, c.K = 3;
+    c.task = BERT_CLASSIFICATION, c.pooler = 1, c.eps = 1e-12f, c.init_range = 0.02f;
+    c.cls_dropout = -1;
+    return c;
+}
+
+static void build(Bert *m, BertConfig c)
+{
+    memset(m, 0, sizeof *m);
+    if (bert_build(m, c)) {
+        fprintf(stderr, "test_bert: %s\n", bert_error(m));
+        exit(2);
+    }
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *t = &m->tensors[i];
+        int layernorm = strstr(t->key, "LayerNorm.weight") != NULL;
+        fill(m->params_memory + t->offset, t->size, layernorm, c.C > 40 ? 0.1 : 0.3);
+    }
+}
+
+/* Random tokens; labels only where the model has them. One block of memory, at batch.tokens. */
+static BertBatch random_batch(const Bert *m, const int *lengths, int B)
+{
+    BertBatch batch = {0};
+    int N = 0, *p;
+    for (int b = 0; b < B; b++) N += lengths[b];
+    p = get(2 * N + 2 * B + 1, sizeof *p);
+    batch.B = B, batch.tokens = p, batch.types = p + N, batch.offsets = p + 2 * N;
+    batch.labels = p + 2 * N + B + 1;
+    for (int n = 0; n < N; n++) p[n] = below(m->config.V), p[N + n] = below(m->config.S);
+    for (int b = 0; b < B; b++) {
+        p[2 * N + b + 1] = p[2 * N + b] + lengths[b];
+        p[2 * N + B + 1 + b] = m->config.K > 0 ? below(m->config.K) : 0;
+    }
+    return batch;
+}
+
+/* Sequences from .. to-1 of a batch, in memory that the caller gives for the offsets. */
+static BertBatch part_of(BertBatch batch, int from, int to, int *offsets)
+{
+    int first = batch.offsets[from];
+    for (int b = from; b <= to; b++) offsets[b - from] = batch.offsets[b] - first;
+    batch.B = to - from, batch.tokens += first, batch.types += first, batch.offsets = offsets;
+    batch.labels += from, batch.place += from;
+    return batch;
+}
+
+static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
+
+static void step(Bert *m, const BertBatch *batch, int t)
+{
+    bert_zero_grad(m);
+    must(m, bert_forward(m, batch, 1));
+    must(m, bert_backward(m, 1));
+    must(m,
+         bert_adamw(m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, t, bert_clip_scale(bert_grad_norm(m), 1)));
+}
+
+static const int lengths[] = {1, 2, 7, 23, 40, 8, 16, 3};
+enum { BATCH = sizeof lengths / sizeof lengths[0] };
+
+static void test_packed(void)
+{
+    for (int size = 0; size < 2; size++) {
+        BertConfig c = small_config();
+        Bert m, single = {0};
+        int offsets[2], *lens = get(BATCH, sizeof *lens);
+        if (size) c.C = 68, c.NH = 2, c.F = 300, c.P = 130;
+        build(&m, c), build(&single, c);
+        memcpy(single.params_memory, m.params_memory, m.num_parameters * sizeof(float));
+        for (int b = 0; b < BATCH; b++) lens[b] = size ? lengths[b] * 3 : lengths[b];
+        BertBatch batch = random_batch(&m, lens, BATCH);
+        must(&m, bert_forward(&m, &batch, 0));
+        for (int b = 0; b < BATCH; b++) {
+            BertBatch one = part_of(batch, b, b + 1, offsets);
+            must(&single, bert_forward(&single, &one, 0));
+            expect(same_bits(single.acts.logits, m.acts.logits + b * c.K, c.K * sizeof(float)) &&
+                       same_bits(single.acts.ln2, m.acts.ln2 + (size_t)batch.offsets[b] * c.C,
+                                 (size_t)lens[b] * c.C * sizeof(float)),
+                   "sequence %d of %d tokens has other bits by itself", b, lens[b]);
+        }
+        must(&single, bert_forward(&single, &batch, 1)); /* no dropout: training gives the same */
+        expect(same_bits(single.acts.logits, m.acts.logits, BATCH * c.K * sizeof(float)),
+               "training and inference have other bits");
+        bert_free(&m), bert_free(&single);
+    }
+    done("a packed batch and its sequences one by one: the same bits");
+}
+
+static BertConfig dropout_config(void)
+{
+    BertConfig c = small_config();
+    c.hidden_dropout = 0.1f, c.att_dropout = 0.2f, c.cls_dropout = 0.3f;
+    return c;
+}
+
+static void test_threads(void)
+{
+    BertConfig c = dropout_config();
+    Bert m[5];
+    int most = 1;
+#ifdef _OPENMP
+    int threads = omp_get_max_threads();
+    most = 4;
+    omp_set_dynamic(0);
+#endif
+    c.C = 72, c.NH = 3, c.F = 150, c.V = 300; /* several blocks of everything */
+    build(&m[0], c);
+    BertBatch batch = random_batch(&m[0], lengths, BATCH);
+    for (int i = 1; i <= most; i++) {
+        build(&m[i], c);
+        memcpy(m[i].params_memory, m[0].params_memory, m[0].num_parameters * sizeof(float));
+#ifdef _OPENMP
+        omp_set_num_threads(i);
+#endif
+        for (int t = 1; t <= 3; t++) batch.step = t, step(&m[i], &batch, t);
+        size_t bytes = m[1].num_parameters * sizeof(float);
+        expect(same_bits(&m[i].loss, &m[1].loss, sizeof m[1].loss) && isfinite(m[i].loss), "loss");
+        expect(same_bits(m[i].grads_memory, m[1].grads_memory, bytes), "gradients, %d threads", i);
+        expect(same_bits(m[i].params_memory, m[1].params_memory, bytes), "parameters, %d threads",
+               i);
+    }
+#ifdef _OPENMP
+    omp_set_num_threads(threads);
+#endif
+    done("1 to %d threads: the same bits in loss, gradients, parameters, with dropout", most);
+    for (int i = 0; i <= most; i++) bert_free(&m[i]);
+}
+
+static void test_model_dropout(void)
+{
+    BertConfig c = dropout_config();
+    Bert m;
+    int same_[9], K = c.K;
+    build(&m, c);
+    BertBatch batch = random_batch(&m, lengths, BATCH), two = batch, part;
+    batch.seed = 7, batch.step = 3;
+    must(&m, bert_forward(&m, &batch, 1));
+    must(&m, bert_backward(&m, 1));
+    size_t n = m.num_parameters;
+    float *logits = get(BATCH * K, sizeof *logits), *grads = get(n, sizeof *grads);
+    memcpy(logits, m.acts.logits, BATCH * K * sizeof *logits);
+    memcpy(grads, m.grads_memory, n * sizeof *grads);
+    for (int by = 1; by <= 3; by += 2) { /* the step in micro-batches */
+        bert_zero_grad(&m);
+        for (int b = 0; b < BATCH; b += by) {
+            int to = b + by < BATCH ? b + by : BATCH;
+            part = part_of(batch, b, to, same_);
+            must(&m, bert_forward(&m, &part, 1));
+            must(&m, bert_backward(&m, (float)(to - b) / BATCH));
+            expect(same_bits(m.acts.logits, logits + b * K, (to - b) * K * sizeof *logits),
+                   "sequence %d in a micro-batch of %d draws another mask", b, to - b);
+        }
+        expect(apart_f(m.grads_memory, grads, n) <= 1e-5, "the gradients of micro-batches");
+    }
+    two = batch, two.step++;
+    must(&m, bert_forward(&m, &two, 1));
+    expect(!same_bits(m.acts.logits, logits, BATCH * K * sizeof *logits),
+           "another step, same bits");
+    must(&m, bert_forward(&m, &two, 0));
+    part = part_of(batch, 1, BATCH, same_);
+    must(&m, bert_forward(&m, &part, 0));
+    done("dropout in the model: micro-batches draw the masks of the whole step");
+
+    static const char *const names[] = {"hidden", "attention", "classifier"};
+    for (int which = 0; which < 3; which++) { /* each dropout by itself reaches what it should */
+        BertConfig *p = &m.config;
+        p->hidden_dropout = which == 0 ? 0.3f : 0, p->att_dropout = which == 1 ? 0.3f : 0;
+        p->cls_dropout = which == 2 ? 0.3f : 0;
+        size_t N = batch.offsets[BATCH], zeros[3] = {0};
+        must(&m, bert_forward(&m, &batch, 0));
+        float *atty = get(N * c.C, sizeof *atty);
+        must(&m, bert_forward(&m, &batch, 1));
+        for (size_t i = 0; i < N * c.C; i++) zeros[0] += m.acts.ln0[i] == 0;
+        for (int b = 0; b < BATCH; b++) {
+            const float *v = m.acts.qkv + batch.offsets[b] * 3 * c.C + 2 * c.C;
+            for (int i = 0; i < c.C; i++) {
+                zeros[2] += m.acts.pooldrop[b * c.C + i] == 0;
+                if (lengths[b] == 1) /* one key: its weight is 1, dropped it is 0 or 1 / 0.7 */
+                    zeros[1] += m.acts.atty[batch.offsets[b] * c.C + i] != v[i];
+            }
+        }
+        for (int i = 0; i < 3; i++)
+            expect((zeros[i] > 0) == (i == which), "%s dropout alone: %s shows %zu", names[which],
+                   names[i], zeros[i]);
+        if (which == 2) {
+            int rows = 0;
+            for (int b = 1; b < BATCH; b++)
+                for (int i = 0; i < c.C; i++)
+                    rows += (m.acts.pooldrop[i] == 0) != (m.acts.pooldrop[b * c.C + i] == 0);
+            expect(rows > 0, "the classifier's mask is the same for every sequence");
+            p->cls_dropout = -1, p->hidden_dropout = 0.3f; /* null: as hidden */
+            must(&m, bert_forward(&m, &batch, 1));
+            zeros[0] = 0;
+            for (int i = 0; i < BATCH * c.C; i++) zeros[0] += m.acts.pooldrop[i] == 0;
+            expect(zeros[0] > 0, "classifier_dropout null is not hidden_dropout");
+        }
+    }
+    done("dropout in the model: hidden, attention and classifier, each at its place");
+    bert_free(&m);
+}
+
+/* Along each tensor's own gradient the loss has to rise at the gradient's length. Two step sizes
+   cancel the third derivative, and forward and backward must draw the same masks. */
+static void test_whole_gradient(void)
+{
+    for (int act = 0; act < 3; act++) {
+        BertConfig c = dropout_config();
+        Bert m;
+        double worst = 0;
+        c.act = act;
+        build(&m, c);
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        batch.seed = 11;
+        must(&m, bert_forward(&m, &batch, 1));
+        must(&m, bert_backward(&m, 1));
+        float *start = get(m.num_parameters, sizeof *start);
+        memcpy(start, m.params_memory, m.num_parameters * sizeof *start);
+        for (int t = 0; t < BERT_NUM_TENSORS; t++) {
+            const float *grad = m.grads_memory + m.tensors[t].offset;
+            float *p = m.params_memory + m.tensors[t].offset, *p0 = start + m.tensors[t].offset;
+            size_t n = m.tensors[t].size;
+            double norm = 0, slope[2], loss[2];
+            for (size_t i = 0; i < n; i++) norm += (double)grad[i] * grad[i];
+            norm = sqrt(norm);
+            for (int k = 0; k < 2 && norm > 0; k++) {
+                double h = k ? 0.01 : 0.02;
+                for (int sign = 0; sign < 2; sign++) {
+                    for (size_t i = 0; i < n; i++)
+                        p[i] = (float)(p0[i] + (sign ? h : -h) * grad[i] / norm);
+                    must(&m, bert_forward(&m, &batch, 1));
+                    loss[sign] = 0; /* in double: m.loss has but 24 bits */
+                    for (int b = 0; b < BATCH; b++) {
+                        double x[8];
+                        for (int i = 0; i < c.K; i++) x[i] = m.acts.logits[b * c.K + i];
+                        loss[sign] += crossentropy_oracle(x, batch.labels[b], c.K) / BATCH;
+                    }
+                }
+                slope[k] = (loss[1] - loss[0]) / (2 * h);
+            }
+            memcpy(p, p0, n * sizeof *p);
+            if (n && act < 2) { /* relu's kinks would need smaller steps */
+                double d = fabs((4 * slope[1] - slope[0]) / 3 - norm) / norm;
+                expect(d <= 3e-3, "%s: off by %.1e", m.tensors[t].name, d);
+                worse(&worst, d);
+            } else if (n)
+                expect(fabs(slope[1] - norm) / norm <= 0.1, "%s: off", m.tensors[t].name);
+        }
+        done("whole model with dropout, act %d: gradients against differences of the loss", act);
+        bert_free(&m);
+    }
+}
+
+static void test_nan(void)
+{
+    static const char *const at[] = {"wte", "qkvw", "fcw", "ln2b", "clsb"};
+    for (int i = 0; i < 5; i++) {
+        Bert m;
+        build(&m, small_config());
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        for (int t = 0; t < BERT_NUM_TENSORS; t++)
+            if (!strcmp(m.tensors[t].name, at[i]))
+                m.params_memory[m.tensors[t].offset + (t ? 0 : batch.tokens[3] * m.config.C)] = NAN;
+        must(&m, bert_forward(&m, &batch, 1));
+        must(&m, bert_backward(&m, 1));
+        expect(isnan(m.loss), "NaN in %s: the loss is %g", at[i], m.loss);
+        expect(isnan(bert_grad_norm(&m)), "NaN in %s: the gradient norm is not", at[i]);
+        bert_free(&m);
+    }
+    done("NaN in a parameter is seen in loss and gradient norm");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Optimizer, table, task */
+
+static int has_decay(const char *key)
+{ /* the usual groups: no biases, no LayerNorm */
+    size_t n = strlen(key);
+    return !strstr(key, "LayerNorm") && (n < 4 || strcmp(key + n - 4, "bias"));
+}
+
+static void test_adamw(void)
+{
+    static const float hyper[][5] = {{1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f},
+                                     {1e-2f, 0.8f, 0.95f, 1e-3f, 0.0f}};
+    for (int set = 0; set < 2; set++) {
+        const float *h = hyper[set];
+        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], norm = 0;
+        Bert m;
+        build(&m, small_config());
+        size_t n = m.num_parameters;
+        double *p = doubles(m.params_memory, n), *m1 = get(n, sizeof *m1), *v = get(n, sizeof *v);
+        for (int t = 1; t <= 10; t++) { /* other tokens each time: rows of wte rest in between */
+            BertBatch batch = random_batch(&m, lengths + t % 3, 2);
+            bert_zero_grad(&m);
+            must(&m, bert_forward(&m, &batch, 1));
+            must(&m, bert_backward(&m, 1));
+            norm = 0;
+            for (size_t i = 0; i < n; i++) norm += (double)m.grads_memory[i] * m.grads_memory[i];
+            expect(fabs(bert_grad_norm(&m) / sqrt(norm) - 1) < 1e-6, "norm");
+            must(&m, bert_adamw(&m, h[0], h[1], h[2], h[3], h[4], t, 0.5f));
+            for (int k = 0; k < BERT_NUM_TENSORS; k++) {
+                const BertTensor *row = &m.tensors[k];
+                for (size_t i = row->offset; i < row->offset + row->size; i++) {
+                    double grad = 0.5 * m.grads_memory[i];
+                    p[i] -= has_decay(row->key) ? lr * h[4] * p[i] : 0;
+                    m1[i] = beta1 * m1[i] + (1 - beta1) * grad;
+                    v[i] = beta2 * v[i] + (1 - beta2) * grad * grad;
+                    p[i] -= lr * (m1[i] / (1 - pow(beta1, t))) /
+                            (sqrt(v[i] / (1 - pow(beta2, t))) + eps);
+                }
+            }
+        }
+        expect(apart(m.params_memory, p, n) <= 1e-6, "parameters: %.1e",
+               apart(m.params_memory, p, n));
+        expect(apart(m.m_memory, m1, n) <= 1e-5, "m: %.1e", apart(m.m_memory, m1, n));
+        expect(apart(m.v_memory, v, n) <= 1e-5, "v: %.1e", apart(m.v_memory, v, n));
+        bert_free(&m);
+    }
+    done("AdamW: 10 steps of two settings against double");
+}
+
+static void test_schedule_and_clip(void)
+{
+    static const long cases[][4] = {{0, 4, 24, 0},    {1, 4, 24, 250},  {4, 4, 24, 1000},
+                                    {14, 4, 24, 500}, {23, 4, 24, 50},  {24, 4, 24, 0},
+                                    {99, 4, 24, 0},   {0, 0, 10, 1000}, {9, 0, 10, 100},
+                                    {3, 10, 5, 300},  {0, 0, 0, 0},     {5, 5, 5, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const long *c = cases[i];
+        float f = bert_linear_schedule(c[0], c[1], c[2]);
+        expect(fabsf(f - (float)c[3] / 1000) < 1e-6f, "step %ld of (%ld, %ld): %g", c[0], c[1],
+               c[2], f);
+    }
+    done("schedule: transformers' linear warmup and decay");
+    expect(bert_clip_scale(5, 0) == 1 && bert_clip_scale(0, 1) == 1 &&
+               bert_clip_scale(0.5f, 1) == 1,
+           "small norms, or max_norm 0");
+    expect(fabs(bert_clip_scale(4, 1) - 1 / 4.000001) < 1e-7, "norm 4: %g", bert_clip_scale(4, 1));
+    expect(bert_clip_scale(INFINITY, 1) == 0, "inf gives %g, torch 0",
+           bert_clip_scale(INFINITY, 1));
+    expect(isnan(bert_clip_scale(NAN, 1)), "NaN gives %g", bert_clip_scale(NAN, 1));
+    done("clipping: torch's clip_grad_norm_, max_norm 0, inf and NaN");
+}
+
+static void test_table(void)
+{
+    for (int task = 0; task < BERT_NUM_TASKS; task++) {
+        BertConfig c = small_config();
+        Bert m = {0};
+        size_t at = 0;
+        c.task = task, c.pooler = task <= BERT_REGRESSION || task == BERT_PRETRAINING;
+        expect(!bert_build(&m, c), "task %d: %s", task, bert_error(&m));
+        for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+            const BertTensor *t = &m.tensors[i];
+            expect(t->offset == at, "%s begins at %zu, not %zu", t->name, t->offset, at);
+            expect(t->size == 0 || t->size == t->layers * t->rows * t->cols, "%s: size", t->name);
+            expect(t->layers == 1 || t->layers == (size_t)c.L, "%s: layers", t->name);
+            expect(t->decay == has_decay(t->key), "%s: decay %d", t->name, t->decay);
+            expect((t->layers > 1) == (strstr(t->key, "%d") != NULL), "%s: %s", t->name, t->key);
+            for (int j = 0; j < i; j++)
+                expect(strcmp(t->key, m.tensors[j].key), "%s appears twice", t->key);
+            at += t->size;
+        }
+        expect(at == m.num_parameters, "task %d: %zu parameters, %zu in the table", task,
+               m.num_parameters, at);
+        expect(m.params.wte == m.params_memory, "wte");
+        expect((m.params.poolw != NULL) == c.pooler, "task %d: pooler", task);
+        expect((m.params.clsw != NULL) == (task >= 1 && task <= 3), "task %d: classifier", task);
+        expect((m.params.qaw != NULL) == (task == BERT_QA), "task %d: qa", task);
+        expect((m.params.mlmw != NULL) == (task >= BERT_MLM), "task %d: mlm", task);
+        expect((m.params.nspw != NULL) == (task == BERT_PRETRAINING), "task %d: nsp", task);
+        bert_free(&m);
+    }
+    done("tensor table: offsets, sizes, decay groups and heads of every task");
+}
+
+static void test_set_task(void)
+{
+    BertConfig c = small_config();
+    uint64_t offsets[] = {0, 3, 3, 5};
+    char bytes[] = "badok";
+    BertStrings names = {3, offsets, bytes};
+    Bert m;
+    float sum = 0, squares = 0;
+    c.V = 300, c.C = 40, c.task = BERT_NONE, c.pooler = 0, c.K = 0;
+    build(&m, c);
+    size_t encoder = m.num_parameters;
+    float *before = get(encoder, sizeof *before), *drawn = get(300 * 40, sizeof *drawn);
+    memcpy(before, m.params_memory, encoder * sizeof *before);
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 300, 0, NULL, 5));
+    expect(m.config.K == 300 && m.config.task == BERT_CLASSIFICATION && m.config.pooler, "config");
+    expect(same_bits(m.params_memory, before, encoder * sizeof *before), "the encoder changed");
+    for (int i = 0; i < 300 * 40; i++)
+        sum += m.params.clsw[i], squares += m.params.clsw[i] * m.params.clsw[i];
+    expect(fabsf(sum / 12000) < 4 * 0.02f / 109, "mean of the head %g", sum / 12000);
+    expect(fabsf(sqrtf(squares / 12000) - 0.02f) < 4 * 0.02f / 155, "deviation of the head %g",
+           sqrtf(squares / 12000));
+    for (squares = 0, sum = 0, c.K = 0; c.K < 40 * 40; c.K++)
+        squares += m.params.poolw[c.K] * m.params.poolw[c.K];
+    expect(fabsf(sqrtf(squares / 1600) - 0.02f) < 0.002f, "deviation of the pooler");
+    for (int i = 0; i < 300; i++) expect(m.params.clsb[i] == 0, "clsb[%d]", i);
+    for (int i = 0; i < 40; i++) expect(m.params.poolb[i] == 0, "poolb[%d]", i);
+    memcpy(drawn, m.params.clsw, 12000 * sizeof *drawn);
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 3, 0, &names, 6));
+    expect(m.labels.count == 3 && m.labels.offsets[3] == 5 && !memcmp(m.labels.bytes, bytes, 5),
+           "label names");
+    expect(same_bits(m.params_memory, before, encoder * sizeof *before), "the encoder changed");
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 300, 0, NULL, 5));
+    expect(same_bits(drawn, m.params.clsw, 12000 * sizeof *drawn), "the same seed, another head");
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 200, 0, NULL, 6));
+    expect(!same_bits(drawn, m.params.clsw, 800 * sizeof *drawn), "another seed, the same head");
+    expect(bert_set_task(&m, 99, 2, 0, NULL, 1) && bert_set_task(&m, 1, -2, 0, NULL, 1),
+           "nonsense");
+    expect(m.config.K == 200 && m.params.clsw, "a refused head leaves the model as it was");
+    BertBatch batch = random_batch(&m, lengths, 3);
+    step(&m, &batch, 1);
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 4, 0, NULL, 5));
+    expect(!m.grads_memory && !m.m_memory && !m.v_memory, "the optimizer's state stayed");
+    expect(bert_backward(&m, 1), "a backward without a forward");
+    done("bert_set_task: keeps the encoder, draws head and pooler");
+    bert_free(&m);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Against PyTorch: the records of dev/reference.py, which describes them */
+
+typedef struct {
+    char name[88];
+    int32_t type, count;
+    const void *data;
+} Record;
+
+static unsigned char *read_file(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    unsigned char *data;
+    if (!f) {
+        expect(0, "%s: cannot open it", path);
+        *size = 0;
+        return get(1, 1);
+    }
+    fseek(f, 0, SEEK_END);
+    *size = (size_t)ftell(f);
+    rewind(f);
+    data = get(*size + 1, 1);
+    expect(fread(data, 1, *size, f) == *size, "%s: cannot read it", path);
+    fclose(f);
+    return data;
+}
+
+static Record *records;
+static int num_records;
+
+static unsigned char *read_records(const char *path)
+{
+    size_t size, at = 0;
+    unsigned char *data = read_file(path, &size);
+    records = get(4096, sizeof *records);
+    for (num_records = 0; at + 96 <= size && num_records < 4096; num_records++) {
+        Record *r = &records[num_records];
+        memcpy(r, data + at, 96);
+        r->data = data + at + 96;
+        at += 96 + (size_t)r->count * 4;
+    }
+    expect(at == size && size > 0, "%s is damaged", path);
+    return data;
+}
+
+static const void *record(size_t count, const char *format, ...)
+{
+    char name[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    for (int i = 0; i < num_records; i++)
+        if (!strcmp(records[i].name, name)) {
+            if (count && !expect((size_t)records[i].count == count, "%s: %d values, not %zu", name,
+                                 records[i].count, count))
+                return NULL;
+            return records[i].data;
+        }
+    expect(0, "no record %s", name);
+    return NULL;
+}
+
+static BertBatch recorded_batch(int b)
+{
+    BertBatch batch = {0};
+    for (int i = 0; i < num_records; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "batch.%d.labels", b);
+        if (!strcmp(records[i].name, name)) batch.B = records[i].count;
+    }
+    batch.offsets = record(batch.B + 1, "batch.%d.offsets", b);
+    batch.tokens = record(0, "batch.%d.tokens", b);
+    batch.types = record(0, "batch.%d.types", b);
+    batch.labels = record(0, "batch.%d.labels", b);
+    return batch;
+}
+
+static void compare_act(double *worst, const float *got, const char *name, int layer, int N,
+                        int width, int stride)
+{
+    float *rows = get((size_t)N * width, sizeof *rows);
+    const float *want = layer < 0 ? record((size_t)N * width, "act.%s", name)
+                                  : record((size_t)N * width, "act.%d.%s", layer, name);
+    for (int n = 0; n < N; n++)
+        memcpy(rows + (size_t)n * width, got + (size_t)n * stride, width * sizeof *rows);
+    double d = want ? apart_f(rows, want, (size_t)N * width) : NAN;
+    worse(worst, d);
+    expect(d <= 1e-5, "act.%d.%s is off by %.1e", layer, name, d);
+}
+
+static double compare_acts(Bert *m)
+{
+    const BertActs *a = &m->acts;
+    int N = m->N, C = m->config.C, F = m->config.F;
+    double worst = 0;
+    compare_act(&worst, a->emb, "emb", -1, N, C, C);
+    compare_act(&worst, a->ln0, "ln0", -1, N, C, C);
+    for (int l = 0; l < m->config.L; l++) {
+        size_t nc = (size_t)l * N * C, nf = (size_t)l * N * F;
+        compare_act(&worst, a->qkv + 3 * nc, "query", l, N, C, 3 * C);
+        compare_act(&worst, a->qkv + 3 * nc + C, "key", l, N, C, 3 * C);
+        compare_act(&worst, a->qkv + 3 * nc + 2 * C, "value", l, N, C, 3 * C);
+        compare_act(&worst, a->atty + nc, "atty", l, N, C, C);
+        compare_act(&worst, a->res1 + nc, "res1", l, N, C, C);
+        compare_act(&worst, a->ln1 + nc, "ln1", l, N, C, C);
+        compare_act(&worst, a->fch + nf, "fch", l, N, F, F);
+        compare_act(&worst, a->gelu + nf, "gelu", l, N, F, F);
+        compare_act(&worst, a->res2 + nc, "res2", l, N, C, C);
+        compare_act(&worst, a->ln2 + nc, "ln2", l, N, C, C);
+    }
+    compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
+    compare_act(&worst, a->logits, "logits", -1, m->B, m->config.K, m->config.K);
+    return worst;
+}
+
+/* Compares an array of parameters' size with the records PREFIX.KEY, one Hugging Face tensor at a
+   time: a row of the table holds layers x parts of them. Returns the worst distance, which apart_by
+   measures. */
+static double compare_tensors(const Bert *m, const float *got, const char *prefix, double tol,
+                              double (*apart_by)(const float *, const float *, size_t))
+{
+    double worst = 0;
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *t = &m->tensors[i];
+        static const char *const joined[] = {"query", "key", "value"};
+        const char *open = strchr(t->key, '{');
+        size_t parts = open ? 3 : 1, n = t->rows * t->cols / parts;
+        for (size_t j = 0; t->size && j < t->layers * parts; j++) {
+            char key[160], layered[100];
+            const char *d_ = strstr(t->key, "%d");
+            int begin = d_ ? (int)(d_ - t->key) : (int)strlen(t->key);
+            snprintf(layered, sizeof layered, "%.*s", begin, t->key);
+            if (d_)
+                snprintf(layered + begin, sizeof layered - begin, "%d%s", (int)(j / parts), d_ + 2);
+            open = strchr(layered, '{');
+            if (open)
+                snprintf(key, sizeof key, "%s.%.*s%s%s", prefix, (int)(open - layered), layered,
+                         joined[j % parts], strchr(layered, '}') + 1);
+            else
+                snprintf(key, sizeof key, "%s.%s", prefix, layered);
+            const float *want = record(n, "%s", key), *ours = got + t->offset + j * n;
+            float most = 0, largest_ours = 0;
+            for (size_t k = 0; k < n && want; k++) {
+                if (!(fabsf(ours[k]) <= largest_ours)) largest_ours = fabsf(ours[k]);
+                if (fabsf(want[k]) > most) most = fabsf(want[k]);
+            }
+            if (strstr(key, "key.bias")) { /* the softmax does not see it: zero but for rounding */
+                if (!strcmp(prefix, "grad"))
+                    expect(largest_ours <= 2e-6f, "%s reaches %.1e", key, largest_ours);
+                continue;
+            }
+            double d = want ? apart_by(ours, want, n) : NAN;
+            expect(!(most > 0) || largest_ours > 0, "%s is zero, PyTorch's is not", key);
+            expect(d <= tol, "%s is off by %.1e", key, d);
+            worse(&worst, d);
+        }
+    }
+    return worst;
+}
+
+/* A real model has millions of parameters, some with a gradient so near zero that AdamW's quotient
+   is rounding: PyTorch in float32 and in float64 differ there by 4.5e-3 of the largest change. Its
+   changes are compared by their root mean squares. */
+static void test_parity(const char *model, const char *ref, const char *name, int real)
+{
+    Bert m = {0};
+    double grad_tol = real ? 1e-4 : 1e-5;
+    read_records(ref);
+    if (!expect(!bert_load(&m, model), "%s", bert_error(&m)) || why[0]) {
+        done("parity %s", name);
+        return;
+    }
+    BertBatch batch = recorded_batch(0);
+    must(&m, bert_forward(&m, &batch, 1));
+    double worst = compare_acts(&m);
+    const float *want = record(1, "loss");
+    expect(want && fabsf(m.loss - *want) <= 1e-5f * fabsf(*want), "loss %.9g", m.loss);
+    done("parity %s: activations, logits and loss (%.1e of the largest)", name, worst);
+
+    float *logits = get(batch.B * m.config.K, sizeof *logits);
+    memcpy(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits);
+    must(&m, bert_forward(&m, &batch, 0));
+    expect(same_bits(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits),
+           "the bits differ");
+    done("parity %s: inference and training give the same logits", name);
+
+    must(&m, bert_forward(&m, &batch, 1));
+    must(&m, bert_backward(&m, 1));
+    worst = compare_tensors(&m, m.grads_memory, "grad", grad_tol, apart_f);
+    done("parity %s: gradient of every tensor (%.1e)", name, worst);
+
+    const float *hyper = record(8, "train.hyper");
+    const int32_t *order = record(20, "train.batch");
+    const float *losses = record(20, "train.losses"), *norms = record(20, "train.norms");
+    float *change = get(m.num_parameters, sizeof *change);
+    double worst_loss = 0, worst_norm = 0;
+    memcpy(change, m.params_memory, m.num_parameters * sizeof *change);
+    for (int t = 0; t < 20 && hyper && order && losses && norms; t++) {
+        BertBatch b = recorded_batch(order[t]);
+        bert_zero_grad(&m);
+        must(&m, bert_forward(&m, &b, 1));
+        must(&m, bert_backward(&m, 1));
+        float norm = bert_grad_norm(&m);
+        float lr = hyper[0] * bert_linear_schedule(t, (long)hyper[6], (long)hyper[7]);
+        must(&m, bert_adamw(&m, lr, hyper[1], hyper[2], hyper[3], hyper[4], t + 1,
+                            bert_clip_scale(norm, hyper[5])));
+        worse(&worst_loss, fabs((double)m.loss - losses[t]) / fabs(losses[t]));
+        worse(&worst_norm, fabs((double)norm - norms[t]) / norms[t]);
+        expect(worst_loss <= 1e-5, "step %d: loss %.9g, not %.9g", t, m.loss, losses[t]);
+        expect(worst_norm <= 10 * grad_tol, "step %d: norm %.9g, not %.9g", t, norm, norms[t]);
+    }
+    for (size_t i = 0; i < m.num_parameters; i++) change[i] = m.params_memory[i] - change[i];
+    worst = compare_tensors(&m, change, "change", 1e-3, real ? apart_rms : apart_f);
+    done("parity %s: 20 AdamW steps (losses %.1e, norms %.1e, change %.1e)", name, worst_loss,
+         worst_norm, worst);
+    bert_free(&m);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Model files. image() writes one from the byte table in bert.h, knowing nothing of its code */
+
+static char folder[80];
+static const char *in_folder(const char *name)
+{
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *path, const void *data, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(data, 1, size, f) != size || fclose(f)) {
+        fprintf(stderr, "test_bert: cannot write %s\n", path);
+        exit(2);
+    }
+}
+
+typedef struct {
+    unsigned char *data;
+    size_t size, sections[8];
+    int num_sections;
+} Image;
+
+static void append(Image *im, const void *data, size_t size)
+{
+    unsigned char *p = get(im->size + size, 1);
+    if (im->size) memcpy(p, im->data, im->size);
+    if (size) memcpy(p + im->size, data, size);
+    im->data = p, im->size += size;
+}
+static void pad(Image *im)
+{ /* the end of a section */
+    append(im, "\0\0\0\0\0\0\0", (8 - im->size % 8) % 8);
+    im->sections[im->num_sections++] = im->size;
+}
+static size_t append_strings(Image *im, const char *const *strings, int count)
+{
+    uint64_t at = 0, begin = im->size;
+    append(im, &at, 8);
+    for (int i = 0; i < count; i++) at += strlen(strings[i]), append(im, &at, 8);
+    for (int i = 0; i < count; i++) append(im, strings[i], strlen(strings[i]));
+    return im->size - begin;
+}
+static void set_word(Image *im, int word, int32_t value) { memcpy(im->data + 4 * word, &value, 4); }
+static int32_t get_word(const Image *im, int word)
+{
+    int32_t value;
+    memcpy(&value, im->data + 4 * word, 4);
+    return value;
+}
+static int32_t float_bits(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+static uint64_t fnv1a(uint64_t hash, const unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 1099511628211u;
+    return hash;
+}
+
+enum { IV = 12, IC = 4, IL = 2, IF = 5, IP = 6, IS = 2, IK = 3, IWORDS = 11 };
+static const char *const label_names[IK] = {"no", "", "perhaps"};
+static const char *const vocabulary[IWORDS] = {"[PAD]", "[UNK]", "[CLS]",    "[SEP]", "[MASK]", "a",
+                                               "b",     "##a",   "\xc3\xa9", "zoo",   "."};
+static uint64_t image_hash;
+
+static Image image(int tokenizer)
+{
+    static const int32_t added[] = {0, 1, 1, 1, 2, 1, 3, 1, 4, 3};
+    static const uint32_t unicode[] = {1,   1,   2, 'A', 'Z', 0, 0xC9, 2u << 24, 1 | 1u << 24,
+                                       'E', 0xE9};
+    const int layer = 3 * IC * IC + 3 * IC + IC * IC + IC + 4 * IC + 2 * IF * IC + IF + IC;
+    const int params = (IV + IP + IS) * IC + 2 * IC + IL * layer + IC * IC + IC + IK * IC + IK;
+    static const char zeros[1024];
+    Image im = {0};
+    int32_t head[32] = {0x4D545242, 1, IV, IC, IL, 2, IF, IP, IS, IK, 1, 1, 0, 1};
+    float *p = randoms(params, 0.3);
+    append(&im, zeros, 1024), pad(&im);
+    append(&im, p, params * 4), pad(&im);
+    head[14] = float_bits(1e-7f), head[15] = float_bits(0.1f), head[16] = float_bits(0.2f);
+    head[17] = float_bits(-1), head[18] = float_bits(0.02f), head[19] = 5, head[20] = params;
+    head[22] = IK, head[23] = (int32_t)append_strings(&im, label_names, IK), pad(&im);
+    if (tokenizer) {
+        static const int32_t words[11] = {IWORDS, 1, 1, 1, 100, 0, 1, 2, 3, 4, 5};
+        size_t at = im.size, bytes;
+        head[25] = (int32_t)append_strings(&im, vocabulary, IWORDS), bytes = im.size - at, pad(&im);
+        memcpy(im.data + 128, words, sizeof words);
+        image_hash = fnv1a(14695981039346656037u, im.data + 128, 48);
+        image_hash = fnv1a(image_hash, im.data + at, bytes);
+        append(&im, added, sizeof added), pad(&im);
+        image_hash = fnv1a(image_hash, (const unsigned char *)added, sizeof added);
+        head[27] = sizeof unicode, append(&im, unicode, sizeof unicode), pad(&im);
+    }
+    head[30] = (int32_t)im.size;
+    memcpy(im.data, head, sizeof head);
+    return im;
+}
+
+static Image copy_of(const Image *im)
+{
+    Image copy = *im;
+    copy.data = NULL, copy.size = 0;
+    append(&copy, im->data, im->size);
+    return copy;
+}
+
+static void expect_strings(const BertStrings *s, const char *const *want, size_t count)
+{
+    expect(s->count == count, "%zu strings, not %zu", s->count, count);
+    for (size_t i = 0; i < count && s->count == count; i++)
+        expect(s->offsets[i + 1] - s->offsets[i] == strlen(want[i]) &&
+                   !memcmp(s->bytes + s->offsets[i], want[i], strlen(want[i])),
+               "string %zu", i);
+}
+
+static void test_files(void)
+{
+    for (int tokenizer = 0; tokenizer < 2; tokenizer++) {
+        Image im = image(tokenizer);
+        Bert m = {0};
+        size_t size;
+        must(&m, bert_load_memory(&m, im.data, im.size));
+        const BertConfig *c = &m.config;
+        expect(c->V == IV && c->C == IC && c->L == IL && c->NH == 2 && c->F == IF && c->P == IP &&
+                   c->S == IS && c->K == IK && c->act == 1 && c->task == 1 && c->multi_label == 0 &&
+                   c->pooler == 1 && c->eps == 1e-7f && c->hidden_dropout == 0.1f &&
+                   c->att_dropout == 0.2f && c->cls_dropout == -1 && c->init_range == 0.02f &&
+                   c->max_seq_length == 5,
+               "config");
+        expect(m.params_memory && same_bits(m.params_memory, im.data + 1024, m.num_parameters * 4),
+               "parameters");
+        expect_strings(&m.labels, label_names, IK);
+        expect_strings(&m.tokenizer.vocabulary, vocabulary, tokenizer ? IWORDS : 0);
+        expect(!tokenizer || (m.tokenizer.hash == image_hash && m.tokenizer.unicode_bytes == 44 &&
+                              m.tokenizer.unicode[3] == 'A' && m.tokenizer.added[9] == 3),
+               "hash, added tokens or Unicode table");
+        must(&m, bert_save(&m, in_folder("saved.bin")));
+        unsigned char *saved = read_file(in_folder("saved.bin"), &size);
+        expect(size == im.size && same_bits(saved, im.data, size), "saved, it is another file");
+        must(&m, bert_load(&m, in_folder("saved.bin")));
+        expect(same_bits(m.params_memory, im.data + 1024, m.num_parameters * 4), "from a path");
+        FILE *full = fopen("/dev/full", "wb");
+        if (full) {
+            fclose(full);
+            expect(bert_save(&m, "/dev/full") == BERT_EFILE && strstr(bert_error(&m), "/dev/full"),
+                   "a full disk: '%s'", bert_error(&m));
+        }
+        expect(bert_save(&m, in_folder("no/such")) == BERT_EFILE &&
+                   strstr(bert_error(&m), "no/such"),
+               "no folder: '%s'", bert_error(&m));
+        bert_free(&m);
+    }
+    done("model files: written by hand, loaded, saved bit for bit; a full disk is an error");
+}
+
+/* Loads what must be refused, from memory and from a path; the message says why and names the
+   file; no memory beyond a small multiple of the file is taken. */
+static void refuse(const Image *im, const char *hint, const char *what)
+{
+    Bert m = {0};
+    const char *path = in_folder("forged.bin");
+    write_file(path, im->data, im->size);
+    largest = 0;
+    expect(bert_load_memory(&m, im->data, im->size) < 0, "%s: loaded", what);
+    expect(!m.params_memory && !m.tokenizer.added && !m.labels.bytes, "%s: leaves something", what);
+    expect(bert_load(&m, path) < 0, "%s: loaded from a path", what);
+    expect(strstr(bert_error(&m), path) && strstr(bert_error(&m), hint), "%s: '%s' has no '%s'",
+           what, bert_error(&m), hint);
+    expect(largest <= 4 * im->size + 4096, "%s: took %zu bytes", what, largest);
+    bert_free(&m);
+}
+
+static void test_forged(void)
+{
+    /* clang-format off */
+    static const struct {
+        int word;
+        int32_t value;
+        const char *hint;
+    } forged[] = {
+        {0, 0x44545242, "not a model"}, {0, 0, "not a model"}, {1, 0, "version 0"},
+        {1, 2, "version 2"}, {2, -1, "V ("}, {2, 0, "V ("}, {2, INT_MAX, "V ("},
+        {2, 13, "parameters"}, {3, -4, "C ("}, {3, 0, "C ("}, {3, INT_MIN, "C ("},
+        {3, 1 << 20, "parameters"}, {4, 0, "L ("}, {4, INT_MAX, "L ("}, {4, 1 << 16, "parameters"},
+        {5, 0, "NH ("}, {5, 3, "NH"}, {5, -2, "NH ("}, {6, -1, "F ("}, {6, 1 << 24, "parameters"},
+        {7, 0, "P ("}, {8, -2, "S ("}, {9, -1, "K ("}, {9, 0, "K"}, {9, INT_MAX, "K ("},
+        {10, 3, "hidden_act"}, {10, -1, "hidden_act"}, {11, 7, "task"}, {11, -1, "task"},
+        {12, 2, "problem"}, {13, 0, "pooler"}, {13, 2, "pooler"}, {14, 0x7fc00000, "eps"},
+        {14, INT_MIN | 1, "eps"}, {15, 0x3f800000, "dropout"}, {15, 0x7fc00000, "dropout"},
+        {16, (int32_t)0xbf000000, "dropout"}, {17, 0x3fc00000, "dropout"},
+        {17, 0x7fc00000, "dropout"}, {18, 0x7fc00000, "initializer_range"},
+        {19, -1, "max_seq_length"}, {20, 1, "parameters"}, {21, 1, "parameters"},
+        {21, -1, "parameters"}, {22, 1, "labels"}, {22, -1, "labels"}, {23, 8, ""},
+        {23, INT_MAX, ""}, {24, 1, ""}, {24, -1, ""}, {25, 0, ""}, {26, 1, ""}, {26, -1, ""},
+        {27, 0, ""}, {28, INT_MAX, ""}, {28, -1, ""}, {30, 0, ""}, {31, 1, ""},
+        {32, -1, "vocabulary"}, {32, 13, "vocabulary"}, {32, INT_MAX, "vocabulary"}, {32, 0, ""},
+        {32, 3, "word 40"}, {33, 2, "word 33"}, {34, -1, "word 34"}, {35, 7, "word 35"},
+        {36, 0, "word 36"}, {36, -100, "word 36"}, {37, -1, "word 37"}, {38, 11, "word 38"},
+        {41, INT_MAX, "word 41"}, {42, -1, ""}, {42, INT_MAX, ""}, {42, 4, ""}, {43, 1, "word 43"}};
+    /* clang-format on */
+    Image im = image(1), other;
+    char what[64];
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        other = copy_of(&im);
+        set_word(&other, forged[i].word, forged[i].value);
+        snprintf(what, sizeof what, "word %d = %d", forged[i].word, forged[i].value);
+        refuse(&other, forged[i].hint, what);
+    }
+    done("forged model headers: %zu kinds are refused, by name", sizeof forged / sizeof forged[0]);
+
+    static const int huge[][2] = {
+        {2, 1 << 28}, {3, 1 << 20}, {4, 1 << 16}, {6, 1 << 24}, {9, 1 << 24}};
+    for (int most = 1; most <= 5;
+         most++) { /* products that overflow 64 bits, all claims agreeing */
+        other = copy_of(&im);
+        for (int i = 0; i < most; i++) set_word(&other, huge[i][0], huge[i][1]);
+        for (int word = 20; word < 32; word += word == 21 ? 9 : 1) set_word(&other, word, -1);
+        refuse(&other, "", "huge sizes");
+    }
+    static const int strings[][3] = {{2, 0, 1}, {2, 1, -1}, {2, 2, 1},   {2, 3, 99}, {2, 3, 8},
+                                     {3, 0, 5}, {3, 4, 1},  {3, 11, -1}, {3, 11, 1}};
+    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+        other = copy_of(&im);
+        int64_t offset = strings[i][2];
+        memcpy(other.data + im.sections[strings[i][0] - 1] + 8 * strings[i][1], &offset, 8);
+        refuse(&other, strings[i][0] == 2 ? "label" : "vocabulary", "string offsets");
+    }
+    for (int i = 0; i < 2; i++) { /* ids of added tokens */
+        int32_t id = i ? IV : -1;
+        other = copy_of(&im);
+        memcpy(other.data + im.sections[3] + 8 * i, &id, 4);
+        refuse(&other, "added", "an added token's id");
+    }
+    done("forged model sections: huge sizes, string offsets, ids of added tokens");
+
+    for (int i = 0; i <= im.num_sections; i++)
+        for (int by = -1; by <= 1; by++) { /* around each section's end; 0: an empty file */
+            other = copy_of(&im), append(&other, "x", 1);
+            other.size = (i ? im.sections[i - 1] : 1) + (size_t)by;
+            if (other.size != im.size) refuse(&other, "", "a cut file");
+        }
+    for (size_t size = 0; size < im.size; size++) {
+        Bert m = {0};
+        unsigned char *exact = get(size, 1); /* so that a sanitizer sees a read beyond the end */
+        memcpy(exact, im.data, size);
+        expect(bert_load_memory(&m, exact, size) < 0, "cut at %zu: loaded", size);
+        bert_free(&m);
+    }
+    other = copy_of(&im), append(&other, "garbage!", 8),
+    refuse(&other, "bytes", "8 bytes too many");
+    append(&other, im.data, im.size), refuse(&other, "bytes", "the file twice");
+    other.size = 0, refuse(&other, "", "an empty file");
+    Bert m = {0};
+    const char *missing = in_folder("missing.bin");
+    expect(bert_load(&m, missing) == BERT_EFILE && strstr(bert_error(&m), missing),
+           "a missing file");
+    expect(bert_load(&m, folder) < 0 && strstr(bert_error(&m), folder), "a folder");
+    done("model files: cut anywhere, with garbage behind, empty, missing, a folder");
+}
+
+static void test_bad_batches(void)
+{
+    /* clang-format off */
+    static const struct {
+        const char *what, *hint;
+        int array, at, value; /* array 0 tokens, 1 types, 2 offsets, 3 labels */
+    } bad[] = {
+        {"token -1", "token -1", 0, 5, -1}, {"token V", "token 50", 0, 9, 50},
+        {"token huge", "token", 0, 0, INT_MAX}, {"type -1", "type -1", 1, 2, -1},
+        {"type S", "type 2", 1, 9, 2}, {"length 0", "sequence 1", 2, 1, 3},
+        {"falling", "sequence", 2, 2, 0}, {"length P+1", "sequence 2", 2, 3, 44},
+        {"offset huge", "sequence", 2, 1, INT_MAX}, {"offset 0", "0", 2, 0, 1},
+        {"label K", "label 3", 3, 1, 3}, {"label -1", "label -1", 3, 2, -1}};
+    /* clang-format on */
+    static const int lens[] = {1, 2, 7};
+    Bert m;
+    build(&m, small_config());
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        for (int training = 0; training < 2; training++) {
+            BertBatch batch = random_batch(&m, lens, 3);
+            const int *arrays[] = {batch.tokens, batch.types, batch.offsets, batch.labels};
+            ((int *)(uintptr_t)arrays[bad[i].array])[bad[i].at] = bad[i].value;
+            expect(bert_forward(&m, &batch, training) == BERT_EINPUT, "%s: taken", bad[i].what);
+            expect(strstr(bert_error(&m), bad[i].hint) != NULL, "%s: '%s'", bad[i].what,
+                   bert_error(&m));
+        }
+    BertBatch batch = random_batch(&m, lens, 3);
+    expect(bert_backward(&m, 1) < 0, "a backward without a forward");
+    expect(bert_adamw(&m, 1, 0, 0, 0, 0, 1, 1) < 0, "AdamW without gradients");
+    must(&m, bert_forward(&m, &batch, 0));
+    expect(bert_backward(&m, 1) < 0, "a backward after an inference forward");
+    batch.labels = NULL;
+    must(&m, bert_forward(&m, &batch, 1));
+    expect(bert_backward(&m, 1) < 0, "a backward without labels");
+    batch.B = 0;
+    expect(bert_forward(&m, &batch, 0) < 0, "an empty batch");
+    bert_free(&m);
+    expect(bert_forward(&m, &batch, 0) < 0 && bert_backward(&m, 1) < 0, "an empty model");
+    bert_zero_grad(&m), bert_free(&m);
+    done("batches: tokens, types, lengths and labels out of range are refused");
+}
+
+/* Everything that takes memory, ending at the first error. */
+static int use_everything(Bert *m, const Image *im, const BertBatch *small, const BertBatch *large)
+{
+    int error = bert_load_memory(m, im->data, im->size);
+    if (!error) error = bert_forward(m, small, 1);
+    if (!error) error = bert_backward(m, 1);
+    if (!error) error = bert_adamw(m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0, 1, 1);
+    if (!error) error = bert_forward(m, large, 1); /* has to grow */
+    if (!error) error = bert_backward(m, 1);
+    if (!error) error = bert_set_task(m, BERT_CLASSIFICATION, 5, 0, &m->labels, 1);
+    if (!error) error = bert_forward(m, large, 0);
+    return error;
+}
+
+static void test_no_memory(void)
+{
+    static const int few[] = {1, 2}, many[] = {6, 5, 6, 4};
+    Image im = image(1);
+    Bert m = {0};
+    int k = 0, error = BERT_EMEMORY;
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    BertBatch small = random_batch(&m, few, 2), large = random_batch(&m, many, 4);
+    bert_free(&m);
+    long before = blocks;
+    for (; error && k < 1000; k++) {
+        memset(&m, 0, sizeof m);
+        fail_at = k;
+        error = use_everything(&m, &im, &small, &large);
+        fail_at = -1;
+        if (error) {
+            expect(error == BERT_EMEMORY && strstr(bert_error(&m), "memory"),
+                   "failure %d: %d, '%s'", k, error, bert_error(&m));
+            bert_backward(&m, 1); /* may be refused, must not crash */
+            if (m.params_memory)
+                must(&m, bert_forward(&m, &large, 1)), must(&m, bert_backward(&m, 1));
+        }
+        bert_free(&m), bert_free(&m);
+        expect(blocks == before, "failure %d: %ld blocks are lost", k, blocks - before);
+    }
+    expect(!error && k > 10, "ends with %d at allocation %d", error, k);
+    done("each of %d allocations failing: an error, no leak, and the model works on", k - 1);
+}
+
+/* A few bytes or words of a file changed, or its end cut off. */
+static Image mutated(const Image *im)
+{
+    static const int32_t nasty[] = {0, 1, -1, 2, 7, 8, 255, 256, 65536, INT_MAX, INT_MIN, 1 << 24};
+    Image copy = copy_of(im);
+    for (int n = 1 + below(3); n > 0; n--) {
+        int word = below(4) ? below(48) : below((int)im->size / 4);
+        if (below(3))
+            set_word(&copy, word, nasty[below(12)]);
+        else if (below(2))
+            set_word(&copy, word, (int32_t)((uint32_t)get_word(&copy, word) + draw() % 5 - 2));
+        else
+            copy.data[below((int)im->size)] ^= (unsigned char)(1 << below(8));
+    }
+    if (!below(8)) copy.size = (size_t)below((int)im->size);
+    return copy;
+}
+
+static void test_fuzzed_models(void)
+{
+    static const int lens[] = {1, 3, 2};
+    Image im = image(1);
+    int loaded = 0;
+    enum { ROUNDS = 6000 };
+    for (int i = 0; i < ROUNDS; i++) {
+        size_t mark = num_gotten;
+        Bert m = {0};
+        Image bad = mutated(&im);
+        unsigned char *exact = get(bad.size, 1);
+        memcpy(exact, bad.data, bad.size);
+        if (!bert_load_memory(&m, exact, bad.size) && m.config.P >= 3) {
+            BertBatch batch = random_batch(&m, lens, 3);
+            if (m.config.task != BERT_CLASSIFICATION) batch.labels = NULL;
+            if (!bert_forward(&m, &batch, 1) && batch.labels) bert_backward(&m, 1);
+            loaded++;
+        } else
+            expect(bert_error(&m)[0] != 0, "refused without a reason");
+        bert_free(&m), release(mark);
+    }
+    done("%d mutated model files: no crash (%d still load)", ROUNDS, loaded);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The driver, called as from a shell, inside a folder of its own; output has what it wrote */
+
+static char output[1 << 16];
+
+static int call(const char *command_line)
+{
+    static char line[1024], name[] = "train_bert";
+    char *argv[64] = {name};
+    int argc = 1, kept[2], code;
+    size_t n;
+    snprintf(line, sizeof line, "%s", command_line);
+    for (char *word = strtok(line, " "); word && argc < 63; word = strtok(NULL, " "))
+        argv[argc++] = word;
+    fflush(stdout), fflush(stderr);
+    int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
+    for (int i = 0; i < 2; i++) kept[i] = dup(i + 1), dup2(file, i + 1);
+    code = bert_main(argc, argv);
+    fflush(stdout), fflush(stderr);
+    for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
+    lseek(file, 0, SEEK_SET);
+    ssize_t got = read(file, output, sizeof output - 1);
+    n = got > 0 ? (size_t)got : 0;
+    output[n] = 0;
+    close(file);
+    return code;
+}
+
+static void expect_error(const char *command_line, const char *file, const char *hint)
+{
+    int code = call(command_line);
+    expect(code == 1, "'%.100s': exit code %d: %.300s", command_line, code, output);
+    expect(strstr(output, file) && strstr(output, hint), "'%.100s': '%.400s' has no '%s' and '%s'",
+           command_line, output, file, hint);
+}
+
+/* A data file, from the byte table. */
+static Image data_image(int examples, int labelled, const char *const *names, int longest)
+{
+    static const char zeros[1024];
+    Image im = {0};
+    int32_t head[32] = {0x44545242, 1, 1, 0, IK, labelled, examples, 0, 0, 0, 0, IV};
+    uint64_t at = 0;
+    append(&im, zeros, 1024), pad(&im);
+    head[15] = (int32_t)append_strings(&im, names, IK), pad(&im);
+    append(&im, &at, 8);
+    for (int i = 0; i < examples; i++) {
+        int n = 2 + i % (longest - 1);
+        if (n > head[10]) head[10] = n;
+        at += n, append(&im, &at, 8);
+    }
+    pad(&im);
+    for (int i = 0; i < (int)at; i++) append(&im, (int32_t[]){below(IV)}, 4);
+    pad(&im);
+    for (int i = 0; i < examples; i++) append(&im, (int32_t[]){1 + i % 2}, 4);
+    pad(&im);
+    for (int i = 0; i < examples && labelled; i++) append(&im, (int32_t[]){i % IK}, 4);
+    pad(&im);
+    head[8] = (int32_t)at, head[14] = IP, head[30] = (int32_t)im.size;
+    memcpy(im.data, head, sizeof head);
+    memcpy(im.data + 48, &image_hash, 8);
+    return im;
+}
+
+enum { EXAMPLES = 11 };
+#define TRAIN_CALL "train --model model.bin --train_file data.bin --output_dir out "
+
+static void write_data(const char *name, Image im) { write_file(name, im.data, im.size); }
+
+static void make_files(void)
+{
+    static const char *const others[] = {"no", "", "maybe"};
+    Image im = image(1);
+    Bert m = {0};
+    if (chdir(folder)) exit(2);
+    write_file("model.bin", im.data, im.size);
+    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
+    write_data("unlabelled.bin", data_image(EXAMPLES, 0, label_names, IP));
+    write_data("none.bin", data_image(0, 1, label_names, IP));
+    write_data("long.bin", data_image(EXAMPLES, 1, label_names, IP + 1));
+    write_data("otherlabels.bin", data_image(EXAMPLES, 1, others, IP));
+    image_hash ^= 1, write_data("othervocab.bin", data_image(EXAMPLES, 1, label_names, IP)),
+        image_hash ^= 1;
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
+    must(&m, bert_save(&m, "encoder.bin"));
+    write_file("empty", "", 0);
+    bert_free(&m);
+}
+
+static int lines(const char *with)
+{
+    int n = 0;
+    for (const char *at = output; (at = strstr(at, with)) != NULL; at++) n++;
+    return n;
+}
+
+static void test_driver(void)
+{
+    Bert m = {0}, again = {0};
+#define LEARN                                                                                      \
+    TRAIN_CALL "--eval_file data.bin --num_train_epochs 80 --learning_rate 0.01 --warmup_steps 5 " \
+               "--per_device_train_batch_size 4 --hidden_dropout_prob 0.01 --logging_steps 20 "    \
+               "--seed 3 --weight_decay 0.01 --attention_probs_dropout_prob 0"
+    expect(call(LEARN " --logging_dir logs") == 0, "train: %.300s", output);
+    expect(strstr(output, "step 20/240") && strstr(output, "step 240/240"), "train's log: %.300s",
+           output);
+    must(&m, bert_load(&m, "out/model.bin"));
+    expect(call("eval --model out/best.bin --eval_file data.bin") == 0, "eval: %.300s", output);
+    const char *accuracy = strstr(output, "accuracy");
+    expect(accuracy && atof(accuracy + 8) > 0.6, "11 examples are not learned: %.300s", output);
+    expect(call("predict --model out/best.bin --predict_file unlabelled.bin --logits") == 0,
+           "predict: %.300s", output);
+    expect(lines("{\"label\": \"") == EXAMPLES && lines("\"perhaps\": ") == EXAMPLES &&
+               lines("\"logits\": [") == EXAMPLES,
+           "predict: %.300s", output);
+    size_t size;
+    read_file("logs/log.jsonl", &size);
+    expect(size > 500, "log.jsonl has %zu bytes", size);
+    expect(call(LEARN) == 0, "train again: %.300s", output);
+    must(&again, bert_load(&again, "out/model.bin"));
+    expect(m.params_memory && again.params_memory &&
+               same_bits(m.params_memory, again.params_memory, m.num_parameters * 4),
+           "other bits");
+    expect(call("train --model encoder.bin --train_file data.bin --output_dir out --max_steps 2") ==
+               0,
+           "train draws a head: %.300s", output);
+    done("driver: train, eval, predict; the same seed gives the same bits");
+
+    for (int i = 0; i < 2; i++) {
+        expect(call(i ? TRAIN_CALL "--max_steps 2 --per_device_train_batch_size 2 "
+                                   "--gradient_accumulation_steps 4 --seed 3"
+                      : TRAIN_CALL "--max_steps 2 --per_device_train_batch_size 8 --seed 3") == 0,
+               "train: %.300s", output);
+        must(&m, bert_load(i ? &again : &m, "out/model.bin"));
+    }
+    expect(apart_f(again.params_memory, m.params_memory, m.num_parameters) <= 1e-6,
+           "another model");
+    done("driver: 4 batches of 2 are the step of 1 batch of 8, with dropout");
+    bert_free(&m), bert_free(&again);
+
+    int32_t truth[] = {0, 0, 1, 1, 1, 2};
+    int predicted[] = {0, 1, 1, 1, 0, 2};
+    Evaluation e = {0};
+    Data d = {0};
+    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted;
+    expect(!classification_measure(&e, &d) && e.num_metrics == 3, "%d metrics", e.num_metrics);
+    expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
+               fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
+           "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
+    done("driver: accuracy, macro F1 and MCC as scikit-learn counts");
+}
+
+static void test_bad_commands(void)
+{
+    static const struct {
+        const char *args, *file, *hint;
+    } bad[] = {
+        {"", "train", "eval"},
+        {"fly", "fly", "command"},
+        {"train", "--model", "train"},
+        {"train --model model.bin --train_file data.bin", "--output_dir", "train"},
+        {"eval --model model.bin", "--eval_file", "eval"},
+        {"predict --model model.bin", "--predict_file", ""},
+        {"eval --learning_rate 1 --model model.bin --eval_file data.bin", "--learning_rate",
+         "train"},
+        {"eval --model missing.bin --eval_file data.bin", "missing.bin", "open"},
+        {"eval --model model.bin --eval_file missing.bin", "missing.bin", "open"},
+        {"eval --model empty --eval_file data.bin", "empty", "0 bytes"},
+        {"eval --model model.bin --eval_file empty", "empty", "0 bytes"},
+        {"eval --model . --eval_file data.bin", ".", ""},
+        {"eval --model model.bin --eval_file .", ".", "regular"},
+        {"eval --model data.bin --eval_file data.bin", "data.bin", "not a model"},
+        {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
+        {"eval --model model.bin --eval_file othervocab.bin", "othervocab.bin", "vocabulary"},
+        {"eval --model model.bin --eval_file otherlabels.bin", "otherlabels.bin", "labels"},
+        {"eval --model model.bin --eval_file unlabelled.bin", "unlabelled.bin", "labels"},
+        {"eval --model model.bin --eval_file none.bin", "none.bin", "no examples"},
+        {"eval --model model.bin --eval_file long.bin", "long.bin", "7 tokens"},
+        {"eval --model encoder.bin --eval_file data.bin", "encoder.bin", "head"},
+        {"predict --model encoder.bin --predict_file data.bin", "encoder.bin", "head"},
+        {"predict --model model.bin --predict_file othervocab.bin", "othervocab.bin", "vocabulary"},
+        {"train --model model.bin --train_file otherlabels.bin --output_dir out", "otherlabels.bin",
+         "maybe"},
+        {"train --model model.bin --train_file unlabelled.bin --output_dir out", "unlabelled.bin",
+         "labels"},
+        {"train --model model.bin --train_file none.bin --output_dir out", "none.bin",
+         "no examples"},
+        {"train --model model.bin --train_file data.bin --output_dir model.bin", "model.bin",
+         "--output_dir"},
+        {TRAIN_CALL "--eval_file otherlabels.bin", "otherlabels.bin", "maybe"},
+        {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
+        {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
+        {TRAIN_CALL "stray", "stray", "flag"},
+        {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
+        {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},
+        {TRAIN_CALL "--learning_rate -1", "--learning_rate", "-1"},
+        {TRAIN_CALL "--learning_rate nan", "--learning_rate", "nan"},
+        {TRAIN_CALL "--learning_rate inf", "--learning_rate", "inf"},
+        {TRAIN_CALL "--learning_rate 1e-5x", "--learning_rate", "1e-5x"},
+        {TRAIN_CALL "--per_device_train_batch_size 0", "--per_device_train_batch_size", "0"},
+        {TRAIN_CALL "--per_device_train_batch_size -3", "--per_device_train_batch_size", "-3"},
+        {TRAIN_CALL "--per_device_train_batch_size 1.5", "--per_device_train_batch_size", "1.5"},
+        {TRAIN_CALL "--logging_steps 99999999999999999999", "--logging_steps",
+         "99999999999999999999"},
+        {TRAIN_CALL "--num_train_epochs 0", "--num_train_epochs", "0"},
+        {TRAIN_CALL "--max_steps -2", "--max_steps", "-2"},
+        {TRAIN_CALL "--adam_beta1 1", "--adam_beta1", "1"},
+        {TRAIN_CALL "--hidden_dropout_prob 1", "--hidden_dropout_prob", "1"},
+        {TRAIN_CALL "--classifier_dropout -0.5", "--classifier_dropout", "-0.5"},
+        {TRAIN_CALL "--warmup_ratio 2", "--warmup_ratio", "2"},
+        {TRAIN_CALL "--lr_scheduler_type sinus", "--lr_scheduler_type", "sinus"},
+        {TRAIN_CALL "--seed -1", "--seed", "-1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_error(bad[i].args, bad[i].file, bad[i].hint);
+    done("driver: %zu bad command lines, exit code 1, each by name", sizeof bad / sizeof bad[0]);
+    expect(call(TRAIN_CALL "--max_steps 3 --warmup_steps 10") == 0 && strstr(output, "warmup"),
+           "no warning: %.300s", output);
+    done("driver: a warmup longer than the run is warned of");
+}
+
+static void test_bad_data(void)
+{
+    /* clang-format off */
+    static const struct {
+        int word;
+        int32_t value;
+        const char *hint;
+    } forged[] = {
+        {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
+        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "qa"},
+        {3, 2, "problem"}, {3, 1, "multi-label"}, {4, -1, "label names"},
+        {4, INT_MAX, "label names"}, {4, 0, "label names"}, {5, 2, "labels present"},
+        {5, 0, "bytes"}, {6, 0, ""}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
+        {7, 1, "examples"}, {8, 0, "bytes"}, {8, INT_MAX, "tokens"}, {9, -1, "tokens"},
+        {9, 1, "tokens"}, {10, -1, "longest"}, {10, 0, "longest"}, {10, INT_MAX, "longest"},
+        {11, 0, "V is"}, {11, -1, "V is"}, {11, 2, "token id"}, {11, IV + 1, "token ids"},
+        {12, 0, "vocabulary"}, {15, 0, "label names"}, {16, 1, ""}, {16, -1, ""},
+        {17, 1, "word 17"}, {30, 0, "bytes"}, {31, 1, "bytes"}, {31, -1, "bytes"},
+        {255, 1, "word 255"}};
+    /* clang-format on */
+    /* clang-format off */
+    static const struct {
+        int section, at, value;
+        const char *hint;
+    } inside[] = {
+        {1, 0, 1, "label name"}, {1, 2, 99, "label name"}, {1, 6, 1, "label name"},
+        {2, 0, 1, "offset"}, {2, 2, 0, "example 0"}, {2, 4, 1, "example 1"},
+        {2, 6, INT_MAX, "example 2"}, {2, 5, -1, "example 1"}, {2, 22, 1, "offset"},
+        {3, 5, -1, "token id -1"}, {3, 7, IV, "token id 12"}, {3, 0, INT_MAX, "token id"},
+        {4, 3, -1, "example 3"}, {4, 0, 3, "example 0"}, {4, 5, INT_MAX, "example 5"},
+        {5, 4, -1, "label -1"}, {5, 10, IK, "label 3"}};
+    /* clang-format on */
+    const char *eval = "eval --model model.bin --eval_file forged.data";
+    Image im = data_image(EXAMPLES, 1, label_names, IP), other;
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        other = copy_of(&im);
+        set_word(&other, forged[i].word, forged[i].value);
+        write_data("forged.data", other);
+        expect_error(eval, "forged.data", forged[i].hint);
+    }
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        other = copy_of(&im);
+        set_word(&other, (int)im.sections[inside[i].section - 1] / 4 + inside[i].at,
+                 inside[i].value);
+        write_data("forged.data", other);
+        expect_error(eval, "forged.data", inside[i].hint);
+    }
+    done("data files: %zu forged headers, %zu forged sections", sizeof forged / sizeof forged[0],
+         sizeof inside / sizeof inside[0]);
+    for (size_t size = 0; size < im.size; size += size % 8 == 7 && size < 1016 ? 97 : 1) {
+        write_file("forged.data", im.data, size);
+        expect_error(eval, "forged.data", "bytes");
+    }
+    append(&im, "garbage!", 8);
+    write_data("forged.data", im);
+    expect_error(eval, "forged.data", "bytes");
+    done("data files: cut anywhere, with garbage behind");
+}
+
+static void test_fuzzed_data(void)
+{
+    enum { ROUNDS = 2500 };
+    Image data = data_image(EXAMPLES, 1, label_names, IP), im = image(1);
+    int fine = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        int model = i % 5 == 0, code;
+        write_data("forged.data", mutated(model ? &im : &data));
+        code = call(model        ? "eval --model forged.data --eval_file data.bin"
+                    : i % 5 == 1 ? "predict --model model.bin --predict_file forged.data"
+                                 : "eval --model model.bin --eval_file forged.data");
+        expect(code == 0 || (code == 1 && strstr(output, "data")), "%d: '%.200s'", code, output);
+        fine += code == 0;
+    }
+    done("%d mutated files through the driver: no crash (%d still work)", ROUNDS, fine);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
+static void test_fixtures(void)
+{
+    static const char *const names[] = {"awkward", "onehead", "relu", "tiles", "longsum"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char model[64], ref[64];
+        snprintf(model, sizeof model, "dev/fixtures/%s.model.bin", names[i]);
+        snprintf(ref, sizeof ref, "dev/fixtures/%s.ref.bin", names[i]);
+        test_parity(model, ref, names[i], 0);
+    }
+}
+
+static void remove_files(void)
+{
+    static const char *const names[] = {"saved.bin",
+                                        "forged.bin",
+                                        "model.bin",
+                                        "data.bin",
+                                        "unlabelled.bin",
+                                        "none.bin",
+                                        "long.bin",
+                                        "otherlabels.bin",
+                                        "othervocab.bin",
+                                        "encoder.bin",
+                                        "empty",
+                                        "forged.data",
+                                        "output",
+                                        "out/model.bin",
+                                        "out/best.bin",
+                                        "logs/log.jsonl",
+                                        "out",
+                                        "logs"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) remove(in_folder(names[i]));
+    rmdir(folder);
+}
+
+static void (*const tests[])(void) = {
+    test_embeddings,    test_layernorm,      test_linear,   test_attention,  test_activations,
+    test_crossentropy,  test_dropout,        test_fixtures, test_packed,     test_threads,
+    test_model_dropout, test_whole_gradient, test_nan,      test_adamw,      test_schedule_and_clip,
+    test_table,         test_set_task,       test_files,    test_forged,     test_bad_batches,
+    test_no_memory,     test_fuzzed_models,  make_files, /* from here on inside the folder */
+    test_driver,        test_bad_commands,   test_bad_data, test_fuzzed_data};
+
+int main(int argc, char **argv)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/test_bert.%ld", tmp && strlen(tmp) < 40 ? tmp : "/tmp",
+             (long)getpid());
+    if (argc == 4 && !strcmp(argv[1], "--real")) {
+        test_parity(argv[2], argv[3], "real model", 1);
+    } else if (argc > 1 || mkdir(folder, 0700)) {
+        fprintf(stderr, "usage: test_bert [--real MODEL.bin REF.bin]; %s is for its files\n",
+                folder);
+        return 2;
+    } else {
+        for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
+        remove_files();
+    }
+    release(0), free(gotten);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}
