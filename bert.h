@@ -289,7 +289,7 @@ typedef struct {
     size_t num_parameters;
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
-    unsigned char *seen; /* (V): rows of wte that had a gradient since m and v were made */
+    unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
 
     float *acts_memory, *dacts_memory;
     size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
@@ -344,13 +344,14 @@ BERTDEF float bert_grad_norm(const Bert *m);
 BERTDEF float bert_clip_scale(float norm, float max_norm);
 
 /* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
-   multiplied by grad_scale on the way. Weight decay as the table says: not on biases, LayerNorm. */
+   multiplied by grad_scale on the way, and are zero afterwards. Weight decay as the table says: not
+   on biases, LayerNorm. */
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale);
 
 /* Share of the learning rate at a step counted from 0: rises over warmup steps, falls to 0 at
    total (transformers' get_linear_schedule_with_warmup). */
-BERTDEF float bert_linear_schedule(long step, long warmup, long total);
+BERTDEF double bert_linear_schedule(long step, long warmup, long total);
 
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
@@ -1383,6 +1384,8 @@ static void bert_free_training_(Bert *m)
     BERT_FREE(m->grads_memory);
     BERT_FREE(m->m_memory);
     BERT_FREE(m->v_memory);
+    BERT_FREE(m->seen);
+    m->seen = NULL;
     m->grads_memory = m->m_memory = m->v_memory = NULL;
 }
 
@@ -1792,49 +1795,85 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
                              m->batch.offsets, m->B, C);
 }
 
+/* Memory for gradients, zero. */
+static int bert_grads_(Bert *m)
+{
+    if (m->grads_memory) return BERT_OK;
+    m->grads_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
+    m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
+    if (!m->grads_memory || !m->seen) {
+        bert_free_training_(m);
+        return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
+    }
+    bert_point_(&m->grads, m->grads_memory, m->tensors);
+    return BERT_OK;
+}
+
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     BertDacts_ d = {0};
     if (!m->training || !m->batch.labels)
         return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
-    if (!m->grads_memory) {
-        m->grads_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
-        if (!m->grads_memory) return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
-        bert_point_(&m->grads, m->grads_memory, m->tensors);
-    }
-    int error = bert_dacts_(m, &d);
+    int error = bert_grads_(m);
+    if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
     bert_classifier_backward_(m, d.dx, d.head, scale);
     bert_encoder_backward_(m, &d);
+    for (int n = 0; n < m->N; n++) m->seen[m->batch.tokens[n]] = 1;
     return BERT_OK;
 }
 
-BERTDEF void bert_zero_grad(Bert *m)
+/* ------------------------------------------------------------------------------------------------
+   The optimizer. Half of MiniLM's parameters are rows of wte, and most of them are words that
+   training has not met: their gradient, m and v are zero, and reading so many zeros from memory
+   would cost a quarter of a step. So all that follows goes by runs: */
+
+/* How far one can go from parameter at towards end, at most 1024, all on one side: *met tells
+   whether the run had gradients, or is part of a row of wte (at offset 0) that never had. */
+static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
-    if (m->grads_memory) memset(m->grads_memory, 0, m->num_parameters * sizeof(float));
+    size_t C = (size_t)m->config.C, row = at / C;
+    *met = 1;
+    if (row < (size_t)m->config.V) {
+        *met = m->seen[row];
+        end = bert_zmin_(end, (row + 1) * C);
+    }
+    return bert_zmin_(end - at, 1024);
 }
 
-/* ------------------------------------------------------------------------------------------------
-   The optimizer */
+enum { BERT_BLOCK_ = 16384 }; /* parameters that a thread takes at once */
+
+BERTDEF void bert_zero_grad(Bert *m)
+{
+    if (!m->grads_memory) return;
+    const ptrdiff_t n = (ptrdiff_t)m->num_parameters;
+    BERT_OMP_(parallel for)
+    for (ptrdiff_t block = 0; block < n; block += BERT_BLOCK_) {
+        size_t at = (size_t)block, end = bert_zmin_(at + BERT_BLOCK_, (size_t)n), run;
+        for (int met; at < end; at += run) {
+            run = bert_run_(m, at, end, &met);
+            if (met) memset(m->grads_memory + at, 0, run * sizeof(float));
+        }
+    }
+}
 
 /* Summed in double over blocks of fixed size, then over the blocks: one order for any threads. */
 BERTDEF float bert_grad_norm(const Bert *m)
 {
     enum { BLOCKS = 1024 };
-    double sums[BLOCKS];
-    size_t n = m->num_parameters, block = (n + BLOCKS - 1) / BLOCKS;
+    double sums[BLOCKS], sum = 0.0;
+    size_t n = m->num_parameters, size = (n + BLOCKS - 1) / BLOCKS;
     const float *g = m->grads_memory;
     if (!g) return 0.0f;
     BERT_OMP_(parallel for)
     for (int i = 0; i < BLOCKS; i++) {
-        size_t at = bert_zmin_(n, i * block), end = bert_zmin_(n, at + block);
+        size_t at = bert_zmin_(n, i * size), end = bert_zmin_(n, at + size), run;
         sums[i] = 0.0;
-        for (; at < end; at += 1024) {
-            int run = (int)bert_zmin_(1024, end - at);
-            sums[i] += bert_dot_(g + at, 0.0f, g + at, 0.0f, run);
+        for (int met; at < end; at += run) {
+            run = bert_run_(m, at, end, &met);
+            if (met) sums[i] += bert_dot_(g + at, 0.0f, g + at, 0.0f, (int)run);
         }
     }
-    double sum = 0.0;
     for (int i = 0; i < BLOCKS; i++) sum += sums[i];
     return (float)sqrt(sum);
 }
@@ -1846,19 +1885,26 @@ BERTDEF float bert_clip_scale(float norm, float max_norm)
     return scale > 1.0f ? 1.0f : scale;      /* NaN stays NaN, as in torch */
 }
 
+/* What one step of AdamW needs to know; keep is 1 - lr * weight decay, fix1 and fix2 are the bias
+   corrections 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t). */
+typedef struct {
+    float lr, beta1, beta2, eps, keep, fix1, fix2, grad_scale;
+} BertAdam_;
+
 /* Per parameter, with gradient g and step t:
        p -= lr * decay * p
        m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
-       p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) */
-static void bert_adamw_block_(float *p, float *m, float *v, const float *g, size_t n, float lr,
-                              float beta1, float beta2, float eps, float keep, float fix1,
-                              float fix2, float grad_scale)
+       p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+   and g is cleared for the next step, while it is in the cache. */
+static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, BertAdam_ s)
 {
+    const float rate = s.lr * s.fix1, rest1 = 1.0f - s.beta1, rest2 = 1.0f - s.beta2;
     for (size_t i = 0; i < n; i++) {
-        float gi = g[i] * grad_scale;
-        m[i] = beta1 * m[i] + (1.0f - beta1) * gi;
-        v[i] = beta2 * v[i] + (1.0f - beta2) * (gi * gi);
-        p[i] = p[i] * keep - lr * fix1 * m[i] / (sqrtf(v[i]) * fix2 + eps);
+        float gi = g[i] * s.grad_scale;
+        m[i] = s.beta1 * m[i] + rest1 * gi;
+        v[i] = s.beta2 * v[i] + rest2 * (gi * gi);
+        p[i] = p[i] * s.keep - rate * m[i] / (sqrtf(v[i]) * s.fix2 + s.eps);
+        g[i] = 0.0f;
     }
 }
 
@@ -1871,28 +1917,36 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     if (!m->v_memory) m->v_memory = (float *)BERT_CALLOC(m->num_parameters, sizeof(float));
     if (!m->m_memory || !m->v_memory)
         return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
-    float fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
-    float fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
-        float keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
-        const ptrdiff_t block = 16384, size = (ptrdiff_t)t->size;
+        BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
+        s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
+        s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
+        s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
+        const ptrdiff_t size = (ptrdiff_t)t->size;
         BERT_OMP_(parallel for)
-        for (ptrdiff_t at = 0; at < size; at += block) {
-            size_t o = t->offset + (size_t)at;
-            bert_adamw_block_(m->params_memory + o, m->m_memory + o, m->v_memory + o,
-                              m->grads_memory + o, bert_zmin_(block, (size_t)(size - at)), lr,
-                              beta1, beta2, eps, keep, fix1, fix2, grad_scale);
+        for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
+            size_t at = t->offset + (size_t)block, run;
+            size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
+            for (int met; at < end; at += run) {
+                float *p = m->params_memory + at;
+                run = bert_run_(m, at, end, &met);
+                if (met)
+                    bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, m->grads_memory + at,
+                                    run, s);
+                else if (s.keep != 1.0f) /* the same numbers: m and v stay zero */
+                    for (size_t j = 0; j < run; j++) p[j] *= s.keep;
+            }
         }
     }
     return BERT_OK;
 }
 
-BERTDEF float bert_linear_schedule(long step, long warmup, long total)
+BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 {
-    if (step < warmup) return (float)((double)step / (double)warmup);
-    if (step >= total) return 0.0f;
-    return (float)((double)(total - step) / (double)(total - warmup > 0 ? total - warmup : 1));
+    if (step < warmup) return (double)step / (double)warmup;
+    if (step >= total) return 0.0;
+    return (double)(total - step) / (double)(total - warmup);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -977,7 +977,6 @@ static int train_step(Driver *d, size_t first, size_t end)
                    (float)o->adam_epsilon, (float)o->weight_decay, (int)d->step + 1,
                    bert_clip_scale((float)d->norm, (float)o->max_grad_norm)))
         return fail("%s", bert_error(m));
-    bert_zero_grad(m);
     spent = seconds() - start;
     d->step++;
     d->line_loss += loss;
