@@ -1699,7 +1699,9 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     int error = bert_check_batch_(m, batch);
     if (!error && batch->labels && m->config.task != BERT_CLASSIFICATION)
         error = bert_fail_(m, BERT_EINPUT, "labels go with a classification head");
-    if (!error) error = bert_room_(m, batch->B, batch->offsets[batch->B], training);
+    if (error) return error;
+    m->training = 0; /* should there be no room, there is nothing for a backward to use */
+    error = bert_room_(m, batch->B, batch->offsets[batch->B], training);
     if (error) return error;
     m->training = training;
     m->B = batch->B;
