@@ -812,8 +812,9 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
     }
 }
 
-/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order.
-   Parallel over channels: two tokens may share a row, two channels never share a number. */
+/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
+   but for wte's row 0, [PAD]: Hugging Face's padding_idx keeps it as it is even where a text has
+   the token. Parallel over channels: two tokens may share a row, two channels never a number. */
 BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
                                       const int *tokens, const int *types, const int *offsets,
                                       int B, int C)
@@ -829,10 +830,10 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
                 float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
                 float *se = dwse + (size_t)types[n] * C + c;
                 for (int i = 0; i < width; i++) {
-                    te[i] += d[i];
                     pe[i] += d[i];
                     se[i] += d[i];
                 }
+                for (int i = 0; i < width && tokens[n] != 0; i++) te[i] += d[i];
             }
         }
     }

@@ -355,7 +355,7 @@ static const BertDropout off = {0, 0, NULL};
 
 static void test_embeddings(void)
 {
-    int tokens[] = {0, 3, 5, 3, 1, 3, 5, 0, 2}, types[] = {0, 0, 1, 1, 1, 1, 0, 0, 1};
+    int tokens[] = {4, 3, 5, 3, 1, 3, 5, 4, 2}, types[] = {0, 0, 1, 1, 1, 1, 0, 0, 1};
     int offsets[] = {0, 1, 6, 9}, C = 7, N = 9, n = (TOY_V + TOY_P + TOY_S) * C;
     float *w = randoms(n, 1), *dw = based(n, 0.5f), *out = nans(N * C), *r = randoms(N * C, 1);
     double *x = doubles(w, n), *rd = doubles(r, N * C), *want = get(N * C, sizeof *want);
@@ -368,6 +368,10 @@ static void test_embeddings(void)
     bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
                              offsets, 3, C);
     expect_gradient("dw", embeddings_dot, x, 0, n, dw, 0.5);
+    tokens[0] = 0; /* [PAD] in a text: Hugging Face's padding_idx */
+    bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
+                             offsets, 3, C);
+    for (int i = 0; i < C; i++) expect(dw[i] == 0.5f, "[PAD]'s row got a gradient");
     done("embeddings: forward and backward");
 }
 
