@@ -243,7 +243,9 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
     X(ln2_mean, L, N)                                                                              \
     X(ln2_rstd, L, N)                                                                              \
     X(ln2, L, N *C)          /* the layer's output */                                              \
-    X(first, 1, B *C)        /* the last layer's [CLS] rows */                                     \
+    X(firstx, 1, B *C)       /* [CLS] rows: what the last layer reads, */                          \
+    X(firsty, 1, B *C)       /* its attention's output, */                                         \
+    X(first, 1, B *C)        /* and its output, which the pooler reads */                          \
     X(pooled, 1, B *C)       /* tanh(pool(first)) */                                               \
     X(pooldrop, 1, B *C)     /* after dropout: what the classifier reads */                        \
     X(logits, 1, B *K)                                                                             \
@@ -1559,23 +1561,20 @@ static void bert_keep_batch_(Bert *m, const BertBatch *batch)
     m->batch.labels = batch->labels ? labels : NULL;
 }
 
-/* The dropout of one site; probability 0 outside training. */
-static BertDropout bert_site_(const Bert *m, float p, int layer, int site)
+/* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
+static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n)
 {
-    BertDropout drop = {m->training ? p : 0.0f, 0, m->rows};
+    BertDropout drop = {m->training ? p : 0.0f, 0, n == m->N ? m->rows : m->rows + m->N};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
 }
 
-/* The classifier's dropout, over [CLS] rows: classifier_dropout, or hidden_dropout_prob where that
-   is null. */
+/* The classifier's: classifier_dropout, or hidden_dropout_prob where that is null. */
 static BertDropout bert_classifier_site_(const Bert *m)
 {
     const BertConfig *c = &m->config;
     float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
-    BertDropout drop = bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER);
-    drop.rows = m->rows + m->N;
-    return drop;
+    return bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER, m->B);
 }
 
 /* A layer's tensors and activations: the table's pointers moved on to layer l. */
@@ -1604,43 +1603,6 @@ static BertActs bert_layer_acts_(const Bert *m, int l)
     return a;
 }
 
-static void bert_encoder_forward_(Bert *m)
-{
-    const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F;
-    const int *offsets = m->batch.offsets;
-    BertTensors *w = &m->params;
-    BertActs *a = &m->acts;
-    float ph = c->hidden_dropout, pa = c->att_dropout;
-
-    bert_embeddings_forward(a->emb, m->batch.tokens, m->batch.types, offsets, w->wte, w->wpe,
-                            w->wse, B, C);
-    bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, N, C,
-                           c->eps);
-    bert_dropout_forward(a->ln0, a->ln0, N, C, bert_site_(m, ph, -1, BERT_SITE_EMBEDDINGS));
-
-    const float *x = a->ln0; /* (N,C), what the layer reads */
-    for (int l = 0; l < c->L; l++) {
-        BertTensors wl = bert_layer_tensors_(w, m->tensors, l);
-        BertActs al = bert_layer_acts_(m, l);
-        bert_linear_forward(al.qkv, x, wl.qkvw, wl.qkvb, N, C, 3 * C);
-        bert_attention_forward(al.atty, al.attstat, al.qkv, offsets, B, C, c->NH,
-                               bert_site_(m, pa, l, BERT_SITE_ATTENTION));
-        bert_linear_forward(al.res1, al.atty, wl.attprojw, wl.attprojb, N, C, C);
-        bert_residual_forward(al.res1, x, al.res1, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));
-        bert_layernorm_forward(al.ln1, al.ln1_mean, al.ln1_rstd, al.res1, wl.ln1w, wl.ln1b, N, C,
-                               c->eps);
-        bert_linear_forward(al.fch, al.ln1, wl.fcw, wl.fcb, N, C, F);
-        bert_activation_forward(al.gelu, al.fch, (size_t)N * F, c->act);
-        bert_linear_forward(al.res2, al.gelu, wl.fcprojw, wl.fcprojb, N, F, C);
-        bert_residual_forward(al.res2, al.ln1, al.res2, N, C,
-                              bert_site_(m, ph, l, BERT_SITE_FCPROJ));
-        bert_layernorm_forward(al.ln2, al.ln2_mean, al.ln2_rstd, al.res2, wl.ln2w, wl.ln2b, N, C,
-                               c->eps);
-        x = al.ln2;
-    }
-}
-
 /* The first token's row of each sequence, [CLS]: first (B,C) from x (N,C). */
 static void bert_first_forward_(float *first, const float *x, const int *offsets, int B, int C)
 {
@@ -1656,14 +1618,66 @@ static void bert_first_backward_(float *dx, const float *dfirst, const int *offs
         memcpy(dx + (size_t)offsets[b] * C, dfirst + (size_t)b * C, (size_t)C * sizeof *dx);
 }
 
-/* Where the encoder's output (N,C) is. */
-static float *bert_output_(const Bert *m) { return bert_layer_acts_(m, m->config.L - 1).ln2; }
+/* Where all that is read of the last layer is its [CLS] rows, it computes no others behind its
+   attention: an eighth of MiniLM's work is saved, and no number changes. */
+static int bert_first_only_(const Bert *m, int l)
+{
+    return l == m->config.L - 1 &&
+           (m->config.task == BERT_CLASSIFICATION || m->config.task == BERT_REGRESSION);
+}
 
+static void bert_layer_forward_(Bert *m, const float *x, int l)
+{
+    const BertConfig *c = &m->config;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
+    BertActs a = bert_layer_acts_(m, l);
+    float ph = c->hidden_dropout, pa = c->att_dropout;
+    const float *y = a.atty;
+    int n = N; /* rows behind the attention */
+
+    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
+    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
+                           bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
+    if (bert_first_only_(m, l)) {
+        bert_first_forward_(a.firstx, x, offsets, B, C);
+        bert_first_forward_(a.firsty, y, offsets, B, C);
+        x = a.firstx, y = a.firsty, n = B;
+    }
+    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C);
+    bert_residual_forward(a.res1, x, a.res1, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
+    bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
+    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F);
+    bert_activation_forward(a.gelu, a.fch, (size_t)n * F, c->act);
+    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C);
+    bert_residual_forward(a.res2, a.ln1, a.res2, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
+    bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
+}
+
+static void bert_encoder_forward_(Bert *m)
+{
+    const BertConfig *c = &m->config;
+    const BertBatch *batch = &m->batch;
+    BertTensors *w = &m->params;
+    BertActs *a = &m->acts;
+    bert_embeddings_forward(a->emb, batch->tokens, batch->types, batch->offsets, w->wte, w->wpe,
+                            w->wse, m->B, c->C);
+    bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, m->N, c->C,
+                           c->eps);
+    bert_dropout_forward(a->ln0, a->ln0, m->N, c->C,
+                         bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, m->N));
+    for (int l = 0; l < c->L; l++)
+        bert_layer_forward_(m, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+}
+
+/* BertPooler: pooled = tanh(linear([CLS])) */
 static void bert_pooler_forward_(Bert *m)
 {
-    int B = m->B, C = m->config.C;
+    int B = m->B, C = m->config.C, last = m->config.L - 1;
     BertActs *a = &m->acts;
-    bert_first_forward_(a->first, bert_output_(m), m->batch.offsets, B, C);
+    const float *x = bert_layer_acts_(m, last).ln2;
+    if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
+    else bert_first_forward_(a->first, x, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
     bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
 }
@@ -1680,19 +1694,19 @@ static void bert_classifier_forward_(Bert *m)
     for (int b = 0; b < B && m->batch.labels; b++) m->loss += a->losses[b] / (float)B;
 }
 
-/* Logits to dx (N,C), the gradient of the encoder's output; head (3,B,C) is scratch. */
-static void bert_classifier_backward_(Bert *m, float *dx, float *head, float scale)
+/* From the logits to dfirst (B,C), the gradient of the last layer's [CLS] rows; dpooled (B,C) and
+   dlogits (B,K) are scratch. */
+static void bert_classifier_backward_(Bert *m, float *dfirst, float *dpooled, float *dlogits,
+                                      float scale)
 {
     int B = m->B, C = m->config.C, K = m->config.K;
     BertActs *a = &m->acts;
     BertTensors *w = &m->params, *g = &m->grads;
-    float *dpooled = head, *dfirst = head + (size_t)B * C, *dlogits = dfirst + (size_t)B * C;
     bert_crossentropy_backward(dlogits, a->probs, m->batch.labels, B, K, scale / (float)B);
     bert_linear_backward(dpooled, g->clsw, g->clsb, dlogits, a->pooldrop, w->clsw, B, C, K);
     bert_dropout_backward(dpooled, dpooled, B, C, bert_classifier_site_(m));
     bert_tanh_backward(dpooled, dpooled, a->pooled, (size_t)B * C);
     bert_linear_backward(dfirst, g->poolw, g->poolb, dpooled, a->first, w->poolw, B, C, C);
-    bert_first_backward_(dx, dfirst, m->batch.offsets, B, C);
 }
 
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
@@ -1716,18 +1730,18 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
 
 /* Gradients of the activations: all layers use these in turn. */
 typedef struct {
-    float *dx;    /* (N,C) of the residual stream */
-    float *dsum;  /* (N,C) of the sum before a LayerNorm */
-    float *dpart; /* (N,C) of a branch */
-    float *dqkv;  /* (N,3C) */
-    float *dfch;  /* (N,F), first gelu's, then fch's */
-    float *head;  /* (2,B,C) and (B,K) */
+    float *dx;      /* (N,C) of the residual stream */
+    float *dsum;    /* (N,C) of the sum before a LayerNorm */
+    float *dpart;   /* (N,C) of a branch */
+    float *dqkv;    /* (N,3C) */
+    float *dfch;    /* (N,F), first gelu's, then fch's */
+    float *dlogits; /* (B,K) */
 } BertDacts_;
 
 static int bert_dacts_(Bert *m, BertDacts_ *d)
 {
     size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F, K = m->config.K;
-    size_t need = 6 * N * C + N * F + 2 * B * C + B * K;
+    size_t need = 6 * N * C + N * F + B * K;
     if (need > m->dacts_room) {
         BERT_FREE(m->dacts_memory);
         m->dacts_room = 0;
@@ -1741,7 +1755,7 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
     d->dpart = d->dsum + N * C;
     d->dqkv = d->dpart + N * C;
     d->dfch = d->dqkv + 3 * N * C;
-    d->head = d->dfch + N * F;
+    d->dlogits = d->dfch + N * F;
     return BERT_OK;
 }
 
@@ -1751,34 +1765,41 @@ static void bert_add_(float *out, const float *x, size_t n)
 }
 
 /* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
-   bert_encoder_forward_. A residual's gradient goes both ways: kept in dsum, and through the
+   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
    branch in dpart. */
 static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
 {
     const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F;
-    const size_t NC = (size_t)N * C;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int first = bert_first_only_(m, l), n = first ? B : N;
     BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
     BertTensors g = bert_layer_tensors_(&m->grads, m->tensors, l);
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
 
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
-                            N, C);
-    bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ));
-    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, N, F, C);
-    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)N * F, c->act);
-    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, N, C, F);
-    bert_add_(d->dsum, d->dpart, NC); /* of ln1: straight on, and through the branch */
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
+    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
+    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
+    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_add_(d->dsum, d->dpart, (size_t)n * C); /* of ln1: straight on, and through the branch */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
-                            N, C);
-    bert_dropout_backward(d->dpart, d->dx, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));
-    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, a.atty, w.attprojw, N, C, C);
-    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, m->batch.offsets, B, C,
-                            c->NH, bert_site_(m, pa, l, BERT_SITE_ATTENTION));
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
+    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
+                         w.attprojw, n, C, C);
+    if (first) { /* from [CLS] rows to all: of atty, then of x */
+        float *dx = d->dx;
+        bert_first_backward_(d->dpart, d->dsum, offsets, B, C);
+        bert_first_backward_(d->dsum, d->dx, offsets, B, C);
+        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
+    }
+    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
+                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
     bert_linear_backward(d->dpart, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_add_(d->dx, d->dpart, NC);
+    bert_add_(d->dx, d->dpart, (size_t)N * C);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -1791,7 +1812,7 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     for (int l = c->L - 1; l >= 0; l--)
         bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
     bert_dropout_backward(d->dx, d->dx, N, C,
-                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS));
+                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
     bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
@@ -1820,7 +1841,7 @@ BERTDEF int bert_backward(Bert *m, float scale)
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
-    bert_classifier_backward_(m, d.dx, d.head, scale);
+    bert_classifier_backward_(m, d.dx, d.dpart, d.dlogits, scale);
     bert_encoder_backward_(m, &d);
     for (int n = 0; n < m->N; n++) m->seen[m->batch.tokens[n]] = 1;
     return BERT_OK;
