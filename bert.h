@@ -647,9 +647,11 @@ static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
 }
 
 /* One tile: c (rows, cols) = start + a . panel, or c += a . panel where start is NULL.
-   a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS). */
+   a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS); soon
+   is the tile of c that comes after this one. */
 static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *const *a,
-                              size_t next, const float *panel, int depth, const float *start)
+                              size_t next, const float *panel, int depth, const float *start,
+                              const float *soon)
 {
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
@@ -667,9 +669,9 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
         BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) sum[i][v] = zero;
     const float *row = panel;
     for (int r = 0, k = 0; r < BERT_TILE_ROWS_; r++) {
-        /* Meanwhile c comes from memory, a row at a time: asked for all at once, or only when it is
-           needed, it holds the sums up (10% of the time at N = 1024). */
-        for (int j = 0; j < cols && r < rows; j += 16) BERT_PREFETCH_(c + r * ldc + j);
+        /* Meanwhile the next tile comes from memory, a row at a time: waited for, or asked for all
+           at once, it would hold up the sums (by a tenth at N = 1024, more below). */
+        for (int j = 0; j < BERT_TILE_COLS_; j += 16) BERT_PREFETCH_(soon + r * ldc + j);
         for (int end = depth * (r + 1) / BERT_TILE_ROWS_; k < end; k++, row += BERT_TILE_COLS_) {
             bert_vec_ b[BERT_TILE_VECS_];
             BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
@@ -755,23 +757,31 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
                                 int K, const float *start, int add)
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    BERT_ALIGNED_ float panel[BERT_DEPTH_ * BERT_TILE_COLS_], packed[BERT_DEPTH_ * BERT_ROWS_];
+    BERT_ALIGNED_ float panels[BERT_DEPTH_ * BERT_TILE_COLS_], packed[BERT_DEPTH_ * BERT_ROWS_];
     for (int k = 0; k < K; k += BERT_DEPTH_) {
         int depth = bert_min_(BERT_DEPTH_, K - k), goes_on = add || k > 0;
+        int wide = bert_min_(4, BERT_DEPTH_ / depth) * W; /* columns whose panels fit */
         bert_pack_rows_(packed, bert_matrix_(a.at + k * a.col, a.row, a.col), M, depth);
-        for (int j = 0; j < N; j += W) {
-            int cols = bert_min_(W, N - j);
-            float first[BERT_TILE_COLS_] = {0};
-            if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
-            bert_pack_panel_(panel, bert_matrix_(b.at + k * b.row + j * b.col, b.row, b.col), depth,
-                             cols);
+        for (int j0 = 0; j0 < N; j0 += wide) {
+            int j1 = bert_min_(j0 + wide, N);
+            float first[4 * BERT_TILE_COLS_] = {0};
+            if (start) memcpy(first, start + j0, (size_t)(j1 - j0) * sizeof *start);
+            for (int j = j0; j < j1; j += W)
+                bert_pack_panel_(panels + (j - j0) * depth,
+                                 bert_matrix_(b.at + k * b.row + j * b.col, b.row, b.col), depth,
+                                 bert_min_(W, j1 - j));
             for (int i = 0; i < M; i += R) {
                 const float *rows[BERT_TILE_ROWS_];
                 for (int r = 0; r < R; r++) /* rows beyond M: any of the others */
                     rows[r] = packed + (a.col != 1 ? i * depth + (i + r < M ? r : 0)
                                                    : bert_min_(i + r, M - 1) * depth);
-                bert_tile_(c + i * ldc + j, ldc, bert_min_(R, M - i), cols, rows,
-                           a.col == 1 ? 1 : R, panel, depth, goes_on ? NULL : first);
+                for (int j = j0; j < j1; j += W) {
+                    float *tile = c + i * ldc + j;
+                    bert_tile_(tile, ldc, bert_min_(R, M - i), bert_min_(W, j1 - j), rows,
+                               a.col == 1 ? 1 : R, panels + (j - j0) * depth, depth,
+                               goes_on ? NULL : first + (j - j0),
+                               j + W < j1 ? tile + W : c + (i + R) * ldc + j0);
+                }
             }
         }
     }
