@@ -1,6 +1,7 @@
 # make            train_bert
 # make test       every check that needs only a C compiler
 # make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
+# make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
 
@@ -38,8 +39,26 @@ train_bert: train_bert.c bert.h Makefile
 test_bert: test_bert.c train_bert.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
 
-test: test_bert
+# The program in README.md, cut out of it.
+readme_example: README.md bert.h Makefile
+	sed -n '/^```c$$/,/^```$$/{/^```/d;p;}' README.md > $@.c
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
+
+test: test_bert readme_example
+	./readme_example dev/fixtures/awkward.model.bin 2 7 9 3
 	./test_bert
+
+bench_matmul: dev/bench_matmul.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_matmul.c -o $@ $(LDLIBS)
+
+bench_model: dev/bench_model.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_model.c -o $@ $(LDLIBS)
+
+bench-matmul: bench_matmul
+	./bench_matmul
+
+bench: bench_model models/$(MODEL)/config.json
+	$(PYTHON) dev/bench.py --model models/$(MODEL)
 
 # ------------------------------------------------------------------------------------- the demo
 # EPOCHS=3 SEED=42 as make's arguments; MODEL is a folder under models/ or a Hugging Face id.
@@ -82,7 +101,7 @@ demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sent
 	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
 
 clean:
-	rm -f train_bert test_bert bench_matmul
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model
 
-.PHONY: all test demo clean
+.PHONY: all test demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -159,16 +159,16 @@ typedef enum {
 /* config.json's fields under the letters of the legend. */
 typedef struct {
     int V, C, L, NH, F, P, S, K;
-    int act;               /* hidden_act: BERT_GELU, ... */
-    int task;              /* BertTask */
-    int multi_label;       /* problem_type multi_label_classification */
-    int pooler;            /* the model has one */
-    float eps;             /* layer_norm_eps */
-    float hidden_dropout;  /* hidden_dropout_prob */
-    float att_dropout;     /* attention_probs_dropout_prob */
-    float cls_dropout;     /* classifier_dropout; negative: as hidden_dropout */
-    float init_range;      /* initializer_range */
-    int max_seq_length;    /* sentence-transformers' limit; 0: none */
+    int act;              /* hidden_act: BERT_GELU, ... */
+    int task;             /* BertTask */
+    int multi_label;      /* problem_type multi_label_classification */
+    int pooler;           /* the model has one */
+    float eps;            /* layer_norm_eps */
+    float hidden_dropout; /* hidden_dropout_prob */
+    float att_dropout;    /* attention_probs_dropout_prob */
+    float cls_dropout;    /* classifier_dropout; negative: as hidden_dropout */
+    float init_range;     /* initializer_range */
+    int max_seq_length;   /* sentence-transformers' limit; 0: none */
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters. Each row is
@@ -208,7 +208,9 @@ typedef struct {
     X(nspb, 1, 2, 1, 0, NSP, "cls.seq_relationship.bias")
 
 #define BERT_ROW_(name, ...) float *name;
-typedef struct { BERT_TENSORS(BERT_ROW_) } BertTensors; /* one pointer for each row of the table */
+typedef struct {
+    BERT_TENSORS(BERT_ROW_)
+} BertTensors; /* one pointer for each row of the table */
 #undef BERT_ROW_
 
 /* A row of the table with this model's numbers. size = layers * rows * cols, or 0: the task has no
@@ -223,6 +225,7 @@ typedef struct {
 enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
 #undef BERT_COUNT_
 
+/* clang-format off */
 /* Activations: name, 1 or L copies, floats in a copy. Training keeps every layer's for the
    backward; inference uses one copy for all layers. */
 #define BERT_ACTS(X)                                                                               \
@@ -251,9 +254,12 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
     X(logits, 1, B *K)                                                                             \
     X(probs, 1, B *K)                                                                              \
     X(losses, 1, B)
+/* clang-format on */
 
 #define BERT_ROW_(name, ...) float *name;
-typedef struct { BERT_ACTS(BERT_ROW_) } BertActs;
+typedef struct {
+    BERT_ACTS(BERT_ROW_)
+} BertActs;
 #undef BERT_ROW_
 
 /* Strings as the files have them: string i is bytes[offsets[i]] .. bytes[offsets[i+1]-1]. */
@@ -265,12 +271,12 @@ typedef struct {
 
 /* The tokenizer's settings and tables, as model.bin has them. */
 typedef struct {
-    int32_t words[12];      /* header words 32..43 */
+    int32_t words[12]; /* header words 32..43 */
     BertStrings vocabulary;
-    int32_t *added;         /* (id, flags) pairs, words[10] of them */
+    int32_t *added; /* (id, flags) pairs, words[10] of them */
     uint32_t *unicode;
     size_t unicode_bytes;
-    uint64_t hash;          /* ties data files to this vocabulary */
+    uint64_t hash; /* ties data files to this vocabulary */
 } BertTokenizer;
 
 /* A packed batch. labels (B), or NULL: no loss. place: the first example's place in the optimizer
@@ -298,9 +304,9 @@ typedef struct {
     BertActs acts;                            /* of the last forward */
     int training, B, N;                       /* of the last forward */
     int *batch_memory;
-    BertBatch batch;     /* the last forward's, pointing into batch_memory */
-    uint64_t *rows;      /* (N): place << 32 | position, the dropout key of each token */
-    float loss;          /* the last forward's mean loss */
+    BertBatch batch; /* the last forward's, pointing into batch_memory */
+    uint64_t *rows;  /* (N): place << 32 | position, the dropout key of each token */
+    float loss;      /* the last forward's mean loss */
 
     BertStrings labels;
     BertTokenizer tokenizer;
@@ -388,8 +394,8 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
                                     int B, int C, int NH, BertDropout drop);
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
-                                     const float *stat, const float *qkv, const int *offsets,
-                                     int B, int C, int NH, BertDropout drop);
+                                     const float *stat, const float *qkv, const int *offsets, int B,
+                                     int C, int NH, BertDropout drop);
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act);
 BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
                                       int act);
@@ -483,7 +489,7 @@ static float bert_normal_(uint64_t key, uint64_t i)
    exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. */
 static inline float bert_exp_(float x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
     float shifted = x * 1.44269504f + magic;
     float n = shifted - magic;
     float r = x - n * 0.693359375f; /* ln 2 in two parts, the first exact in few bits */
@@ -549,7 +555,7 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
 #define BERT_ALIGNED_
-#define BERT_PREFETCH_(p) ((void)0)
+#define BERT_PREFETCH_(p) ((void)(p))
 #else
 #define BERT_PREFETCH_(p) __builtin_prefetch(p, 1)
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
@@ -579,6 +585,11 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
 #endif
 #endif
+
+/* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
+#define BERT_FOR_(i, n)                                                                            \
+    BERT_UNROLL_                                                                                   \
+    for (int i = 0; i < (n); i++)
 
 static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
 static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
@@ -665,8 +676,8 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
             memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
     }
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
-    BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
-        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) sum[i][v] = zero;
+    BERT_FOR_ (i, BERT_TILE_ROWS_)
+        BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] = zero;
     const float *row = panel;
     for (int r = 0, k = 0; r < BERT_TILE_ROWS_; r++) {
         /* Meanwhile the next tile comes from memory, a row at a time: waited for, or asked for all
@@ -674,15 +685,13 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
         for (int j = 0; j < BERT_TILE_COLS_; j += 16) BERT_PREFETCH_(soon + r * ldc + j);
         for (int end = depth * (r + 1) / BERT_TILE_ROWS_; k < end; k++, row += BERT_TILE_COLS_) {
             bert_vec_ b[BERT_TILE_VECS_];
-            BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
-                b[v] = bert_get_(row + v * BERT_LANES_);
-            BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
-                BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++)
-                    sum[i][v] += a[i][k * next] * b[v];
+            BERT_FOR_ (v, BERT_TILE_VECS_) b[v] = bert_get_(row + v * BERT_LANES_);
+            BERT_FOR_ (i, BERT_TILE_ROWS_)
+                BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] += a[i][k * next] * b[v];
         }
     }
-    BERT_UNROLL_ for (int i = 0; i < BERT_TILE_ROWS_; i++)
-        BERT_UNROLL_ for (int v = 0; v < BERT_TILE_VECS_; v++) {
+    BERT_FOR_ (i, BERT_TILE_ROWS_)
+        BERT_FOR_ (v, BERT_TILE_VECS_) {
             float *to = t + i * ldt + v * BERT_LANES_;
             bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
         }
@@ -690,22 +699,23 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
 }
 
-/* Transposes a block of LANES x LANES: to's rows are ldt apart, from's ldf. Each pass deals the rows
-   out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two new
-   rows; after log2(LANES) passes every element is in its place. Element by element, a third of
+/* Transposes a block of LANES x LANES: to's rows are ldt apart, from's ldf. Each pass deals the
+   rows out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two
+   new rows; after log2(LANES) passes every element is in its place. Element by element, a third of
    a forward's time at N = 96 would go into packing. */
 static inline void bert_transpose_(float *to, size_t ldt, const float *from, size_t ldf)
 {
     bert_vec_ x[BERT_LANES_], y[BERT_LANES_];
-    BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) x[i] = bert_get_(from + i * ldf);
-    BERT_UNROLL_ for (int pass = 1; pass < BERT_LANES_; pass *= 2) {
-        BERT_UNROLL_ for (int i = 0; i < BERT_LANES_ / 2; i++) {
+    BERT_FOR_ (i, BERT_LANES_) x[i] = bert_get_(from + i * ldf);
+    BERT_UNROLL_
+    for (int pass = 1; pass < BERT_LANES_; pass *= 2) {
+        BERT_FOR_ (i, BERT_LANES_ / 2) {
             y[2 * i] = BERT_DEAL_LOW_(x[i], x[i + BERT_LANES_ / 2]);
             y[2 * i + 1] = BERT_DEAL_HIGH_(x[i], x[i + BERT_LANES_ / 2]);
         }
-        BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) x[i] = y[i];
+        BERT_FOR_ (i, BERT_LANES_) x[i] = y[i];
     }
-    BERT_UNROLL_ for (int i = 0; i < BERT_LANES_; i++) bert_put_(to + i * ldt, x[i]);
+    BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
 /* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
@@ -718,7 +728,7 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             const float *row = b.at + k * b.row;
             if (cols < W) memcpy(panel, row, (size_t)cols * sizeof *panel);
             else
-                BERT_UNROLL_ for (int v = 0; v < W; v += n) bert_put_(panel + v, bert_get_(row + v));
+                BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(panel + v * n, bert_get_(row + v * n));
         }
         return;
     }
@@ -998,7 +1008,7 @@ typedef struct {
     const float *q, *k, *v; /* rows 3C apart */
     size_t first;           /* token */
     int T, h;
-    uint64_t key;           /* of the head's dropout */
+    uint64_t key; /* of the head's dropout */
 } BertHead_;
 
 static BertHead_ bert_head_(const float *qkv, const int *offsets, int task, int C, int NH,
@@ -1081,8 +1091,8 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
        dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS)
    dqkv (N,3C) */
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
-                                     const float *stat, const float *qkv, const int *offsets,
-                                     int B, int C, int NH, BertDropout drop)
+                                     const float *stat, const float *qkv, const int *offsets, int B,
+                                     int C, int NH, BertDropout drop)
 {
     int HS = C / NH;
     size_t row = (size_t)3 * C;
@@ -1104,7 +1114,8 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                                     nk, HS, NULL, 0);
                 bert_matmul_serial_(d, BERT_KEYS_, dout_q, bert_matrix_(s.v + k0 * row, 1, row), nq,
                                     nk, HS, NULL, 0);
-                for (int i = 0; i < nq; i++) { /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
+                /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
+                for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *di = d + i * BERT_KEYS_;
                     const float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
                     float max = stat_i[0], inv = 1.0f / stat_i[1];
@@ -1225,7 +1236,7 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
 /* ------------------------------------------------------------------------------------------------
    Softmax cross-entropy (torch.nn.functional.cross_entropy, one loss a row):
        probs = softmax(logits),  losses[b] = -log(probs[b][label])
-   losses (B), probs and logits (B,K), labels (B) in 0..K-1; labels and losses may be NULL: probabilities only */
+   losses (B), probs and logits (B,K), labels (B) in 0..K-1; labels NULL: probabilities only */
 
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
                                        const int *labels, int B, int K)
@@ -1364,8 +1375,8 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
         return bert_fail_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
-    int labels = c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION ||
-                 c->task == BERT_NER;
+    int labels =
+        c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION || c->task == BERT_NER;
     if (labels && c->K < 1) return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
     return BERT_OK;
 }
@@ -2063,7 +2074,10 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     return error;
 }
 
-static uint64_t bert_u64_(const int32_t *h) { return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0]; }
+static uint64_t bert_u64_(const int32_t *h)
+{
+    return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
+}
 static float bert_f32_(int32_t word)
 {
     float f;
@@ -2089,12 +2103,15 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     BertConfig c = bert_header_config_(h);
     char why[sizeof m->message];
     if (h[0] != BERT_MAGIC_)
-        return bert_fail_(m, BERT_EFORMAT, "%s: not a model file of bert.h: it begins with %08X, "
-                          "not %08X (dev/export_hf.py makes one)", s->name, (unsigned)h[0],
-                          (unsigned)BERT_MAGIC_);
+        return bert_fail_(m, BERT_EFORMAT,
+                          "%s: not a model file of bert.h: it begins with %08X, "
+                          "not %08X (dev/export_hf.py makes one)",
+                          s->name, (unsigned)h[0], (unsigned)BERT_MAGIC_);
     if (h[1] != BERT_VERSION_)
-        return bert_fail_(m, BERT_EFORMAT, "%s: version %d; this bert.h reads version %d: export "
-                          "the model again", s->name, h[1], BERT_VERSION_);
+        return bert_fail_(m, BERT_EFORMAT,
+                          "%s: version %d; this bert.h reads version %d: export "
+                          "the model again",
+                          s->name, h[1], BERT_VERSION_);
     if (bert_check_config_(m, &c)) {
         memcpy(why, m->message, sizeof why);
         return bert_fail_(m, BERT_EFORMAT, "%s: %.400s", s->name, why);
@@ -2104,8 +2121,10 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
         return bert_fail_(m, BERT_EFORMAT, "%s: %llu parameters in the header, %zu by its sizes",
                           s->name, (unsigned long long)bert_u64_(h + 20), parameters);
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
-        return bert_fail_(m, BERT_EFORMAT, "%s: %d labels, %d vocabulary strings, %d added tokens "
-                          "do not fit K %d, V %d", s->name, h[22], h[32], h[42], c.K, c.V);
+        return bert_fail_(m, BERT_EFORMAT,
+                          "%s: %d labels, %d vocabulary strings, %d added tokens "
+                          "do not fit K %d, V %d",
+                          s->name, h[22], h[32], h[42], c.K, c.V);
     for (int i = 33; i < 44; i++) {
         int most = h[32] == 0 || i == 43 ? 0 : i < 36 ? 1 : INT_MAX, least = most && i == 36;
         if (h[i] < least || h[i] > most)
@@ -2121,15 +2140,19 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     uint64_t total = BERT_HEADER_ * 4;
     for (int i = 0; i < 5; i++) {
         if (sizes[i] > s->size || total > s->size)
-            return bert_fail_(m, BERT_EFORMAT, "%s: cut off, or its header is damaged: section %d "
-                              "has %llu bytes, the file %llu", s->name, i + 1,
-                              (unsigned long long)sizes[i], (unsigned long long)s->size);
+            return bert_fail_(m, BERT_EFORMAT,
+                              "%s: cut off, or its header is damaged: section %d "
+                              "has %llu bytes, the file %llu",
+                              s->name, i + 1, (unsigned long long)sizes[i],
+                              (unsigned long long)s->size);
         total += (sizes[i] + 7) / 8 * 8;
     }
     if (total != s->size || total != bert_u64_(h + 30))
-        return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes; its sections make %llu, its header "
-                          "says %llu", s->name, (unsigned long long)s->size,
-                          (unsigned long long)total, (unsigned long long)bert_u64_(h + 30));
+        return bert_fail_(m, BERT_EFORMAT,
+                          "%s: %llu bytes; its sections make %llu, its header "
+                          "says %llu",
+                          s->name, (unsigned long long)s->size, (unsigned long long)total,
+                          (unsigned long long)bert_u64_(h + 30));
     return BERT_OK;
 }
 
@@ -2210,8 +2233,14 @@ static void bert_write_section_(FILE *f, const void *a, uint64_t na, const void 
     fwrite(zeros, 1, (size_t)((8 - (na + nb) % 8) % 8), f);
 }
 
-static uint64_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
-static uint64_t bert_text_bytes_(const BertStrings *s) { return s->count ? s->offsets[s->count] : 0; }
+static uint64_t bert_table_bytes_(const BertStrings *s)
+{
+    return s->count ? (s->count + 1) * 8 : 0;
+}
+static uint64_t bert_text_bytes_(const BertStrings *s)
+{
+    return s->count ? s->offsets[s->count] : 0;
+}
 
 BERTDEF int bert_save(Bert *m, const char *path)
 {
@@ -2219,8 +2248,9 @@ BERTDEF int bert_save(Bert *m, const char *path)
     const BertConfig *c = &m->config;
     const BertTokenizer *t = &m->tokenizer;
     const BertStrings *strings[] = {&m->labels, &t->vocabulary};
-    const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V, c->C, c->L, c->NH, c->F, c->P, c->S,
-                             c->K, c->act, c->task, c->multi_label, c->pooler};
+    const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V,           c->C,     c->L,
+                             c->NH,       c->F,          c->P,           c->S,     c->K,
+                             c->act,      c->task,       c->multi_label, c->pooler};
     const float floats[] = {c->eps, c->hidden_dropout, c->att_dropout, c->cls_dropout,
                             c->init_range};
     memcpy(h, words, sizeof words);

@@ -55,10 +55,8 @@ static void done(const char *format, ...)
     va_end(args);
     printf(why[0] ? ": %s\n" : "%s\n", why);
     fflush(stdout);
-    if (why[0])
-        failed++;
-    else
-        passed++;
+    if (why[0]) failed++;
+    else passed++;
     why[0] = 0;
 }
 
@@ -927,8 +925,7 @@ static void test_whole_gradient(void)
                 double d = fabs((4 * slope[1] - slope[0]) / 3 - norm) / norm;
                 expect(d <= 3e-3, "%s: off by %.1e", m.tensors[t].name, d);
                 worse(&worst, d);
-            } else if (n)
-                expect(fabs(slope[1] - norm) / norm <= 0.1, "%s: off", m.tensors[t].name);
+            } else if (n) expect(fabs(slope[1] - norm) / norm <= 0.1, "%s: off", m.tensors[t].name);
         }
         done("whole model with dropout, act %d: gradients against differences of the loss", act);
         bert_free(&m);
@@ -1257,8 +1254,7 @@ static double compare_tensors(const Bert *m, const float *got, const char *prefi
             if (open)
                 snprintf(key, sizeof key, "%s.%.*s%s%s", prefix, (int)(open - layered), layered,
                          joined[j % parts], strchr(layered, '}') + 1);
-            else
-                snprintf(key, sizeof key, "%s.%s", prefix, layered);
+            else snprintf(key, sizeof key, "%s.%s", prefix, layered);
             const float *want = record(n, "%s", key), *ours = got + t->offset + j * n;
             float most = 0, largest_ours = 0;
             for (size_t k = 0; k < n && want; k++) {
@@ -1694,12 +1690,10 @@ static Image mutated(const Image *im)
     Image copy = copy_of(im);
     for (int n = 1 + below(3); n > 0; n--) {
         int word = below(4) ? below(48) : below((int)im->size / 4);
-        if (below(3))
-            set_word(&copy, word, nasty[below(12)]);
+        if (below(3)) set_word(&copy, word, nasty[below(12)]);
         else if (below(2))
             set_word(&copy, word, (int32_t)((uint32_t)get_word(&copy, word) + draw() % 5 - 2));
-        else
-            copy.data[below((int)im->size)] ^= (unsigned char)(1 << below(8));
+        else copy.data[below((int)im->size)] ^= (unsigned char)(1 << below(8));
     }
     if (!below(8)) copy.size = (size_t)below((int)im->size);
     return copy;
@@ -1722,8 +1716,7 @@ static void test_fuzzed_models(void)
             if (m.config.task != BERT_CLASSIFICATION) batch.labels = NULL;
             if (!bert_forward(&m, &batch, 1) && batch.labels) bert_backward(&m, 1);
             loaded++;
-        } else
-            expect(bert_error(&m)[0] != 0, "refused without a reason");
+        } else expect(bert_error(&m)[0] != 0, "refused without a reason");
         bert_free(&m), release(mark);
     }
     done("%d mutated model files: no crash (%d still load)", ROUNDS, loaded);
