@@ -438,7 +438,7 @@ AGAINST = {"torch": "PyTorch, fused AdamW", "torch-bf16": "PyTorch, bfloat16 aut
 class Bench:
     def __init__(self, a, work):
         self.a, self.work, self.threads = a, work, a.threads
-        self.rows, self.notes, self.idle, self.data = [], [], 0.0, None
+        self.rows, self.notes, self.idle, self.data = [], [], None, None
         self.appendix = ""
 
     def say(self, text):
@@ -517,7 +517,7 @@ class Bench:
             spent = time.perf_counter() - start
             for s, b in zip(others, before):
                 if b is not None and spent > 0.2:
-                    self.idle = max(self.idle, (s.cpu() - b) / spent)
+                    self.idle = max(self.idle or 0.0, (s.cpu() - b) / spent)
         return took
 
     def rounds(self, sides, batches, whole=False):
@@ -767,9 +767,8 @@ def main():
             if not a.only or name in a.only:
                 case(bench)
     print(machine)
-    if bench.idle > 0:
-        print("- a side that was not timed used up to %.1f%% of a core meanwhile" % (
-            100 * bench.idle))
+    if bench.idle is not None:
+        print("- a side that was waiting used at most %.1f%% of a core" % (100 * bench.idle))
     print("\n| work | against | ours | theirs | ratio | target | met |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(bench.rows))

@@ -12,6 +12,7 @@ failure: bert.h has moved on, and this list has to follow.
 import argparse
 import concurrent.futures
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-DROP_1 = "bert_residual_forward(al.res1, x, al.res1, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));"
-DROP_2 = "bert_residual_forward(al.res2, al.ln1, al.res2, N, C,"
+DROP_1 = "bert_residual_forward(a.res1, x, a.res1, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));"
+DROP_2 = "bert_residual_forward(a.res2, a.ln1, a.res2, n, C,"
 
 MUTANTS = [  # quick ones first
     ("no attention scale", ("float scale = 1.0f / sqrtf((float)HS);", "float scale = 1.0f;", 2)),
@@ -30,7 +31,7 @@ MUTANTS = [  # quick ones first
      ("= bert_gelu_(inp[i]);", "= bert_gelu_tanh_(inp[i]);"), ("* bert_dgelu_(inp[i]);", "* bert_dgelu_tanh_(inp[i]);")),
     ("LayerNorm without eps", ("/ (float)C + eps)", "/ (float)C)")),
     ("no residual around attention", (DROP_1, DROP_1.replace("residual", "dropout").replace(" x,", ""))),
-    ("no residual around fc", (DROP_2, DROP_2.replace("residual", "dropout").replace(" al.ln1,", ""))),
+    ("no residual around fc", (DROP_2, DROP_2.replace("residual", "dropout").replace(" a.ln1,", ""))),
     ("positions count from 1", ("*pe = wpe + (size_t)(n - offsets[b]) * C;", "*pe = wpe + (size_t)(n - offsets[b] + 1) * C;")),
     None,  # the end of --quick
     ("positions do not start again", ("*pe = wpe + (size_t)(n - offsets[b]) * C;", "*pe = wpe + (size_t)(b ? n % 7 : n) * C;")),
@@ -51,8 +52,8 @@ MUTANTS = [  # quick ones first
     ("every sequence has the same mask", ("m->rows[n] = (uint64_t)(batch->place + b) << 32", "m->rows[n] = (uint64_t)batch->place << 32")),
     ("heads share a dropout mask", ("bert_mix64_(drop.key + (uint64_t)s.h + 1)", "bert_mix64_(drop.key + 1)")),
     ("classifier dropout forgotten in the backward", ("    bert_dropout_backward(dpooled, dpooled, B, C, bert_classifier_site_(m));\n", "")),
-    ("embedding dropout has another mask in the backward", ("bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS)", "bert_site_(m, c->hidden_dropout, -2, BERT_SITE_EMBEDDINGS)")),
-    ("fc dropout draws attention's mask in the backward", ("bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ));", "bert_dropout_backward(d->dpart, d->dsum, N, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ));")),
+    ("embedding dropout has another mask in the backward", ("bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N)", "bert_site_(m, c->hidden_dropout, -2, BERT_SITE_EMBEDDINGS, N)")),
+    ("fc dropout draws attention's mask in the backward", ("bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));", "bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));")),
     ("attention backward without mask on dprob", ("if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);", "")),
     ("attention backward without mask on prob", ("di[j] = pi[j] * (di[j] - mean) * scale;\n                    if (drop.p > 0.0f)", "di[j] = pi[j] * (di[j] - mean) * scale;\n                    if (drop.p > 2.0f)")),
     ("softmax backward without its sum", ("di[j] = pi[j] * (di[j] - mean) * scale;", "di[j] = pi[j] * (di[j] - 0 * mean) * scale;")),
@@ -65,19 +66,23 @@ MUTANTS = [  # quick ones first
     ("cross-entropy backward without the label", ("(k == labels[b] ? 1.0f : 0.0f)", "(k == labels[b] ? 0.0f : 0.0f)")),
     ("loss summed in place of averaged, backward", ("B, K, scale / (float)B);", "B, K, scale);")),
     ("pooler reads the second token", ("x + (size_t)offsets[b] * C, (size_t)C * sizeof *x", "x + (size_t)(offsets[b] + (offsets[b + 1] - offsets[b] > 1)) * C, (size_t)C * sizeof *x")),
-    ("no gradient through the second residual", ("    bert_add_(d->dsum, d->dpart, NC);", "    memcpy(d->dsum, d->dpart, NC * sizeof(float));")),
-    ("no gradient through the first residual", ("    bert_add_(d->dx, d->dpart, NC);", "    memcpy(d->dx, d->dpart, NC * sizeof(float));")),
+    ("no gradient through the second residual", ("bert_add_(d->dsum, d->dpart, (size_t)n * C);", "memcpy(d->dsum, d->dpart, (size_t)n * C * sizeof(float));")),
+    ("no gradient through the first residual", ("bert_add_(d->dx, d->dpart, (size_t)N * C);", "memcpy(d->dx, d->dpart, (size_t)N * C * sizeof(float));")),
     ("no bias correction of m", ("(float)(1.0 / (1.0 - pow(beta1, step)))", "1.0f")),
     ("no bias correction of v", ("(float)(1.0 / sqrt(1.0 - pow(beta2, step)))", "1.0f")),
-    ("Adam's eps inside the root", ("(sqrtf(v[i]) * fix2 + eps)", "(sqrtf(v[i] * fix2 * fix2 + eps))")),
-    ("Adam with L2 in place of decay", ("float gi = g[i] * grad_scale;", "float gi = g[i] * grad_scale + 0.1f * p[i];"), ("p[i] = p[i] * keep - lr", "p[i] = p[i] * (keep > 2 ? keep : 1) - lr")),
+    ("Adam's eps inside the root", ("(sqrtf(v[i]) * s.fix2 + s.eps)", "(sqrtf(v[i] * s.fix2 * s.fix2 + s.eps))")),
+    ("Adam with L2 in place of decay", ("float gi = g[i] * s.grad_scale;", "float gi = g[i] * s.grad_scale + 0.1f * p[i];"), ("p[i] = p[i] * s.keep - rate", "p[i] = p[i] * (s.keep > 2 ? s.keep : 1) - rate")),
     ("never clips", ("return scale > 1.0f ? 1.0f : scale;", "return 1.0f;")),
     ("clips small gradients up", ("return scale > 1.0f ? 1.0f : scale;", "return scale;")),
     ("max_norm 0 stops training", ("if (max_norm <= 0.0f) return 1.0f;", "")),
     ("norm without the root", ("return (float)sqrt(sum);", "return (float)sum;")),
-    ("warmup starts at 1", ("(float)((double)step / (double)warmup)", "(float)((double)(step + 1) / (double)warmup)")),
+    ("warmup starts at 1", ("(double)step / (double)warmup", "(double)(step + 1) / (double)warmup")),
     ("token V is taken", ("batch->tokens[n] >= c->V", "batch->tokens[n] > c->V")),
     ("token -1 is taken", ("batch->tokens[n] < 0 ||", "")),
+    ("AdamW leaves the gradients", ("g[i] = 0.0f;", "")),
+    ("rows of wte stay unseen", ("m->seen[m->batch.tokens[n]] = 1;", "m->seen[m->batch.tokens[0]] = 1;")),
+    ("[PAD] gets a gradient", ("i < width && tokens[n] != 0; i++", "i < width; i++")),
+    ("the last layer draws other rows' dropout", ("n == m->N ? m->rows : m->rows + m->N", "m->rows")),
     ("garbage behind a model file is taken", ("if (total != s->size || total != bert_u64_(h + 30))", "if (total > s->size)")),
     ("a full disk goes unseen", ("failed = fclose(f) != 0 || failed;", "failed = 0 * fclose(f);"),),
 ]
@@ -104,11 +109,11 @@ def build_and_run(folder, cc):
 
 
 def mutate(text, pairs):
-    for old, new, *times in pairs:
-        found, wanted = text.count(old), times[0] if times else 1
-        if found != wanted:
-            raise LookupError("its text stands %d times in bert.h, not %d: %s" % (found, wanted, old.strip()))
-        text = text.replace(old, new)
+    for old, new, *times in pairs:  # line breaks and indentation do not count
+        pattern = r"\s+".join(map(re.escape, old.split()))
+        text, found = re.subn(pattern, lambda match: new, text)
+        if found != (times[0] if times else 1):
+            raise LookupError("its text stands %d times in bert.h: %s" % (found, old.strip()))
     return text
 
 

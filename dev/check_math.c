@@ -1,0 +1,115 @@
+/*
+check_math.c - bert.h's exp, GELU and its derivative against double, for every float32 there is.
+
+    cc -O3 -march=native -ffp-contract=fast -fopenmp dev/check_math.c -o check_math -lm && ./check_math
+
+exp: within 2 ulp on [-87, 88], zero below, infinity above. GELU (both forms) and the derivatives:
+within 1e-6 * max(1, |x|). NaN and infinities come through. Ends with "N passed, N failed".
+*/
+#define BERT_STATIC
+#define BERT_IMPLEMENTATION
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
+#include "../bert.h"
+
+/* Near zero a few terms are exact in double, and four of five floats are there. */
+static int tiny(double x) { return fabs(x) < 1.0 / 4096; }
+static double exact_exp(double x)
+{
+    return tiny(x) ? 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4))) : exp(x);
+}
+
+static double cdf(double x)
+{
+    if (tiny(x)) return 0.5 + 0.3989422804014327 * x * (1 - x * x / 6);
+    return 0.5 * erfc(-x * 0.7071067811865476);
+}
+
+static double density(double x) { return 0.3989422804014327 * exact_exp(-0.5 * x * x); }
+
+static double exact_tanh(double u) { return tiny(u) ? u * (1 - u * u / 3) : tanh(u); }
+static double inner(double x) { return 0.7978845608028654 * (x + 0.044715 * x * x * x); }
+static double exact_gelu(double x) { return x * cdf(x); }
+static double exact_dgelu(double x) { return cdf(x) + x * density(x); }
+static double exact_gelu_tanh(double x) { return 0.5 * x * (1 + exact_tanh(inner(x))); }
+static double exact_dgelu_tanh(double x)
+{
+    double t = exact_tanh(inner(x));
+    double du = 0.7978845608028654 * (1 + 3 * 0.044715 * x * x);
+    return 0.5 * (1 + t) + (t * t == 1 ? 0 : 0.5 * x * (1 - t * t) * du);
+}
+
+static float ours(int which, float x)
+{
+    switch (which) {
+    case 0: return bert_exp_(x);
+    case 1: return bert_gelu_(x);
+    case 2: return bert_dgelu_(x);
+    case 3: return bert_gelu_tanh_(x);
+    default: return bert_dgelu_tanh_(x);
+    }
+}
+
+static double theirs(int which, double x)
+{
+    switch (which) {
+    case 0: return exact_exp(x);
+    case 1: return exact_gelu(x);
+    case 2: return exact_dgelu(x);
+    case 3: return exact_gelu_tanh(x);
+    default: return exact_dgelu_tanh(x);
+    }
+}
+
+/* The distance in units of what is allowed; above 1 is a failure, and so is NaN. */
+static double error(int which, float x)
+{
+    double y = ours(which, x), want;
+    if (which == 0) {
+        if (x < -87.0f) return y == 0 ? 0 : 9;
+        if (x > 88.0f) return isinf(y) && y > 0 ? 0 : 9;
+        want = theirs(which, x);
+        int e;
+        frexp(want, &e);
+        return fabs(y - want) / ldexp(1, e - 24) / 2; /* a float's ulp at want */
+    }
+    if (fabsf(x) > 64.0f) { /* the tails: x or 0, 1 or 0; their products may overflow on the way */
+        want = which % 2 ? (x > 0 ? x : 0) : x > 0;
+        return fabs(x) < 1e12 || x > 0 ? fabs(y - want) / (1e-6 * fabs(x)) : 0;
+    }
+    want = theirs(which, x);
+    return fabs(y - want) / (1e-6 * (fabsf(x) > 1 ? fabsf(x) : 1));
+}
+
+int main(void)
+{
+    static const char *const names[] = {"exp, in 2 ulp", "gelu, in 1e-6", "its derivative",
+                                        "gelu_new", "its derivative"};
+    int failed = 0;
+    for (int which = 0; which < 5; which++) {
+        double worst = 0;
+        float where = 0;
+        BERT_OMP_(parallel for schedule(dynamic))
+        for (int high = 0; high < 65536; high++) {
+            double here = 0;
+            float at = 0;
+            for (uint32_t low = 0; low < 65536; low++) {
+                uint32_t bits = (uint32_t)high << 16 | low;
+                float x;
+                memcpy(&x, &bits, 4);
+                double e = isfinite(x) ? error(which, x) : 0;
+                if (x != x) e = isnan(ours(which, x)) ? 0 : 9;
+                if (!(e <= here)) here = e != e ? 99 : e, at = x;
+            }
+            BERT_OMP_(critical)
+            if (here > worst) worst = here, where = at;
+        }
+        int up = which % 2 ? isinf(ours(which, INFINITY)) : 1;
+        printf("%s %s: worst %.3f at %.9g\n", worst <= 1 && up ? "ok  " : "FAIL", names[which],
+               worst, where);
+        failed += !(worst <= 1 && up);
+    }
+    printf("%d passed, %d failed\n", 5 - failed, failed);
+    return failed > 0;
+}
