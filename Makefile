@@ -54,6 +54,9 @@ bench_matmul: dev/bench_matmul.c bert.h Makefile
 bench_model: dev/bench_model.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_model.c -o $@ $(LDLIBS)
 
+check_math: dev/check_math.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check_math.c -o $@ $(LDLIBS)
+
 bench-matmul: bench_matmul
 	./bench_matmul
 
@@ -101,7 +104,7 @@ demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sent
 	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
 
 clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math
 
 .PHONY: all test demo bench bench-matmul clean
 .DELETE_ON_ERROR:

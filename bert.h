@@ -4,8 +4,10 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
     #define BERT_IMPLEMENTATION      in exactly one C file, before the include
     #include "bert.h"
 
-Compile with -O3 -march=native -ffp-contract=fast -fopenmp -lm; OpenMP is optional. It needs libc
-and libm, nothing else. A program that loads a model and classifies is in README.md.
+Compile with
+    -O3 -march=native -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp -lm
+OpenMP is optional. It needs libc, libm and half a megabyte of stack in each thread, nothing else.
+A program that loads a model and classifies is in README.md.
 
     BERT_STATIC              declare everything static: a private copy for one C file
     BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr)
@@ -323,7 +325,7 @@ BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 /* Writes one, to path itself: write to a temporary name and rename to be safe against a crash. */
 BERTDEF int bert_save(Bert *m, const char *path);
 
-/* Builds a model of the config's shape in an empty m; parameters are zero (see bert_init). */
+/* Builds a model of the config's shape in an empty m; parameters are zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
 BERTDEF void bert_free(Bert *m);
 BERTDEF const char *bert_error(const Bert *m);
@@ -335,7 +337,8 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
                           uint64_t seed);
 
 /* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
-   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. */
+   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. A
+   classifier needs only the [CLS] rows of the last layer: its res1 to ln2 have B rows, not N. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
@@ -636,7 +639,7 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
              COLS                     c is computed in tiles of ROWS x COLS sums that stay in
             +----+                    registers while k runs. For one column of tiles, DEPTH rows
       DEPTH | b  | a panel            of b are copied into a panel, in the order in which the tiles
-            +----+                    read it; it stays in the first-level cache while all tiles
+            +----+                    read it; it stays in the second-level cache while all tiles
      +-----++----+                    below pass over it. Each element of a is read once a tile and
 ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
      +-----++----+
@@ -1169,7 +1172,8 @@ static inline float bert_dgelu_tanh_(float x)
     float u = 0.797884561f * (x + 0.044715f * (x * x * x));
     float half = 1.0f / (1.0f + bert_exp_(-2.0f * u));
     float du = 0.797884561f * (1.0f + 3.0f * 0.044715f * (x * x));
-    return half + 2.0f * x * half * (1.0f - half) * du; /* tanh' = 1 - tanh^2 = 4 half (1 - half) */
+    float bend = half * (1.0f - half); /* tanh' = 1 - tanh^2 = 4 bend */
+    return half + (bend == 0.0f ? 0.0f : 2.0f * x * bend * du);
 }
 
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act)

@@ -59,7 +59,7 @@ MUTANTS = [  # quick ones first
     ("softmax backward without its sum", ("di[j] = pi[j] * (di[j] - mean) * scale;", "di[j] = pi[j] * (di[j] - 0 * mean) * scale;")),
     ("no attention scale in the backward", ("di[j] = pi[j] * (di[j] - mean) * scale;", "di[j] = pi[j] * (di[j] - mean);")),
     ("gelu's derivative without the density", ("return cdf + 0.398942280f * x * bell;", "return cdf;")),
-    ("gelu_new's derivative without its inner one", ("return half + 2.0f * x * half * (1.0f - half) * du;", "return half + 2.0f * x * half * (1.0f - half) * 0.797884561f + 0 * du;")),
+    ("gelu_new's derivative without its inner one", ("2.0f * x * bend * du)", "2.0f * x * bend * 0.797884561f + 0 * du)")),
     ("relu's derivative is 1", ("inp[i] > 0.0f ? dout[i] : 0.0f", "dout[i]")),
     ("relu hides NaN", ("inp[i] < 0.0f ? 0.0f : inp[i]", "inp[i] > 0.0f ? inp[i] : 0.0f")),
     ("tanh's derivative 1 - y", ("dout[i] * (1.0f - out[i] * out[i])", "dout[i] * (1.0f - out[i])")),
