@@ -313,7 +313,7 @@ class OnnxRuntime(Fastest):
             del graph
             several = threads > 1 and len(batches) > 1 and len(batches[0]) > 1
             for path, what in ((plain, "session's fusions"),
-                               (fused, "BERT optimizer, %d fused attentions" % counts["Attention"])):
+                               (fused, "BERT optimizer (%d attentions)" % counts["Attention"])):
                 for lanes in (1, threads) if several else (1,):
                     options = onnxruntime.SessionOptions()
                     options.graph_optimization_level = \
@@ -392,12 +392,16 @@ class Side:
         if not line:
             self.log.seek(0)
             lines = self.log.read().strip().splitlines()
-            raise Failed("%s failed: %s" % (self.name, lines[-1] if lines else "no message"))
+            raise Failed("%s failed with %s: %s" % (self.name, self.process.wait(),
+                                                    lines[-1] if lines else "no message"))
         return line
 
     def run(self, first, count):
-        self.process.stdin.write("%d %d\n" % (first, count))
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write("%d %d\n" % (first, count))
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # answer() says why
         return float(self.answer())
 
     def cpu(self):
@@ -418,7 +422,10 @@ class Side:
             raise Failed("no /proc to read peak memory from")
 
     def close(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -555,6 +562,10 @@ class Bench:
             if "ours" in reasons:
                 sys.exit(reasons["ours"])
             results = self.rounds(sides, [batches] * len(sides), whole)
+        except Failed as e:  # in the middle
+            for name in targets:
+                self.row(work, AGAINST[name], why=str(e), target=targets[name])
+            return
         finally:
             for side in sides:
                 side.close()
@@ -642,7 +653,8 @@ class Bench:
         small, warm = self.training_batches(4)
         for work, model, batches, warm, target in (
                 ("peak memory, fine-tuning MiniLM, batch 4", self.a.model, small[:40], warm, 1 / 3),
-                ("peak memory, training bert-base, 4 x 128", BASE, random_batches(4, 128), (), 0.7)):
+                ("peak memory, training bert-base, 4 x 128", BASE, random_batches(4, 128), (),
+                 0.7)):
             self.say("%s ..." % work)
             peaks, path = [], self.file(batches, warm)
             steps = 3 if model == BASE else len(batches)

@@ -137,7 +137,8 @@ static void run(const Work *k, int kind)
 /* Small numbers in all operands: dW adds up over the repetitions, and must not overflow. */
 static void fill(float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++) x[i] = 1e-3f * (float)(bert_hash32_(1, (uint32_t)i) >> 8) / 16777216;
+    for (size_t i = 0; i < n; i++)
+        x[i] = 1e-3f * (float)(bert_hash32_(1, (uint32_t)i) >> 8) / 16777216.0f;
 }
 
 /* Median GFLOP/s, and in share the median part of the limit. */
@@ -165,7 +166,7 @@ static double measure(const Work *k, int kind, int rounds, double *share)
     return median(rates, rounds);
 }
 
-/* ------------------------------------------------------------------------------------------------ */
+/* ---------------------------------------------------------------------------------------------- */
 
 static void print_machine(void)
 {
@@ -198,7 +199,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < count; i++) {
         if (argc > 2) Ms[i] = atoi(argv[i + 2]);
         if (Ms[i] < 1 || rounds < 1 || rounds > MOST_ROUNDS)
-            return fprintf(stderr, "usage: bench_matmul [ROUNDS (1..%d) [M ...]]\n", MOST_ROUNDS), 2;
+            return fprintf(stderr, "usage: bench_matmul [ROUNDS [M ...]]\n"), 2;
         if (Ms[i] > largest) largest = Ms[i];
     }
     Work k = {0};
@@ -210,8 +211,8 @@ int main(int argc, char **argv)
 
     print_machine();
     for (int r = 0; r < 9; r++) peaks[r] = peak();
-    printf("peak of multiply-adds: %.0f GFLOP/s (median of 9, %d sums a thread)\n", median(peaks, 9),
-           (int)SUMS);
+    printf("peak of multiply-adds: %.0f GFLOP/s (median of 9, %d sums a thread)\n",
+           median(peaks, 9), (int)SUMS);
     printf("\nGFLOP/s, and the share of the peak measured around each, median of %d rounds\n\n",
            rounds);
     printf("| C x OC      |         |");

@@ -4,8 +4,8 @@ bench_model.c - one side of dev/bench.py: bert.h training or inferring, timed a 
     bench_model train|infer MODEL BATCHES      MODEL: a model file, or "bert-base": random weights
 
 BATCHES is int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B).
-The first w are run once, untimed (they show the optimizer every token, as an epoch would have), then
-"ready" and a checksum are printed. Each line "first count" on stdin runs batches first ..
+The first w are run once, untimed (they show the optimizer every token, as an epoch would have),
+then "ready" and a checksum are printed. Each line "first count" on stdin runs batches first ..
 first+count-1 (modulo n) and answers with the seconds that took; until then the program sleeps. A
 training step is forward, backward, clipping at norm 1 and AdamW, with the model's dropout.
 */
