@@ -49,7 +49,7 @@ test: test_bert readme_example
 	./test_bert
 
 bench_matmul: dev/bench_matmul.c bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_matmul.c -o $@ $(LDLIBS)
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) -DBENCH_FLAGS='"$(strip $(CFLAGS) $(BERT_CFLAGS))"' $(LDFLAGS) dev/bench_matmul.c -o $@ $(LDLIBS)
 
 bench_model: dev/bench_model.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_model.c -o $@ $(LDLIBS)
