@@ -5,7 +5,8 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
     #include "bert.h"
 
 Compile with
-    -O3 -march=native -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp -lm
+    -O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast
+    -fno-math-errno -fno-trapping-math -fopenmp -lm
 OpenMP is optional. It needs libc, libm and half a megabyte of stack in each thread, nothing else.
 A program that loads a model and classifies is in README.md.
 
@@ -442,13 +443,17 @@ BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, cons
    Every parallel loop runs over what it writes, and each sum has one order, so the bits do not
    depend on the number of threads. */
 #ifdef _OPENMP
+#include <omp.h>
 #define BERT_PRAGMA_(text) _Pragma(#text)
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
+static int bert_threads_(void) { return omp_get_max_threads(); }
 #else
 #define BERT_OMP_(clauses)
+static int bert_threads_(void) { return 1; }
 #endif
 
 static int bert_min_(int a, int b) { return a < b ? a : b; }
+static int bert_max_(int a, int b) { return a > b ? a : b; }
 static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ------------------------------------------------------------------------------------------------
@@ -558,19 +563,19 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
 #define BERT_ALIGNED_
-#define BERT_PREFETCH_(p) ((void)(p))
+#define BERT_PREFETCH_(p, w) ((void)(p))
 #else
-#define BERT_PREFETCH_(p) __builtin_prefetch(p, 1)
+#define BERT_PREFETCH_(p, w) __builtin_prefetch(p, w)
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
     __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
+typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_LANE_(v, i) (v)[i]
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
-typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
 #endif
@@ -597,6 +602,17 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
 static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
 
+/* Lane by lane: x > y ? x : y. */
+static inline bert_vec_ bert_larger_(bert_vec_ x, bert_vec_ y)
+{
+#ifdef BERT_SCALAR_
+    return x > y ? x : y;
+#else
+    bert_ints_ larger = x > y;
+    return (bert_vec_)((larger & (bert_ints_)x) | (~larger & (bert_ints_)y));
+#endif
+}
+
 /* The sum of a vector's lanes, always added in this order. */
 static inline float bert_lanes_sum_(bert_vec_ v)
 {
@@ -619,6 +635,20 @@ static inline float bert_sum_(const float *a, int n)
     return s;
 }
 
+/* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
+   the compiler may not change the order of comparisons. */
+static inline float bert_max_of_(const float *a, int n, float least)
+{
+    bert_vec_ max;
+    int i = 0;
+    for (int l = 0; l < BERT_LANES_; l++) BERT_LANE_(max, l) = least;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) max = bert_larger_(bert_get_(a + i), max);
+    for (int l = 0; l < BERT_LANES_; l++)
+        least = BERT_LANE_(max, l) > least ? BERT_LANE_(max, l) : least;
+    for (; i < n; i++) least = a[i] > least ? a[i] : least;
+    return least;
+}
+
 static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
 {
     bert_vec_ sum = {0};
@@ -637,17 +667,18 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
        apart.
 
              COLS                     c is computed in tiles of ROWS x COLS sums that stay in
-            +----+                    registers while k runs. For one column of tiles, DEPTH rows
-      DEPTH | b  | a panel            of b are copied into a panel, in the order in which the tiles
-            +----+                    read it; it stays in the second-level cache while all tiles
-     +-----++----+                    below pass over it. Each element of a is read once a tile and
-ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
+            +----+                    registers while k runs. Both operands are first copied, in the
+      DEPTH | b  | panels             order in which the tiles read them: DEPTH rows of b into
+            +----+                    panels, which stay in the second-level cache while all strips
+     +-----++----+                    of a pass over them, and a strip of a, which stays in the first
+ROWS |  a  || c  | tile               while it passes over the panels.
      +-----++----+
+      strip
 
    A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
    up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
    part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_ROWS_ = 192 };
+enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* WIDE: a multiple of any COLS */
 
 typedef struct {
     const float *at;
@@ -660,12 +691,37 @@ static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
     return m;
 }
 
-/* One tile: c (rows, cols) = start + a . panel, or c += a . panel where start is NULL.
-   a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS); soon
-   is the tile of c that comes after this one. */
-static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *const *a,
-                              size_t next, const float *panel, int depth, const float *start,
-                              const float *soon)
+/* A block of memory that tiles fetch while they compute, rate cache lines for each LANES k's.
+   Waited for, or asked for all at once, it would hold up the sums: without it, a product of
+   matrices that are not in the cache takes a tenth longer, dW a fifth. */
+typedef struct {
+    const float *at;
+    size_t row;                /* floats from one row to the next */
+    int per, line, left, rate; /* lines in a row, the next of them, lines in all */
+} BertAhead_;
+
+/* rows x cols of m, one of whose steps is 1, spread over so many times LANES k's. */
+static BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
+{
+    int lines = ((m.col == 1 ? cols : rows) + 15) / 16, left = (m.col == 1 ? rows : cols) * lines;
+    BertAhead_ ahead = {m.at, m.col == 1 ? m.row : m.col, lines, 0,
+                        left, (left + times - 1) / times};
+    return ahead;
+}
+
+#define BERT_FETCH_(a, write)                                                                      \
+    for (int f = 0; f < (a)->rate && (a)->left > 0; f++, (a)->left--) {                            \
+        BERT_PREFETCH_((a)->at + (a)->line * 16, write);                                           \
+        if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
+    }
+
+/* One tile: c (rows, cols) = start + strip . panel, or c += strip . panel where start is NULL.
+   Element (i,k) of the strip is strip[i * down + k * next] for k < LANES, and so on for the next
+   LANES k's, ROWS * LANES further; panel is (depth, COLS), depth a multiple of LANES. soon is the
+   tile of c that comes next. */
+static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *strip,
+                              const int down, const int next, const float *panel, int depth,
+                              const float *start, const float *soon, BertAhead_ *ahead)
 {
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
@@ -681,17 +737,18 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] = zero;
-    const float *row = panel;
-    for (int r = 0, k = 0; r < BERT_TILE_ROWS_; r++) {
-        /* Meanwhile the next tile comes from memory, a row at a time: waited for, or asked for all
-           at once, it would hold up the sums (by a tenth at N = 1024, more below). */
-        for (int j = 0; j < BERT_TILE_COLS_; j += 16) BERT_PREFETCH_(soon + r * ldc + j);
-        for (int end = depth * (r + 1) / BERT_TILE_ROWS_; k < end; k++, row += BERT_TILE_COLS_) {
+    BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
+                                    depth / BERT_LANES_);
+    for (int k = 0; k < depth; k += BERT_LANES_) {
+        BERT_FETCH_(&next_c, 1);
+        BERT_FETCH_(ahead, 0);
+        for (int l = 0; l < BERT_LANES_; l++, panel += BERT_TILE_COLS_) {
             bert_vec_ b[BERT_TILE_VECS_];
-            BERT_FOR_ (v, BERT_TILE_VECS_) b[v] = bert_get_(row + v * BERT_LANES_);
+            BERT_FOR_ (v, BERT_TILE_VECS_) b[v] = bert_get_(panel + v * BERT_LANES_);
             BERT_FOR_ (i, BERT_TILE_ROWS_)
-                BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] += a[i][k * next] * b[v];
+                BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] += strip[i * down + l * next] * b[v];
         }
+        strip += BERT_TILE_ROWS_ * BERT_LANES_;
     }
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) {
@@ -721,11 +778,12 @@ static inline void bert_transpose_(float *to, size_t ldt, const float *from, siz
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
-static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
+/* Copies b (depth, cols) into a panel (deep, COLS), zeros where b has no more. */
+static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, int cols)
 {
     const int W = BERT_TILE_COLS_, n = BERT_LANES_;
-    if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
+    int first_row = cols < W ? 0 : depth;
+    memset(panel + first_row * W, 0, (size_t)(deep - first_row) * W * sizeof *panel);
     if (b.col == 1) {
         for (int k = 0; k < depth; k++, panel += W) {
             const float *row = b.at + k * b.row;
@@ -744,76 +802,110 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             panel[k * W + j] = b.at[k * b.row + j * b.col];
 }
 
-/* Copies a (rows, depth), so that a tile's rows do not evict each other from the cache, as they do
-   where they are a power of two apart (F 3072: twice as slow in place). Row by row where a row's
-   elements lie side by side; else tile by tile, (depth, TILE_ROWS). */
-static void bert_pack_rows_(float *packed, BertMatrix_ a, int rows, int depth)
+/* Copies a (rows, depth) into a strip, zeros where a has no more: LANES k's of each row in turn
+   where a row's elements lie side by side (down LANES, next 1), else a column of ROWS after the
+   other (down 1, next ROWS). */
+static void bert_pack_strip_(float *strip, BertMatrix_ a, int rows, int depth, int deep)
 {
-    const int R = BERT_TILE_ROWS_;
+    const int R = BERT_TILE_ROWS_, n = BERT_LANES_;
     if (a.col == 1) {
-        for (int i = 0; i < rows; i++)
-            memcpy(packed + i * depth, a.at + i * a.row, (size_t)depth * sizeof *packed);
+        for (int k = 0; k < deep; k += n)
+            for (int i = 0; i < R; i++, strip += n) {
+                const float *from = a.at + (i < rows ? i : 0) * a.row + k;
+                if (k + n <= depth) bert_put_(strip, bert_get_(from));
+                else
+                    for (int l = 0; l < n; l++) strip[l] = k + l < depth ? from[l] : 0.0f;
+            }
         return;
     }
-    for (int i = 0; i < rows; i += R, packed += depth * R)
-        for (int k = 0; k < depth; k++) {
-            const float *from = a.at + i * a.row + k * a.col;
-            if (a.row == 1 && i + R <= rows) memcpy(packed + k * R, from, R * sizeof *packed);
-            else
-                for (int r = 0; r < R && i + r < rows; r++) packed[k * R + r] = from[r * a.row];
-        }
+    for (int k = 0; k < deep; k++, strip += R) {
+        const float *from = a.at + k * a.col;
+        if (k < depth && a.row == 1 && rows == R) memcpy(strip, from, R * sizeof *strip);
+        else
+            for (int i = 0; i < R; i++) strip[i] = k < depth && i < rows ? from[i * a.row] : 0.0f;
+    }
 }
 
-/* The product on one thread, of at most BERT_ROWS_ rows. start (N) is what the sums begin with (a
-   bias), NULL: zero; add: they begin with what c holds. */
+/* A block of a matrix: from row i and column j on. */
+static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+{
+    m.at += i * m.row + j * m.col;
+    return m;
+}
+
+/* A strip times the panels of N columns, from left to right. */
+static inline void bert_strip_times_panels_(float *c, size_t ldc, const float *strip, int rows,
+                                            int by_rows, const float *panels, int depth, int N,
+                                            const float *start, BertAhead_ *ahead)
+{
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
+    for (int j = 0; j < N; j += W, panels += depth * W) {
+        const float *from = start ? start + j : NULL, *soon = j + W < N ? c + j + W : c + R * ldc;
+        int cols = bert_min_(W, N - j);
+        if (by_rows)
+            bert_tile_(c + j, ldc, rows, cols, strip, n, 1, panels, depth, from, soon, ahead);
+        else bert_tile_(c + j, ldc, rows, cols, strip, 1, R, panels, depth, from, soon, ahead);
+    }
+}
+
+/* The product on one thread. start (N) is what the sums begin with (a bias), NULL: zero; add: they
+   begin with what c holds. Few rows of a are packed once, and b a panel at a time, the next one
+   fetched meanwhile; of many, strips are packed one by one for WIDE columns, fetched likewise. */
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    BERT_ALIGNED_ float panels[BERT_DEPTH_ * BERT_TILE_COLS_], packed[BERT_DEPTH_ * BERT_ROWS_];
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
+    const int few = M <= BERT_ROWS_, wide = few ? W : BERT_WIDE_;
+    BERT_ALIGNED_ float packed[BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_)];
     for (int k = 0; k < K; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, K - k), goes_on = add || k > 0;
-        int wide = bert_min_(4, BERT_DEPTH_ / depth) * W; /* columns whose panels fit */
-        bert_pack_rows_(packed, bert_matrix_(a.at + k * a.col, a.row, a.col), M, depth);
-        for (int j0 = 0; j0 < N; j0 += wide) {
-            int j1 = bert_min_(j0 + wide, N);
-            float first[4 * BERT_TILE_COLS_] = {0};
-            if (start) memcpy(first, start + j0, (size_t)(j1 - j0) * sizeof *start);
-            for (int j = j0; j < j1; j += W)
-                bert_pack_panel_(panels + (j - j0) * depth,
-                                 bert_matrix_(b.at + k * b.row + j * b.col, b.row, b.col), depth,
-                                 bert_min_(W, j1 - j));
+        int depth = bert_min_(BERT_DEPTH_, K - k), deep = (depth + n - 1) / n * n;
+        for (int j = 0; j < N; j += wide) {
+            int cols = bert_min_(wide, N - j), tiles = (cols + W - 1) / W * (deep / n);
+            float first[BERT_WIDE_] = {0};
+            BertAhead_ ahead = {0};
+            if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
+            for (int p = 0; p < cols; p += W)
+                bert_pack_panel_(packed + p * deep, bert_from_(b, k, j + p), depth, deep,
+                                 bert_min_(W, cols - p));
+            if (few && j + W < N)
+                ahead = bert_ahead_(bert_from_(b, k, j + W), depth, bert_min_(W, N - j - W),
+                                    (M + R - 1) / R * tiles);
+            else if (few && k + depth < K)
+                ahead =
+                    bert_ahead_(bert_from_(b, k + depth, 0), bert_min_(BERT_DEPTH_, K - k - depth),
+                                bert_min_(W, N), (M + R - 1) / R * tiles);
             for (int i = 0; i < M; i += R) {
-                const float *rows[BERT_TILE_ROWS_];
-                for (int r = 0; r < R; r++) /* rows beyond M: any of the others */
-                    rows[r] = packed + (a.col != 1 ? i * depth + (i + r < M ? r : 0)
-                                                   : bert_min_(i + r, M - 1) * depth);
-                for (int j = j0; j < j1; j += W) {
-                    float *tile = c + i * ldc + j;
-                    bert_tile_(tile, ldc, bert_min_(R, M - i), bert_min_(W, j1 - j), rows,
-                               a.col == 1 ? 1 : R, panels + (j - j0) * depth, depth,
-                               goes_on ? NULL : first + (j - j0),
-                               j + W < j1 ? tile + W : c + (i + R) * ldc + j0);
-                }
+                int rows = bert_min_(R, M - i);
+                float *strip = packed + deep * (wide + (few ? i : 0));
+                if (!few || j == 0) bert_pack_strip_(strip, bert_from_(a, i, k), rows, depth, deep);
+                if (!few && i + R < M)
+                    ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, tiles);
+                bert_strip_times_panels_(c + i * ldc + j, ldc, strip, rows, a.col == 1, packed,
+                                         deep, cols, add || k ? NULL : first, &ahead);
             }
         }
     }
 }
 
-/* The product on all threads: a task is a block of c of up to ROWS x 4 panels, so that what is
-   packed is used often. */
+/* The product on all threads. A task is a block of c: as wide as its panels allow, but two or more
+   for each thread. */
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, cols = 4 * BERT_TILE_COLS_;
-    int down = (M + BERT_ROWS_ - 1) / BERT_ROWS_, across = (N + cols - 1) / cols;
-    int rows = ((M + down - 1) / down + R - 1) / R * R, tasks = down * across;
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, most = 1024,
+              least = 64; /* rows of a task */
+    const int tasks = 2 * bert_threads_(), panels = (N + W - 1) / W;
+    int across = bert_max_((N + BERT_WIDE_ - 1) / BERT_WIDE_, bert_min_((panels + 1) / 2, tasks));
+    int down = bert_max_((M + most - 1) / most,
+                         bert_min_((M + least - 1) / least, (tasks + across - 1) / across));
+    int cols = (panels + across - 1) / across * W, rows = ((M + down - 1) / down + R - 1) / R * R;
+    across = (N + cols - 1) / cols, down = (M + rows - 1) / rows;
     BERT_OMP_(parallel for schedule(dynamic))
-    for (int t = 0; t < tasks; t++) {
+    for (int t = 0; t < down * across; t++) {
         int i = t / across * rows, j = t % across * cols;
-        bert_matmul_serial_(c + i * ldc + j, ldc, bert_matrix_(a.at + i * a.row, a.row, a.col),
-                            bert_matrix_(b.at + j * b.col, b.row, b.col), bert_min_(rows, M - i),
-                            bert_min_(cols, N - j), K, start ? start + j : NULL, add);
+        bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j),
+                            bert_min_(rows, M - i), bert_min_(cols, N - j), K,
+                            start ? start + j : NULL, add);
     }
 }
 
@@ -1058,15 +1150,14 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
                                     bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL, 0);
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
-                    float m = k0 ? max[i] : -INFINITY, before = 0.0f;
-                    for (int j = 0; j < nk; j++) pi[j] *= scale;
-                    for (int j = 0; j < nk; j++) m = pi[j] > m ? pi[j] : m;
+                    float m = scale * bert_max_of_(pi, nk, -INFINITY), before = 0.0f;
+                    if (k0 && max[i] > m) m = max[i];
                     if (k0) {
                         float shrink = bert_exp_(max[i] - m);
                         before = sum[i] * shrink;
                         for (int c = 0; c < HS; c++) oi[c] *= shrink;
                     }
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - m);
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - m);
                     max[i] = m;
                     sum[i] = before + bert_sum_(pi, nk);
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
@@ -1124,8 +1215,7 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                     float max = stat_i[0], inv = 1.0f / stat_i[1];
                     float mean = bert_dot_(dout + at + (size_t)i * C, 0.0f,
                                            out + at + (size_t)i * C, 0.0f, HS);
-                    for (int j = 0; j < nk; j++) pi[j] *= scale;
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - max) * inv;
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - max) * inv;
                     if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
                     for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - mean) * scale;
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
