@@ -562,35 +562,35 @@ def read_conll(path, args):
     """Sentences of ner: a word a line, its tag in the last column, a blank line between."""
     labelled, columns, sentence = not args.unlabelled, None, Sentence([], [])
     is_tag = lambda text: text == "O" or text[1:2] == "-"
+    all_tags = True  # all tags so far were O or like B-PER
     with open_text(path) as file:
         for line, text in lines(file):
             fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
-            docstart = fields[:1] == ["-DOCSTART-"]
-            if docstart or not text.strip():
+            if fields[:1] == ["-DOCSTART-"] or not text.strip():
                 if sentence.words:
                     yield line - len(sentence.words), sentence
                     sentence = Sentence([], [])
                 continue
-            # "# text = ..." is a comment, "# O" is a word.
-            if fields[0][:1] == "#" and not sentence.words and (
-                    len(fields) != (columns or 1 + labelled) or labelled and not is_tag(fields[-1])):
-                continue
-            columns = columns or len(fields)
-            require(columns > 1 or not labelled, "%s:%d: one column, %s, expected a word and its "
+            n = len(fields)
+            if fields[0][:1] == "#" and not sentence.words:  # "# text = ..." is no word, "# O" is
+                if n != (columns or n) or all_tags and not is_tag(fields[-1]) and (labelled or n > 1):
+                    continue
+            columns = columns or n
+            require(columns > 1 or not labelled, "%s:%d: 1 column, %s, expected a word and its "
                     "tag, separated by a tab or blanks", path, line, text)
-            require(len(fields) == columns, "%s:%d: %d column%s, expected %d as in the lines "
-                    "before", path, line, len(fields), "s" * (len(fields) != 1), columns)
+            require(n == columns, "%s:%d: %d column%s, expected %d as in the lines before", path,
+                    line, n, "s" * (n != 1), columns)
             # A blank inside a word becomes one that does not break, so that the words can be told
             # apart in the text; the tokens are the same.
             word, tag = fields[0].strip(" ").replace(" ", "\u00a0"), fields[-1].strip(" ")
             require(word, "%s:%d: the first column, the word, is empty", path, line)
-            require(not labelled or tag[2:] or not is_tag(tag + " ") or tag == "O", "%s:%d: the "
-                    "tag is %s, expected O or a type behind the -, such as B-PER", path, line,
-                    tag or "empty")
+            require(tag and tag[1:] != "-" or not labelled, "%s:%d: the tag is %s, expected O or "
+                    "one with a type, such as B-PER", path, line, tag or "empty")
+            all_tags = all_tags and is_tag(tag)
             sentence.words.append(word)
             sentence.tags.append(tag)
-        if sentence.words:
-            yield line + 1 - len(sentence.words), sentence
+    if sentence.words:
+        yield line + 1 - len(sentence.words), sentence
 
 
 def member(parent, key, kind, place):
@@ -598,7 +598,8 @@ def member(parent, key, kind, place):
     names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
     if isinstance(key, str):
         require(key in parent, "%s has no %s, expected %s", place, key, names[kind])
-        place = "%s.%s" % (place, key)
+        place += " " * place.endswith(":") or "."
+        place += key
     else:
         place = "%s[%d]" % (place, key)
     require(type(parent[key]) is kind, "%s is %s, expected %s", place,
@@ -626,8 +627,8 @@ def read_squad(path, args):
     require(isinstance(root, dict) and "data" in root, '%s: expected {"version": ..., "data": '
             '[...]}, SQuAD\'s format', path)
     v2, seen = str(root.get("version", "")).lstrip("v")[:1] == "2", set()
-    for article, place in members(root, "data", path + ": top"):
-        for paragraph, place_p in members(article, "paragraphs", place.replace(" top.", " ")):
+    for article, place in members(root, "data", path + ":"):
+        for paragraph, place_p in members(article, "paragraphs", place):
             context, _ = member(paragraph, "context", str, place_p)
             for qa, place_q in members(paragraph, "qas", place_p):
                 name = qa.get("id")
@@ -704,8 +705,9 @@ class Data:
         self.notes = []  # further lines of the report
 
     def take_labels(self):
-        """Label names by --labels or --like, or None: as they come, sorted at the end."""
-        args, self.labels = self.args, None
+        """Label names by --labels or --like, or None: as they come, sorted at the end. Returns the
+        header words of --like's file."""
+        args, like, self.labels = self.args, [0] * 256, None
         if args.like:
             like, self.labels, found_hash = read_like(args.like)
             require(like[2] == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
@@ -714,14 +716,12 @@ class Data:
             require(self.labels or not self.labelled or self.task not in ("classification", "ner"),
                     "%s: has no labels to take over", args.like)
             require(like[3] or not args.multi_label, "%s: has one label an example, --multi_label "
-                    "expects several", args.like)
+                    "expects any number", args.like)
         elif args.labels is not None:
-            self.labels, like = [label.strip() for label in args.labels.split(",")], [0] * 256
+            self.labels = [label.strip() for label in args.labels.split(",")]
             require(all(self.labels), "--labels %s: an empty label", args.labels)
             require(len(set(self.labels)) == len(self.labels), "--labels %s: a label twice",
                     args.labels)
-        else:
-            like = [0] * 256
         self.index = {label: k for k, label in enumerate(self.labels or [])}
         return like
 
@@ -926,16 +926,15 @@ def build_qa(data, questions):
         if q.context is not known:  # the questions of a paragraph follow each other
             known, (context, offsets) = q.context, model.tokenize(q.context)
         require(context, "%s: the context has no tokens, expected text", place)
+        wrong = [a for a in q.answers if a[0] < 0 or not q.context.startswith(a[1], a[0])]
         right = [(start, start + len(text)) for start, text in q.answers
-                 if start >= 0 and q.context[start:start + len(text)] == text]
-        if len(right) < len(q.answers):
+                 if (start, text) not in wrong]
+        if wrong:
             misplaced += 1
-            start, text = next(a for a in q.answers if a[0] < 0
-                               or q.context[a[0]:a[0] + len(a[1])] != a[1])
+            start, text = wrong[0]
             if misplaced <= 10:
-                there = q.context[max(start, 0):max(start, 0) + len(text)]
-                print("warning: %s: the answer %a is not at character %d of its context, there is "
-                      "%a" % (place, text[:60], start, there[:60]), file=sys.stderr)
+                print("warning: %s: the answer %a is not at character %d of its context" % (
+                    place, text[:60], start), file=sys.stderr)
             if not right and not data.args.like:
                 continue
         question = model.tokenize(q.text.lstrip(), False)[0]
@@ -975,33 +974,27 @@ def build_mlm(data, texts):
     """As transformers' run_mlm.py: [CLS] line [SEP] of all lines joined and cut into blocks, the
     rest dropped; or line by line. Blank lines are no text (run_mlm joins their [CLS] [SEP], too,
     and drops a rest every 1,000 lines)."""
-    model, size = data.model, data.max_length
-    if data.args.line_by_line or data.args.unlabelled:
-        maskless = []
-        for line, text in texts:
-            if text.strip() or data.args.unlabelled:
-                enc = model.encode(text, None, size, False)
-                data.add(enc.ids, enc.split, enc.cut)
-                if model.mask not in enc.ids:
-                    maskless.append(line)
-        require(data.splits, "%s: has only blank lines, expected text", data.args.input)
-        if maskless and data.args.unlabelled:
-            data.warn("%d lines have no [MASK], nothing to predict; the first is line %d",
-                      len(maskless), maskless[0])
-        return
+    predict, size, maskless = data.args.unlabelled, data.max_length, []
+    apart = predict or data.args.line_by_line
     for line, text in texts:
-        if text.strip():
-            data.tokens.append(model.cls)
-            data.tokens.extend(model.tokenize(text, False)[0])
-            data.tokens.append(model.sep)
-    total = len(data.tokens)
-    require(total, "%s: has only blank lines, expected text", data.args.input)
-    keep = total // size * size or total  # less than a block is one short block
-    del data.tokens[keep:]
-    data.offsets.extend(min(k + size, keep) for k in range(0, keep, size))
-    data.longest = min(size, keep)
-    data.splits.extend([data.longest]) if keep < size else data.splits.extend([size] * (keep // size))
-    data.notes.append("dropped: the last %d tokens, less than a block" % (total - keep))
+        if text.strip() or predict:
+            enc = data.model.encode(text, None, size if apart else None, False)
+            data.add(enc.ids, enc.split, enc.cut)
+            if predict and data.model.mask not in enc.ids:
+                maskless.append(line)
+    require(data.splits, "%s: has only blank lines, expected text", data.args.input)
+    if maskless:
+        data.warn("%d lines have no [MASK], nothing to predict; the first is line %d",
+                  len(maskless), maskless[0])
+    if not apart:
+        total = len(data.tokens)
+        rest = total % size if total > size else 0  # less than a block is one short block
+        data.notes.append("dropped: the last %d tokens, less than a block" % rest)
+        del data.tokens[total - rest:]
+        data.offsets = array.array("Q", range(0, total - rest, size))
+        data.longest = min(size, total)
+        data.splits = array.array("i", [data.longest]) * len(data.offsets)
+        data.offsets.append(total - rest)
 
 
 def build_pretraining(data, texts):
