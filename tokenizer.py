@@ -19,8 +19,8 @@ import array
 import bisect
 import collections
 import csv
+import itertools
 import json
-import math
 import os
 import re
 import struct
@@ -432,7 +432,6 @@ TEXTS = ("text", "sentence", "text_a", "sentence1", "review", "content")
 LABELS = ("label", "labels", "gold_label", "score", "rating", "class", "target")
 
 Example = collections.namedtuple("Example", "a b label")  # b: None for a single text
-Sentence = collections.namedtuple("Sentence", "words tags")  # the tag of word k is k lines below
 Question = collections.namedtuple("Question", "id text context answers v2")  # answers: (start, text)
 
 
@@ -457,18 +456,33 @@ def read_lines(path, args):
         yield from lines(file)
 
 
+def parse_json(text, path, line=1):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + error.lineno - 1, error.msg,
+                                                          error.colno))
+
+
 def whole(text):
     """JSON can spell half a surrogate pair, which is no text."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
-def pick(names, labelled):
-    """The names of text, second text or None, and label among those of a header or an object;
-    None where they are not all there."""
+def plural(n, what):
+    return "%d %s%s" % (n, what, "s" * (n != 1))
+
+
+def pick(names, labelled, *message):
+    """The names of text, second text or None, and label among those of a header or an object. Where
+    they are not all there, None or, with a message, an error."""
     a, b = next((pair for pair in PAIRS if pair[0] in names and pair[1] in names),
                 (next((name for name in TEXTS if name in names), None), None))
     label = next((name for name in LABELS if name in names), None)
-    return None if a is None or (labelled and label is None) else (a, b, label)
+    found = a is not None and (label is not None or not labelled)
+    require(found or not message, "%s:%d: the %s %s, expected a text (text, ...)%s", *message,
+            " and a label (label, ...)" * labelled)
+    return (a, b, label) if found else None
 
 
 def rows(file, kind, path):
@@ -496,51 +510,40 @@ def read_columns(file, kind, path, labelled, header):
             continue
         if shape is None and header != "no":
             names = [field.strip().lower() for field in fields]
-            found = pick(names, labelled)
             like_one = header == "yes" or labelled and names[-1] in LABELS
-            require(found or not like_one, "%s:%d: the header is %s, expected a text (%s, ...)%s",
-                    path, line, " | ".join(fields), TEXTS[0],
-                    " and a label (%s, ...)" % LABELS[0] if labelled else "")
+            found = pick(names, labelled, *like_one * (path, line, "header is", " | ".join(fields)))
             header = "no"
             if found:
                 shape = (len(fields),) + tuple(names.index(name) if name else None
                                                for name in found)
                 continue
+        n = len(fields)
         if shape is None:
-            n = len(fields)
-            require(n - labelled in (1, 2), "%s:%d: %d column%s, expected %s, separated by %s",
-                    path, line, n, "s" * (n != 1), "text, label or text_a, text_b, label"
-                    if labelled else "text or text_a, text_b", "a tab" if kind == "tsv"
-                    else "a comma")
+            require(n - labelled in (1, 2), "%s:%d: %s, expected %s, separated by a %s", path, line,
+                    plural(n, "column"), "text, label or text_a, text_b, label" if labelled
+                    else "text or text_a, text_b", "tab" if kind == "tsv" else "comma")
             shape = n, 0, 1 if n - labelled == 2 else None, n - 1 if labelled else None
-        require(len(fields) == shape[0], "%s:%d: %d column%s, expected %d as in the lines before",
-                path, line, len(fields), "s" * (len(fields) != 1), shape[0])
+        require(n == shape[0], "%s:%d: %s, expected %d as in the lines before", path, line,
+                plural(n, "column"), shape[0])
         yield line, Example(*(None if k is None else fields[k] for k in shape[1:]))
 
 
 def read_json(file, path, labelled):
-    is_label = lambda x: isinstance(x, str) or type(x) in (int, float) and math.isfinite(x)
+    is_label = lambda x: isinstance(x, str) or type(x) in (int, float) and number(str(x)) is not None
     for line, text in lines(file):
         if not text.strip():
             continue
-        try:
-            row = json.loads(text.strip())
-        except json.JSONDecodeError as error:
-            raise Error("%s:%d: not JSON: %s at column %d" % (path, line, error.msg, error.colno))
+        row = parse_json(text.strip(), path, line)
         require(isinstance(row, dict), "%s:%d: expected one JSON object a line", path, line)
-        found = pick(row, labelled)
-        require(found, "%s:%d: the keys are %s, expected a text (%s, ...)%s", path, line,
-                ", ".join(map(str, row)) or "none", TEXTS[0],
-                " and a label (%s, ...)" % LABELS[0] if labelled else "")
+        found = pick(row, labelled, path, line, "keys are", ", ".join(row) or "none")
         a, b, label = (row.get(name) for name in found)
         for name, value in zip(found[:2], (a, b)):
             require(name is None or isinstance(value, str), "%s:%d: %s is %s, expected a string",
                     path, line, name, json.dumps(value))
         if labelled:
             several = isinstance(label, list)
-            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected "
-                    "a string or a number, or a list of them", path, line, found[2],
-                    json.dumps(label))
+            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected a "
+                    "string, a number or a list of them", path, line, found[2], json.dumps(label))
             label = [whole(str(x)) for x in label] if several else whole(str(label))
         yield line, Example(whole(a), b if b is None else whole(b), label)
 
@@ -560,26 +563,26 @@ def read_texts(path, args):
 
 def read_conll(path, args):
     """Sentences of ner: a word a line, its tag in the last column, a blank line between."""
-    labelled, columns, sentence = not args.unlabelled, None, Sentence([], [])
+    labelled, columns, words, tags = not args.unlabelled, None, [], []
     is_tag = lambda text: text == "O" or text[1:2] == "-"
     all_tags = True  # all tags so far were O or like B-PER
     with open_text(path) as file:
-        for line, text in lines(file):
+        for line, text in itertools.chain(lines(file), [(0, "")]):
             fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
             if fields[:1] == ["-DOCSTART-"] or not text.strip():
-                if sentence.words:
-                    yield line - len(sentence.words), sentence
-                    sentence = Sentence([], [])
+                if words:
+                    yield first, (words, tags)
+                words, tags = [], []
                 continue
             n = len(fields)
-            if fields[0][:1] == "#" and not sentence.words:  # "# text = ..." is no word, "# O" is
+            if fields[0][:1] == "#" and not words:  # "# text = ..." is a comment, "# O" a word
                 if n != (columns or n) or all_tags and not is_tag(fields[-1]) and (labelled or n > 1):
                     continue
             columns = columns or n
             require(columns > 1 or not labelled, "%s:%d: 1 column, %s, expected a word and its "
                     "tag, separated by a tab or blanks", path, line, text)
-            require(n == columns, "%s:%d: %d column%s, expected %d as in the lines before", path,
-                    line, n, "s" * (n != 1), columns)
+            require(n == columns, "%s:%d: %s, expected %d as in the lines before", path, line,
+                    plural(n, "column"), columns)
             # A blank inside a word becomes one that does not break, so that the words can be told
             # apart in the text; the tokens are the same.
             word, tag = fields[0].strip(" ").replace(" ", "\u00a0"), fields[-1].strip(" ")
@@ -587,24 +590,20 @@ def read_conll(path, args):
             require(tag and tag[1:] != "-" or not labelled, "%s:%d: the tag is %s, expected O or "
                     "one with a type, such as B-PER", path, line, tag or "empty")
             all_tags = all_tags and is_tag(tag)
-            sentence.words.append(word)
-            sentence.tags.append(tag)
-    if sentence.words:
-        yield line + 1 - len(sentence.words), sentence
+            first = first if words else line
+            words.append(word)
+            tags.append(tag)
 
 
 def member(parent, key, kind, place):
     """An object's member or a list's item, which has to be of a kind; and its own place."""
     names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
-    if isinstance(key, str):
-        require(key in parent, "%s has no %s, expected %s", place, key, names[kind])
-        place += " " * place.endswith(":") or "."
-        place += key
-    else:
-        place = "%s[%d]" % (place, key)
-    require(type(parent[key]) is kind, "%s is %s, expected %s", place,
-            json.dumps(parent[key])[:60], names[kind])
-    return (whole(parent[key]) if kind is str else parent[key]), place
+    require(isinstance(parent, list) or key in parent, "%s has no %s, expected %s", place, key,
+            names[kind])
+    value = parent[key]
+    place += "[%d]" % key if isinstance(parent, list) else "." + key
+    require(type(value) is kind, "%s is %s, expected %s", place, json.dumps(value)[:60], names[kind])
+    return whole(value) if kind is str else value, place
 
 
 def members(parent, key, place):
@@ -619,15 +618,11 @@ def read_squad(path, args):
     with open_text(path) as file:
         text = file.read()
     require(text.strip(), "%s: is empty, expected at least one example", path)
-    try:
-        root = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise Error("%s:%d: not JSON: %s at column %d" % (path, error.lineno, error.msg,
-                                                          error.colno))
+    root = parse_json(text, path)
     require(isinstance(root, dict) and "data" in root, '%s: expected {"version": ..., "data": '
             '[...]}, SQuAD\'s format', path)
     v2, seen = str(root.get("version", "")).lstrip("v")[:1] == "2", set()
-    for article, place in members(root, "data", path + ":"):
+    for article, place in members(root, "data", path + ": "):
         for paragraph, place_p in members(article, "paragraphs", place):
             context, _ = member(paragraph, "context", str, place_p)
             for qa, place_q in members(paragraph, "qas", place_p):
@@ -690,10 +685,9 @@ class Data:
         require(3 <= self.max_length <= model.P, "--max_length is %d, expected 3 to %d, the "
                 "positions of %s", self.max_length, model.P, args.model)
         self.multi = bool(args.multi_label or like[3])
-        self.stride = 0
-        if task == "qa":
-            self.stride = like[21] if args.doc_stride is None and args.like else \
-                128 if args.doc_stride is None else args.doc_stride
+        self.stride = args.doc_stride
+        if self.stride is None:
+            self.stride = like[21] if args.like or task != "qa" else 128
         self.v2, self.groups = like[25], 0  # groups: questions, documents
         self.offsets, self.tokens, self.splits = (array.array(t) for t in "Qii")
         self.offsets.append(0)
@@ -744,6 +738,7 @@ class Data:
             place = {self.index[label]: k for k, label in enumerate(self.labels)}
             place[-1] = -1
             self.values = array.array("i", (place[k] for k in self.values))
+        require(self.labels or not self.labelled, "%s: no example has a label", self.args.input)
         if self.multi:
             for a, b in zip(self.sets, self.sets[1:]):
                 self.values[a:b] = array.array("i", sorted(self.values[a:b]))
@@ -870,8 +865,7 @@ def build_texts(data, examples):
 
 def build_ner(data, sentences):
     """As transformers' run_ner.py: words tokenized one by one, a label on a word's first piece."""
-    model, room = data.model, data.max_length - 2
-    cut_words = bare = 0
+    model, room, words_seen, words_cut, bare = data.model, data.max_length - 2, 0, 0, 0
     for line, (words, tags) in sentences:
         ids, spans, owners, labels, at = [], [], [], [], 0
         for k, word in enumerate(words):
@@ -880,21 +874,20 @@ def build_ner(data, sentences):
             owners += [k] * len(pieces)
             for start, end in offsets:
                 spans += at + start, at + end
-            if data.labelled:  # also of a word that max_length cuts away or that has no piece
-                label = data.label(tags[k], line + k)
-                labels += [label] + [-1] * (len(pieces) - 1) if pieces else []
+            if data.labelled:  # known even where the word has no piece or is cut away
+                labels += ([data.label(tags[k], line + k)] + [-1] * len(pieces))[:len(pieces)]
             bare += not pieces
             at += len(word) + 1
-        cut_words += len(set(owners[room:]) - set(owners[:room]))
+        words_seen += len(words)
+        words_cut += len(set(owners[room:]) - set(owners[:room]))
         data.add([model.cls] + ids[:room] + [model.sep], min(len(ids), room) + 2, len(ids) > room)
         data.spans.extend([-1, -1] + spans[:2 * room] + [-1, -1])
         data.words.extend([-1] + owners[:room] + [-1])
-        if data.labelled:
-            data.values.extend([-1] + labels[:room] + [-1])
+        data.values.extend([-1] + labels[:room] + [-1] if data.labelled else [])
         data.texts.append(" ".join(words))
     data.sort_labels()
     data.notes.append("words: %d, of these %d cut away, %d without a piece" % (
-        sum(text.count(" ") + 1 for text in data.texts), cut_words, bare))
+        words_seen, words_cut, bare))
 
 
 def windows(n, room, stride):
@@ -1062,15 +1055,12 @@ DOCUMENT_FORMAT = """
 input: plain text, UTF-8, one sentence a line, a blank line between documents.
 """
 
-def positive(text):
-    return int(text) if int(text) > 0 else int("")
+def at_least(low):
+    def parse(text):
+        return int(text) if int(text) >= low else int("")
+    parse.__name__ = "number from %d" % low  # argparse's message has it
+    return parse
 
-
-def natural(text):
-    return int(text) if int(text) >= 0 else int("")
-
-
-positive.__name__, natural.__name__ = "positive number", "number from 0"  # argparse's messages
 
 # The flags that only some tasks have; for the others they are None.
 FLAGS = {
@@ -1081,7 +1071,7 @@ FLAGS = {
     "format": dict(choices=("tsv", "csv", "json"), help="of INPUT (default: by its ending)"),
     "header": dict(choices=("auto", "yes", "no"), default="auto", help="whether the first line "
                    "names the columns (default: auto, see below)"),
-    "doc_stride": dict(type=natural, help="tokens that two windows over a long context share "
+    "doc_stride": dict(type=at_least(0), help="tokens that two windows over a long context share "
                        "(default: that of --like, or 128)"),
     "line_by_line": dict(action="store_true", help="each line is an example"),
 }
@@ -1169,7 +1159,7 @@ def arguments():
         sub.set_defaults(**dict.fromkeys(FLAGS))
         sub.add_argument("input", metavar="INPUT", help="text file to read")
         sub.add_argument("output", metavar="OUT.bin", help="data file to write")
-        sub.add_argument("--max_length", type=positive, help="longest example in tokens; what is "
+        sub.add_argument("--max_length", type=at_least(1), help="longest example in tokens; what is "
                          "longer is cut (default: that of --like, or %d, or what the model has)"
                          % task.max_length)
         sub.add_argument("--like", metavar="TRAIN.bin", help="take label names and max_length (and "
@@ -1178,7 +1168,7 @@ def arguments():
             sub.add_argument("--" + flag, **FLAGS[flag])
     sub = command("encode", "token ids of each line of standard input", encode)
     sub.add_argument("--pair", action="store_true", help="a line is two texts with a tab between")
-    sub.add_argument("--max_length", type=positive, help="longest line in tokens (default: 512, or "
+    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: 512, or "
                      "what the model has)")
     return parser.parse_args()
 

@@ -413,7 +413,7 @@ def bad_qa(**changes):
         {k: v for k, v in qa.items() if v is not None}]}]}]})
 
 
-QAS = "bad.json: data[0].paragraphs[0].qas[0]"
+QAS = "bad.json: .data[0].paragraphs[0].qas[0]"
 BAD = [  # task, file, content, flags, what the message has to say
     ("ner", "bad.conll", "", "", "bad.conll: is empty"),
     ("ner", "bad.conll", "\n\n \n", "", "bad.conll: is empty"),
@@ -432,9 +432,9 @@ BAD = [  # task, file, content, flags, what the message has to say
     ("qa", "bad.json", '{"data": [\n{,]}', "", "bad.json:2: not JSON: "),
     ("qa", "bad.json", "[1]", "", 'bad.json: expected {"version": ..., "data": [...]}'),
     ("qa", "bad.json", '{"data": []}', "", "bad.json: is empty"),
-    ("qa", "bad.json", '{"data": 5}', "", "bad.json: data is 5, expected a list"),
-    ("qa", "bad.json", '{"data": [5]}', "", "bad.json: data[0] is 5, expected an object"),
-    ("qa", "bad.json", '{"data": [{}]}', "", "bad.json: data[0] has no paragraphs, expected a list"),
+    ("qa", "bad.json", '{"data": 5}', "", "bad.json: .data is 5, expected a list"),
+    ("qa", "bad.json", '{"data": [5]}', "", "bad.json: .data[0] is 5, expected an object"),
+    ("qa", "bad.json", '{"data": [{}]}', "", "bad.json: .data[0] has no paragraphs, expected a list"),
     ("qa", "bad.json", bad_qa(answers=None), "", QAS + " (id 7) has no answers"),
     ("qa", "bad.json", bad_qa(id=None), "", QAS + " has no id, expected a string"),
     ("qa", "bad.json", bad_qa(question=["x"]), "", QAS + " (id 7).question is [\"x\"]"),
@@ -465,7 +465,7 @@ BAD = [  # task, file, content, flags, what the message has to say
     ("classification", "bad.jsonl", '{"text": "a", "label": "x"}\n{"text": "a", "label": ["x"]}', "",
      "bad.jsonl:2: the label is a list, expected one label as in the lines before"),
     ("classification", "bad.jsonl", '{"text": "a", "labels": [null]}', "", "bad.jsonl:1: labels is "
-     "[null], expected a string or a number, or a list of them"),
+     "[null], expected a string, a number or a list of them"),
     ("classification", "bad.jsonl", '{"text": "a", "labels": [""]}', "", "bad.jsonl:1: the label is "
      "empty"),
     ("classification", "bad.jsonl", '{"text": "a",', "", "bad.jsonl:1: not JSON: "),
