@@ -930,7 +930,7 @@ def build_qa(data, questions):
                     place, text[:60], start), file=sys.stderr)
             if not right and not data.args.like:
                 continue
-        question = model.tokenize(q.text.lstrip(), False)[0]
+        question = model.tokenize(q.text, False)[0]
         room = data.max_length - 3 - len(question)
         require(len(context) <= room or room > data.stride, "%s: the question has %d tokens, of "
                 "--max_length %d that leaves %d for the context, expected more than --doc_stride "

@@ -12,6 +12,7 @@ import argparse
 import array
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -107,6 +108,7 @@ class Builder:
     def __init__(self, model):
         self.model, self.folder = model, tempfile.mkdtemp(prefix="check_data.")
         self.count = 0
+        ours.Model = functools.lru_cache(None)(ours.Model)  # loaded once, not for every file
 
     def file(self, name, content):
         path = os.path.join(self.folder, name)
