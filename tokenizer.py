@@ -41,6 +41,10 @@ def require(ok, *message):
         raise Error(message[0] % message[1:])
 
 
+def warn(message, *values):
+    print("warning: " + message % values, file=sys.stderr)
+
+
 # ------------------------------------------------------------------------------------- Unicode
 
 class Unicode(dict):
@@ -376,22 +380,17 @@ class Model(Tokenizer):
         with open(path, "rb") as file:
             head, words, size = read_header(file, path, MODEL_MAGIC, "model")
             self.V, _, _, _, _, self.P, self.S, _ = words[2:10]
-            for k, what, low in ((2, "V", 1), (7, "P", 3), (8, "S", 1)):
-                require(words[k] >= low, "%s: %s is %d, expected %d or more", path, what, words[k],
-                        low)
-            count, added = words[32], words[42]
+            count, added, most = words[32], words[42], 0x7FFFFFFF
             require(count != 0, "%s: has no tokenizer (no vocabulary in the file)", path)
-            require(0 < count <= self.V, "%s: vocabulary strings: %d, expected 1 to V = %d", path,
-                    count, self.V)
-            for k, what in ((33, "do_lower_case"), (34, "strip_accents"),
-                            (35, "tokenize_chinese_chars")):
-                require(words[k] in (0, 1), "%s: %s is %d, expected 0 or 1", path, what, words[k])
-            require(words[36] > 0, "%s: longest word is %d, expected 1 or more", path, words[36])
-            for k, what in ((38, "[UNK]"), (39, "[CLS]"), (40, "[SEP]")):
-                require(0 <= words[k] < count, "%s: id of %s is %d, expected 0 to %d", path, what,
-                        words[k], count - 1)
-            require(0 <= added <= count, "%s: added tokens: %d, expected 0 to %d", path, added,
-                    count)
+            for k, what, low, high in (
+                    (2, "V", 1, most), (7, "P", 3, most), (8, "S", 1, most),
+                    (32, "vocabulary strings", 1, self.V), (33, "do_lower_case", 0, 1),
+                    (34, "strip_accents", 0, 1), (35, "tokenize_chinese_chars", 0, 1),
+                    (36, "longest word", 1, most), (38, "id of [UNK]", 0, count - 1),
+                    (39, "id of [CLS]", 0, count - 1), (40, "id of [SEP]", 0, count - 1),
+                    (41, "id of [MASK]", 0, count - 1), (42, "added tokens", 0, count)):
+                require(low <= words[k] <= high, "%s: %s is %d, expected %d to %d", path, what,
+                        words[k], low, high)
             sizes = [4 * u64(words, 20), u64(words, 23), u64(words, 25), 8 * added, u64(words, 27)]
             require(1024 + sum(map(padded, sizes)) == size,
                     "%s: the sections need %d bytes, the file has %d", path,
@@ -432,7 +431,7 @@ TEXTS = ("text", "sentence", "text_a", "sentence1", "review", "content")
 LABELS = ("label", "labels", "gold_label", "score", "rating", "class", "target")
 
 Example = collections.namedtuple("Example", "a b label")  # b: None for a single text
-Question = collections.namedtuple("Question", "id text context answers v2")  # answers: (start, text)
+Question = collections.namedtuple("Question", "id text context answers v2")  # [(start, text)]
 
 
 def open_text(path, newline="\n"):
@@ -467,6 +466,11 @@ def parse_json(text, path, line=1):
 def whole(text):
     """JSON can spell half a surrogate pair, which is no text."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def short(names):
+    names = list(names)
+    return ", ".join(names[:40]) + ", ..." * (len(names) > 40)
 
 
 def plural(n, what):
@@ -529,7 +533,8 @@ def read_columns(file, kind, path, labelled, header):
 
 
 def read_json(file, path, labelled):
-    is_label = lambda x: isinstance(x, str) or type(x) in (int, float) and number(str(x)) is not None
+    is_label = lambda x: type(x) in (str, int, float) and (
+        type(x) is str or number(str(x)) is not None)
     for line, text in lines(file):
         if not text.strip():
             continue
@@ -542,8 +547,9 @@ def read_json(file, path, labelled):
                     path, line, name, json.dumps(value))
         if labelled:
             several = isinstance(label, list)
-            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected a "
-                    "string, a number or a list of them", path, line, found[2], json.dumps(label))
+            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected "
+                    "a string, a number or a list of them", path, line, found[2],
+                    json.dumps(label))
             label = [whole(str(x)) for x in label] if several else whole(str(label))
         yield line, Example(whole(a), b if b is None else whole(b), label)
 
@@ -576,7 +582,8 @@ def read_conll(path, args):
                 continue
             n = len(fields)
             if fields[0][:1] == "#" and not words:  # "# text = ..." is a comment, "# O" a word
-                if n != (columns or n) or all_tags and not is_tag(fields[-1]) and (labelled or n > 1):
+                tagged = is_tag(fields[-1]) or not all_tags or n == 1 and not labelled
+                if n != (columns or n) or not tagged:
                     continue
             columns = columns or n
             require(columns > 1 or not labelled, "%s:%d: 1 column, %s, expected a word and its "
@@ -602,7 +609,8 @@ def member(parent, key, kind, place):
             names[kind])
     value = parent[key]
     place += "[%d]" % key if isinstance(parent, list) else "." + key
-    require(type(value) is kind, "%s is %s, expected %s", place, json.dumps(value)[:60], names[kind])
+    require(type(value) is kind, "%s is %s, expected %s", place, json.dumps(value)[:60],
+            names[kind])
     return whole(value) if kind is str else value, place
 
 
@@ -703,10 +711,10 @@ class Data:
         header words of --like's file."""
         args, like, self.labels = self.args, [0] * 256, None
         if args.like:
-            like, self.labels, found_hash = read_like(args.like)
+            like, self.labels = read_like(args.like)
             require(like[2] == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
-            require(found_hash == self.model.hash, "%s: was made with another vocabulary or other "
-                    "tokenizer settings than %s", args.like, args.model)
+            require(u64(like, 12) == self.model.hash, "%s: was made with another vocabulary or "
+                    "other tokenizer settings than %s", args.like, args.model)
             require(self.labels or not self.labelled or self.task not in ("classification", "ner"),
                     "%s: has no labels to take over", args.like)
             require(like[3] or not args.multi_label, "%s: has one label an example, --multi_label "
@@ -719,15 +727,11 @@ class Data:
         self.index = {label: k for k, label in enumerate(self.labels or [])}
         return like
 
-    def warn(self, message, *values):
-        print("warning: %s: %s" % (self.args.input, message % values), file=sys.stderr)
-
     def label(self, name, place):
         """A label's index: its place among the given names, or for now the order they come in."""
         require(name, "%s:%s: the label is empty", self.args.input, place)
         require(self.labels is None or name in self.index, "%s:%s: the label %s is unknown, "
-                "expected one of %s", self.args.input, place, name,
-                ", ".join(list(self.index)[:20]) + ", ..." * (len(self.index) > 20))
+                "expected one of %s", self.args.input, place, name, short(self.index))
         return self.index.setdefault(name, len(self.index))
 
     def sort_labels(self):
@@ -764,17 +768,14 @@ class Data:
         """Into a temporary file, flushed, renamed: a data file is whole or not there."""
         sections, words = self.sections(), [0] * 256
         sizes = [sum(map(len, section)) for section in sections]
-        def put64(k, value):
-            words[k], words[k + 1] = value & 0xFFFFFFFF, value >> 32
-        words[:6] = (DATA_MAGIC, VERSION, TASKS[self.task].code, int(self.multi),
-                     len(self.labels or []), int(self.labelled))
-        words[10:12] = self.longest, self.model.V
-        words[14], words[21], words[22], words[25] = (self.max_length, self.stride, self.groups,
-                                                      self.v2)
+        words[:6] = (DATA_MAGIC, VERSION, TASKS[self.task].code, self.multi, len(self.labels or []),
+                     self.labelled)
+        words[10:12], words[14], words[21:23], words[25] = (
+            (self.longest, self.model.V), self.max_length, (self.stride, self.groups), self.v2)
         for k, value in ((6, len(self.splits)), (8, len(self.tokens)), (12, self.model.hash),
                          (15, sizes[0]), (17, sizes[4]), (19, sizes[5]), (23, sizes[8]),
                          (30, 1024 + sum(map(padded, sizes)))):
-            put64(k, value)
+            words[k], words[k + 1] = value & 0xFFFFFFFF, value >> 32
         temporary = "%s.tmp%d" % (path, os.getpid())
         try:
             with open(temporary, "wb") as file:
@@ -802,64 +803,58 @@ class Data:
                                                  sum(self.values) / n))
         elif self.labels:
             counts = collections.Counter(self.values)
-            print("labels: " + ", ".join("%s %d" % (label, counts[k])
-                                         for k, label in enumerate(self.labels[:40]))
-                  + ", ..." * (len(self.labels) > 40))
+            print("labels: " + short("%s %d" % (label, counts[k])
+                                     for k, label in enumerate(self.labels)))
             if len(self.labels) == 1:
-                self.warn("there is only one label, nothing to learn")
+                warn("there is only one label, nothing to learn")
         for note in self.notes:
             print(note)
 
 
 def read_like(path):
-    """Header words, label names and tokenizer hash of a data file."""
+    """Header words and label names of a data file."""
     with open(path, "rb") as file:
         _, words, size = read_header(file, path, DATA_MAGIC, "data")
         length = u64(words, 15)
         require(words[4] >= 0 and length <= size - 1024, "%s: label names: %d in %d bytes", path,
                 words[4], length)
-        labels = read_strings(file.read(length), words[4], path, "the label names") \
-            if words[4] else []
-        return words, labels, u64(words, 12)
+        names = file.read(length)
+        return words, read_strings(names, words[4], path, "the label names") if words[4] else []
 
 
 # ------------------------------------------------------------------------------------ builders
 
 def build_texts(data, examples):
     """classification and regression; a multi-label example has any number of labels."""
-    require(data.task != "regression" or data.args.labels is None,
+    path, regression = data.args.input, data.task == "regression"
+    require(data.args.labels is None or not regression,
             "--labels: regression has numbers, not label names")
-    path = data.args.input
     for line, (a, b, label) in examples:
-        try:
-            enc = data.model.encode(a, b, data.max_length, False)
-        except ValueError as error:
-            raise Error("%s:%d: %s" % (path, line, error))
+        enc = data.model.encode(a, b, data.max_length, False)
         require(b is None or data.model.S > 1, "%s:%d: a pair of texts, but the model has one "
                 "token type", path, line)
         data.add(enc.ids, enc.split, enc.cut)
         if not data.labelled:
             continue
-        several = isinstance(label, list)
-        if several and not data.values and data.task == "classification" and not data.args.like:
+        several = isinstance(label, list)  # the first line decides, where no flag does
+        if several and len(data.splits) == 1 and not regression and not data.args.like:
             data.multi = True
-        require(not several or data.multi, "%s:%d: the label is a list, expected one label as in "
-                "the lines before", path, line)
-        if data.multi:
-            names = label if several else [name for name in re.split(r"[,\s]+", label) if name]
-            require(several or data.args.multi_label or data.args.like, "%s:%d: the label is %s, "
-                    "expected a list as in the lines before", path, line, label)
-            data.values.extend(dict.fromkeys(data.label(name.strip(), line) for name in names))
-            data.sets.append(len(data.values))
-        elif data.task == "regression":
-            require(label.strip(), "%s:%d: the label is empty", path, line)
+        require(not several or data.multi, "%s:%d: the label is a list, expected %s", path, line,
+                "a number" if regression else "one label as before")
+        if regression:
             value = number(label.strip())
             require(value is not None, "%s:%d: the label is %s, expected a finite number", path,
-                    line, label)
+                    line, label.strip() or "empty")
             data.values.append(value)
-        else:
+        elif not data.multi:
             data.values.append(data.label(label.strip(), line))
-    if data.task == "classification":
+        else:
+            require(several or data.args.multi_label or data.args.like, "%s:%d: the label is %s, "
+                    "expected a list as before", path, line, label)
+            names = label if several else filter(None, re.split(r"[,\s]+", label))
+            data.values.extend(dict.fromkeys(data.label(name.strip(), line) for name in names))
+            data.sets.append(len(data.values))
+    if not regression:
         data.sort_labels()
 
 
@@ -926,8 +921,8 @@ def build_qa(data, questions):
             misplaced += 1
             start, text = wrong[0]
             if misplaced <= 10:
-                print("warning: %s: the answer %a is not at character %d of its context" % (
-                    place, text[:60], start), file=sys.stderr)
+                warn("%s: the answer %a is not at character %d of its context", place, text[:60],
+                     start)
             if not right and not data.args.like:
                 continue
         question = model.tokenize(q.text, False)[0]
@@ -977,8 +972,8 @@ def build_mlm(data, texts):
                 maskless.append(line)
     require(data.splits, "%s: has only blank lines, expected text", data.args.input)
     if maskless:
-        data.warn("%d lines have no [MASK], nothing to predict; the first is line %d",
-                  len(maskless), maskless[0])
+        warn("%s:%d: no [MASK], nothing to predict; lines like this: %d", data.args.input,
+             maskless[0], len(maskless))
     if not apart:
         total = len(data.tokens)
         rest = total % size if total > size else 0  # less than a block is one short block
@@ -1019,7 +1014,7 @@ def build_pretraining(data, texts):
 
 # ----------------------------------------------------------------------------- the command line
 
-TEXT_FORMATS = """
+TEXTS_HELP = """
 input: TSV (.tsv, .txt), CSV (.csv) or JSON lines (.json, .jsonl), UTF-8.
   Columns: text, label or text_a, text_b, label; with --unlabelled: text or text_a, text_b.
   The first line is a header if it names a text and, unless --unlabelled, a label; the columns may
@@ -1031,29 +1026,28 @@ input: TSV (.tsv, .txt), CSV (.csv) or JSON lines (.json, .jsonl), UTF-8.
   label:  label, labels, gold_label, score, rating, class, target
   Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled they are empty texts.
 """
-MULTI_FORMATS = """  Several labels an example: a list in JSON, or --multi_label and labels separated by commas or
-  blanks; there may be none.
+MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label, commas or blanks between.
 """
-CONLL_FORMAT = """
-input: CoNLL columns, UTF-8: a word a line, separated from its tag by a tab or blanks; the first
-  column is the word, the last the tag, others are ignored; a blank line between sentences.
-  Lines of -DOCSTART- are skipped, and so are lines with # before a sentence's first word, unless
-  they have the other lines' columns and end in a tag. With --unlabelled the words are enough.
+CONLL_HELP = """
+input: CoNLL columns, UTF-8: a word a line, its tag behind a tab or blanks, a blank line between
+  sentences. The first column is the word, the last the tag, others are ignored. -DOCSTART- is
+  skipped, and so is # before a sentence's first word, unless the line has all columns and a tag.
+  With --unlabelled the words are enough.
 """
-SQUAD_FORMAT = """
+SQUAD_HELP = """
 input: SQuAD v1.1 or v2.0, JSON: {"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ...,
   "question": ..., "answers": [{"text": ..., "answer_start": character}]}]}]}]}. No answers: the
   context does not have it. With --unlabelled answers are not needed. A question whose answers are
   not where answer_start says is named and skipped; with --like, for evaluation, it is kept.
 """
-LINES_FORMAT = """
+LINES_HELP = """
 input: plain text, UTF-8. Blank lines are skipped. Lines are joined, each with its [CLS] and [SEP],
-  and cut into blocks of max_length tokens; with --line_by_line each is an example of its own; with
-  --unlabelled, too, and then it should have a [MASK] to predict and may be empty.
+  and cut into blocks of max_length tokens; with --line_by_line or --unlabelled each is an example.
 """
-DOCUMENT_FORMAT = """
+DOCUMENTS_HELP = """
 input: plain text, UTF-8, one sentence a line, a blank line between documents.
 """
+
 
 def at_least(low):
     def parse(text):
@@ -1076,23 +1070,24 @@ FLAGS = {
     "line_by_line": dict(action="store_true", help="each line is an example"),
 }
 
-# One row a task: its number in the files, what reads the input, what turns examples into a Data,
-# what it counts, its max_length, its flags.
-Task = collections.namedtuple("Task", "code read build unit max_length flags about format")
+# One row a task: its number in the files, what reads the input, what turns it into a Data, what it
+# counts, its max_length, its flags, its help.
+Task = collections.namedtuple("Task", "code read build unit max_length flags about help")
 TASKS = {
-    "classification": Task(
-        1, read_texts, build_texts, "examples", 512, "labels multi_label unlabelled format header",
-        "a text or a pair, and its label or labels", TEXT_FORMATS + MULTI_FORMATS),
-    "regression": Task(2, read_texts, build_texts, "examples", 512, "labels unlabelled format header",
-                       "a text or a pair, and a number", TEXT_FORMATS),
-    "ner": Task(3, read_conll, build_ner, "sentences", 512, "labels unlabelled",
-                "words with tags", CONLL_FORMAT),
+    "classification": Task(1, read_texts, build_texts, "examples", 512,
+                           "labels multi_label unlabelled format header",
+                           "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
+    "regression": Task(2, read_texts, build_texts, "examples", 512,
+                       "labels unlabelled format header", "a text or a pair, and a number",
+                       TEXTS_HELP),
+    "ner": Task(3, read_conll, build_ner, "sentences", 512, "labels unlabelled", "words with tags",
+                CONLL_HELP),
     "qa": Task(4, read_squad, build_qa, "windows", 384, "doc_stride unlabelled",
-               "questions, contexts, answers", SQUAD_FORMAT),
-    "mlm": Task(5, read_lines, build_mlm, "examples", 512, "line_by_line unlabelled",
-                "plain text", LINES_FORMAT),
+               "questions, contexts, answers", SQUAD_HELP),
+    "mlm": Task(5, read_lines, build_mlm, "examples", 512, "line_by_line unlabelled", "plain text",
+                LINES_HELP),
     "pretraining": Task(6, read_lines, build_pretraining, "sentences", 512, "",
-                        "documents of sentences", DOCUMENT_FORMAT),
+                        "documents of sentences", DOCUMENTS_HELP),
 }
 
 
@@ -1155,21 +1150,21 @@ def arguments():
         return sub
 
     for name, task in TASKS.items():
-        sub = command(name, task.about, build, epilog=task.format)
+        sub = command(name, task.about, build, epilog=task.help)
         sub.set_defaults(**dict.fromkeys(FLAGS))
         sub.add_argument("input", metavar="INPUT", help="text file to read")
         sub.add_argument("output", metavar="OUT.bin", help="data file to write")
-        sub.add_argument("--max_length", type=at_least(1), help="longest example in tokens; what is "
-                         "longer is cut (default: that of --like, or %d, or what the model has)"
-                         % task.max_length)
+        sub.add_argument("--max_length", type=at_least(1), help="longest example in tokens; what "
+                         "is longer is cut (default: that of --like, or %d, or what the model "
+                         "has)" % task.max_length)
         sub.add_argument("--like", metavar="TRAIN.bin", help="take label names and max_length (and "
                          "doc_stride) of this file: INPUT is for evaluation or prediction")
         for flag in task.flags.split():
             sub.add_argument("--" + flag, **FLAGS[flag])
     sub = command("encode", "token ids of each line of standard input", encode)
     sub.add_argument("--pair", action="store_true", help="a line is two texts with a tab between")
-    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: 512, or "
-                     "what the model has)")
+    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: 512, "
+                     "or what the model has)")
     return parser.parse_args()
 
 

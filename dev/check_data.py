@@ -3,10 +3,10 @@
 
     python3 dev/check_data.py HF_DIR MODEL.bin      MODEL.bin: what dev/export_hf.py made of HF_DIR
 
-The files are read back by the byte table in bert.h's manual alone. Windows, offsets and labels of qa
-are held against transformers' run_qa.py, words and labels of ner against is_split_into_words, blocks
-of mlm against run_mlm.py's group_texts: on the data sets in ../shared/data, on files made up here and
-on random ones. Then bad input: every case has to end with exit code 1 and its message.
+The files are read back by the byte table in bert.h's manual alone. Windows, offsets and labels of
+qa are held against transformers' run_qa.py, words and labels of ner against is_split_into_words,
+blocks of mlm against run_mlm.py's group_texts: on the data sets in ../shared/data, on files made up
+here and on random ones. Then bad input: every case has to end with exit code 1 and its message.
 """
 import argparse
 import array
@@ -371,9 +371,12 @@ def check_multi_label(builder):
 
 def check_unlabelled(hf, builder):
     """What predict reads: no labels, one example a line, a sentence, a question."""
+    d = builder.build("mlm", builder.file("s.txt", "shorter\nthan a block\n"))
+    same("less than a block is a block", d.tokens, group_texts(hf, ["shorter", "than a block"], 512),
+         "")
     d = builder.build("mlm", builder.file("u.txt", "a [MASK] c\n\nno mask\n"), "--unlabelled")
     same("mlm lines", d.tokens, hf(["a [MASK] c", "", "no mask"])["input_ids"], "")
-    same("mlm warning", "2 lines have no [MASK], nothing to predict; the first is line 2" in d.said,
+    same("mlm warning", "u.txt:2: no [MASK], nothing to predict; lines like this: 2" in d.said,
          True, d.said)
     train = builder.build("ner", builder.file("t.conll", "a\tO\nb\tB-X\n"), "--max_length", 99)
     for text in "#\nhash\n\nend\n", "#\tO\nhash\tB-NEW\n\nend\tO\n":
@@ -463,9 +466,9 @@ BAD = [  # task, file, content, flags, what the message has to say
     ("pretraining", "bad.txt", "a\nb\n\n\n", "", "bad.txt: 1 document, expected at least 2"),
     ("pretraining", "bad.txt", "a\n\nb\n", "--max_length=4", "--max_length is 4, expected 5"),
     ("classification", "bad.jsonl", '{"text": "a", "labels": ["x"]}\n{"text": "a", "labels": "x"}',
-     "", "bad.jsonl:2: the label is x, expected a list as in the lines before"),
+     "", "bad.jsonl:2: the label is x, expected a list as before"),
     ("classification", "bad.jsonl", '{"text": "a", "label": "x"}\n{"text": "a", "label": ["x"]}', "",
-     "bad.jsonl:2: the label is a list, expected one label as in the lines before"),
+     "bad.jsonl:2: the label is a list, expected one label as before"),
     ("classification", "bad.jsonl", '{"text": "a", "labels": [null]}', "", "bad.jsonl:1: labels is "
      "[null], expected a string, a number or a list of them"),
     ("classification", "bad.jsonl", '{"text": "a", "labels": [""]}', "", "bad.jsonl:1: the label is "
