@@ -458,9 +458,10 @@ def read_lines(path, args):
 def parse_json(text, path, line=1):
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + error.lineno - 1, error.msg,
-                                                          error.colno))
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting without end
+        at = lambda name, otherwise: getattr(error, name, otherwise)
+        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + at("lineno", 1) - 1,
+                                                          at("msg", error), at("colno", 1)))
 
 
 def whole(text):
