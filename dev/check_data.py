@@ -289,6 +289,7 @@ rejects VBZ B-VP O
 \u200b X X B-ORG
 na\u00efvet\u00e9 NN B-NP B-MISC\r
 \r
+# id O
 # O B-NP O
 unbelievably RB B-ADVP I-MISC
 -DOCSTART- -X- -X- O
@@ -568,6 +569,8 @@ def main():
     done("qa, made up and random")
     check_ner(hf, builder, NER_SENTENCES, 512, "made-up CoNLL", NER_FILE)
     check_ner(hf, builder, NER_SENTENCES, 7, "made-up CoNLL", "\ufeff" + NER_FILE)
+    check_ner(hf, builder, [(["the"], ["DT"]), (["#", "5"], ["SYM", "CD"])], 512, "parts of speech",
+              "# text\nthe DT\n\n# SYM\n5 CD")
     for _ in range(200):
         sentences = []
         for n in rng.choices(range(9), k=4):
