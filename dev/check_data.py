@@ -106,7 +106,8 @@ class Builder:
     """Runs tokenizer.py's main on files in a folder of its own."""
 
     def __init__(self, model):
-        self.model, self.folder = model, tempfile.mkdtemp(prefix="check_data.")
+        self.model, self.held = model, tempfile.TemporaryDirectory(prefix="check_data.")
+        self.folder = self.held.name
         self.count = 0
         ours.Model = functools.lru_cache(None)(ours.Model)  # loaded once, not for every file
 
