@@ -1149,6 +1149,13 @@ static unsigned char *read_records(const char *path)
     return data;
 }
 
+static const Record *find_record(const char *name)
+{
+    for (int i = 0; i < num_records; i++)
+        if (!strcmp(records[i].name, name)) return &records[i];
+    return NULL;
+}
+
 static const void *record(size_t count, const char *format, ...)
 {
     char name[128];
@@ -1156,29 +1163,38 @@ static const void *record(size_t count, const char *format, ...)
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    for (int i = 0; i < num_records; i++)
-        if (!strcmp(records[i].name, name)) {
-            if (count && !expect((size_t)records[i].count == count, "%s: %d values, not %zu", name,
-                                 records[i].count, count))
-                return NULL;
-            return records[i].data;
-        }
-    expect(0, "no record %s", name);
-    return NULL;
+    const Record *r = find_record(name);
+    if (!expect(r != NULL, "no record %s", name)) return NULL;
+    if (count &&
+        !expect((size_t)r->count == count, "%s: %d values, not %zu", name, r->count, count))
+        return NULL;
+    return r->data;
+}
+
+/* A field of batch b, or NULL where it has none; n: how many values. */
+static const void *field(int b, const char *what, int *n)
+{
+    char name[64];
+    snprintf(name, sizeof name, "batch.%d.%s", b, what);
+    const Record *r = find_record(name);
+    *n = r ? r->count : 0;
+    return r ? r->data : NULL;
 }
 
 static BertBatch recorded_batch(int b)
 {
     BertBatch batch = {0};
-    for (int i = 0; i < num_records; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "batch.%d.labels", b);
-        if (!strcmp(records[i].name, name)) batch.B = records[i].count;
-    }
-    batch.offsets = record(batch.B + 1, "batch.%d.offsets", b);
-    batch.tokens = record(0, "batch.%d.tokens", b);
-    batch.types = record(0, "batch.%d.types", b);
-    batch.labels = record(0, "batch.%d.labels", b);
+    int n;
+    batch.offsets = field(b, "offsets", &n), batch.B = n - 1;
+    batch.tokens = record(batch.offsets[batch.B], "batch.%d.tokens", b);
+    batch.types = record(batch.offsets[batch.B], "batch.%d.types", b);
+    batch.labels = field(b, "labels", &n);
+    batch.next = field(b, "next", &n);
+    batch.rows = field(b, "rows", &batch.R);
+    batch.targets = field(b, "targets", &n);
+    batch.class_weights = field(b, "class_weights", &n);
+    const float *smoothing = field(b, "label_smoothing", &n);
+    if (smoothing) batch.label_smoothing = *smoothing;
     return batch;
 }
 
@@ -1204,6 +1220,12 @@ static void compare_act(double *worst, const float *got, const char *name, int l
     expect(d <= 1e-5, "act.%d.%s is off by %.1e", layer, name, d);
 }
 
+static int logits_shape(const Bert *m, int *H)
+{
+    *H = (int)bert_head_rows_(m->config.task, m->B, m->N, m->R);
+    return (int)bert_head_cols_(&m->config);
+}
+
 static double compare_acts(Bert *m)
 {
     const BertActs *a = &m->acts;
@@ -1217,7 +1239,7 @@ static double compare_acts(Bert *m)
         compare_act(&worst, a->qkv + 3 * nc + C, "key", l, N, C, 3 * C);
         compare_act(&worst, a->qkv + 3 * nc + 2 * C, "value", l, N, C, 3 * C);
         compare_act(&worst, a->atty + nc, "atty", l, N, C, C);
-        rows = l == m->config.L - 1 ? m->batch.offsets : NULL, num_rows = m->B;
+        rows = bert_first_only_(m, l) ? m->batch.offsets : NULL, num_rows = m->B;
         compare_act(&worst, a->res1 + nc, "res1", l, N, C, C);
         compare_act(&worst, a->ln1 + nc, "ln1", l, N, C, C);
         compare_act(&worst, a->fch + nf, "fch", l, N, F, F);
@@ -1226,9 +1248,26 @@ static double compare_acts(Bert *m)
         compare_act(&worst, a->ln2 + nc, "ln2", l, N, C, C);
     }
     rows = NULL;
-    compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
-    compare_act(&worst, a->logits, "logits", -1, m->B, m->config.K, m->config.K);
+    if (m->config.pooler) compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
+    if (m->R) {
+        compare_act(&worst, a->mlmh, "mlmh", -1, m->R, C, C);
+        compare_act(&worst, a->mlmact, "mlmact", -1, m->R, C, C);
+        compare_act(&worst, a->headx, "headx", -1, m->R, C, C);
+    }
+    if (m->batch.next) compare_act(&worst, a->nsp, "nsp", -1, m->B, 2, 2);
+    int H, O = logits_shape(m, &H);
+    if (H) compare_act(&worst, a->logits, "logits", -1, H, O, O);
     return worst;
+}
+
+/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds the
+   same to a query's score with every key, or for qa to every token's logit. */
+static int unseen(const Bert *m, const char *key)
+{
+    char last[64];
+    snprintf(last, sizeof last, "layer.%d.output.LayerNorm.bias", m->config.L - 1);
+    return strstr(key, "key.bias") || strstr(key, "qa_outputs.bias") ||
+           (m->config.task == BERT_QA && strstr(key, last));
 }
 
 /* Compares an array of parameters' size with the records PREFIX.KEY, one Hugging Face tensor at a
@@ -1261,7 +1300,7 @@ static double compare_tensors(const Bert *m, const float *got, const char *prefi
                 if (!(fabsf(ours[k]) <= largest_ours)) largest_ours = fabsf(ours[k]);
                 if (fabsf(want[k]) > most) most = fabsf(want[k]);
             }
-            if (strstr(key, "key.bias")) { /* the softmax does not see it: zero but for rounding */
+            if (unseen(m, key)) {
                 if (!strcmp(prefix, "grad"))
                     expect(largest_ours <= 2e-6f, "%s reaches %.1e", key, largest_ours);
                 continue;
@@ -1273,6 +1312,25 @@ static double compare_tensors(const Bert *m, const float *got, const char *prefi
         }
     }
     return worst;
+}
+
+/* The poolings, of a model without head. */
+static void test_embeddings_of(Bert *m, const char *name, double worst)
+{
+    static const char *const poolings[] = {"mean", "cls", "pooler", "unit"};
+    size_t n = (size_t)m->B * m->config.C;
+    float *out = get(n, sizeof *out);
+    done("parity %s: activations (%.1e of the largest)", name, worst);
+    worst = 0;
+    for (int i = 0; i < 4; i++) {
+        const float *want = record(n, "embed.%s", poolings[i]);
+        must(m, bert_embed(m, out, i % 3, i == 3));
+        double d = want ? apart_f(out, want, n) : NAN;
+        expect(d <= 1e-5, "embed.%s is off by %.1e", poolings[i], d);
+        worse(&worst, d);
+    }
+    done("parity %s: embeddings as sentence-transformers' (%.1e of the largest)", name, worst);
+    bert_free(m);
 }
 
 /* A real model has millions of parameters, some with a gradient so near zero that AdamW's quotient
@@ -1290,15 +1348,20 @@ static void test_parity(const char *model, const char *ref, const char *name, in
     BertBatch batch = recorded_batch(0);
     must(&m, bert_forward(&m, &batch, 1));
     double worst = compare_acts(&m);
+    if (m.config.task == BERT_NONE) {
+        test_embeddings_of(&m, name, worst);
+        return;
+    }
     const float *want = record(1, "loss");
     expect(want && fabsf(m.loss - *want) <= 1e-5f * fabsf(*want), "loss %.9g", m.loss);
     done("parity %s: activations, logits and loss (%.1e of the largest)", name, worst);
 
-    float *logits = get(batch.B * m.config.K, sizeof *logits);
-    memcpy(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits);
+    int H, O = logits_shape(&m, &H);
+    size_t bytes = (size_t)H * O * sizeof(float);
+    float *logits = get(1, bytes);
+    memcpy(logits, m.acts.logits, bytes);
     must(&m, bert_forward(&m, &batch, 0));
-    expect(same_bits(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits),
-           "the bits differ");
+    expect(same_bits(logits, m.acts.logits, bytes), "the bits differ");
     done("parity %s: inference and training give the same logits", name);
 
     must(&m, bert_forward(&m, &batch, 1));
@@ -2021,7 +2084,9 @@ static void test_fuzzed_data(void)
 
 static void test_fixtures(void)
 {
-    static const char *const names[] = {"awkward", "onehead", "relu", "tiles", "longsum"};
+    static const char *const names[] = {"awkward", "onehead",     "relu",       "tiles", "longsum",
+                                        "weights", "multi",       "regression", "ner",   "qa",
+                                        "mlm",     "pretraining", "none"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char model[64], ref[64];
         snprintf(model, sizeof model, "dev/fixtures/%s.model.bin", names[i]);
