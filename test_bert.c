@@ -969,6 +969,9 @@ static void test_tasks(void)
         size_t n = m.num_parameters, bytes = (size_t)H * O * sizeof(float);
         float *logits = get(1, bytes), *grads = get(n, sizeof *grads), *at = logits;
         double loss = m.loss, parts, divisor = bert_divisor(&m, &batch);
+        int classifies = bert_has_classifier_(c.task), dropped = 0;
+        for (int i = 0; i < H * c.C && classifies; i++) dropped += m.acts.headx[i] == 0;
+        expect(classifies == (dropped > 0), "classifier_dropout: %d of %d", dropped, H * c.C);
         memcpy(logits, m.acts.logits, bytes);
         memcpy(grads, m.grads_memory, n * sizeof *grads);
         expect(isfinite(loss) && loss > 0 && bert_grad_norm(&m) > 0, "loss %g", loss);
