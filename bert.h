@@ -2196,7 +2196,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     int error = bert_check_batch_(m, batch), task = m->config.task;
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
-    m->training = 0; /* should there be no room, there is nothing for a backward to use */
+    m->training = m->B = 0; /* should there be no room, there is nothing to use for a backward */
     error = bert_room_(m, batch, training);
     if (error) return error;
     m->training = training;
