@@ -1293,8 +1293,9 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
    loss; labels NULL: probabilities only. K is the vocabulary for mlm: all loops are vectors'. */
 
-/* p = softmax(x); returns log(sum_i exp(x[i])). */
-static float bert_softmax_(float *p, const float *x, int n)
+/* p = softmax(x); returns log(sum_i exp(x[i] - max)), and max: their sum would lose the low bits of
+   a small loss. */
+static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
     float top[BERT_LANES_], max = x[0];
     double sum = 0.0;
@@ -1311,7 +1312,8 @@ static float bert_softmax_(float *p, const float *x, int n)
     }
     float scale = (float)(1.0 / sum);
     for (i = 0; i < n; i++) p[i] *= scale;
-    return max + (float)log(sum);
+    *max_x = max;
+    return (float)log(sum);
 }
 
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
@@ -1322,15 +1324,15 @@ BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float 
     BERT_OMP_(parallel for if ((size_t)N * K > 4096))
     for (int n = 0; n < N; n++) {
         const float *x = logits + (size_t)n * K;
-        float lse = bert_softmax_(probs + (size_t)n * K, x, K);
+        float max, rest = bert_softmax_(probs + (size_t)n * K, &max, x, K);
         if (!labels) continue;
         losses[n] = 0.0f;
         if (labels[n] < 0) continue;
         float w = weights ? weights[labels[n]] : 1.0f;
-        losses[n] = (1.0f - smoothing) * w * (lse - x[labels[n]]);
+        losses[n] = (1.0f - smoothing) * w * (rest - (x[labels[n]] - max));
         if (smoothing > 0.0f) {
-            float sum = weights ? bert_dot_(weights, 0.0f, x, 0.0f, K) : bert_sum_(x, K);
-            losses[n] += smoothing / (float)K * (all * lse - sum);
+            float sum = weights ? bert_dot_(weights, 0.0f, x, max, K) : bert_sum_(x, K) - all * max;
+            losses[n] += smoothing / (float)K * (all * rest - sum);
         }
     }
 }

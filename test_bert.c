@@ -599,6 +599,10 @@ static void test_crossentropy(void)
         bert_crossentropy_backward(dx, probs, labels, g.weights, g.smoothing, B, K, 0.25f);
         expect_gradient("dlogits", crossentropy_dot, xd, 0, B * K, dx, 0);
     }
+    float sure[] = {60, 50}, loss;
+    bert_crossentropy_forward(&loss, probs, sure, (const int[]){0}, NULL, 0, 1, 2);
+    expect(fabs(loss - log1p(exp(-10))) <= 1e-7, "a small loss between large logits: %g", loss);
+    bert_crossentropy_forward(losses, probs, x, labels, NULL, 0, B, K);
     bert_crossentropy_forward(NULL, no_losses, x, NULL, NULL, 0, B, K);
     expect(same_bits(no_losses, probs, sizeof probs), "probabilities without labels");
     done("crossentropy: forward and backward, class weights, smoothing, rows without label");
