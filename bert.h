@@ -343,6 +343,7 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
+    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: not trained */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -1052,14 +1053,14 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
        dw += sum_n dout * norm,  db += sum_n dout
        dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
-   dinp must not be dout. */
+   dinp must not be dout; dw and db may be NULL. */
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C)
 {
-    const int block = 64;
+    const int block = 64, channels = dw ? C : 0;
     BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += block) {
+    for (int c = 0; c < channels; c += block) {
         int end = bert_min_(c + block, C);
         for (int n = 0; n < N; n++) {
             const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
@@ -1094,7 +1095,7 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
 
 /* out = inp . w^T + b, so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
-   dinp (N,C) may be NULL: nothing below needs it. */
+   Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
                                   const float *inp, const float *w, int N, int C, int OC)
 {
@@ -1102,8 +1103,10 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
     if (dinp)
         bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
                      NULL, 0);
-    bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N, NULL,
-                 1);
+    if (dw)
+        bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
+                     NULL, 1);
+    if (!db) return;
     BERT_OMP_(parallel for)
     for (int o = 0; o < OC; o += block) {
         int end = bert_min_(o + block, OC);
@@ -2205,7 +2208,8 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
     if (R > 0) {
-        bert_linear_backward(d->dsum, g->wte, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V);
+        bert_linear_backward(d->dsum, m->freeze_embeddings ? NULL : g->wte, g->mlmdecb, d->dlogits,
+                             a->headx, w->wte, R, C, c->V);
         bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
         bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
@@ -2361,9 +2365,11 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     return BERT_OK;
 }
 
-static void bert_add_(float *out, const float *x, size_t n)
+/* A residual's join: dx += dout . w, of the linear layer that its branch begins with. */
+static void bert_join_(float *dx, const float *dout, const float *w, int N, int C, int OC)
 {
-    for (size_t i = 0; i < n; i++) out[i] += x[i];
+    bert_matmul_(dx, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
+                 1);
 }
 
 /* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
@@ -2375,17 +2381,18 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
     BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    BertTensors g = {0}; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
 
+    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
     bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_add_(d->dsum, d->dpart, (size_t)n * C); /* of ln1: straight on, and through the branch */
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_join_(d->dsum, d->dfch, w.fcw, n, C, F); /* of ln1: straight on, and through the branch */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
@@ -2400,8 +2407,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(d->dpart, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_add_(d->dx, d->dpart, (size_t)N * C);
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_join_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -2411,8 +2418,9 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     const int N = m->N, C = c->C;
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= 0; l--)
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
         bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
@@ -2538,6 +2546,15 @@ static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, Be
     }
 }
 
+/* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
+   them. Their part of the gradients, m and v is never written, and so never gets memory. */
+static size_t bert_frozen_(const Bert *m, const BertTensor *t)
+{
+    if (strncmp(t->key, "bert.embeddings.", 16) == 0) return m->freeze_embeddings ? t->size : 0;
+    if (strncmp(t->key, "bert.encoder.", 13)) return 0;
+    return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
+}
+
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale)
 {
@@ -2555,9 +2572,9 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
         s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
         s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
-        const ptrdiff_t size = (ptrdiff_t)t->size;
+        const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for)
-        for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
+        for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
             for (int met; at < end; at += run) {

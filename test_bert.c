@@ -1252,6 +1252,52 @@ static void test_adamw(void)
     done("AdamW: 10 steps of two settings against double");
 }
 
+/* Frozen tensors have no gradient and do not move; the others have the gradients they would have. */
+static void test_freeze(void)
+{
+    for (int set = 0; set < 4; set++) {
+        int layers = set == 0 ? 0 : set == 3 ? 99 : 1, embeddings = set != 1;
+        Bert all, m;
+        BertConfig c = small_config();
+        build(&all, c);
+        build(&m, c);
+        memcpy(m.params_memory, all.params_memory, m.num_parameters * sizeof(float));
+        m.freeze_layers = layers, m.freeze_embeddings = embeddings;
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        must(&all, bert_forward(&all, &batch, 1) || bert_backward(&all, 1));
+        must(&m, bert_forward(&m, &batch, 1) || bert_backward(&m, 1));
+        for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+            const BertTensor *t = &m.tensors[i];
+            int frozen = strstr(t->key, ".embeddings.") ? embeddings : 0;
+            for (size_t j = 0; j < t->size; j++) {
+                size_t at = t->offset + j;
+                if (strstr(t->key, "%d")) frozen = j / (t->rows * t->cols) < (size_t)layers;
+                expect(m.grads_memory[at] == (frozen ? 0 : all.grads_memory[at]),
+                       "%d layers, embeddings %d: gradient %zu of %s", layers, embeddings, j,
+                       t->name);
+            }
+        }
+        must(&m, bert_adamw(&m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 1, 1.0f));
+        for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+            const BertTensor *t = &m.tensors[i];
+            size_t layer = t->rows * t->cols * sizeof(float), moved = 0;
+            int parts = strstr(t->key, "%d") ? (int)t->layers : t->size > 0;
+            for (int l = 0; l < parts; l++) {
+                size_t at = t->offset + l * layer / sizeof(float);
+                int frozen = parts > 1 || strstr(t->key, "%d") ? l < layers
+                             : strstr(t->key, ".embeddings.") ? embeddings
+                                                              : 0;
+                moved = memcmp(m.params_memory + at, all.params_memory + at, layer) != 0;
+                expect(moved == !frozen, "%s, layer %d: frozen %d, moved %d", t->name, l, frozen,
+                       (int)moved);
+            }
+        }
+        bert_free(&all);
+        bert_free(&m);
+    }
+    done("frozen layers and embeddings: no gradient, no step; the others' gradients as ever");
+}
+
 static void test_schedule_and_clip(void)
 {
     static const long cases[][4] = {{0, 4, 24, 0},    {1, 4, 24, 250},  {4, 4, 24, 1000},
@@ -2473,6 +2519,7 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_whole_gradient,
                                       test_nan,
                                       test_adamw,
+                                      test_freeze,
                                       test_schedule_and_clip,
                                       test_table,
                                       test_set_task,
