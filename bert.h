@@ -2119,6 +2119,9 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
+    char *shown;               /* what decode shows of those: the normal forms, in UTF-8; of added */
+    size_t *shown_at;          /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    size_t shown_room;
 };
 
 typedef struct {
@@ -2175,6 +2178,14 @@ static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
         (*at)++;
     }
     return c;
+}
+
+static size_t bert_put_utf8_(char *s, uint32_t c)
+{
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    for (int i = more; i > 0; i--, c >>= 6) s[i] = (char)(0x80 | (c & 0x3F));
+    s[0] = (char)(more ? (0xF0 << (3 - more) & 0xFF) | c : c);
+    return (size_t)more + 1;
 }
 
 /* A text into w->chars, with one more at its end that has the text's length. */
@@ -2532,14 +2543,20 @@ static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
         for (uint32_t c = u[0]; c <= u[1]; c++) k->info[c] = u[2] & 0xFFFF;
     for (uint32_t i = 0; i < t->unicode[1]; i++) k->info[maps[3 * i]] |= (i + 1) << 16;
     for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
-        const uint64_t *at = t->vocabulary.offsets + id;
+        const uint64_t *string = t->vocabulary.offsets + id;
         int added = a < t->words[10] && t->added[2 * a] == id, flags = 0;
-        bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
+        bert_characters_(w, t->vocabulary.bytes + string[0], (size_t)(string[1] - string[0]));
         if (added) {
             int late = ((flags = t->added[2 * a + 1]) & BERT_NORMALIZED_) != 0;
             if (late) bert_normalize_(t, w, 0, w->num_chars);
             bert_grow_tree_(k, w, late, late ? w->normal : w->chars,
-                      late ? w->num_normal : w->num_chars, a++);
+                            late ? w->num_normal : w->num_chars, a);
+            size_t *at = &k->shown_at[++a];
+            *at = at[-1];
+            if (late && !w->failed && bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
+                for (int i = 0; i < w->num_normal; i++)
+                    *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
+            else w->failed |= late;
         }
         if (w->failed || !w->num_chars || flags & BERT_NO_PIECE_) continue;
         const BertChar_ *c = w->chars;
@@ -2574,8 +2591,9 @@ static int bert_prepare_(Bert *m, const char *name)
         for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
         k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
         k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
+        k->shown_at = (size_t *)BERT_CALLOC((size_t)t->words[10] + 1, sizeof *k->shown_at);
     }
-    if (!k || !k->info || !k->slots) w.failed = 1;
+    if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_look_up_(t, &w);
     bert_free_work_(&w);
     return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name) : BERT_OK;
@@ -2587,6 +2605,8 @@ static void bert_free_tokenizer_(BertTokenizer *t)
         BERT_FREE(t->lookup->info);
         BERT_FREE(t->lookup->slots);
         BERT_FREE(t->lookup->nodes);
+        BERT_FREE(t->lookup->shown);
+        BERT_FREE(t->lookup->shown_at);
     }
     BERT_FREE(t->lookup);
     bert_free_strings_(&t->vocabulary);
@@ -2655,15 +2675,14 @@ static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pai
                             "of the %s text's %d tokens %d fit, not more than the stride %d",
                             second ? "second" : "first", all, keep < 0 ? 0 : keep,
                             o->windows ? o->stride : 0);
-    for (int from = 0, n = 0; !error && from + n < all; from += keep - o->stride) {
-        n = bert_min_(keep, all - from);
+    for (int from = 0; !error; from += keep - o->stride) {
+        int n = bert_min_(keep, all - from);
         error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
                        : bert_append_(&m->tokenizer, e, a + from, n, b, nb, pair, !o->no_special);
-        if (o->windows && from + n < all) continue;
         e->cut = all - from - n;
-        break;
+        if (!o->windows || e->cut == 0) break;
     }
-    if (error && B + 1 < e->B) e->B = B, e->N = N;
+    if (error) e->B = B, e->N = N;
     return error;
 }
 
@@ -2768,28 +2787,39 @@ static size_t bert_clean_up_(char *s, size_t n, int do_not)
     return n;
 }
 
-static int bert_is_special_(const BertTokenizer *t, int id)
+/* What an id is shown as: its string, or, of a normalized added token, that one's normal form. The
+   library knows a special token by what is shown: of other form it is not special. */
+static const char *bert_shown_(const BertTokenizer *t, int id, size_t *size, int *special)
 {
+    const struct BertLookup_ *k = t->lookup;
+    const uint64_t *at = t->vocabulary.offsets + id;
+    const char *string = t->vocabulary.bytes + at[0];
     int low = 0, high = t->words[10];
-    while (low < high) { /* added tokens rise */
+    while (low < high) { /* ids of added tokens rise */
         int middle = (low + high) / 2;
         if (t->added[2 * middle] < id) low = middle + 1;
         else high = middle;
     }
-    return low < t->words[10] && t->added[2 * low] == id && t->added[2 * low + 1] & BERT_SPECIAL_;
+    *size = (size_t)(at[1] - at[0]), *special = 0;
+    if (low == t->words[10] || t->added[2 * low] != id) return string;
+    *special = t->added[2 * low + 1] & BERT_SPECIAL_;
+    size_t length = k->shown_at[low + 1] - k->shown_at[low];
+    if (!length) return string;
+    const char *shown = k->shown + k->shown_at[low];
+    if (length != *size || memcmp(shown, string, length)) *special = 0;
+    *size = length;
+    return shown;
 }
 
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up)
 {
-    const BertTokenizer *t = &m->tokenizer;
-    size_t length = 0, fits = 1;
-    for (int i = 0, first = 1; i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= t->words[0] || (skip_special && bert_is_special_(t, ids[i])))
-            continue;
-        const char *s = t->vocabulary.bytes + t->vocabulary.offsets[ids[i]];
-        size_t size = (size_t)(t->vocabulary.offsets[ids[i] + 1] - t->vocabulary.offsets[ids[i]]);
-        if (!size) continue; /* no token */
+    size_t length = 0, size;
+    int fits = 1, first = 1, special;
+    for (int i = 0; i < n; i++) {
+        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[0]) continue;
+        const char *s = bert_shown_(&m->tokenizer, ids[i], &size, &special);
+        if (!size || (special && skip_special)) continue; /* "": no token */
         int tail = !first && size >= 2 && !memcmp(s, "##", 2), blank = !first && !tail;
         if (tail) s += 2, size -= 2;
         first = 0;
@@ -2797,8 +2827,8 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
         if (fits) {
             if (blank) out[length] = ' ';
             memcpy(out + length + blank, s, size);
-            length += bert_clean_up_(out + length, size + blank, 1);
-        } else length += size + blank;
+            length += bert_clean_up_(out + length, size + (size_t)blank, 1);
+        } else length += size + (size_t)blank;
     }
     if (fits && clean_up) length = bert_clean_up_(out, length, 0);
     if (room) out[fits ? length : 0] = 0;
