@@ -2073,21 +2073,21 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
 enum { /* properties in the Unicode table; the combining class is in bits 8..15 */
-    BERT_REMOVED_ = 1,
-    BERT_BLANK_ = 2,
-    BERT_SPACE_ = 4,
-    BERT_PUNCTUATION_ = 8,
-    BERT_CJK_ = 16,
-    BERT_ACCENT_ = 32,
-    BERT_WORD_ = 64
+       BERT_REMOVED_ = 1,
+       BERT_BLANK_ = 2,
+       BERT_SPACE_ = 4,
+       BERT_PUNCTUATION_ = 8,
+       BERT_CJK_ = 16,
+       BERT_ACCENT_ = 32,
+       BERT_WORD_ = 64
 };
 enum { /* flags of added tokens */
-    BERT_SPECIAL_ = 1,
-    BERT_SINGLE_WORD_ = 2,
-    BERT_LSTRIP_ = 4,
-    BERT_RSTRIP_ = 8,
-    BERT_NORMALIZED_ = 16,
-    BERT_NO_PIECE_ = 32
+       BERT_SPECIAL_ = 1,
+       BERT_SINGLE_WORD_ = 2,
+       BERT_LSTRIP_ = 4,
+       BERT_RSTRIP_ = 8,
+       BERT_NORMALIZED_ = 16,
+       BERT_NO_PIECE_ = 32
 };
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
 
@@ -2119,8 +2119,8 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
-    char *shown;               /* what decode shows of those: the normal forms, in UTF-8; of added */
-    size_t *shown_at;          /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    char *shown;      /* what decode shows of those: the normal forms, in UTF-8; of added */
+    size_t *shown_at; /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
     size_t shown_room;
 };
 
@@ -2131,13 +2131,15 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChar_ *chars, *normal, *marks; /* marks: the run of combining marks that is not yet in order */
+    BertChar_ *chars, *normal,
+        *marks; /* marks: the run of combining marks that is not yet in order */
     BertToken_ *tokens;
     size_t chars_room, normal_room, marks_room, tokens_room;
     int num_chars, num_normal, num_marks, num_tokens;
-    int last, disorder; /* source of the last character but decomposition's additions; marks' order */
-    int text, word;     /* that the tokens belong to */
-    int failed;         /* no memory */
+    int last,
+        disorder;   /* source of the last character but decomposition's additions; marks' order */
+    int text, word; /* that the tokens belong to */
+    int failed;     /* no memory */
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
@@ -2165,7 +2167,10 @@ static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
     if (c < 0x80) return c;
-    int more = c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : 0;
+    int more = c >= 0xC2 && c < 0xE0   ? 1
+               : c >= 0xE0 && c < 0xF0 ? 2
+               : c >= 0xF0 && c < 0xF5 ? 3
+                                       : 0;
     if (!more) return 0xFFFD;
     if (c == 0xE0) low = 0xA0;  /* less would be overlong, */
     if (c == 0xED) high = 0x9F; /* more a surrogate, */
@@ -2340,12 +2345,13 @@ static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertCh
 }
 
 /* The slot of a piece: its own, or the empty one where it would be. */
-static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
+static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c,
+                             int n)
 {
     const struct BertLookup_ *k = t->lookup;
     size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
-    while (k->slots[i].id && (k->slots[i].tag != (uint32_t)h ||
-                              !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
+    while (k->slots[i].id &&
+           (k->slots[i].tag != (uint32_t)h || !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
         i = (i + 1) & mask;
     return &k->slots[i];
 }
@@ -2424,7 +2430,8 @@ static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c,
     return -1;
 }
 
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count);
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count);
 
 /* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. count:
    what the index of words goes up by, 0 for a text given in words. */
@@ -2454,7 +2461,8 @@ static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int
 }
 
 /* What is between added tokens: a text is normalized, a normalized one has words. */
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count)
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count)
 {
     if (late) {
         bert_words_(t, w, from, to, count);
@@ -2480,22 +2488,22 @@ static int bert_check_unicode_(Bert *m, const char *name)
                           name, t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
-    uint64_t i, next = 0;
+    uint64_t i, next = 0, at = Q;
     for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
-        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range";
+        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range", at = i;
         next = (uint64_t)u[1] + 1;
     }
     for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
-        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map";
-        for (int k = 1; k < 3; k++)
-            if ((u[k] & 0xFFFFFF) + (uint64_t)(u[k] >> 24) > W) wrong = "place in the pool of map";
+        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map", at = i;
+        for (int k = 1; k < 3 && !wrong; k++)
+            if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W) wrong = "place in the pool of map", at = i;
         next = (uint64_t)u[0] + 1;
     }
     for (i = 0; i < W && !wrong; i++)
-        if (pool[i] >= BERT_POINTS_) wrong = "code point of pool word";
+        if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
     return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
-                      wrong, (unsigned long long)i - 1);
+                      wrong, (unsigned long long)at);
 }
 
 static int bert_check_added_(Bert *m, const char *name)
@@ -2553,7 +2561,8 @@ static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
                             late ? w->num_normal : w->num_chars, a);
             size_t *at = &k->shown_at[++a];
             *at = at[-1];
-            if (late && !w->failed && bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
+            if (late && !w->failed &&
+                bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
                 for (int i = 0; i < w->num_normal; i++)
                     *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
             else w->failed |= late;
@@ -2596,7 +2605,8 @@ static int bert_prepare_(Bert *m, const char *name)
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_look_up_(t, &w);
     bert_free_work_(&w);
-    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name) : BERT_OK;
+    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
+                    : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -2671,10 +2681,9 @@ static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pai
     const BertToken_ *a = e->work->tokens, *b = a + na;
     int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
     if (keep < 1 || (o->windows && o->stride >= keep))
-        return bert_refuse_(e, BERT_EINPUT,
-                            "of the %s text's %d tokens %d fit, not more than the stride %d",
-                            second ? "second" : "first", all, keep < 0 ? 0 : keep,
-                            o->windows ? o->stride : 0);
+        return bert_refuse_(
+            e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
+            second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
     for (int from = 0; !error; from += keep - o->stride) {
         int n = bert_min_(keep, all - from);
         error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
@@ -2701,8 +2710,7 @@ static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pa
         if (!pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
         if (o->windows)
-            return bert_refuse_(e, BERT_EINPUT,
-                                "windows of a pair need only_first or only_second");
+            return bert_refuse_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
         int large = small < room - small ? room - small : room - room / 2;
         if (na <= nb) na = room - large, nb = large;
         else nb = room - large, na = large;
@@ -2726,13 +2734,15 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
                             o.max_length, least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return bert_refuse_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
+        return bert_refuse_(e, BERT_EINPUT,
+                            "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
             return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
-    if (!e->work) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     struct BertWork_ *w = e->work;
+    if (!w || !bert_grow_(&w->tokens, &w->tokens_room, 1, sizeof *w->tokens))
+        return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
@@ -2778,10 +2788,10 @@ static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
 /* The blanks that the library (do_not: of one token; else transformers, of a text) takes out. */
 static size_t bert_clean_up_(char *s, size_t n, int do_not)
 {
-    static const char *const pairs[][2] = {
-        {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},
-        {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
-        {" 're", "'re"}};
+    static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                           {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                           {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                           {" 've", "'ve"}, {" 're", "'re"}};
     for (int i = 0; i < 11; i++)
         if (i != 7 || do_not) n = bert_replace_(s, n, pairs[i][0], pairs[i][1]);
     return n;
