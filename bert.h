@@ -2072,22 +2072,24 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
    Hugging Face's Rust library is followed in every oddity, and dev/check_tokenizer.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
-enum { /* properties in the Unicode table; the combining class is in bits 8..15 */
-       BERT_REMOVED_ = 1,
-       BERT_BLANK_ = 2,
-       BERT_SPACE_ = 4,
-       BERT_PUNCTUATION_ = 8,
-       BERT_CJK_ = 16,
-       BERT_ACCENT_ = 32,
-       BERT_WORD_ = 64
+/* Properties in the Unicode table; the combining class is in bits 8..15. */
+enum {
+    BERT_REMOVED_ = 1,
+    BERT_BLANK_ = 2,
+    BERT_SPACE_ = 4,
+    BERT_PUNCTUATION_ = 8,
+    BERT_CJK_ = 16,
+    BERT_ACCENT_ = 32,
+    BERT_WORD_ = 64
 };
-enum { /* flags of added tokens */
-       BERT_SPECIAL_ = 1,
-       BERT_SINGLE_WORD_ = 2,
-       BERT_LSTRIP_ = 4,
-       BERT_RSTRIP_ = 8,
-       BERT_NORMALIZED_ = 16,
-       BERT_NO_PIECE_ = 32
+/* Flags of added tokens. */
+enum {
+    BERT_SPECIAL_ = 1,
+    BERT_SINGLE_WORD_ = 2,
+    BERT_LSTRIP_ = 4,
+    BERT_RSTRIP_ = 8,
+    BERT_NORMALIZED_ = 16,
+    BERT_NO_PIECE_ = 32
 };
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
 
@@ -2131,13 +2133,13 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChar_ *chars, *normal,
-        *marks; /* marks: the run of combining marks that is not yet in order */
+    BertChar_ *chars, *normal; /* the text, its normal form */
+    BertChar_ *marks;          /* the run of combining marks whose order is not yet known */
     BertToken_ *tokens;
     size_t chars_room, normal_room, marks_room, tokens_room;
     int num_chars, num_normal, num_marks, num_tokens;
-    int last,
-        disorder;   /* source of the last character but decomposition's additions; marks' order */
+    int disorder;   /* the marks have to change places */
+    int last;       /* where the last character came from that no decomposition added */
     int text, word; /* that the tokens belong to */
     int failed;     /* no memory */
 };
@@ -2161,16 +2163,13 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
 
 /* ---- Characters */
 
-/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest start
-   of a character that is there, or else for one byte (Unicode 15, 3.9, "maximal subparts"). */
+/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest
+   start of a character that is there, else for one byte (Unicode 15, 3.9, "maximal subparts"). */
 static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
     if (c < 0x80) return c;
-    int more = c >= 0xC2 && c < 0xE0   ? 1
-               : c >= 0xE0 && c < 0xF0 ? 2
-               : c >= 0xF0 && c < 0xF5 ? 3
-                                       : 0;
+    int more = c < 0xC2 || c > 0xF4 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
     if (!more) return 0xFFFD;
     if (c == 0xE0) low = 0xA0;  /* less would be overlong, */
     if (c == 0xED) high = 0x9F; /* more a surrogate, */
@@ -2310,6 +2309,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     const uint32_t *info = t->lookup->info;
     const uint32_t plain = BERT_SPACE_ | BERT_PUNCTUATION_ | BERT_WORD_;
     w->num_normal = w->num_marks = w->disorder = 0;
+    w->last = from;
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
         int apart = t->words[3] && bits & BERT_CJK_;
@@ -2433,8 +2433,8 @@ static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c,
 static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
                           int count);
 
-/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. count:
-   what the index of words goes up by, 0 for a text given in words. */
+/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
+   count: what the index of words goes up by, 0 for a text given in words. */
 static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
 {
     const uint32_t *info = t->lookup->info;
@@ -2519,63 +2519,68 @@ static int bert_check_added_(Bert *m, const char *name)
     return BERT_OK;
 }
 
-/* Puts an added token into the tree. Of two that are alike the first counts. */
-static void bert_grow_tree_(struct BertLookup_ *k, struct BertWork_ *w, int late,
-                            const BertChar_ *c, int n, int token)
+/* Puts added token a, whose characters these are, into the tree. Of two alike the first counts. */
+static void bert_grow_tree_(struct BertLookup_ *k, int late, const BertChar_ *c, int n, int a)
 {
-    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + (size_t)n + 1, sizeof *k->nodes))
-        w->failed = 1;
-    int *at = n && !w->failed ? &k->heads[late][c[0].c % BERT_HEADS_] : NULL;
-    if (!at) return; /* one that normalizes to nothing is never found */
-    for (int i = 0;; i++) {
+    int *at = &k->heads[late][c[0].c % BERT_HEADS_];
+    for (int i = 0; i < n; i++) {
         while (*at && k->nodes[*at].c != c[i].c) at = &k->nodes[*at].sibling;
         if (!*at) {
             BertNode_ node = {c[i].c, -1, 0, 0};
             *at = (int)++k->num_nodes;
             k->nodes[*at] = node;
         }
-        BertNode_ *node = &k->nodes[*at];
-        at = &node->child;
-        if (i + 1 < n) continue;
-        if (node->token < 0) node->token = token;
-        k->late |= late;
-        return;
+        if (i + 1 == n && k->nodes[*at].token < 0) k->nodes[*at].token = a;
+        at = &k->nodes[*at].child;
     }
+    k->late |= late;
+}
+
+/* Added token a, whose string is in w->chars. */
+static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
+{
+    struct BertLookup_ *k = t->lookup;
+    const int late = (t->added[2 * a + 1] & BERT_NORMALIZED_) != 0;
+    if (late) bert_normalize_(t, w, 0, w->num_chars);
+    const BertChar_ *c = late ? w->normal : w->chars;
+    size_t n = (size_t)(late ? w->num_normal : w->num_chars), shown = k->shown_at[a];
+    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + n + 1, sizeof *k->nodes) ||
+        !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
+        w->failed = 1;
+    if (w->failed) return;
+    if (n) bert_grow_tree_(k, late, c, (int)n, a); /* what normalizes to nothing is never found */
+    for (size_t i = 0; i < n && late; i++) shown += bert_put_utf8_(k->shown + shown, c[i].c);
+    k->shown_at[a + 1] = shown;
+}
+
+/* The string in w->chars as a piece: under its characters behind ##, if it begins so. */
+static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
+{
+    const BertChar_ *c = w->chars;
+    int n = w->num_chars, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
+    if (tail) c += 2, n -= 2;
+    uint64_t h = BERT_HASH_SEED_(tail);
+    for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
+    BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+    slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
+    if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
 }
 
 static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    struct BertLookup_ *k = t->lookup;
+    uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
-        for (uint32_t c = u[0]; c <= u[1]; c++) k->info[c] = u[2] & 0xFFFF;
-    for (uint32_t i = 0; i < t->unicode[1]; i++) k->info[maps[3 * i]] |= (i + 1) << 16;
+        for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
+    for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
     for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
-        const uint64_t *string = t->vocabulary.offsets + id;
-        int added = a < t->words[10] && t->added[2 * a] == id, flags = 0;
-        bert_characters_(w, t->vocabulary.bytes + string[0], (size_t)(string[1] - string[0]));
-        if (added) {
-            int late = ((flags = t->added[2 * a + 1]) & BERT_NORMALIZED_) != 0;
-            if (late) bert_normalize_(t, w, 0, w->num_chars);
-            bert_grow_tree_(k, w, late, late ? w->normal : w->chars,
-                            late ? w->num_normal : w->num_chars, a);
-            size_t *at = &k->shown_at[++a];
-            *at = at[-1];
-            if (late && !w->failed &&
-                bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
-                for (int i = 0; i < w->num_normal; i++)
-                    *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
-            else w->failed |= late;
-        }
-        if (w->failed || !w->num_chars || flags & BERT_NO_PIECE_) continue;
-        const BertChar_ *c = w->chars;
-        int tail = w->num_chars > 2 && c[0].c == '#' && c[1].c == '#', n = w->num_chars;
-        if (tail) c += 2, n -= 2;
-        uint64_t h = BERT_HASH_SEED_(tail);
-        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
-        BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
-        slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
-        if (n > k->longest_piece) k->longest_piece = n;
+        const uint64_t *at = t->vocabulary.offsets + id;
+        int added = a < t->words[10] && t->added[2 * a] == id;
+        bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
+        if (added && !w->failed) bert_add_token_(t, w, a);
+        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_))
+            bert_add_piece_(t, w, id);
+        a += added;
     }
 }
 
@@ -2673,8 +2678,8 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
     return BERT_OK;
 }
 
-/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows what
-   is cut off follows in further sequences. */
+/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows
+   what is cut off follows in further sequences. */
 static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
                          int second, const BertEncodeOptions *o)
 {

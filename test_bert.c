@@ -1896,7 +1896,8 @@ static void test_encode(void)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         BertEncodeOptions w = {
             wrong[i].max_length, wrong[i].truncation, wrong[i].windows, wrong[i].stride, 0, 0};
-        expect(bert_encode(&m, &e, "a b zoo", wrong[i].pair ? "a" : NULL, &w) == BERT_EINPUT &&
+        expect(bert_encode(&m, &e, "a[MASK]b[MASK]zoo", wrong[i].pair ? "a" : NULL, &w) ==
+                       BERT_EINPUT &&
                    strstr(e.message, wrong[i].hint) && !e.B && !e.N,
                "%s: '%s'", wrong[i].hint, e.message);
     }

@@ -75,7 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (h[0] >= 0xE0) { /* the bytes are put over a part of the tables */
         Bert m = {0};
         unsigned char *bad = (unsigned char *)malloc(image_size);
-        size_t at = tables + ((size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3]) % (image_size - tables);
+        size_t at =
+            tables + ((size_t)h[1] << 16 | (size_t)h[2] << 8 | h[3]) % (image_size - tables);
         memcpy(bad, image, image_size);
         if (h[0] & 1) memcpy(bad + 128, data, size < 48 ? size : 48); /* the settings */
         memcpy(bad + at, data, size < image_size - at ? size : image_size - at);
