@@ -1878,6 +1878,30 @@ static void test_encode(void)
                e.spans[3].end == 13,
            "bytes %d..%d, characters ..%d, bytes %d..%d", e.spans[1].start, e.spans[1].end,
            e.spans[1].char_end, e.spans[3].start, e.spans[3].end);
+    static const struct {
+        const char *bytes;
+        int characters; /* that Python's errors="replace" makes of them */
+    } broken[] = {{"\xed\xa0\x80", 3},
+                  {"\xe0\x9f\xbf", 3},
+                  {"\xf4\x90\x80\x80", 4},
+                  {"\xf0\x8f\xbf\xbf", 4},
+                  {"\xc1\xbf", 2},
+                  {"\xe2\x82"
+                   "A",
+                   2},
+                  {"\xf0\x9f\x98\x80", 1},
+                  {"\xf0\x9f\x98", 1},
+                  {"\xf5\x80", 2},
+                  {"\xef\xbf\xbf", 1},
+                  {"\x80\xbf", 2},
+                  {"\xf3\xb0\xf3\xb0", 2}};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        bert_encoding_clear(&e);
+        expect(!bert_encode(&m, &e, broken[i].bytes, NULL, &o), "%s", e.message);
+        expect(e.N == 3 && e.spans[1].char_end == broken[i].characters &&
+                   e.spans[1].end == (int)strlen(broken[i].bytes),
+               "broken UTF-8 %zu: %d characters", i, e.spans[1].char_end);
+    }
     static const int ids[] = {2, 5, 7, 10, 99, -1, 9, 3};
     expect(bert_decode(&m, text, sizeof text, ids, 8, 1, 0) == 7 && !strcmp(text, "aa. zoo"),
            "'%s'", text);

@@ -731,7 +731,7 @@ class Bench:
         with open(path, "rb") as f:
             data = f.read().rstrip(b"\n")
         lines = data.decode().split("\n")
-        lib = ctypes.CDLL(self.program("tokenize.so"))
+        lib = ctypes.CDLL(self.program("bert_tokenizer.so"))
         lib.tok_load.restype, lib.tok_time.restype = ctypes.c_void_p, ctypes.c_double
         why, tokens = ctypes.create_string_buffer(512), ctypes.c_long()
         model = ctypes.c_void_p(lib.tok_load(self.exported().encode(), why))
