@@ -2073,24 +2073,13 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
 /* Properties in the Unicode table; the combining class is in bits 8..15. */
-enum {
-    BERT_REMOVED_ = 1,
-    BERT_BLANK_ = 2,
-    BERT_SPACE_ = 4,
-    BERT_PUNCTUATION_ = 8,
-    BERT_CJK_ = 16,
-    BERT_ACCENT_ = 32,
-    BERT_WORD_ = 64
-};
+enum { BERT_REMOVED_ = 1, BERT_BLANK_ = 2, BERT_SPACE_ = 4, BERT_PUNCTUATION_ = 8 };
+enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
+
 /* Flags of added tokens. */
-enum {
-    BERT_SPECIAL_ = 1,
-    BERT_SINGLE_WORD_ = 2,
-    BERT_LSTRIP_ = 4,
-    BERT_RSTRIP_ = 8,
-    BERT_NORMALIZED_ = 16,
-    BERT_NO_PIECE_ = 32
-};
+enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
+enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
+
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
@@ -2161,6 +2150,10 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
     return 1;
 }
 
+/* The same for an array of the work, which remembers a failure. */
+#define BERT_ROOM_(w, array, need)                                                                 \
+    (bert_grow_(&(w)->array, &(w)->array##_room, need, sizeof *(w)->array) || ((w)->failed = 1, 0))
+
 /* ---- Characters */
 
 /* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest
@@ -2197,10 +2190,7 @@ static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
 {
     int count = 0;
     w->num_chars = 0;
-    if (!bert_grow_(&w->chars, &w->chars_room, n + 1, sizeof *w->chars)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, chars, n + 1)) return;
     for (size_t at = 0; at < n; count++) {
         w->chars[count].from = (int)at;
         w->chars[count].c = bert_utf8_(s, n, &at);
@@ -2225,10 +2215,7 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
 
 static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
 {
-    if (!bert_grow_(&w->normal, &w->normal_room, (size_t)w->num_normal + 1, sizeof *w->normal)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, normal, (size_t)w->num_normal + 1)) return;
     w->normal[w->num_normal].c = c;
     w->normal[w->num_normal++].from = from;
 }
@@ -2255,10 +2242,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
     w->num_marks = 0;
     if (w->disorder) {
         int ends[257] = {0};
-        if (!bert_grow_(&w->marks, &w->marks_room, 2 * (size_t)n, sizeof *w->marks)) {
-            w->failed = 1;
-            return;
-        }
+        if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
         sorted = w->marks + n;
         for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
@@ -2284,10 +2268,7 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
         bert_emit_(t, w, c, w->last);
         return;
     }
-    if (!bert_grow_(&w->marks, &w->marks_room, (size_t)w->num_marks + 1, sizeof *w->marks)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
     if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
     w->marks[w->num_marks].c = c;
     w->marks[w->num_marks++].from = from;
@@ -2360,10 +2341,7 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
     BertToken_ token = {id, {0, 0, start, end, w->word, w->text}};
-    if (!bert_grow_(&w->tokens, &w->tokens_room, (size_t)w->num_tokens + 1, sizeof *w->tokens)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) return;
     token.span.start = w->chars[start].from, token.span.end = w->chars[end].from;
     w->tokens[w->num_tokens++] = token;
 }
@@ -2730,7 +2708,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
 {
     BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0};
     if (options) o = *options;
-    if (!o.max_length) o.max_length = m->config.P;
+    if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup)
         return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
@@ -2746,7 +2724,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
             return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
-    if (!w || !bert_grow_(&w->tokens, &w->tokens_room, 1, sizeof *w->tokens))
+    if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
         return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);

@@ -1878,6 +1878,14 @@ static void test_encode(void)
                e.spans[3].end == 13,
            "bytes %d..%d, characters ..%d, bytes %d..%d", e.spans[1].start, e.spans[1].end,
            e.spans[1].char_end, e.spans[3].start, e.spans[3].end);
+    char word[102] = {0};
+    for (int n = 100; n <= 101; n++) { /* the longest word, and one that is longer */
+        bert_encoding_clear(&e), o.max_length = 200;
+        memset(word, 'a', (size_t)n);
+        expect(!bert_encode(&m, &e, word, NULL, &o) && e.N == (n == 100 ? 102 : 3) &&
+                   e.tokens[1] == (n == 100 ? 5 : 1) && e.spans[e.N - 2].end == n,
+               "a word of %d characters: %d tokens", n, e.N);
+    }
     static const struct {
         const char *bytes;
         int characters; /* that Python's errors="replace" makes of them */
