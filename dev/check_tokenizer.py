@@ -567,12 +567,19 @@ def write_fixture(checks, path):
         decoded; at the end the bytes of texts and of what was decoded, filled up to an even number."""
     rng, unicode = checks.rng, checks.unicode
     added = [AddedToken("<x>", lstrip=True, rstrip=True, normalized=False),
-             AddedToken("N\u00c9w y", single_word=True), AddedToken("[E1]", special=True)]
-    words = [t.content for t in added] + checks.specials + ["n\u00e9w y", "NEW Y", "the", "<x"]
+             AddedToken("N\u00c9w y", single_word=True), AddedToken("[E1]", special=True),
+             AddedToken("zq", single_word=True, rstrip=True, normalized=False)]
+    words = [t.content for t in added] + checks.specials + ["n\u00e9w y", "NEW Y", "the", "<x",
+                                                            "_zq", "zqa", " ", "\u00a0"]
     texts = []
     for k in range(240):
         make = lambda: random_text(rng, unicode, words)[:rng.choice((12, 25, 40, 140))]
         a, b = make(), rng.choice((None, None, "", make()))
+        if k % 6 == 1:  # added tokens and what is near them
+            a = "".join(rng.choice((rng.choice(words), rng.choice(words), " ", "  ", "_", "the"))
+                        for _ in range(rng.randint(2, 14)))
+        elif k % 6 == 2:  # two texts that have to be cut both
+            a, b = "the " * rng.randint(2, 9), "new " * rng.randint(2, 9)
         texts.append((a.split(" "), None if b is None else b.split(" ")) if k % 6 == 0 else (a, b))
     text = "".join(words) + "".join("".join(part) for pair in texts for part in pair if part)
     table, points = reduced(unicode, map(ord, text + " ."))
