@@ -59,10 +59,13 @@ bench_model: dev/bench_model.c bert.h Makefile
 check_math: dev/check_math.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check_math.c -o $@ $(LDLIBS)
 
+bert_tokenizer.so: dev/tokenize.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/tokenize.c -o $@ $(LDLIBS)
+
 bench-matmul: bench_matmul
 	./bench_matmul
 
-bench: bench_model models/$(MODEL)/config.json
+bench: bench_model bert_tokenizer.so models/$(MODEL)/config.json
 	$(PYTHON) dev/bench.py --model models/$(MODEL)
 
 # ------------------------------------------------------------------------------------- the demo
@@ -106,7 +109,7 @@ demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sent
 	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
 
 clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math bert_tokenizer.so
 
 .PHONY: all test demo bench bench-matmul clean
 .DELETE_ON_ERROR:
