@@ -252,10 +252,18 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
     X(firsty, 1, B *C)       /* its attention's output, */                                         \
     X(first, 1, B *C)        /* and its output, which the pooler reads */                          \
     X(pooled, 1, B *C)       /* tanh(pool(first)) */                                               \
-    X(pooldrop, 1, B *C)     /* after dropout: what the classifier reads */                        \
-    X(logits, 1, B *K)                                                                             \
-    X(probs, 1, B *K)                                                                              \
-    X(losses, 1, B)
+    X(mlmx, 1, R *C)         /* the masked rows of the encoder's output, */                        \
+    X(mlmh, 1, R *C)         /* after the transform's dense, */                                    \
+    X(mlmact, 1, R *C)       /* and after its activation function */                               \
+    X(mlmln_mean, 1, R)                                                                            \
+    X(mlmln_rstd, 1, R)                                                                            \
+    X(headx, 1, H *C)        /* what the head's last linear reads: behind dropout or LayerNorm */  \
+    X(logits, 1, H *O)       /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */              \
+    X(probs, 1, H *O)        /* their softmax, or sigmoid; of regression: not set */               \
+    X(losses, 1, H)          /* of each row; of qa: of each sequence, (B) */                       \
+    X(nsp, 1, B * 2)         /* pretraining: logits, probabilities and losses of NSP */            \
+    X(nspprobs, 1, B * 2)                                                                          \
+    X(nsplosses, 1, B)
 /* clang-format on */
 
 #define BERT_ROW_(name, ...) float *name;
@@ -281,14 +289,27 @@ typedef struct {
     uint64_t hash; /* ties data files to this vocabulary */
 } BertTokenizer;
 
-/* A packed batch. labels (B), or NULL: no loss. place: the first example's place in the optimizer
-   step, which with seed and step keys the dropout masks, so that a step cut into micro-batches
-   draws the masks of the whole. */
+/* A packed batch. What a task has no use for is refused, or zero. place: the first example's place
+   in the optimizer step, which with seed and step keys the dropout masks, so that a step cut into
+   micro-batches draws the masks of the whole. Its losses and gradients add up to the whole's where
+   each part is given the sum of bert_divisor over the parts. */
 typedef struct {
     int B;
     const int *tokens, *types; /* (N), N = offsets[B] */
     const int *offsets;        /* (B+1) */
+    /* What the loss is taken against; NULL: no loss. classification (B); ner (N), -1: none;
+       qa (B,2): the answer's first and last token, counted in the sequence, 0 0 ([CLS]): none;
+       mlm, pretraining (R): the tokens that were masked */
     const int *labels;
+    const float *targets; /* instead: regression (B), multi-label (B,K) in 0..1 */
+    const int *rows;      /* mlm, pretraining (R): which tokens are predicted, rising in 0..N-1 */
+    int R;
+    const int *next; /* pretraining (B): 0: the second segment follows the first, 1: not; or NULL */
+    /* (K), or NULL: torch's CrossEntropyLoss(weight); multi-label: BCEWithLogitsLoss(pos_weight) */
+    const float *class_weights;
+    float label_smoothing; /* classification, ner, mlm: as Trainer's */
+    double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
+    double next_divisor;   /* the same for NSP's losses; 0: B */
     uint64_t seed, step;
     int place;
 } BertBatch;
@@ -304,11 +325,11 @@ typedef struct {
     float *acts_memory, *dacts_memory;
     size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
     BertActs acts;                            /* of the last forward */
-    int training, B, N;                       /* of the last forward */
+    int training, B, N, R;                    /* of the last forward */
     int *batch_memory;
     BertBatch batch; /* the last forward's, pointing into batch_memory */
     uint64_t *rows;  /* (N): place << 32 | position, the dropout key of each token */
-    float loss;      /* the last forward's mean loss */
+    float loss;      /* the last forward's: the sum of losses / divisor (+ NSP's) */
 
     BertStrings labels;
     BertTokenizer tokenizer;
@@ -337,9 +358,14 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
                           uint64_t seed);
 
 /* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
-   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. A
-   classifier needs only the [CLS] rows of the last layer: its res1 to ln2 have B rows, not N. */
+   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range.
+   Classification and regression need only the [CLS] rows of the last layer: its res1 to ln2 have B
+   rows, not N. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
+
+/* The rows that have a label, or the sum of their class weights: what makes a sum of losses the
+   mean (torch's reduction="mean"). */
+BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
@@ -347,6 +373,12 @@ BERTDEF void bert_zero_grad(Bert *m);
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
+
+enum { BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
+
+/* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
+   normalize: of length 1. As sentence-transformers' Pooling and Normalize. */
+BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
    their shares of the softmax over all n. Returns how many: k, or n where that is less. */
@@ -454,9 +486,23 @@ BERTDEF void bert_residual_forward(float *out, const float *x, const float *bran
 BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n);
 BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n);
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
-                                       const int *labels, int B, int K);
+                                       const int *labels, const float *weights, float smoothing,
+                                       int N, int K);
 BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
-                                        int B, int K, float scale);
+                                        const float *weights, float smoothing, int N, int K,
+                                        float scale);
+BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
+                              const float *targets, const float *weights, int B, int K);
+BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
+                               const float *weights, int B, int K, float scale);
+BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B,
+                              int K);
+BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
+                               int K, float scale);
+BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits, const int *labels,
+                               const int *offsets, int B);
+BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *labels,
+                                const int *offsets, int B, float scale);
 
 #ifdef __cplusplus
 }
@@ -1283,33 +1329,168 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Softmax cross-entropy (torch.nn.functional.cross_entropy, one loss a row):
-       probs = softmax(logits),  losses[b] = -log(probs[b][label])
-   losses (B), probs and logits (B,K), labels (B) in 0..K-1; labels NULL: probabilities only */
+   Softmax cross-entropy (torch.nn.functional.cross_entropy with its weight and label_smoothing, one
+   loss a row): probs = softmax(logits), and with W = weights, e = smoothing, y = labels[n]
+       losses[n] = (1 - e) W[y] -log(probs[n][y]) + e / K sum_k W[k] -log(probs[n][k])
+   losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
+   loss; labels NULL: probabilities only. K is the vocabulary for mlm: all loops are vectors'. */
+
+/* p = softmax(x); returns log(sum_i exp(x[i])). */
+static float bert_softmax_(float *p, const float *x, int n)
+{
+    float top[BERT_LANES_], max = x[0];
+    double sum = 0.0;
+    int i = 0;
+    for (int l = 0; l < BERT_LANES_; l++) top[l] = max;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
+        for (int l = 0; l < BERT_LANES_; l++) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
+    for (; i < n; i++) max = x[i] > max ? x[i] : max;
+    for (int l = 0; l < BERT_LANES_; l++) max = top[l] > max ? top[l] : max;
+    for (int at = 0; at < n; at += 1024) { /* by parts: they stay in the cache */
+        int end = at + bert_min_(1024, n - at);
+        for (i = at; i < end; i++) p[i] = bert_exp_(x[i] - max);
+        sum += bert_sum_(p + at, end - at);
+    }
+    float scale = (float)(1.0 / sum);
+    for (i = 0; i < n; i++) p[i] *= scale;
+    return max + (float)log(sum);
+}
 
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
-                                       const int *labels, int B, int K)
+                                       const int *labels, const float *weights, float smoothing,
+                                       int N, int K)
 {
-    for (int b = 0; b < B; b++) {
-        const float *x = logits + (size_t)b * K;
-        float *p = probs + (size_t)b * K, max = x[0], sum = 0.0f;
-        for (int k = 1; k < K; k++) max = x[k] > max ? x[k] : max;
-        for (int k = 0; k < K; k++) sum += p[k] = expf(x[k] - max);
-        for (int k = 0; k < K; k++) p[k] /= sum;
-        if (labels) losses[b] = logf(sum) - (x[labels[b]] - max);
+    float all = weights ? bert_sum_(weights, K) : (float)K;
+    BERT_OMP_(parallel for if ((size_t)N * K > 4096))
+    for (int n = 0; n < N; n++) {
+        const float *x = logits + (size_t)n * K;
+        float lse = bert_softmax_(probs + (size_t)n * K, x, K);
+        if (!labels) continue;
+        losses[n] = 0.0f;
+        if (labels[n] < 0) continue;
+        float w = weights ? weights[labels[n]] : 1.0f;
+        losses[n] = (1.0f - smoothing) * w * (lse - x[labels[n]]);
+        if (smoothing > 0.0f) {
+            float sum = weights ? bert_dot_(weights, 0.0f, x, 0.0f, K) : bert_sum_(x, K);
+            losses[n] += smoothing / (float)K * (all * lse - sum);
+        }
     }
 }
 
-/* losses[b] = log(sum_k exp(logits[b][k])) - logits[b][label], so for scale * sum_b losses[b]
-       dlogits = scale * (probs - onehot(label)) */
+/* -log(probs[n][k]) = log(sum_j exp(logits[n][j])) - logits[n][k], so for scale * sum_n losses[n]
+       dlogits = scale * ((1 - e) W[y] (probs - onehot(y)) + e / K (sum_k W[k] probs - W)) */
 BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
-                                        int B, int K, float scale)
+                                        const float *weights, float smoothing, int N, int K,
+                                        float scale)
+{
+    float all = weights ? bert_sum_(weights, K) : (float)K, part = scale * smoothing / (float)K;
+    BERT_OMP_(parallel for if ((size_t)N * K > 4096))
+    for (int n = 0; n < N; n++) {
+        float *d = dlogits + (size_t)n * K;
+        const float *p = probs + (size_t)n * K;
+        if (labels[n] < 0) {
+            memset(d, 0, (size_t)K * sizeof *d);
+            continue;
+        }
+        float w = scale * (1.0f - smoothing) * (weights ? weights[labels[n]] : 1.0f);
+        float s = w + part * all;
+        for (int k = 0; k < K; k++) d[k] = s * p[k];
+        for (int k = 0; k < K && part != 0.0f; k++) d[k] -= part * (weights ? weights[k] : 1.0f);
+        d[labels[n]] -= w;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Binary cross-entropy (torch's BCEWithLogitsLoss with its pos_weight): each label by itself,
+       probs = 1 / (1 + exp(-logits)),  t = targets, W = weights
+       losses[b] = mean_k -(W[k] t log(probs) + (1 - t) log(1 - probs))
+   losses (B), the others (B,K), weights (K) or NULL: ones; targets NULL: probabilities only */
+
+BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
+                              const float *targets, const float *weights, int B, int K)
+{
+    for (int b = 0; b < B; b++) {
+        float sum = 0.0f;
+        for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
+            float x = logits[i], w = weights ? weights[k] : 1.0f;
+            float rest = log1pf(expf(-fabsf(x))); /* log(1 + e^x) without overflow: */
+            float up = (x > 0.0f ? x : 0.0f) + rest, down = (x < 0.0f ? -x : 0.0f) + rest;
+            probs[i] = 1.0f / (1.0f + expf(-x));
+            if (targets) sum += w * targets[i] * down + (1.0f - targets[i]) * up;
+        }
+        if (targets) losses[b] = sum / (float)K;
+    }
+}
+
+/* -log(probs)' = probs - 1 and -log(1 - probs)' = probs, so for scale * sum_b losses[b]
+       dlogits = scale / K * (W t (probs - 1) + (1 - t) probs) */
+BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
+                               const float *weights, int B, int K, float scale)
 {
     for (int b = 0; b < B; b++)
-        for (int k = 0; k < K; k++) {
-            size_t i = (size_t)b * K + k;
-            dlogits[i] = scale * (probs[i] - (k == labels[b] ? 1.0f : 0.0f));
+        for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
+            float w = weights ? weights[k] : 1.0f, t = targets[i], p = probs[i];
+            dlogits[i] = scale / (float)K * (w * t * (p - 1.0f) + (1.0f - t) * p);
         }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Squared error (torch.nn.MSELoss): losses[b] = mean_k (logits - targets)^2
+   losses (B), logits and targets (B,K) */
+
+BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B,
+                              int K)
+{
+    for (int b = 0; b < B; b++) {
+        const float *x = logits + (size_t)b * K, *t = targets + (size_t)b * K;
+        losses[b] = 0.0f;
+        for (int k = 0; k < K; k++) losses[b] += (x[k] - t[k]) * (x[k] - t[k]) / (float)K;
+    }
+}
+
+BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
+                               int K, float scale)
+{
+    for (size_t i = 0; i < (size_t)B * K; i++)
+        dlogits[i] = scale * 2.0f / (float)K * (logits[i] - targets[i]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Where an answer starts and ends (BertForQuestionAnswering): column 0 of a sequence's logits says
+   how likely it starts at each of its T tokens, column 1 how likely it ends there. The classes of
+   the softmax are the tokens:
+       probs[:,c] = softmax(logits[:,c]) within the sequence
+       losses[b] = mean_c -log(probs[labels[b][c]][c])
+   losses (B), probs and logits (N,2), labels (B,2) in 0..T-1 or NULL, offsets (B+1) */
+
+BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits, const int *labels,
+                               const int *offsets, int B)
+{
+    for (int b = 0; b < B; b++) {
+        const float *x = logits + 2 * (size_t)offsets[b];
+        float *p = probs + 2 * (size_t)offsets[b];
+        size_t n = 2 * (size_t)(offsets[b + 1] - offsets[b]);
+        if (labels) losses[b] = 0.0f;
+        for (size_t c = 0; c < 2; c++) {
+            float max = x[c];
+            double sum = 0.0;
+            for (size_t i = c; i < n; i += 2) max = x[i] > max ? x[i] : max;
+            for (size_t i = c; i < n; i += 2) sum += p[i] = expf(x[i] - max);
+            for (size_t i = c; i < n; i += 2) p[i] = (float)(p[i] / sum);
+            if (labels)
+                losses[b] += 0.5f * ((float)log(sum) - (x[2 * labels[2 * b + c] + c] - max));
+        }
+    }
+}
+
+/* dlogits[:,c] = scale / 2 * (probs[:,c] - onehot(labels[b][c])) */
+BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *labels,
+                                const int *offsets, int B, float scale)
+{
+    for (size_t i = 0; i < 2 * (size_t)offsets[B]; i++) dlogits[i] = 0.5f * scale * probs[i];
+    for (int b = 0; b < B; b++)
+        for (int c = 0; c < 2; c++)
+            dlogits[2 * ((size_t)offsets[b] + labels[2 * b + c]) + c] -= 0.5f * scale;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1336,14 +1517,38 @@ static size_t bert_times_(size_t a, size_t b)
 
 static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
+/* Which task has what. */
+static int bert_reads_cls_(int task)
+{
+    return task == BERT_CLASSIFICATION || task == BERT_REGRESSION;
+}
+static int bert_has_classifier_(int task) { return bert_reads_cls_(task) || task == BERT_NER; }
+static int bert_has_mlm_(int task) { return task == BERT_MLM || task == BERT_PRETRAINING; }
+static int bert_needs_pooler_(int task)
+{
+    return bert_reads_cls_(task) || task == BERT_PRETRAINING;
+}
+static int bert_has_targets_(const BertConfig *c) /* floats in place of labels */
+{
+    return c->task == BERT_REGRESSION || (c->task == BERT_CLASSIFICATION && c->multi_label);
+}
+
+/* Rows and columns of the logits. */
+static size_t bert_head_rows_(int task, size_t B, size_t N, size_t R)
+{
+    return bert_reads_cls_(task) ? B : bert_has_mlm_(task) ? R : task == BERT_NONE ? 0 : N;
+}
+static size_t bert_head_cols_(const BertConfig *c)
+{
+    return bert_has_classifier_(c->task) ? c->K : bert_has_mlm_(c->task) ? c->V : 2;
+}
+
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
 static size_t bert_layout_(BertTensor *tensors, const BertConfig *c)
 {
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
     const int ALL = 1, POOLER = c->pooler, QA = c->task == BERT_QA;
-    const int CLASSIFIER =
-        c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION || c->task == BERT_NER;
-    const int MLM = c->task == BERT_MLM || c->task == BERT_PRETRAINING;
+    const int CLASSIFIER = bert_has_classifier_(c->task), MLM = bert_has_mlm_(c->task);
     const int NSP = c->task == BERT_PRETRAINING;
     size_t total = 0;
     BertTensor *t = tensors;
@@ -1368,23 +1573,20 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t)
 #undef BERT_ROW_
 }
 
-/* The same for activations; returns how many floats they are. memory may be NULL. */
+/* The same for activations, of layer l where there are L copies; returns how many floats they are.
+   memory may be NULL. */
 static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, size_t B, size_t N,
-                         size_t L)
+                         size_t R, size_t L, size_t l)
 {
-    const size_t C = c->C, NH = c->NH, F = c->F, K = c->K;
+    const size_t C = c->C, NH = c->NH, F = c->F, O = bert_head_cols_(c);
+    const size_t H = bert_head_rows_(c->task, B, N, R);
     size_t total = 0;
 #define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
-    acts->NAME = memory ? memory + total : NULL;                                                   \
+    acts->NAME = memory ? memory + total + ((LAYERS) > 1 ? l * (SIZE) : 0) : NULL;                 \
     total = bert_plus_(total, bert_times_(LAYERS, SIZE));
     BERT_ACTS(BERT_ROW_)
 #undef BERT_ROW_
     return total;
-}
-
-static int bert_needs_pooler_(int task)
-{
-    return task == BERT_CLASSIFICATION || task == BERT_REGRESSION || task == BERT_PRETRAINING;
 }
 
 static int bert_check_config_(Bert *m, const BertConfig *c)
@@ -1424,9 +1626,8 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
         return bert_fail_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
-    int labels =
-        c->task == BERT_CLASSIFICATION || c->task == BERT_REGRESSION || c->task == BERT_NER;
-    if (labels && c->K < 1) return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
+    if (bert_has_classifier_(c->task) && c->K < 1)
+        return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
     return BERT_OK;
 }
 
@@ -1472,7 +1673,7 @@ static void bert_free_acts_(Bert *m)
     m->batch_memory = NULL;
     m->rows = NULL;
     m->acts_room = m->dacts_room = m->batch_room = 0;
-    m->B = m->N = m->training = 0;
+    m->B = m->N = m->R = m->training = 0;
 }
 
 /* Leaves the message, so that a failed load can be explained. */
@@ -1527,7 +1728,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
-    config.pooler = bert_needs_pooler_(task) || (task == BERT_NONE && config.pooler);
+    config.pooler = bert_needs_pooler_(task) || config.pooler;
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
         error = bert_fail_(&next, BERT_EMEMORY, "no memory for the labels");
@@ -1554,12 +1755,13 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
    The model: forward and backward */
 
 /* Room for a batch's activations; L copies of the layers' for training, one for inference. */
-static int bert_room_(Bert *m, size_t B, size_t N, int training)
+static int bert_room_(Bert *m, const BertBatch *batch, int training)
 {
     BertActs none;
+    size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
     size_t layers = training ? (size_t)m->config.L : 1;
-    size_t need = bert_acts_(&none, NULL, &m->config, B, N, layers);
-    size_t ints = 2 * N + (B + 1) + B;
+    size_t need = bert_acts_(&none, NULL, &m->config, B, N, R, layers, 0);
+    size_t ints = bert_plus_(4 * N + 5 * B + 1 + R, bert_times_(B + 1, K));
     if (need > m->acts_room) {
         BERT_FREE(m->acts_memory);
         m->acts_room = 0;
@@ -1571,14 +1773,17 @@ static int bert_room_(Bert *m, size_t B, size_t N, int training)
     if (ints > m->batch_room) {
         BERT_FREE(m->batch_memory);
         BERT_FREE(m->rows);
+        m->batch_memory = NULL, m->rows = NULL;
         m->batch_room = 0;
-        m->batch_memory = (int *)BERT_MALLOC(ints * sizeof(int));
-        m->rows = (uint64_t *)BERT_MALLOC(ints * sizeof(uint64_t));
+        if (ints < SIZE_MAX / 8) {
+            m->batch_memory = (int *)BERT_MALLOC(ints * sizeof(int));
+            m->rows = (uint64_t *)BERT_MALLOC(ints * sizeof(uint64_t));
+        }
         if (!m->batch_memory || !m->rows)
             return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
         m->batch_room = ints;
     }
-    bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, layers);
+    bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, R, layers, 0);
     return BERT_OK;
 }
 
@@ -1602,33 +1807,124 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
                 return bert_fail_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
                                   batch->types[n], c->S - 1);
         }
-        if (batch->labels && (batch->labels[b] < 0 || batch->labels[b] >= c->K))
-            return bert_fail_(m, BERT_EINPUT, "sequence %d: label %d is not in 0..%d (K)", b,
-                              batch->labels[b], c->K - 1);
     }
     return BERT_OK;
 }
 
+/* How many ints labels has. */
+static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
+{
+    if (c->task == BERT_QA) return 2 * (size_t)x->B;
+    return bert_head_rows_(c->task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
+}
+
+/* Refuses labels that are out of range. */
+static int bert_check_labels_(Bert *m, const BertBatch *x)
+{
+    const BertConfig *c = &m->config;
+    const int qa = c->task == BERT_QA, least = c->task == BERT_NER ? -1 : 0;
+    for (size_t i = 0; x->labels && i < bert_count_labels_(c, x); i++) {
+        int most = qa ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols_(c);
+        if (x->labels[i] < least || x->labels[i] >= most)
+            return bert_fail_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
+                              x->labels[i], i, least, most - 1);
+    }
+    for (size_t i = 0; x->targets && c->multi_label && i < (size_t)x->B * c->K; i++)
+        if (!(x->targets[i] >= 0.0f && x->targets[i] <= 1.0f))
+            return bert_fail_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
+                              x->targets[i], i);
+    for (int b = 0; x->next && b < x->B; b++)
+        if (x->next[b] != 0 && x->next[b] != 1)
+            return bert_fail_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
+    for (int r = 0, before = -1; r < x->R; before = x->rows[r++])
+        if (x->rows[r] <= before || x->rows[r] >= x->offsets[x->B])
+            return bert_fail_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
+                              before, x->offsets[x->B] - 1);
+    return BERT_OK;
+}
+
+/* Refuses what the task's loss does not have. */
+static int bert_check_loss_(Bert *m, const BertBatch *x)
+{
+    const BertConfig *c = &m->config;
+    const int task = c->task, floats = bert_has_targets_(c);
+    const struct {
+        const char *name;
+        int given, fits;
+    } fields[] = {
+        {"labels", x->labels != NULL, task != BERT_NONE && !floats},
+        {"targets", x->targets != NULL, floats},
+        {"rows", x->R > 0, bert_has_mlm_(task)},
+        {"next", x->next != NULL, task == BERT_PRETRAINING},
+        {"class_weights", x->class_weights != NULL,
+         task == BERT_CLASSIFICATION || task == BERT_NER},
+        {"label_smoothing", x->label_smoothing != 0.0f,
+         !floats && task != BERT_QA && task != BERT_PRETRAINING},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].given && !fields[i].fits)
+            return bert_fail_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
+                              floats && x->labels ? ", whose loss reads targets" : "");
+    if (x->R < 0 || (x->R > 0 && !x->rows))
+        return bert_fail_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
+    for (int k = 0; x->class_weights && k < c->K; k++)
+        if (!(x->class_weights[k] >= 0.0f && x->class_weights[k] < INFINITY))
+            return bert_fail_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
+    if (!(x->label_smoothing >= 0.0f && x->label_smoothing < 1.0f))
+        return bert_fail_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
+                          x->label_smoothing);
+    if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
+        return bert_fail_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
+                          x->next_divisor);
+    return bert_check_labels_(m, x);
+}
+
+BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
+{
+    const int task = m->config.task;
+    double sum = 0.0;
+    if (bert_has_mlm_(task)) return batch->R;
+    if (bert_has_targets_(&m->config) || task == BERT_QA || !batch->labels) return batch->B;
+    for (size_t i = 0; i < bert_count_labels_(&m->config, batch); i++)
+        if (batch->labels[i] >= 0)
+            sum += batch->class_weights ? batch->class_weights[batch->labels[i]] : 1.0f;
+    return sum;
+}
+
+/* Copies n ints or floats to *room and moves it on; returns the copy, or NULL where there are
+   none. */
+static void *bert_keep_(int **room, const void *from, size_t n)
+{
+    int *to = *room;
+    if (!from) return NULL;
+    memcpy(to, from, n * sizeof *to);
+    *room += n;
+    return to;
+}
+
 /* Keeps a copy of the batch for the backward, and the rows that key its dropout: of all tokens (N),
    then of the [CLS] tokens (B). */
-static void bert_keep_batch_(Bert *m, const BertBatch *batch)
+static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
-    int B = batch->B, N = batch->offsets[B];
-    int *tokens = m->batch_memory, *types = tokens + N, *offsets = types + N;
-    int *labels = offsets + B + 1;
-    memcpy(tokens, batch->tokens, (size_t)N * sizeof(int));
-    memcpy(types, batch->types, (size_t)N * sizeof(int));
-    memcpy(offsets, batch->offsets, (size_t)(B + 1) * sizeof(int));
-    if (batch->labels) memcpy(labels, batch->labels, (size_t)B * sizeof(int));
-    for (int b = 0; b < B; b++)
-        for (int n = offsets[b]; n < offsets[b + 1]; n++)
-            m->rows[n] = (uint64_t)(batch->place + b) << 32 | (uint64_t)(n - offsets[b]);
-    for (int b = 0; b < B; b++) m->rows[N + b] = m->rows[offsets[b]];
-    m->batch = *batch;
-    m->batch.tokens = tokens;
-    m->batch.types = types;
-    m->batch.offsets = offsets;
-    m->batch.labels = batch->labels ? labels : NULL;
+    const size_t B = x->B, N = x->offsets[B], K = m->config.K;
+    int *room = m->batch_memory;
+    BertBatch *to = &m->batch;
+    *to = *x;
+    to->tokens = (int *)bert_keep_(&room, x->tokens, N);
+    to->types = (int *)bert_keep_(&room, x->types, N);
+    to->offsets = (int *)bert_keep_(&room, x->offsets, B + 1);
+    to->labels = (int *)bert_keep_(&room, x->labels, bert_count_labels_(&m->config, x));
+    to->targets = (float *)bert_keep_(&room, x->targets, B * K);
+    to->rows = (int *)bert_keep_(&room, x->rows, x->R);
+    to->next = (int *)bert_keep_(&room, x->next, B);
+    to->class_weights = (float *)bert_keep_(&room, x->class_weights, K);
+    if (to->divisor == 0.0) to->divisor = bert_divisor(m, x);
+    if (to->divisor == 0.0) to->divisor = 1.0; /* nothing has a label: the loss is 0, not 0 / 0 */
+    if (to->next_divisor == 0.0) to->next_divisor = (double)B;
+    for (size_t b = 0; b < B; b++)
+        for (int n = x->offsets[b]; n < x->offsets[b + 1]; n++)
+            m->rows[n] = (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
+    for (size_t b = 0; b < B; b++) m->rows[N + b] = m->rows[x->offsets[b]];
 }
 
 /* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
@@ -1637,14 +1933,6 @@ static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n
     BertDropout drop = {m->training ? p : 0.0f, 0, n == m->N ? m->rows : m->rows + m->N};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
-}
-
-/* The classifier's: classifier_dropout, or hidden_dropout_prob where that is null. */
-static BertDropout bert_classifier_site_(const Bert *m)
-{
-    const BertConfig *c = &m->config;
-    float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
-    return bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER, m->B);
 }
 
 /* A layer's tensors and activations: the table's pointers moved on to layer l. */
@@ -1661,39 +1949,34 @@ static BertTensors bert_layer_tensors_(const BertTensors *all, const BertTensor 
 
 static BertActs bert_layer_acts_(const Bert *m, int l)
 {
-    BertActs a = m->acts;
-    const size_t B = (size_t)m->B, N = (size_t)m->N, L = 2; /* L > 1: this one has layers */
-    const size_t C = m->config.C, NH = m->config.NH, F = m->config.F, K = m->config.K;
-    if (!m->training) l = 0; /* all layers share one copy */
-#define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
-    if ((LAYERS) > 1) a.NAME += (size_t)l * (SIZE);
-    BERT_ACTS(BERT_ROW_)
-#undef BERT_ROW_
-    (void)B, (void)K;
+    BertActs a;
+    size_t L = m->training ? (size_t)m->config.L : 1; /* 1: all layers share one copy */
+    bert_acts_(&a, m->acts_memory, &m->config, (size_t)m->B, (size_t)m->N, (size_t)m->R, L,
+               L > 1 ? (size_t)l : 0);
     return a;
 }
 
-/* The first token's row of each sequence, [CLS]: first (B,C) from x (N,C). */
-static void bert_first_forward_(float *first, const float *x, const int *offsets, int B, int C)
+/* out (R,C) = some rows of x (N,C): the first token of each sequence, [CLS], where rows is offsets;
+   or the masked ones. */
+static void bert_gather_(float *out, const float *x, const int *rows, int R, int C)
 {
-    for (int b = 0; b < B; b++)
-        memcpy(first + (size_t)b * C, x + (size_t)offsets[b] * C, (size_t)C * sizeof *x);
+    for (int r = 0; r < R; r++)
+        memcpy(out + (size_t)r * C, x + (size_t)rows[r] * C, (size_t)C * sizeof *x);
 }
 
-/* dx is zero but in the [CLS] rows. */
-static void bert_first_backward_(float *dx, const float *dfirst, const int *offsets, int B, int C)
+/* dx (N,C) is zero but in those rows. */
+static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, int N, int C)
 {
-    memset(dx, 0, (size_t)offsets[B] * C * sizeof *dx);
-    for (int b = 0; b < B; b++)
-        memcpy(dx + (size_t)offsets[b] * C, dfirst + (size_t)b * C, (size_t)C * sizeof *dx);
+    memset(dx, 0, (size_t)N * C * sizeof *dx);
+    for (int r = 0; r < R; r++)
+        memcpy(dx + (size_t)rows[r] * C, dout + (size_t)r * C, (size_t)C * sizeof *dx);
 }
 
 /* Where all that is read of the last layer is its [CLS] rows, it computes no others behind its
    attention: an eighth of MiniLM's work is saved, and no number changes. */
 static int bert_first_only_(const Bert *m, int l)
 {
-    return l == m->config.L - 1 &&
-           (m->config.task == BERT_CLASSIFICATION || m->config.task == BERT_REGRESSION);
+    return l == m->config.L - 1 && bert_reads_cls_(m->config.task);
 }
 
 static void bert_layer_forward_(Bert *m, const float *x, int l)
@@ -1710,8 +1993,8 @@ static void bert_layer_forward_(Bert *m, const float *x, int l)
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
     if (bert_first_only_(m, l)) {
-        bert_first_forward_(a.firstx, x, offsets, B, C);
-        bert_first_forward_(a.firsty, y, offsets, B, C);
+        bert_gather_(a.firstx, x, offsets, B, C);
+        bert_gather_(a.firsty, y, offsets, B, C);
         x = a.firstx, y = a.firsty, n = B;
     }
     bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C);
@@ -1740,63 +2023,8 @@ static void bert_encoder_forward_(Bert *m)
         bert_layer_forward_(m, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
 }
 
-/* BertPooler: pooled = tanh(linear([CLS])) */
-static void bert_pooler_forward_(Bert *m)
-{
-    int B = m->B, C = m->config.C, last = m->config.L - 1;
-    BertActs *a = &m->acts;
-    const float *x = bert_layer_acts_(m, last).ln2;
-    if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
-    else bert_first_forward_(a->first, x, m->batch.offsets, B, C);
-    bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
-    bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
-}
-
-/* BertForSequenceClassification: logits = classifier(dropout(pooled)) */
-static void bert_classifier_forward_(Bert *m)
-{
-    int B = m->B, C = m->config.C, K = m->config.K;
-    BertActs *a = &m->acts;
-    bert_dropout_forward(a->pooldrop, a->pooled, B, C, bert_classifier_site_(m));
-    bert_linear_forward(a->logits, a->pooldrop, m->params.clsw, m->params.clsb, B, C, K);
-    bert_crossentropy_forward(a->losses, a->probs, a->logits, m->batch.labels, B, K);
-    m->loss = 0.0f;
-    for (int b = 0; b < B && m->batch.labels; b++) m->loss += a->losses[b] / (float)B;
-}
-
-/* From the logits to dfirst (B,C), the gradient of the last layer's [CLS] rows; dpooled (B,C) and
-   dlogits (B,K) are scratch. */
-static void bert_classifier_backward_(Bert *m, float *dfirst, float *dpooled, float *dlogits,
-                                      float scale)
-{
-    int B = m->B, C = m->config.C, K = m->config.K;
-    BertActs *a = &m->acts;
-    BertTensors *w = &m->params, *g = &m->grads;
-    bert_crossentropy_backward(dlogits, a->probs, m->batch.labels, B, K, scale / (float)B);
-    bert_linear_backward(dpooled, g->clsw, g->clsb, dlogits, a->pooldrop, w->clsw, B, C, K);
-    bert_dropout_backward(dpooled, dpooled, B, C, bert_classifier_site_(m));
-    bert_tanh_backward(dpooled, dpooled, a->pooled, (size_t)B * C);
-    bert_linear_backward(dfirst, g->poolw, g->poolb, dpooled, a->first, w->poolw, B, C, C);
-}
-
-BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
-{
-    int error = bert_check_batch_(m, batch);
-    if (!error && batch->labels && m->config.task != BERT_CLASSIFICATION)
-        error = bert_fail_(m, BERT_EINPUT, "labels go with a classification head");
-    if (error) return error;
-    m->training = 0; /* should there be no room, there is nothing for a backward to use */
-    error = bert_room_(m, batch->B, batch->offsets[batch->B], training);
-    if (error) return error;
-    m->training = training;
-    m->B = batch->B;
-    m->N = batch->offsets[batch->B];
-    bert_keep_batch_(m, batch);
-    bert_encoder_forward_(m);
-    if (m->params.poolw) bert_pooler_forward_(m);
-    if (m->config.task == BERT_CLASSIFICATION) bert_classifier_forward_(m);
-    return BERT_OK;
-}
+/* ------------------------------------------------------------------------------------------------
+   The heads. Each reads the encoder's output, ln2 of the last layer, or the pooler's. */
 
 /* Gradients of the activations: all layers use these in turn. */
 typedef struct {
@@ -1805,13 +2033,14 @@ typedef struct {
     float *dpart;   /* (N,C) of a branch */
     float *dqkv;    /* (N,3C) */
     float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (B,K) */
+    float *dlogits; /* (H,O) */
 } BertDacts_;
 
 static int bert_dacts_(Bert *m, BertDacts_ *d)
 {
-    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F, K = m->config.K;
-    size_t need = 6 * N * C + N * F + B * K;
+    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
+    size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
+    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
     if (need > m->dacts_room) {
         BERT_FREE(m->dacts_memory);
         m->dacts_room = 0;
@@ -1826,6 +2055,235 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
     d->dqkv = d->dpart + N * C;
     d->dfch = d->dqkv + 3 * N * C;
     d->dlogits = d->dfch + N * F;
+    return BERT_OK;
+}
+
+/* BertPooler: pooled = tanh(linear([CLS])) */
+static void bert_pooler_forward_(Bert *m)
+{
+    int B = m->B, C = m->config.C, last = m->config.L - 1;
+    BertActs *a = &m->acts;
+    const float *x = bert_layer_acts_(m, last).ln2;
+    if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
+    else bert_gather_(a->first, x, m->batch.offsets, B, C);
+    bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
+    bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
+}
+
+/* dfirst (B,C) from dpooled (B,C), which is overwritten */
+static void bert_pooler_backward_(Bert *m, float *dfirst, float *dpooled)
+{
+    int B = m->B, C = m->config.C;
+    bert_tanh_backward(dpooled, dpooled, m->acts.pooled, (size_t)B * C);
+    bert_linear_backward(dfirst, m->grads.poolw, m->grads.poolb, dpooled, m->acts.first,
+                         m->params.poolw, B, C, C);
+}
+
+/* BertForSequenceClassification (x is pooled) and BertForTokenClassification (x is ln2): dropout,
+   which is classifier_dropout, or hidden_dropout_prob where that is null, then
+       logits (n,K) = classifier(x) */
+static BertDropout bert_classifier_site_(const Bert *m, int n)
+{
+    const BertConfig *c = &m->config;
+    float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
+    return bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER, n);
+}
+
+static void bert_classifier_forward_(Bert *m, const float *x, int n)
+{
+    int C = m->config.C, K = m->config.K;
+    BertActs *a = &m->acts;
+    bert_dropout_forward(a->headx, x, n, C, bert_classifier_site_(m, n));
+    bert_linear_forward(a->logits, a->headx, m->params.clsw, m->params.clsb, n, C, K);
+}
+
+static void bert_classifier_backward_(Bert *m, float *dx, const float *dlogits, int n)
+{
+    int C = m->config.C, K = m->config.K;
+    bert_linear_backward(dx, m->grads.clsw, m->grads.clsb, dlogits, m->acts.headx, m->params.clsw,
+                         n, C, K);
+    bert_dropout_backward(dx, dx, n, C, bert_classifier_site_(m, n));
+}
+
+/* BertLMPredictionHead, on the R masked rows alone. The decoder is the word embeddings:
+       logits (R,V) = LayerNorm(act(dense(x))) . wte^T + mlmdecb */
+static void bert_mlm_forward_(Bert *m, const float *x)
+{
+    const BertConfig *c = &m->config;
+    const int R = m->R, C = c->C;
+    const BertTensors *w = &m->params;
+    BertActs *a = &m->acts;
+    if (R == 0) return;
+    bert_gather_(a->mlmx, x, m->batch.rows, R, C);
+    bert_linear_forward(a->mlmh, a->mlmx, w->mlmw, w->mlmb, R, C, C);
+    bert_activation_forward(a->mlmact, a->mlmh, (size_t)R * C, c->act);
+    bert_layernorm_forward(a->headx, a->mlmln_mean, a->mlmln_rstd, a->mlmact, w->mlmlnw, w->mlmlnb,
+                           R, C, c->eps);
+    bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, R, C, c->V);
+}
+
+/* d->dx (N,C) from d->dlogits. wte's gradient is the sum of the decoder's, here, every row, and the
+   embeddings', which [PAD] has none of. */
+static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
+{
+    const BertConfig *c = &m->config;
+    const int R = m->R, C = c->C;
+    const BertTensors *w = &m->params, *g = &m->grads;
+    const BertActs *a = &m->acts;
+    if (R > 0) {
+        bert_linear_backward(d->dsum, g->wte, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V);
+        bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
+                                a->mlmln_rstd, w->mlmlnw, R, C);
+        bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
+        bert_linear_backward(d->dsum, g->mlmw, g->mlmb, d->dpart, a->mlmx, w->mlmw, R, C, C);
+        memset(m->seen, 1, (size_t)c->V);
+    }
+    bert_scatter_(d->dx, d->dsum, m->batch.rows, R, m->N, C);
+}
+
+/* BertForPreTraining's second head: nsp (B,2) = linear(pooled), its loss the cross-entropy. */
+static void bert_nsp_forward_(Bert *m)
+{
+    BertActs *a = &m->acts;
+    bert_linear_forward(a->nsp, a->pooled, m->params.nspw, m->params.nspb, m->B, m->config.C, 2);
+    bert_crossentropy_forward(a->nsplosses, a->nspprobs, a->nsp, m->batch.next, NULL, 0.0f, m->B,
+                              2);
+}
+
+/* Adds to the [CLS] rows of d->dx. */
+static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
+{
+    const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
+    bert_crossentropy_backward(d->dlogits, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
+                               scale / (float)m->batch.next_divisor);
+    bert_linear_backward(d->dpart, m->grads.nspw, m->grads.nspb, d->dlogits, m->acts.pooled,
+                         m->params.nspw, B, C, 2);
+    bert_pooler_backward_(m, d->dsum, d->dpart);
+    for (int b = 0; b < B; b++)
+        for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];
+}
+
+/* The task's head: from x, ln2 of the last layer, to logits. */
+static void bert_head_forward_(Bert *m, const float *x)
+{
+    const int task = m->config.task, C = m->config.C;
+    if (bert_reads_cls_(task)) bert_classifier_forward_(m, m->acts.pooled, m->B);
+    else if (task == BERT_NER) bert_classifier_forward_(m, x, m->N);
+    else if (task == BERT_QA)
+        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, C, 2);
+    else if (bert_has_mlm_(task)) bert_mlm_forward_(m, x);
+}
+
+/* From d->dlogits to d->dx, x's gradient; of the [CLS] rows (B,C) where only they were computed. */
+static void bert_head_backward_(Bert *m, BertDacts_ *d, const float *x)
+{
+    const int task = m->config.task, C = m->config.C;
+    if (bert_reads_cls_(task)) {
+        bert_classifier_backward_(m, d->dpart, d->dlogits, m->B);
+        bert_pooler_backward_(m, d->dx, d->dpart);
+    } else if (task == BERT_NER) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
+    else if (task == BERT_QA)
+        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits, x, m->params.qaw, m->N,
+                             C, 2);
+    else bert_mlm_backward_(m, d);
+}
+
+static int bert_has_loss_(const BertBatch *x) { return x->labels || x->targets || x->next; }
+
+/* The task's loss of its logits; without labels only probs. */
+static void bert_loss_forward_(Bert *m)
+{
+    const BertConfig *c = &m->config;
+    const BertBatch *x = &m->batch;
+    BertActs *a = &m->acts;
+    const int O = (int)bert_head_cols_(c);
+    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    double sum = 0.0, next = 0.0;
+    if (c->task == BERT_REGRESSION) {
+        if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, H, O);
+    } else if (bert_has_targets_(c))
+        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, H, O);
+    else if (c->task == BERT_QA)
+        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
+    else
+        bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, x->class_weights,
+                                  x->label_smoothing, H, O);
+    for (int i = 0; i < (c->task == BERT_QA ? m->B : H) && (x->labels || x->targets); i++)
+        sum += a->losses[i];
+    for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
+    m->loss = (float)(sum / x->divisor + next / x->next_divisor);
+}
+
+/* d->dlogits */
+static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
+{
+    const BertConfig *c = &m->config;
+    const BertBatch *x = &m->batch;
+    const BertActs *a = &m->acts;
+    const int O = (int)bert_head_cols_(c);
+    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    const float s = (float)(scale / x->divisor);
+    if (c->task == BERT_REGRESSION) bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
+    else if (bert_has_targets_(c))
+        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, H, O, s);
+    else if (c->task == BERT_QA)
+        bert_span_backward(d->dlogits, a->probs, x->labels, x->offsets, m->B, s);
+    else
+        bert_crossentropy_backward(d->dlogits, a->probs, x->labels, x->class_weights,
+                                   x->label_smoothing, H, O, s);
+}
+
+BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
+{
+    int error = bert_check_batch_(m, batch), task = m->config.task;
+    if (!error) error = bert_check_loss_(m, batch);
+    if (error) return error;
+    m->training = 0; /* should there be no room, there is nothing for a backward to use */
+    error = bert_room_(m, batch, training);
+    if (error) return error;
+    m->training = training;
+    m->B = batch->B;
+    m->N = batch->offsets[batch->B];
+    m->R = batch->R;
+    bert_keep_batch_(m, batch);
+    bert_encoder_forward_(m);
+    if (bert_needs_pooler_(task) || (task == BERT_NONE && m->config.pooler))
+        bert_pooler_forward_(m);
+    bert_head_forward_(m, bert_layer_acts_(m, m->config.L - 1).ln2);
+    if (task == BERT_PRETRAINING) bert_nsp_forward_(m);
+    if (task != BERT_NONE) bert_loss_forward_(m);
+    return BERT_OK;
+}
+
+BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
+{
+    const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
+    if (B < 1) return bert_fail_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
+        return bert_fail_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
+    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
+        return bert_fail_(m, BERT_EINPUT, "the model has no pooler");
+    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
+        return bert_fail_(m, BERT_EINPUT,
+                          "task %d computes only [CLS] of the last layer, there is no mean: give "
+                          "the model task none (bert_set_task)",
+                          task);
+    const float *x = bert_layer_acts_(m, m->config.L - 1).ln2;
+    for (int b = 0; b < B; b++) {
+        float *o = out + (size_t)b * C, scale = 1.0f;
+        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
+        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
+        const float *from =
+            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
+        memcpy(o, from, (size_t)C * sizeof *o);
+        for (int n = first + 1; n < end; n++)
+            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
+        if (normalize) { /* the mean's length follows the sum's */
+            float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
+            scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
+        } else scale = 1.0f / (float)(end - first);
+        for (int i = 0; i < C; i++) o[i] *= scale;
+    }
     return BERT_OK;
 }
 
@@ -1862,8 +2320,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
                          w.attprojw, n, C, C);
     if (first) { /* from [CLS] rows to all: of atty, then of x */
         float *dx = d->dx;
-        bert_first_backward_(d->dpart, d->dsum, offsets, B, C);
-        bert_first_backward_(d->dsum, d->dx, offsets, B, C);
+        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
+        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
         d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
@@ -1906,12 +2364,16 @@ static int bert_grads_(Bert *m)
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     BertDacts_ d = {0};
-    if (!m->training || !m->batch.labels)
+    if (!m->training || !bert_has_loss_(&m->batch))
         return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
-    bert_classifier_backward_(m, d.dx, d.dpart, d.dlogits, scale);
+    if (m->batch.labels || m->batch.targets) {
+        bert_loss_backward_(m, &d, scale);
+        bert_head_backward_(m, &d, bert_layer_acts_(m, m->config.L - 1).ln2);
+    } else memset(d.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
+    if (m->batch.next) bert_nsp_backward_(m, &d, scale);
     bert_encoder_backward_(m, &d);
     for (int n = 0; n < m->N; n++) m->seen[m->batch.tokens[n]] = 1;
     return BERT_OK;
@@ -2013,6 +2475,8 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
+        if (strncmp(t->name, "pool", 4) == 0 && !bert_needs_pooler_(m->config.task))
+            continue; /* kept for other tasks: no gradient, no weight decay */
         BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
         s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));

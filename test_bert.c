@@ -578,17 +578,17 @@ static void test_crossentropy(void)
         labels[b] = below(K);
         want[b] = crossentropy_oracle(xd + b * K, labels[b], K);
     }
-    bert_crossentropy_forward(losses, probs, x, labels, B, K);
+    bert_crossentropy_forward(losses, probs, x, labels, NULL, 0, B, K);
     expect(apart(losses, want, B) <= 1e-6, "losses");
     for (int b = 0; b < B; b++) {
         double sum = 0;
         for (int k = 0; k < K; k++) sum += probs[b * K + k];
         expect(fabs(sum - 1) <= 1e-6, "row %d sums to %g", b, sum);
     }
-    bert_crossentropy_backward(dx, probs, labels, B, K, 0.25f);
+    bert_crossentropy_backward(dx, probs, labels, NULL, 0, B, K, 0.25f);
     g.B = B, g.K = K, g.tokens = labels, g.r = &one;
     expect_gradient("dlogits", crossentropy_dot, xd, 0, B * K, dx, 0);
-    bert_crossentropy_forward(NULL, no_losses, x, NULL, B, K);
+    bert_crossentropy_forward(NULL, no_losses, x, NULL, NULL, 0, B, K);
     expect(same_bits(no_losses, probs, sizeof probs), "probabilities without labels");
     done("crossentropy: forward and backward");
 }
@@ -857,7 +857,7 @@ static void test_model_dropout(void)
         for (int b = 0; b < BATCH; b++) {
             const float *v = m.acts.qkv + batch.offsets[b] * 3 * c.C + 2 * c.C;
             for (int i = 0; i < c.C; i++) {
-                zeros[2] += m.acts.pooldrop[b * c.C + i] == 0;
+                zeros[2] += m.acts.headx[b * c.C + i] == 0;
                 if (lengths[b] == 1) /* one key: its weight is 1, dropped it is 0 or 1 / 0.7 */
                     zeros[1] += m.acts.atty[batch.offsets[b] * c.C + i] != v[i];
             }
@@ -869,12 +869,12 @@ static void test_model_dropout(void)
             int rows = 0;
             for (int b = 1; b < BATCH; b++)
                 for (int i = 0; i < c.C; i++)
-                    rows += (m.acts.pooldrop[i] == 0) != (m.acts.pooldrop[b * c.C + i] == 0);
+                    rows += (m.acts.headx[i] == 0) != (m.acts.headx[b * c.C + i] == 0);
             expect(rows > 0, "the classifier's mask is the same for every sequence");
             p->cls_dropout = -1, p->hidden_dropout = 0.3f; /* null: as hidden */
             must(&m, bert_forward(&m, &batch, 1));
             zeros[0] = 0;
-            for (int i = 0; i < BATCH * c.C; i++) zeros[0] += m.acts.pooldrop[i] == 0;
+            for (int i = 0; i < BATCH * c.C; i++) zeros[0] += m.acts.headx[i] == 0;
             expect(zeros[0] > 0, "classifier_dropout null is not hidden_dropout");
         }
     }
