@@ -262,14 +262,6 @@ static double activation_oracle(double x, int act)
     return x > 0 ? x : 0;
 }
 
-static double crossentropy_oracle(const double *logits, int label, int K)
-{
-    double max = logits[0], sum = 0;
-    for (int k = 1; k < K; k++) max = logits[k] > max ? logits[k] : max;
-    for (int k = 0; k < K; k++) sum += exp(logits[k] - max);
-    return log(sum) + max - logits[label];
-}
-
 /* ------------------------------------------------------------------------------------------------
    Gradients: a layer's output is dotted with r; central differences of that in double are what
    the backward has to give for dout = r */
@@ -278,8 +270,23 @@ static struct {
     int B, N, C, OC, NH, K;
     const int *tokens, *types, *offsets;
     const double *r, *mask;
+    const float *weights; /* of classes, or NULL */
+    float smoothing;
     double *out, eps;
 } g;
+
+static double crossentropy_oracle(const double *logits, int label, int K)
+{
+    double max = logits[0], sum = 0, smooth = 0;
+    for (int k = 1; k < K; k++) max = logits[k] > max ? logits[k] : max;
+    for (int k = 0; k < K; k++) sum += exp(logits[k] - max);
+    if (label < 0) return 0;
+    for (int k = 0; k < K; k++)
+        smooth += (g.weights ? g.weights[k] : 1) * (log(sum) + max - logits[k]) / K;
+    return (1 - g.smoothing) * (g.weights ? g.weights[label] : 1) *
+               (log(sum) + max - logits[label]) +
+           g.smoothing * smooth;
+}
 
 static double dot(const double *a, const double *b, size_t n)
 {
@@ -570,27 +577,108 @@ static void test_crossentropy(void)
 {
     enum { B = 13, K = 7 };
     float *x = randoms(B * K, 3), losses[B], probs[B * K], dx[B * K], no_losses[B * K];
+    float weights[K];
     double *xd, want[B], one = 0.25;
     int labels[B];
     x[3] = 200, x[9] = -300; /* exp would overflow */
     xd = doubles(x, B * K);
-    for (int b = 0; b < B; b++) {
-        labels[b] = below(K);
-        want[b] = crossentropy_oracle(xd + b * K, labels[b], K);
+    for (int k = 0; k < K; k++) weights[k] = k == 2 ? 0 : 0.3f + (float)uniform();
+    for (int b = 0; b < B; b++) labels[b] = below(K);
+    for (int way = 0; way < 4; way++) {
+        g.B = B, g.K = K, g.tokens = labels, g.r = &one;
+        g.weights = way & 1 ? weights : NULL, g.smoothing = way & 2 ? 0.1f : 0;
+        labels[5] = way ? -1 : 2; /* no label, no loss */
+        for (int b = 0; b < B; b++) want[b] = crossentropy_oracle(xd + b * K, labels[b], K);
+        bert_crossentropy_forward(losses, probs, x, labels, g.weights, g.smoothing, B, K);
+        expect(apart(losses, want, B) <= 1e-6, "losses, way %d", way);
+        for (int b = 0; b < B; b++) {
+            double sum = 0;
+            for (int k = 0; k < K; k++) sum += probs[b * K + k];
+            expect(fabs(sum - 1) <= 1e-6, "row %d sums to %g", b, sum);
+        }
+        bert_crossentropy_backward(dx, probs, labels, g.weights, g.smoothing, B, K, 0.25f);
+        expect_gradient("dlogits", crossentropy_dot, xd, 0, B * K, dx, 0);
     }
-    bert_crossentropy_forward(losses, probs, x, labels, NULL, 0, B, K);
-    expect(apart(losses, want, B) <= 1e-6, "losses");
-    for (int b = 0; b < B; b++) {
-        double sum = 0;
-        for (int k = 0; k < K; k++) sum += probs[b * K + k];
-        expect(fabs(sum - 1) <= 1e-6, "row %d sums to %g", b, sum);
-    }
-    bert_crossentropy_backward(dx, probs, labels, NULL, 0, B, K, 0.25f);
-    g.B = B, g.K = K, g.tokens = labels, g.r = &one;
-    expect_gradient("dlogits", crossentropy_dot, xd, 0, B * K, dx, 0);
     bert_crossentropy_forward(NULL, no_losses, x, NULL, NULL, 0, B, K);
     expect(same_bits(no_losses, probs, sizeof probs), "probabilities without labels");
-    done("crossentropy: forward and backward");
+    done("crossentropy: forward and backward, class weights, smoothing, rows without label");
+
+    for (int n = 1; n < 3000; n = 3 * n + 1) { /* as long as a vocabulary */
+        float *y = randoms(2 * n, 5), *p = nans(2 * n), *d = nans(2 * n), loss[2];
+        double *yd = doubles(y, 2 * n), double_loss[2];
+        int two[] = {n - 1, n / 2};
+        g.weights = NULL, g.smoothing = 0.2f;
+        for (int b = 0; b < 2; b++) double_loss[b] = crossentropy_oracle(yd + b * n, two[b], n);
+        bert_crossentropy_forward(loss, p, y, two, NULL, 0.2f, 2, n);
+        expect(apart(loss, double_loss, 2) <= 1e-6, "losses of %d classes", n);
+        bert_crossentropy_backward(d, p, two, NULL, 0.2f, 2, n, 0.25f);
+        g.B = 2, g.K = n, g.tokens = two;
+        if (n < 50) expect_gradient("dlogits", crossentropy_dot, yd, 0, 2 * n, d, 0);
+        y[n / 3] = NAN;
+        bert_crossentropy_forward(loss, p, y, two, NULL, 0, 2, n);
+        expect(isnan(loss[0]) && isfinite(loss[1]), "NaN among %d classes", n);
+    }
+    done("crossentropy: from 1 class to thousands, NaN");
+}
+
+static double bce_dot(const double *x)
+{ /* g.mask: the targets */
+    double sum = 0;
+    for (int i = 0; i < g.B * g.K; i++) {
+        double w = g.weights ? g.weights[i % g.K] : 1, t = g.mask[i];
+        sum += (w * t * log1p(exp(-x[i])) + (1 - t) * log1p(exp(x[i]))) / g.K;
+    }
+    return sum * g.r[0];
+}
+static double mse_dot(const double *x)
+{
+    double sum = 0;
+    for (int i = 0; i < g.B * g.K; i++) sum += (x[i] - g.mask[i]) * (x[i] - g.mask[i]) / g.K;
+    return sum * g.r[0];
+}
+static double span_dot(const double *x)
+{
+    double sum = 0;
+    for (int b = 0; b < g.B; b++)
+        for (int c = 0; c < 2; c++) {
+            double column[32];
+            int T = g.offsets[b + 1] - g.offsets[b];
+            for (int t = 0; t < T; t++) column[t] = x[2 * (g.offsets[b] + t) + c];
+            sum += crossentropy_oracle(column, g.tokens[2 * b + c], T) / 2;
+        }
+    return sum * g.r[0];
+}
+
+static void test_losses(void)
+{
+    enum { B = 5, K = 6, N = 24 };
+    static const int offsets[] = {0, 1, 3, 10, 23, 24}, spans[] = {0, 0, 1, 0, 2, 6, 12, 12, 0, 0};
+    static const char *const names[] = {"bce", "bce with weights", "mse", "span"};
+    float *x = randoms(2 * N, 3), losses[B], probs[2 * N], targets[B * K], weights[K], dx[2 * N];
+    double *xd, one = 1;
+    x[1] = 80, x[2] = -90; /* exp overflows in float, not in the oracle's double */
+    for (int i = 0; i < B * K; i++) targets[i] = (float)below(2);
+    targets[1] = 0, targets[2] = 1, targets[3] = 0.25f;
+    for (int k = 0; k < K; k++) weights[k] = 0.3f + (float)(3 * uniform());
+    xd = doubles(x, 2 * N);
+    for (int way = 0; way < 4; way++) {
+        double (*f)(const double *) = way < 2 ? bce_dot : way == 2 ? mse_dot : span_dot, sum = 0;
+        int n = way == 3 ? 2 * N : B * K;
+        g.B = B, g.K = K, g.offsets = offsets, g.tokens = spans, g.r = &one, one = 1;
+        g.mask = doubles(targets, B * K), g.weights = way == 1 ? weights : NULL, g.smoothing = 0;
+        if (way < 2) bert_bce_forward(losses, probs, x, targets, g.weights, B, K);
+        if (way == 2) bert_mse_forward(losses, x, targets, B, K);
+        if (way == 3) bert_span_forward(losses, probs, x, spans, offsets, B);
+        for (int b = 0; b < B; b++) sum += losses[b];
+        expect(fabs(sum - f(xd)) <= 1e-6 * sum, "%s: %.9g, not %.9g", names[way], sum, f(xd));
+        one = 0.25;
+        if (way < 2) bert_bce_backward(dx, probs, targets, g.weights, B, K, 0.25f);
+        if (way == 2) bert_mse_backward(dx, x, targets, B, K, 0.25f);
+        if (way == 3) bert_span_backward(dx, probs, spans, offsets, B, 0.25f);
+        expect_gradient(names[way], f, xd, 0, n, dx, 0);
+    }
+    g.weights = NULL;
+    done("bce, mse and span losses: forward and backward");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -700,31 +788,71 @@ static void build(Bert *m, BertConfig c)
     }
 }
 
-/* Random tokens; labels only where the model has them. One block of memory, at batch.tokens. */
+/* What the task's loss is taken against, at random. */
+static void random_labels(const Bert *m, BertBatch *x)
+{
+    const BertConfig *c = &m->config;
+    int B = x->B, N = x->offsets[B], ner = c->task == BERT_NER, qa = c->task == BERT_QA;
+    int *rows = get(N, sizeof *rows), *labels = get(2 * N + 2 * B, sizeof *labels), *next;
+    float *targets = get((size_t)B * c->K + 1, sizeof *targets);
+    next = get(B, sizeof *next);
+    for (int n = 0; n < N; n++)
+        if (bert_has_mlm_(c->task) && below(3) == 0) rows[x->R++] = n;
+    int most = bert_has_mlm_(c->task) ? c->V : c->K > 0 ? c->K : 1;
+    for (int i = 0; i < 2 * N + 2 * B; i++) {
+        int b = i / 2 % B;
+        labels[i] = below(qa ? x->offsets[b + 1] - x->offsets[b] : most);
+        if (ner && below(3) == 0) labels[i] = -1;
+    }
+    for (int i = 0; i < B * c->K; i++)
+        targets[i] = c->task == BERT_REGRESSION ? (float)normal() : (float)below(2);
+    for (int b = 0; b < B; b++) next[b] = below(2);
+    if (x->R) x->rows = rows;
+    if (bert_has_targets_(c)) x->targets = targets;
+    else if (c->task != BERT_NONE) x->labels = labels;
+    if (c->task == BERT_PRETRAINING) x->next = next;
+}
+
+/* Random tokens and labels; tokens, types and offsets are one block of memory, at batch.tokens. */
 static BertBatch random_batch(const Bert *m, const int *lengths, int B)
 {
     BertBatch batch = {0};
     int N = 0, *p;
     for (int b = 0; b < B; b++) N += lengths[b];
-    p = get(2 * N + 2 * B + 1, sizeof *p);
+    p = get(2 * N + B + 1, sizeof *p);
     batch.B = B, batch.tokens = p, batch.types = p + N, batch.offsets = p + 2 * N;
-    batch.labels = p + 2 * N + B + 1;
     for (int n = 0; n < N; n++) p[n] = below(m->config.V), p[N + n] = below(m->config.S);
-    for (int b = 0; b < B; b++) {
-        p[2 * N + b + 1] = p[2 * N + b] + lengths[b];
-        p[2 * N + B + 1 + b] = m->config.K > 0 ? below(m->config.K) : 0;
-    }
+    for (int b = 0; b < B; b++) p[2 * N + b + 1] = p[2 * N + b] + lengths[b];
+    random_labels(m, &batch);
     return batch;
 }
 
 /* Sequences from .. to-1 of a batch, in memory that the caller gives for the offsets. */
-static BertBatch part_of(BertBatch batch, int from, int to, int *offsets)
+static BertBatch part_of(const Bert *m, BertBatch batch, int from, int to, int *offsets)
 {
-    int first = batch.offsets[from];
+    int first = batch.offsets[from], task = m->config.task, r0 = 0, r1;
+    int *rows = get(batch.R + 1, sizeof *rows);
     for (int b = from; b <= to; b++) offsets[b - from] = batch.offsets[b] - first;
+    while (r0 < batch.R && batch.rows[r0] < first) r0++;
+    for (r1 = r0; r1 < batch.R && batch.rows[r1] < batch.offsets[to]; r1++)
+        rows[r1 - r0] = batch.rows[r1] - first;
+    if (batch.labels)
+        batch.labels += bert_has_mlm_(task) ? r0
+                        : task == BERT_NER  ? first
+                        : task == BERT_QA   ? 2 * from
+                                            : from;
+    if (batch.targets) batch.targets += from * m->config.K;
+    if (batch.next) batch.next += from;
     batch.B = to - from, batch.tokens += first, batch.types += first, batch.offsets = offsets;
-    batch.labels += from, batch.place += from;
+    batch.place += from, batch.R = r1 - r0, batch.rows = rows;
     return batch;
+}
+
+/* Returns the columns of the logits; *H: their rows. */
+static int logits_shape(const Bert *m, int *H)
+{
+    *H = (int)bert_head_rows_(m->config.task, m->B, m->N, m->R);
+    return (int)bert_head_cols_(&m->config);
 }
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
@@ -754,7 +882,7 @@ static void test_packed(void)
         BertBatch batch = random_batch(&m, lens, BATCH);
         must(&m, bert_forward(&m, &batch, 0));
         for (int b = 0; b < BATCH; b++) {
-            BertBatch one = part_of(batch, b, b + 1, offsets);
+            BertBatch one = part_of(&m, batch, b, b + 1, offsets);
             must(&single, bert_forward(&single, &one, 0));
             expect(same_bits(single.acts.logits, m.acts.logits + b * c.K, c.K * sizeof(float)) &&
                        same_bits(single.acts.qkv, m.acts.qkv + (size_t)batch.offsets[b] * 3 * c.C,
@@ -809,6 +937,121 @@ static void test_threads(void)
     for (int i = 0; i <= most; i++) bert_free(&m[i]);
 }
 
+/* Every head: a step cut into micro-batches, with 1 thread and with 3. */
+static void test_tasks(void)
+{
+    static const struct {
+        const char *name;
+        int task, K, multi_label, weights;
+        float smoothing;
+    } heads[] = {{"classification", BERT_CLASSIFICATION, 3, 0, 1, 0.1f},
+                 {"multi-label", BERT_CLASSIFICATION, 4, 1, 1, 0},
+                 {"regression", BERT_REGRESSION, 1, 0, 0, 0},
+                 {"ner", BERT_NER, 5, 0, 1, 0.1f},
+                 {"ner without weights", BERT_NER, 5, 0, 0, 0},
+                 {"qa", BERT_QA, 0, 0, 0, 0},
+                 {"mlm", BERT_MLM, 0, 0, 0, 0.1f},
+                 {"pretraining", BERT_PRETRAINING, 0, 0, 0, 0}};
+    static const float weights[] = {0.5f, 2, 1, 0.1f, 3};
+    for (size_t h = 0; h < sizeof heads / sizeof heads[0]; h++) {
+        BertConfig c = dropout_config();
+        Bert m;
+        int offsets[BATCH + 1], H, O;
+        c.task = heads[h].task, c.K = heads[h].K, c.multi_label = heads[h].multi_label;
+        c.V = 300;
+        build(&m, c);
+        BertBatch batch = random_batch(&m, lengths, BATCH), part;
+        batch.seed = 7, batch.step = 3, batch.label_smoothing = heads[h].smoothing;
+        batch.class_weights = heads[h].weights ? weights : NULL;
+        must(&m, bert_forward(&m, &batch, 1));
+        must(&m, bert_backward(&m, 1));
+        O = logits_shape(&m, &H);
+        size_t n = m.num_parameters, bytes = (size_t)H * O * sizeof(float);
+        float *logits = get(1, bytes), *grads = get(n, sizeof *grads), *at = logits;
+        double loss = m.loss, parts, divisor = bert_divisor(&m, &batch);
+        memcpy(logits, m.acts.logits, bytes);
+        memcpy(grads, m.grads_memory, n * sizeof *grads);
+        expect(isfinite(loss) && loss > 0 && bert_grad_norm(&m) > 0, "loss %g", loss);
+        for (int by = 1; by <= 3; by += 2) {
+            bert_zero_grad(&m);
+            parts = 0, at = logits;
+            for (int b = 0; b < BATCH; b += by) {
+                part = part_of(&m, batch, b, b + by < BATCH ? b + by : BATCH, offsets);
+                part.divisor = divisor, part.next_divisor = BATCH;
+                must(&m, bert_forward(&m, &part, 1));
+                must(&m, bert_backward(&m, 1));
+                parts += m.loss;
+                logits_shape(&m, &H);
+                expect(same_bits(m.acts.logits, at, (size_t)H * O * sizeof *at),
+                       "sequence %d has other logits in a micro-batch of %d", b, by);
+                at += H * O;
+            }
+            expect(fabs(parts - loss) <= 1e-6 * loss, "losses of %d: %.9g, %.9g", by, parts, loss);
+            double d = apart_f(m.grads_memory, grads, n);
+            expect(d <= 1e-5, "the gradients of micro-batches of %d: %.1e", by, d);
+        }
+#ifdef _OPENMP
+        int threads = omp_get_max_threads();
+        omp_set_num_threads(3);
+        bert_zero_grad(&m);
+        must(&m, bert_forward(&m, &batch, 1));
+        must(&m, bert_backward(&m, 1));
+        expect(same_bits(m.grads_memory, grads, n * sizeof *grads), "other bits on 3 threads");
+        omp_set_num_threads(threads);
+#endif
+        done("%s: micro-batches add up to the step, the same bits on 3 threads", heads[h].name);
+        bert_free(&m);
+    }
+}
+
+/* What a task's loss has nothing to say about. */
+static void test_no_loss(void)
+{
+    BertConfig c = small_config();
+    Bert m;
+    BertBatch batch;
+    float out[BATCH * 20];
+    c.task = BERT_NER, c.hidden_dropout = 0;
+    build(&m, c);
+    batch = random_batch(&m, lengths, BATCH);
+    int *none = get(batch.offsets[BATCH], sizeof *none);
+    for (int n = 0; n < batch.offsets[BATCH]; n++) none[n] = -1;
+    batch.labels = none;
+    must(&m, bert_forward(&m, &batch, 1));
+    must(&m, bert_backward(&m, 1));
+    expect(m.loss == 0 && bert_grad_norm(&m) == 0, "no label: loss %g", m.loss);
+    float pool = m.params.poolw[7], cls = m.params.clsw[7];
+    must(&m, bert_adamw(&m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 1, 1));
+    expect(m.params.poolw[7] == pool && m.params.clsw[7] != cls,
+           "ner: the pooler, which it does not read, decays, or the head does not");
+    expect(bert_embed(&m, out, BERT_POOL_POOLER, 0) < 0, "ner has no pooled rows");
+    must(&m, bert_embed(&m, out, BERT_POOL_MEAN, 1));
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    expect(m.params.poolw && m.params.poolw[7] == pool, "bert_set_task loses the pooler");
+    expect(bert_embed(&m, out, BERT_POOL_CLS, 0) < 0, "an embedding without a forward");
+    batch = random_batch(&m, lengths, BATCH);
+    batch.R = 0;
+    must(&m, bert_forward(&m, &batch, 1));
+    must(&m, bert_backward(&m, 1));
+    expect(m.loss == 0 && bert_grad_norm(&m) == 0, "no masked row: loss %g", m.loss);
+    must(&m, bert_set_task(&m, BERT_PRETRAINING, 0, 0, NULL, 1));
+    batch = random_batch(&m, lengths, BATCH);
+    batch.R = 0, batch.labels = NULL;
+    must(&m, bert_forward(&m, &batch, 1));
+    must(&m, bert_backward(&m, 1));
+    expect(m.loss > 0 && m.grads.nspw[3] != 0 && m.grads.mlmw[3] == 0, "NSP alone: %g", m.loss);
+    must(&m, bert_set_task(&m, BERT_REGRESSION, 1, 0, NULL, 1));
+    batch = random_batch(&m, lengths, BATCH);
+    must(&m, bert_forward(&m, &batch, 0));
+    expect(bert_embed(&m, out, BERT_POOL_MEAN, 0) < 0, "regression has no rows but [CLS]");
+    must(&m, bert_embed(&m, out, BERT_POOL_CLS, 0));
+    expect(same_bits(out, m.acts.ln2, sizeof out), "[CLS]");
+    must(&m, bert_embed(&m, out, BERT_POOL_POOLER, 0));
+    expect(same_bits(out, m.acts.pooled, sizeof out), "the pooler");
+    bert_free(&m);
+    done("batches without a label, a pooler without a use, embeddings of other tasks");
+}
+
 static void test_model_dropout(void)
 {
     BertConfig c = dropout_config();
@@ -827,7 +1070,7 @@ static void test_model_dropout(void)
         bert_zero_grad(&m);
         for (int b = 0; b < BATCH; b += by) {
             int to = b + by < BATCH ? b + by : BATCH;
-            part = part_of(batch, b, to, same_);
+            part = part_of(&m, batch, b, to, same_);
             must(&m, bert_forward(&m, &part, 1));
             must(&m, bert_backward(&m, (float)(to - b) / BATCH));
             expect(same_bits(m.acts.logits, logits + b * K, (to - b) * K * sizeof *logits),
@@ -840,7 +1083,7 @@ static void test_model_dropout(void)
     expect(!same_bits(m.acts.logits, logits, BATCH * K * sizeof *logits),
            "another step, same bits");
     must(&m, bert_forward(&m, &two, 0));
-    part = part_of(batch, 1, BATCH, same_);
+    part = part_of(&m, batch, 1, BATCH, same_);
     must(&m, bert_forward(&m, &part, 0));
     done("dropout in the model: micro-batches draw the masks of the whole step");
 
@@ -1149,6 +1392,13 @@ static unsigned char *read_records(const char *path)
     return data;
 }
 
+static const Record *find_record(const char *name)
+{
+    for (int i = 0; i < num_records; i++)
+        if (!strcmp(records[i].name, name)) return &records[i];
+    return NULL;
+}
+
 static const void *record(size_t count, const char *format, ...)
 {
     char name[128];
@@ -1156,29 +1406,38 @@ static const void *record(size_t count, const char *format, ...)
     va_start(args, format);
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
-    for (int i = 0; i < num_records; i++)
-        if (!strcmp(records[i].name, name)) {
-            if (count && !expect((size_t)records[i].count == count, "%s: %d values, not %zu", name,
-                                 records[i].count, count))
-                return NULL;
-            return records[i].data;
-        }
-    expect(0, "no record %s", name);
-    return NULL;
+    const Record *r = find_record(name);
+    if (!expect(r != NULL, "no record %s", name)) return NULL;
+    if (count &&
+        !expect((size_t)r->count == count, "%s: %d values, not %zu", name, r->count, count))
+        return NULL;
+    return r->data;
+}
+
+/* A field of batch b, or NULL where it has none; n: how many values. */
+static const void *field(int b, const char *what, int *n)
+{
+    char name[64];
+    snprintf(name, sizeof name, "batch.%d.%s", b, what);
+    const Record *r = find_record(name);
+    *n = r ? r->count : 0;
+    return r ? r->data : NULL;
 }
 
 static BertBatch recorded_batch(int b)
 {
     BertBatch batch = {0};
-    for (int i = 0; i < num_records; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "batch.%d.labels", b);
-        if (!strcmp(records[i].name, name)) batch.B = records[i].count;
-    }
-    batch.offsets = record(batch.B + 1, "batch.%d.offsets", b);
-    batch.tokens = record(0, "batch.%d.tokens", b);
-    batch.types = record(0, "batch.%d.types", b);
-    batch.labels = record(0, "batch.%d.labels", b);
+    int n;
+    batch.offsets = field(b, "offsets", &n), batch.B = n - 1;
+    batch.tokens = record(batch.offsets[batch.B], "batch.%d.tokens", b);
+    batch.types = record(batch.offsets[batch.B], "batch.%d.types", b);
+    batch.labels = field(b, "labels", &n);
+    batch.next = field(b, "next", &n);
+    batch.rows = field(b, "rows", &batch.R);
+    batch.targets = field(b, "targets", &n);
+    batch.class_weights = field(b, "class_weights", &n);
+    const float *smoothing = field(b, "label_smoothing", &n);
+    if (smoothing) batch.label_smoothing = *smoothing;
     return batch;
 }
 
@@ -1217,7 +1476,7 @@ static double compare_acts(Bert *m)
         compare_act(&worst, a->qkv + 3 * nc + C, "key", l, N, C, 3 * C);
         compare_act(&worst, a->qkv + 3 * nc + 2 * C, "value", l, N, C, 3 * C);
         compare_act(&worst, a->atty + nc, "atty", l, N, C, C);
-        rows = l == m->config.L - 1 ? m->batch.offsets : NULL, num_rows = m->B;
+        rows = bert_first_only_(m, l) ? m->batch.offsets : NULL, num_rows = m->B;
         compare_act(&worst, a->res1 + nc, "res1", l, N, C, C);
         compare_act(&worst, a->ln1 + nc, "ln1", l, N, C, C);
         compare_act(&worst, a->fch + nf, "fch", l, N, F, F);
@@ -1226,9 +1485,26 @@ static double compare_acts(Bert *m)
         compare_act(&worst, a->ln2 + nc, "ln2", l, N, C, C);
     }
     rows = NULL;
-    compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
-    compare_act(&worst, a->logits, "logits", -1, m->B, m->config.K, m->config.K);
+    if (m->config.pooler) compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
+    if (m->R) {
+        compare_act(&worst, a->mlmh, "mlmh", -1, m->R, C, C);
+        compare_act(&worst, a->mlmact, "mlmact", -1, m->R, C, C);
+        compare_act(&worst, a->headx, "headx", -1, m->R, C, C);
+    }
+    if (m->batch.next) compare_act(&worst, a->nsp, "nsp", -1, m->B, 2, 2);
+    int H, O = logits_shape(m, &H);
+    if (H) compare_act(&worst, a->logits, "logits", -1, H, O, O);
     return worst;
+}
+
+/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds the
+   same to a query's score with every key, or for qa to every token's logit. */
+static int unseen(const Bert *m, const char *key)
+{
+    char last[64];
+    snprintf(last, sizeof last, "layer.%d.output.LayerNorm.bias", m->config.L - 1);
+    return strstr(key, "key.bias") || strstr(key, "qa_outputs.bias") ||
+           (m->config.task == BERT_QA && strstr(key, last));
 }
 
 /* Compares an array of parameters' size with the records PREFIX.KEY, one Hugging Face tensor at a
@@ -1261,7 +1537,7 @@ static double compare_tensors(const Bert *m, const float *got, const char *prefi
                 if (!(fabsf(ours[k]) <= largest_ours)) largest_ours = fabsf(ours[k]);
                 if (fabsf(want[k]) > most) most = fabsf(want[k]);
             }
-            if (strstr(key, "key.bias")) { /* the softmax does not see it: zero but for rounding */
+            if (unseen(m, key)) {
                 if (!strcmp(prefix, "grad"))
                     expect(largest_ours <= 2e-6f, "%s reaches %.1e", key, largest_ours);
                 continue;
@@ -1273,6 +1549,25 @@ static double compare_tensors(const Bert *m, const float *got, const char *prefi
         }
     }
     return worst;
+}
+
+/* The poolings, of a model without head. */
+static void test_embeddings_of(Bert *m, const char *name, double worst)
+{
+    static const char *const poolings[] = {"mean", "cls", "pooler", "unit"};
+    size_t n = (size_t)m->B * m->config.C;
+    float *out = get(n, sizeof *out);
+    done("parity %s: activations (%.1e of the largest)", name, worst);
+    worst = 0;
+    for (int i = 0; i < 4; i++) {
+        const float *want = record(n, "embed.%s", poolings[i]);
+        must(m, bert_embed(m, out, i % 3, i == 3));
+        double d = want ? apart_f(out, want, n) : NAN;
+        expect(d <= 1e-5, "embed.%s is off by %.1e", poolings[i], d);
+        worse(&worst, d);
+    }
+    done("parity %s: embeddings as sentence-transformers' (%.1e of the largest)", name, worst);
+    bert_free(m);
 }
 
 /* A real model has millions of parameters, some with a gradient so near zero that AdamW's quotient
@@ -1290,15 +1585,20 @@ static void test_parity(const char *model, const char *ref, const char *name, in
     BertBatch batch = recorded_batch(0);
     must(&m, bert_forward(&m, &batch, 1));
     double worst = compare_acts(&m);
+    if (m.config.task == BERT_NONE) {
+        test_embeddings_of(&m, name, worst);
+        return;
+    }
     const float *want = record(1, "loss");
     expect(want && fabsf(m.loss - *want) <= 1e-5f * fabsf(*want), "loss %.9g", m.loss);
     done("parity %s: activations, logits and loss (%.1e of the largest)", name, worst);
 
-    float *logits = get(batch.B * m.config.K, sizeof *logits);
-    memcpy(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits);
+    int H, O = logits_shape(&m, &H);
+    size_t bytes = (size_t)H * O * sizeof(float);
+    float *logits = get(1, bytes);
+    memcpy(logits, m.acts.logits, bytes);
     must(&m, bert_forward(&m, &batch, 0));
-    expect(same_bits(logits, m.acts.logits, batch.B * m.config.K * sizeof *logits),
-           "the bits differ");
+    expect(same_bits(logits, m.acts.logits, bytes), "the bits differ");
     done("parity %s: inference and training give the same logits", name);
 
     must(&m, bert_forward(&m, &batch, 1));
@@ -1638,6 +1938,89 @@ static void test_bad_batches(void)
     expect(bert_forward(&m, &batch, 0) < 0 && bert_backward(&m, 1) < 0, "an empty model");
     bert_zero_grad(&m), bert_free(&m);
     done("batches: tokens, types, lengths and labels out of range are refused");
+}
+
+/* One field of a good batch at a time is spoilt. */
+static void test_bad_losses(void)
+{
+    static const int lens[] = {2, 3, 7}, minus[24] = {1, 1, -2}, tops[24] = {5, 300};
+    static const int falling[] = {2, 2, 5}, far[] = {2, 3, 12}, three[] = {0, 3, 1};
+    static const float good[] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, bad[] = {1, -1, 1}, two[12] = {0, 2};
+    for (int task = 0; task <= BERT_NUM_TASKS; task++) { /* the last: multi-label */
+        BertConfig c = small_config();
+        Bert m;
+        c.multi_label = task == BERT_NUM_TASKS;
+        c.task = c.multi_label ? BERT_CLASSIFICATION : task;
+        int mlm = bert_has_mlm_(c.task), weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
+        int floats = bert_has_targets_(&c), labelled = !floats && task != BERT_NONE;
+        build(&m, c);
+        for (int i = 0; i < 17; i++) {
+            BertBatch x = random_batch(&m, lens, 3);
+            int rows[] = {1, 5, 9}, labels[24] = {0}, ok = 0;
+            if (mlm) x.rows = rows, x.R = 3;
+            if (x.labels) x.labels = labels;
+            const char *hint = "";
+            switch (i) {
+            case 0:
+                ok = 1;
+                break;
+            case 1:
+                x.labels = labels, ok = labelled, hint = "labels";
+                break;
+            case 2:
+                x.labels = minus, hint = "label";
+                break;
+            case 3:
+                x.labels = tops, hint = "label";
+                break;
+            case 4:
+                x.targets = good, ok = floats, hint = "targets";
+                break;
+            case 5:
+                x.targets = two, ok = task == BERT_REGRESSION, hint = "target";
+                break;
+            case 6:
+                x.rows = rows, x.R = 1, ok = mlm, hint = "rows";
+                break;
+            case 7:
+                x.rows = falling, x.R = 3, hint = "row";
+                break;
+            case 8:
+                x.rows = far, x.R = 3, hint = "row";
+                break;
+            case 9:
+                x.rows = NULL, x.R = 2, hint = "row";
+                break;
+            case 10:
+                x.R = -1, hint = "R is -1";
+                break;
+            case 11:
+                x.next = labels, ok = task == BERT_PRETRAINING, hint = "next";
+                break;
+            case 12:
+                x.next = three, hint = "next";
+                break;
+            case 13:
+                x.class_weights = good, ok = weighs, hint = "class_weights";
+                break;
+            case 14:
+                x.class_weights = bad, hint = "class";
+                break;
+            case 15:
+                x.label_smoothing = 1, hint = "label_smoothing";
+                break;
+            case 16:
+                x.divisor = -1, hint = "divisor";
+                break;
+            }
+            int error = bert_forward(&m, &x, 1);
+            expect(ok ? !error : error == BERT_EINPUT, "task %d, %d: %d", task, i, error);
+            expect(ok || strstr(bert_error(&m), hint), "task %d, %d: '%s'", task, i,
+                   bert_error(&m));
+        }
+        bert_free(&m);
+    }
+    done("batches: what a task's loss does not have, or is out of range, is refused");
 }
 
 /* Everything that takes memory, ending at the first error. */
@@ -2023,7 +2406,9 @@ static void test_fuzzed_data(void)
 
 static void test_fixtures(void)
 {
-    static const char *const names[] = {"awkward", "onehead", "relu", "tiles", "longsum"};
+    static const char *const names[] = {"awkward", "onehead",     "relu",       "tiles", "longsum",
+                                        "weights", "multi",       "regression", "ner",   "qa",
+                                        "mlm",     "pretraining", "none"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char model[64], ref[64];
         snprintf(model, sizeof model, "dev/fixtures/%s.model.bin", names[i]);
@@ -2064,21 +2449,38 @@ static void one_thread(void)
 #endif
 }
 
-static void (*const tests[])(void) = {
-    test_embeddings,     test_layernorm,
-    test_linear,         test_attention,
-    test_activations,    test_crossentropy,
-    test_dropout,        test_fixtures,
-    test_packed,         test_threads,
-    one_thread,          test_model_dropout,
-    test_whole_gradient, test_nan,
-    test_adamw,          test_schedule_and_clip,
-    test_table,          test_set_task,
-    test_files,          test_forged,
-    test_bad_batches,    test_no_memory,
-    test_fuzzed_models,  make_files, /* from here on inside the folder */
-    test_driver,         test_bad_commands,
-    test_bad_data,       test_fuzzed_data};
+static void (*const tests[])(void) = {test_embeddings,
+                                      test_layernorm,
+                                      test_linear,
+                                      test_attention,
+                                      test_activations,
+                                      test_crossentropy,
+                                      test_losses,
+                                      test_tasks,
+                                      test_no_loss,
+                                      test_dropout,
+                                      test_fixtures,
+                                      test_packed,
+                                      test_threads,
+                                      one_thread,
+                                      test_model_dropout,
+                                      test_whole_gradient,
+                                      test_nan,
+                                      test_adamw,
+                                      test_schedule_and_clip,
+                                      test_table,
+                                      test_set_task,
+                                      test_files,
+                                      test_forged,
+                                      test_bad_batches,
+                                      test_bad_losses,
+                                      test_no_memory,
+                                      test_fuzzed_models,
+                                      make_files, /* from here on inside the folder */
+                                      test_driver,
+                                      test_bad_commands,
+                                      test_bad_data,
+                                      test_fuzzed_data};
 
 int main(int argc, char **argv)
 {
