@@ -1525,7 +1525,7 @@ static int qa_collect(const Output *out)
         first = qa_strings(d, question);
         count = (size_t)d->num_golds[question];
         answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
-        const BertSpan *span = &out->e->answers.best[answer < 0 ? 0 : answer];
+        const BertAnswer *span = &out->e->answers.best[answer < 0 ? 0 : answer];
         const char *text = "";
         if (answer >= 0) text = qa_text(d, (size_t)question, span->start, span->end, &n);
         if (squad_scores(&out->m->tokenizer, text, n, &d->golds, first + 2, count, d->may_lack,
@@ -1550,7 +1550,7 @@ static int qa_measure(Evaluation *e, const Data *d)
     return 0;
 }
 
-static void put_span(const Data *d, int question, const BertSpan *span)
+static void put_span(const Data *d, int question, const BertAnswer *span)
 {
     size_t n = 0;
     const char *text = span ? qa_text(d, (size_t)question, span->start, span->end, &n) : "";
@@ -1566,7 +1566,7 @@ static int qa_predict(const Output *out, int b)
     const Data *d = out->d;
     BertAnswers *a = &out->e->answers;
     int question = qa_window(out, b), answer;
-    const BertSpan *best = NULL;
+    const BertAnswer *best = NULL;
     if (question < 0) return 0;
     answer = bert_answers_end(a, out->o->null_score_diff_threshold);
     if (answer >= 0) best = &a->best[answer];
