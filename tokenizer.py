@@ -19,8 +19,8 @@ import array
 import bisect
 import collections
 import csv
+import itertools
 import json
-import math
 import os
 import re
 import struct
@@ -39,6 +39,10 @@ class Error(Exception):
 def require(ok, *message):
     if not ok:
         raise Error(message[0] % message[1:])
+
+
+def warn(message, *values):
+    print("warning: " + message % values, file=sys.stderr)
 
 
 # ------------------------------------------------------------------------------------- Unicode
@@ -128,7 +132,7 @@ class Tokenizer:
 
     def __init__(self, vocab, table, do_lower_case=True, strip_accents=None,
                  tokenize_chinese_chars=True, longest_word=100, added=(), unk=None, cls=None,
-                 sep=None):
+                 sep=None, mask=None):
         added = [Added(*token) for token in added]
         # What was added after the vocabulary was made is a token, but no piece of a word.
         no_piece = {token.id for token in added if token.flags & NO_PIECE}
@@ -141,6 +145,7 @@ class Tokenizer:
         self.unk = self.vocab["[UNK]"] if unk is None else unk
         self.cls = self.vocab["[CLS]"] if cls is None else cls
         self.sep = self.vocab["[SEP]"] if sep is None else sep
+        self.mask = self.vocab.get("[MASK]") if mask is None else mask
         self.unicode = Unicode(table) if isinstance(table, (bytes, bytearray)) else table
         self.cache = {}
 
@@ -375,22 +380,17 @@ class Model(Tokenizer):
         with open(path, "rb") as file:
             head, words, size = read_header(file, path, MODEL_MAGIC, "model")
             self.V, _, _, _, _, self.P, self.S, _ = words[2:10]
-            for k, what, low in ((2, "V", 1), (7, "P", 3), (8, "S", 1)):
-                require(words[k] >= low, "%s: %s is %d, expected %d or more", path, what, words[k],
-                        low)
-            count, added = words[32], words[42]
+            count, added, most = words[32], words[42], 0x7FFFFFFF
             require(count != 0, "%s: has no tokenizer (no vocabulary in the file)", path)
-            require(0 < count <= self.V, "%s: vocabulary strings: %d, expected 1 to V = %d", path,
-                    count, self.V)
-            for k, what in ((33, "do_lower_case"), (34, "strip_accents"),
-                            (35, "tokenize_chinese_chars")):
-                require(words[k] in (0, 1), "%s: %s is %d, expected 0 or 1", path, what, words[k])
-            require(words[36] > 0, "%s: longest word is %d, expected 1 or more", path, words[36])
-            for k, what in ((38, "[UNK]"), (39, "[CLS]"), (40, "[SEP]")):
-                require(0 <= words[k] < count, "%s: id of %s is %d, expected 0 to %d", path, what,
-                        words[k], count - 1)
-            require(0 <= added <= count, "%s: added tokens: %d, expected 0 to %d", path, added,
-                    count)
+            for k, what, low, high in (
+                    (2, "V", 1, most), (7, "P", 3, most), (8, "S", 1, most),
+                    (32, "vocabulary strings", 1, self.V), (33, "do_lower_case", 0, 1),
+                    (34, "strip_accents", 0, 1), (35, "tokenize_chinese_chars", 0, 1),
+                    (36, "longest word", 1, most), (38, "id of [UNK]", 0, count - 1),
+                    (39, "id of [CLS]", 0, count - 1), (40, "id of [SEP]", 0, count - 1),
+                    (41, "id of [MASK]", 0, count - 1), (42, "added tokens", 0, count)):
+                require(low <= words[k] <= high, "%s: %s is %d, expected %d to %d", path, what,
+                        words[k], low, high)
             sizes = [4 * u64(words, 20), u64(words, 23), u64(words, 25), 8 * added, u64(words, 27)]
             require(1024 + sum(map(padded, sizes)) == size,
                     "%s: the sections need %d bytes, the file has %d", path,
@@ -409,7 +409,7 @@ class Model(Tokenizer):
         self.identity = head[4 * 32:4 * 44] + vocab + flags
         super().__init__(read_strings(vocab, count, path, "the vocabulary"),
                          Unicode(table, path + ": Unicode table"), bool(words[33]),
-                         bool(words[34]), bool(words[35]), words[36], pairs, *words[38:41])
+                         bool(words[34]), bool(words[35]), words[36], pairs, *words[38:42])
 
     @property
     def hash(self):
@@ -421,7 +421,8 @@ class Model(Tokenizer):
 
 
 # ------------------------------------------------------------------------------------- readers
-# A reader yields (line number, example) in the order of the file.
+# A reader yields (place, example) in the order of the file; messages begin with file and place,
+# which is a line, or a path such as data[0].paragraphs[2].
 
 # As Hugging Face's run_glue.py names the columns: a pair is looked for first, then a single text.
 PAIRS = (("text_a", "text_b"), ("text", "text_pair"), ("sentence1", "sentence2"),
@@ -430,24 +431,69 @@ TEXTS = ("text", "sentence", "text_a", "sentence1", "review", "content")
 LABELS = ("label", "labels", "gold_label", "score", "rating", "class", "target")
 
 Example = collections.namedtuple("Example", "a b label")  # b: None for a single text
+Question = collections.namedtuple("Question", "id text context answers v2")  # [(start, text)]
 
 
-def pick(names, labelled):
-    """The names of text, second text or None, and label among those of a header or an object;
-    None where they are not all there."""
-    b = None
+def open_text(path, newline="\n"):
+    """A lone \\r is white space in a text, not a line's end; utf-8-sig skips the byte order mark
+    that spreadsheets write."""
+    file = open(path, encoding="utf-8-sig", errors="replace", newline=newline)
+    if file.buffer.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        file.close()
+        raise Error("%s: is UTF-16, expected UTF-8" % path)
+    return file
+
+
+def lines(file):
+    for line, text in enumerate(file, 1):
+        text = text[:-1] if text.endswith("\n") else text
+        yield line, text[:-1] if text.endswith("\r") else text
+
+
+def read_lines(path, args):
+    with open_text(path) as file:
+        yield from lines(file)
+
+
+def parse_json(text, path, line=1):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + error.lineno - 1, error.msg,
+                                                          error.colno))
+
+
+def whole(text):
+    """JSON can spell half a surrogate pair, which is no text."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def short(names):
+    names = list(names)
+    return ", ".join(names[:40]) + ", ..." * (len(names) > 40)
+
+
+def plural(n, what):
+    return "%d %s%s" % (n, what, "s" * (n != 1))
+
+
+def pick(names, labelled, *message):
+    """The names of text, second text or None, and label among those of a header or an object. Where
+    they are not all there, None or, with a message, an error."""
     a, b = next((pair for pair in PAIRS if pair[0] in names and pair[1] in names),
                 (next((name for name in TEXTS if name in names), None), None))
     label = next((name for name in LABELS if name in names), None)
-    return None if a is None or (labelled and label is None) else (a, b, label)
+    found = a is not None and (label is not None or not labelled)
+    require(found or not message, "%s:%d: the %s %s, expected a text (text, ...)%s", *message,
+            " and a label (label, ...)" * labelled)
+    return (a, b, label) if found else None
 
 
 def rows(file, kind, path):
     """(line number, fields) of a TSV or CSV file."""
     if kind == "tsv":  # a quote is a character like any other
-        for line, text in enumerate(file, 1):
-            text = text[:-1] if text.endswith("\n") else text
-            yield line, (text[:-1] if text.endswith("\r") else text).split("\t")
+        for line, text in lines(file):
+            yield line, text.split("\t")
         return
     csv.field_size_limit(0x7FFFFFFF)
     reader = csv.reader(file, strict=True)
@@ -468,53 +514,44 @@ def read_columns(file, kind, path, labelled, header):
             continue
         if shape is None and header != "no":
             names = [field.strip().lower() for field in fields]
-            found = pick(names, labelled)
             like_one = header == "yes" or labelled and names[-1] in LABELS
-            require(found or not like_one, "%s:%d: the header is %s, expected a text (%s, ...)%s",
-                    path, line, " | ".join(fields), TEXTS[0],
-                    " and a label (%s, ...)" % LABELS[0] if labelled else "")
+            found = pick(names, labelled, *like_one * (path, line, "header is", " | ".join(fields)))
             header = "no"
             if found:
                 shape = (len(fields),) + tuple(names.index(name) if name else None
                                                for name in found)
                 continue
+        n = len(fields)
         if shape is None:
-            n = len(fields)
-            require(n - labelled in (1, 2), "%s:%d: %d column%s, expected %s, separated by %s",
-                    path, line, n, "s" * (n != 1), "text, label or text_a, text_b, label"
-                    if labelled else "text or text_a, text_b", "a tab" if kind == "tsv"
-                    else "a comma")
+            require(n - labelled in (1, 2), "%s:%d: %s, expected %s, separated by a %s", path, line,
+                    plural(n, "column"), "text, label or text_a, text_b, label" if labelled
+                    else "text or text_a, text_b", "tab" if kind == "tsv" else "comma")
             shape = n, 0, 1 if n - labelled == 2 else None, n - 1 if labelled else None
-        require(len(fields) == shape[0], "%s:%d: %d column%s, expected %d as in the lines before",
-                path, line, len(fields), "s" * (len(fields) != 1), shape[0])
+        require(n == shape[0], "%s:%d: %s, expected %d as in the lines before", path, line,
+                plural(n, "column"), shape[0])
         yield line, Example(*(None if k is None else fields[k] for k in shape[1:]))
 
 
 def read_json(file, path, labelled):
-    whole = lambda s: re.sub("[\ud800-\udfff]", "\ufffd", s)  # half a surrogate pair is no text
-    for line, text in enumerate(file, 1):
+    is_label = lambda x: type(x) in (str, int, float) and (
+        type(x) is str or number(str(x)) is not None)
+    for line, text in lines(file):
         if not text.strip():
             continue
-        try:
-            row = json.loads(text.strip())
-        except json.JSONDecodeError as error:
-            raise Error("%s:%d: not JSON: %s at column %d" % (path, line, error.msg, error.colno))
+        row = parse_json(text.strip(), path, line)
         require(isinstance(row, dict), "%s:%d: expected one JSON object a line", path, line)
-        found = pick(row, labelled)
-        require(found, "%s:%d: the keys are %s, expected a text (%s, ...)%s", path, line,
-                ", ".join(map(str, row)) or "none", TEXTS[0],
-                " and a label (%s, ...)" % LABELS[0] if labelled else "")
+        found = pick(row, labelled, path, line, "keys are", ", ".join(row) or "none")
         a, b, label = (row.get(name) for name in found)
         for name, value in zip(found[:2], (a, b)):
             require(name is None or isinstance(value, str), "%s:%d: %s is %s, expected a string",
                     path, line, name, json.dumps(value))
         if labelled:
-            require(not isinstance(label, list), "%s:%d: %s is a list; multi-label is not yet "
-                    "supported", path, line, found[2])
-            require(isinstance(label, str) or type(label) in (int, float) and math.isfinite(label),
-                    "%s:%d: %s is %s, expected a string or a number", path, line, found[2],
+            several = isinstance(label, list)
+            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected "
+                    "a string, a number or a list of them", path, line, found[2],
                     json.dumps(label))
-        yield line, Example(whole(a), b if b is None else whole(b), whole(str(label)))
+            label = [whole(str(x)) for x in label] if several else whole(str(label))
+        yield line, Example(whole(a), b if b is None else whole(b), label)
 
 
 def read_texts(path, args):
@@ -524,25 +561,95 @@ def read_texts(path, args):
                            ".jsonl": "json", ".ndjson": "json"}.get(end)
     require(kind, "%s: unknown ending %s: name the format with --format tsv, csv or json", path,
             end or "(none)")
-    with open(path, "rb") as file:
-        require(file.read(2) not in (b"\xff\xfe", b"\xfe\xff"), "%s: is UTF-16, expected UTF-8",
-                path)
-    newline = "" if kind == "csv" else "\n"  # a lone \r is white space in a text, not a line's end
-    with open(path, encoding="utf-8", errors="replace", newline=newline) as file:
-        if file.read(1) != "\ufeff":  # the byte order mark that spreadsheets write
-            file.seek(0)
+    with open_text(path, "" if kind == "csv" else "\n") as file:
         labelled = not args.unlabelled
-        reader = read_json(file, path, labelled) if kind == "json" else read_columns(
+        yield from read_json(file, path, labelled) if kind == "json" else read_columns(
             file, kind, path, labelled, args.header)
-        for line, example in reader:
-            if labelled:
-                label = example.label.strip()
-                require(label, "%s:%d: the label is empty", path, line)
-                example = example._replace(label=label)
-            yield line, example
 
 
-# ------------------------------------------------------------------------------------ builders
+def read_conll(path, args):
+    """Sentences of ner: a word a line, its tag in the last column, a blank line between."""
+    labelled, columns, words, tags = not args.unlabelled, None, [], []
+    is_tag = lambda text: text == "O" or text[1:2] == "-"
+    all_tags = True  # all tags so far were O or like B-PER
+    with open_text(path) as file:
+        for line, text in itertools.chain(lines(file), [(0, "")]):
+            fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
+            if fields[:1] == ["-DOCSTART-"] or not text.strip():
+                if words:
+                    yield first, (words, tags)
+                words, tags = [], []
+                continue
+            n = len(fields)
+            if fields[0][:1] == "#" and not words:  # "# text = ..." is a comment, "# O" a word
+                tagged = is_tag(fields[-1]) or not all_tags or n == 1 and not labelled
+                if n != (columns or n) or not tagged:
+                    continue
+            columns = columns or n
+            require(columns > 1 or not labelled, "%s:%d: 1 column, %s, expected a word and its "
+                    "tag, separated by a tab or blanks", path, line, text)
+            require(n == columns, "%s:%d: %s, expected %d as in the lines before", path, line,
+                    plural(n, "column"), columns)
+            # A blank inside a word becomes one that does not break, so that the words can be told
+            # apart in the text; the tokens are the same.
+            word, tag = fields[0].strip(" ").replace(" ", "\u00a0"), fields[-1].strip(" ")
+            require(word, "%s:%d: the first column, the word, is empty", path, line)
+            require(tag and tag[1:] != "-" or not labelled, "%s:%d: the tag is %s, expected O or "
+                    "one with a type, such as B-PER", path, line, tag or "empty")
+            all_tags = all_tags and is_tag(tag)
+            first = first if words else line
+            words.append(word)
+            tags.append(tag)
+
+
+def member(parent, key, kind, place):
+    """An object's member or a list's item, which has to be of a kind; and its own place."""
+    names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
+    require(isinstance(parent, list) or key in parent, "%s has no %s, expected %s", place, key,
+            names[kind])
+    value = parent[key]
+    place += "[%d]" % key if isinstance(parent, list) else "." + key
+    require(type(value) is kind, "%s is %s, expected %s", place, json.dumps(value)[:60],
+            names[kind])
+    return whole(value) if kind is str else value, place
+
+
+def members(parent, key, place):
+    """The objects of a list that is an object's member."""
+    items, place = member(parent, key, list, place)
+    for k in range(len(items)):
+        yield member(items, k, dict, place)
+
+
+def read_squad(path, args):
+    """Questions of SQuAD v1.1 and v2.0."""
+    with open_text(path) as file:
+        text = file.read()
+    require(text.strip(), "%s: is empty, expected at least one example", path)
+    root = parse_json(text, path)
+    require(isinstance(root, dict) and "data" in root, '%s: expected {"version": ..., "data": '
+            '[...]}, SQuAD\'s format', path)
+    v2, seen = str(root.get("version", "")).lstrip("v")[:1] == "2", set()
+    for article, place in members(root, "data", path + ": "):
+        for paragraph, place_p in members(article, "paragraphs", place):
+            context, _ = member(paragraph, "context", str, place_p)
+            for qa, place_q in members(paragraph, "qas", place_p):
+                name = qa.get("id")
+                name = str(name) if type(name) is int else member(qa, "id", str, place_q)[0]
+                place_q += " (id %s)" % name
+                require(name not in seen, "%s: this id was there before", place_q)
+                seen.add(name)
+                answers = [] if args.unlabelled else [
+                    (member(answer, "answer_start", int, place_a)[0],
+                     member(answer, "text", str, place_a)[0])
+                    for answer, place_a in members(qa, "answers", place_q)]
+                require(all(text for _, text in answers), "%s: an answer's text is empty, expected "
+                        "some of the context, or no answers at all", place_q)
+                yield place_q, Question(name, member(qa, "question", str, place_q)[0], context,
+                                        answers, v2)
+
+
+# -------------------------------------------------------------------------------- a data set
 
 def number(text):
     """A finite float32, or None."""
@@ -559,81 +666,122 @@ def by_value(label):
     return (1, 0, label) if value is None else (0, value, label)
 
 
+def little(values):
+    """An array's bytes, little endian."""
+    if sys.byteorder == "big":
+        values = array.array(values.typecode, values)
+        values.byteswap()
+    return memoryview(values).cast("B")
+
+
+def strings(texts):
+    """Sections of strings as in bert.h's manual: offsets, bytes."""
+    texts, ends = [text.encode("utf-8", "replace") for text in texts], array.array("Q", [0])
+    for text in texts:
+        ends.append(ends[-1] + len(text))
+    return [little(ends)] + texts if texts else []
+
+
 class Data:
-    """A data.bin in the making."""
+    """A data.bin in the making: builders append to the sections of bert.h's byte table."""
 
     def __init__(self, task, args, model):
         self.task, self.args, self.model = task, args, model
-        self.labels = self.fixed_labels()  # None: as they come, sorted at the end
-        self.max_length = args.max_length or self.like_length or min(512, model.P)
+        self.labelled = not args.unlabelled and task not in ("mlm", "pretraining")
+        like = self.take_labels()  # the header of the file that the settings are taken from
+        self.max_length = args.max_length or like[14] or min(TASKS[task].max_length, model.P)
         require(3 <= self.max_length <= model.P, "--max_length is %d, expected 3 to %d, the "
                 "positions of %s", self.max_length, model.P, args.model)
+        self.multi = bool(args.multi_label or like[3])
+        self.stride = args.doc_stride
+        if self.stride is None:
+            self.stride = like[21] if args.like or task != "qa" else 128
+        self.v2, self.groups = like[25], 0  # groups: questions, documents
         self.offsets, self.tokens, self.splits = (array.array(t) for t in "Qii")
         self.offsets.append(0)
-        self.values = array.array("f" if task == "regression" else "i")
+        self.values = array.array("f" if task == "regression" else "i")  # section 5
+        self.sets = array.array("Q", [0])  # section 5, multi-label: its offsets
+        self.texts, self.spans, self.words = [], array.array("i"), array.array("i")  # 6, 7, 8
+        self.golds, self.answers = array.array("i"), []  # section 9: its counts, its strings
         self.cut = self.longest = 0
+        self.notes = []  # further lines of the report
 
-    def fixed_labels(self):
-        """Labels by --labels or --like; --like also hands down its max_length."""
-        args, self.like_length = self.args, 0
+    def take_labels(self):
+        """Label names by --labels or --like, or None: as they come, sorted at the end. Returns the
+        header words of --like's file."""
+        args, like, self.labels = self.args, [0] * 256, None
         if args.like:
-            code, labels, found_hash, self.like_length = read_like(args.like)
-            require(code == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
-            require(found_hash == self.model.hash, "%s: was made with another vocabulary or other "
-                    "tokenizer settings than %s", args.like, args.model)
-            require(labels or args.unlabelled or self.task == "regression",
+            like, self.labels = read_like(args.like)
+            require(like[2] == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
+            require(u64(like, 12) == self.model.hash, "%s: was made with another vocabulary or "
+                    "other tokenizer settings than %s", args.like, args.model)
+            require(self.labels or not self.labelled or self.task not in ("classification", "ner"),
                     "%s: has no labels to take over", args.like)
-            return labels
-        if args.labels is None:
-            return None
-        labels = [label.strip() for label in args.labels.split(",")]
-        require(all(labels), "--labels %s: an empty label", args.labels)
-        require(len(set(labels)) == len(labels), "--labels %s: a label twice", args.labels)
-        return labels
+            require(like[3] or not args.multi_label, "%s: has one label an example, --multi_label "
+                    "expects any number", args.like)
+        elif args.labels is not None:
+            self.labels = [label.strip() for label in args.labels.split(",")]
+            require(all(self.labels), "--labels %s: an empty label", args.labels)
+            require(len(set(self.labels)) == len(self.labels), "--labels %s: a label twice",
+                    args.labels)
+        self.index = {label: k for k, label in enumerate(self.labels or [])}
+        return like
 
-    def add(self, line, example):
-        try:
-            enc = self.model.encode(example.a, example.b, self.max_length, False)
-        except ValueError as error:
-            raise Error("%s:%d: %s" % (self.args.input, line, error))
-        require(example.b is None or self.model.S > 1, "%s:%d: a pair of texts, but the model has "
-                "one token type", self.args.input, line)
-        self.tokens.extend(enc.ids)
+    def label(self, name, place):
+        """A label's index: its place among the given names, or for now the order they come in."""
+        require(name, "%s:%s: the label is empty", self.args.input, place)
+        require(self.labels is None or name in self.index, "%s:%s: the label %s is unknown, "
+                "expected one of %s", self.args.input, place, name, short(self.index))
+        return self.index.setdefault(name, len(self.index))
+
+    def sort_labels(self):
+        if not self.labelled:
+            self.labels = []
+        elif self.labels is None:
+            self.labels = sorted(self.index, key=by_value)
+            place = {self.index[label]: k for k, label in enumerate(self.labels)}
+            place[-1] = -1
+            self.values = array.array("i", (place[k] for k in self.values))
+        require(self.labels or not self.labelled, "%s: no example has a label", self.args.input)
+        if self.multi:
+            for a, b in zip(self.sets, self.sets[1:]):
+                self.values[a:b] = array.array("i", sorted(self.values[a:b]))
+
+    def add(self, ids, split, cut=False):
+        self.tokens.extend(ids)
         self.offsets.append(len(self.tokens))
-        self.splits.append(enc.split)
-        self.cut += enc.cut
-        self.longest = max(self.longest, len(enc.ids))
+        self.splits.append(split)
+        self.cut += cut
+        self.longest = max(self.longest, len(ids))
+
+    def sections(self):
+        labels = [little(self.values)] if self.labelled else []
+        if self.multi and self.labelled:
+            labels = [little(self.sets)] + labels
+        golds = little(self.golds)
+        answers = [golds, b"\0" * (-len(golds) % 8)] + strings(self.answers) if self.answers else []
+        return [strings(self.labels or []), [little(self.offsets)], [little(self.tokens)],
+                [little(self.splits)], labels, strings(self.texts), [little(self.spans)],
+                [little(self.words)], answers]
 
     def write(self, path):
         """Into a temporary file, flushed, renamed: a data file is whole or not there."""
-        names = [label.encode("utf-8", "replace") for label in self.labels or []]
-        ends = [0]
-        for name in names:
-            ends.append(ends[-1] + len(name))
-        strings = struct.pack("<%dQ" % len(ends), *ends) + b"".join(names) if names else b""
-        sections = [strings] + [array.array(a.typecode, a) if sys.byteorder == "big" else a
-                                for a in (self.offsets, self.tokens, self.splits, self.values)]
-        sizes = [len(strings)] + [a.itemsize * len(a) for a in sections[1:]]
-        words = [0] * 256
-        def put64(k, value):
+        sections, words = self.sections(), [0] * 256
+        sizes = [sum(map(len, section)) for section in sections]
+        words[:6] = (DATA_MAGIC, VERSION, TASKS[self.task].code, self.multi, len(self.labels or []),
+                     self.labelled)
+        words[10:12], words[14], words[21:23], words[25] = (
+            (self.longest, self.model.V), self.max_length, (self.stride, self.groups), self.v2)
+        for k, value in ((6, len(self.splits)), (8, len(self.tokens)), (12, self.model.hash),
+                         (15, sizes[0]), (17, sizes[4]), (19, sizes[5]), (23, sizes[8]),
+                         (30, 1024 + sum(map(padded, sizes)))):
             words[k], words[k + 1] = value & 0xFFFFFFFF, value >> 32
-        words[:6] = (DATA_MAGIC, VERSION, TASKS[self.task].code, 0, len(names),
-                     int(not self.args.unlabelled))
-        put64(6, len(self.splits))
-        put64(8, len(self.tokens))
-        words[10:12] = self.longest, self.model.V
-        put64(12, self.model.hash)
-        words[14] = self.max_length
-        put64(15, len(strings))
-        put64(30, 1024 + sum(map(padded, sizes)))
         temporary = "%s.tmp%d" % (path, os.getpid())
         try:
             with open(temporary, "wb") as file:
                 file.write(struct.pack("<256I", *words))
                 for section, size in zip(sections, sizes):
-                    if sys.byteorder == "big" and section is not strings:
-                        section.byteswap()
-                    file.write(section)
+                    file.writelines(section)
                     file.write(b"\0" * (padded(size) - size))
                 file.flush()
                 os.fsync(file.fileno())
@@ -647,72 +795,299 @@ class Data:
     def report(self, path):
         n, total = len(self.splits), len(self.tokens)
         unknown = self.tokens.count(self.model.unk)
-        print("%s: %d examples, %d tokens (mean %.1f, longest %d), %d cut at %d, [UNK] %.2f%%" % (
-            path, n, total, total / n, self.longest, self.cut, self.max_length,
-            100 * unknown / total))
-        if self.values.typecode == "f" and len(self.values):
+        print("%s: %d %s, %d tokens (mean %.1f, longest %d), %d cut at %d, [UNK] %.2f%%" % (
+            path, n, TASKS[self.task].unit, total, total / n, self.longest, self.cut,
+            self.max_length, 100 * unknown / total))
+        if self.task == "regression" and self.labelled:
             print("values: %g to %g, mean %g" % (min(self.values), max(self.values),
                                                  sum(self.values) / n))
-        elif self.values:
+        elif self.labels:
             counts = collections.Counter(self.values)
-            print("labels: " + ", ".join("%s %d" % (label, counts[k])
-                                         for k, label in enumerate(self.labels[:40]))
-                  + ", ..." * (len(self.labels) > 40))
+            print("labels: " + short("%s %d" % (label, counts[k])
+                                     for k, label in enumerate(self.labels)))
             if len(self.labels) == 1:
-                print("warning: there is only one label, nothing to learn", file=sys.stderr)
+                warn("there is only one label, nothing to learn")
+        for note in self.notes:
+            print(note)
 
 
 def read_like(path):
-    """Task, label names, tokenizer hash and max_length of a data file."""
+    """Header words and label names of a data file."""
     with open(path, "rb") as file:
         _, words, size = read_header(file, path, DATA_MAGIC, "data")
         length = u64(words, 15)
         require(words[4] >= 0 and length <= size - 1024, "%s: label names: %d in %d bytes", path,
                 words[4], length)
-        labels = read_strings(file.read(length), words[4], path, "the label names") \
-            if words[4] else []
-        return words[2], labels, u64(words, 12), words[14]
+        names = file.read(length)
+        return words, read_strings(names, words[4], path, "the label names") if words[4] else []
 
 
-def build_classification(data, examples):
-    """Labels get their index as they come; where they were not given they are sorted at the end."""
-    index = {label: k for k, label in enumerate(data.labels or [])}
-    for line, example in examples:
-        data.add(line, example)
-        if example.label is not None and not data.args.unlabelled:
-            require(data.labels is None or example.label in index,
-                    "%s:%d: the label %s is unknown, expected one of %s", data.args.input, line,
-                    example.label, ", ".join(list(index)[:20]) + ", ..." * (len(index) > 20))
-            data.values.append(index.setdefault(example.label, len(index)))
-    if data.args.unlabelled:
-        data.labels = []
-    elif data.labels is None:
-        data.labels = sorted(index, key=by_value)
-        place = {index[label]: k for k, label in enumerate(data.labels)}
-        data.values = array.array("i", (place[k] for k in data.values))
+# ------------------------------------------------------------------------------------ builders
 
-
-def build_regression(data, examples):
-    require(data.args.labels is None, "--labels: regression has numbers, not label names")
-    for line, example in examples:
-        data.add(line, example)
-        if not data.args.unlabelled:
-            value = number(example.label)
-            require(value is not None, "%s:%d: the label is %s, expected a finite number",
-                    data.args.input, line, example.label)
+def build_texts(data, examples):
+    """classification and regression; a multi-label example has any number of labels."""
+    path, regression = data.args.input, data.task == "regression"
+    require(data.args.labels is None or not regression,
+            "--labels: regression has numbers, not label names")
+    for line, (a, b, label) in examples:
+        enc = data.model.encode(a, b, data.max_length, False)
+        require(b is None or data.model.S > 1, "%s:%d: a pair of texts, but the model has one "
+                "token type", path, line)
+        data.add(enc.ids, enc.split, enc.cut)
+        if not data.labelled:
+            continue
+        several = isinstance(label, list)  # the first line decides, where no flag does
+        if several and len(data.splits) == 1 and not regression and not data.args.like:
+            data.multi = True
+        require(not several or data.multi, "%s:%d: the label is a list, expected %s", path, line,
+                "a number" if regression else "one label as before")
+        if regression:
+            value = number(label.strip())
+            require(value is not None, "%s:%d: the label is %s, expected a finite number", path,
+                    line, label.strip() or "empty")
             data.values.append(value)
-    data.labels = []
+        elif not data.multi:
+            data.values.append(data.label(label.strip(), line))
+        else:
+            require(several or data.args.multi_label or data.args.like, "%s:%d: the label is %s, "
+                    "expected a list as before", path, line, label)
+            names = label if several else filter(None, re.split(r"[,\s]+", label))
+            data.values.extend(dict.fromkeys(data.label(name.strip(), line) for name in names))
+            data.sets.append(len(data.values))
+    if not regression:
+        data.sort_labels()
 
 
-# One row a task: its number in the files, what reads the input, what turns examples into a Data.
-Task = collections.namedtuple("Task", "code read build about")
+def build_ner(data, sentences):
+    """As transformers' run_ner.py: words tokenized one by one, a label on a word's first piece."""
+    model, room, words_seen, words_cut, bare = data.model, data.max_length - 2, 0, 0, 0
+    for line, (words, tags) in sentences:
+        ids, spans, owners, labels, at = [], [], [], [], 0
+        for k, word in enumerate(words):
+            pieces, offsets = model.tokenize(word)
+            ids += pieces
+            owners += [k] * len(pieces)
+            for start, end in offsets:
+                spans += at + start, at + end
+            if data.labelled:  # known even where the word has no piece or is cut away
+                labels += ([data.label(tags[k], line + k)] + [-1] * len(pieces))[:len(pieces)]
+            bare += not pieces
+            at += len(word) + 1
+        words_seen += len(words)
+        words_cut += len(set(owners[room:]) - set(owners[:room]))
+        data.add([model.cls] + ids[:room] + [model.sep], min(len(ids), room) + 2, len(ids) > room)
+        data.spans.extend([-1, -1] + spans[:2 * room] + [-1, -1])
+        data.words.extend([-1] + owners[:room] + [-1])
+        data.values.extend([-1] + labels[:room] + [-1] if data.labelled else [])
+        data.texts.append(" ".join(words))
+    data.sort_labels()
+    data.notes.append("words: %d, of these %d cut away, %d without a piece" % (
+        words_seen, words_cut, bare))
+
+
+def windows(n, room, stride):
+    """Windows of at most room tokens over n tokens, neighbours share stride: [(start, end)]."""
+    starts = range(0, max(n - stride, 1), room - stride) if n > room else [0]
+    return [(start, min(start + room, n)) for start in starts]
+
+
+def answer_tokens(offsets, start, end):
+    """First and last token of the characters start..end-1, or None if not all of them are here.
+    As transformers' run_qa.py, but for an answer that begins in the window's last token: there
+    run_qa steps over it onto [SEP], whose offset is (0, 0)."""
+    if not offsets or offsets[0][0] > start or offsets[-1][1] < end:
+        return None
+    first, last = 0, len(offsets) - 1
+    while first + 1 < len(offsets) and offsets[first + 1][0] <= start:
+        first += 1
+    while last > 0 and offsets[last - 1][1] >= end:
+        last -= 1
+    return first, last
+
+
+def build_qa(data, questions):
+    """As transformers' run_qa.py: windows over the context, with the question before each."""
+    model, known, without, lost, misplaced = data.model, None, 0, 0, 0
+    require(model.S > 1, "%s: has one token type, expected 2 for question and context",
+            data.args.model)
+    for place, q in questions:
+        if q.context is not known:  # the questions of a paragraph follow each other
+            known, (context, offsets) = q.context, model.tokenize(q.context)
+        require(context, "%s: the context has no tokens, expected text", place)
+        wrong = [a for a in q.answers if a[0] < 0 or not q.context.startswith(a[1], a[0])]
+        right = [(start, start + len(text)) for start, text in q.answers
+                 if (start, text) not in wrong]
+        if wrong:
+            misplaced += 1
+            start, text = wrong[0]
+            if misplaced <= 10:
+                warn("%s: the answer %a is not at character %d of its context", place, text[:60],
+                     start)
+            if not right and not data.args.like:
+                continue
+        question = model.tokenize(q.text, False)[0]
+        room = data.max_length - 3 - len(question)
+        require(len(context) <= room or room > data.stride, "%s: the question has %d tokens, of "
+                "--max_length %d that leaves %d for the context, expected more than --doc_stride "
+                "%d", place, len(question), data.max_length, max(room, 0), data.stride)
+        head, found = [model.cls] + question + [model.sep], False
+        for start, end in windows(len(context), room, data.stride):
+            data.add(head + context[start:end] + [model.sep], len(head))
+            data.words.append(data.groups)
+            data.spans.extend([-1] * (2 * len(head)))
+            data.spans.extend(x for span in offsets[start:end] for x in span)
+            data.spans.extend((-1, -1))
+            if data.labelled:
+                span = right and answer_tokens(offsets[start:end], *right[0])
+                data.values.extend([len(head) + k for k in span] if span else (0, 0))
+                without += not span
+                found = found or bool(span)
+        data.groups += 1
+        data.v2 = int(data.v2 or q.v2 or data.labelled and not q.answers)
+        data.texts.append(q.context)
+        data.golds.append(len(q.answers))
+        data.answers += [q.id, q.text] + [text for _, text in q.answers]
+        lost += bool(right) and not found
+    require(data.groups, "%s: no question whose answer is in its context", data.args.input)
+    data.notes.append("questions: %d, doc_stride %d%s" % (data.groups, data.stride, ", %d without "
+                      "an answer, %d whose answer no window has whole; windows without an answer: "
+                      "%d" % (data.golds.count(0), lost, without) if data.labelled else ""))
+    if misplaced:
+        data.notes.append("questions with an answer that is not in its context: %d, %s" % (
+            misplaced, "kept" if data.args.like else
+            "skipped where it is the only one (--like keeps them, for evaluation)"))
+
+
+def build_mlm(data, texts):
+    """As transformers' run_mlm.py: [CLS] line [SEP] of all lines joined and cut into blocks, the
+    rest dropped; or line by line. Blank lines are no text (run_mlm joins their [CLS] [SEP], too,
+    and drops a rest every 1,000 lines)."""
+    predict, size, maskless = data.args.unlabelled, data.max_length, []
+    apart = predict or data.args.line_by_line
+    for line, text in texts:
+        if text.strip() or predict:
+            enc = data.model.encode(text, None, size if apart else None, False)
+            data.add(enc.ids, enc.split, enc.cut)
+            if predict and data.model.mask not in enc.ids:
+                maskless.append(line)
+    require(data.splits, "%s: has only blank lines, expected text", data.args.input)
+    if maskless:
+        warn("%s:%d: no [MASK], nothing to predict; lines like this: %d", data.args.input,
+             maskless[0], len(maskless))
+    if not apart:
+        total = len(data.tokens)
+        rest = total % size if total > size else 0  # less than a block is one short block
+        data.notes.append("dropped: the last %d tokens, less than a block" % rest)
+        del data.tokens[total - rest:]
+        data.offsets = array.array("Q", range(0, total - rest, size))
+        data.longest = min(size, total)
+        data.splits = array.array("i", [data.longest]) * len(data.offsets)
+        data.offsets.append(total - rest)
+
+
+def build_pretraining(data, texts):
+    """As google-research/bert's create_pretraining_data.py reads: one sentence a line, a blank line
+    between documents. Pairs are made of them in training."""
+    require(data.max_length >= 5, "--max_length is %d, expected 5 or more for a pair",
+            data.max_length)
+    documents, start, bare = array.array("Q", [0]), True, 0
+    for line, text in texts:
+        ids = data.model.tokenize(text, False)[0]
+        if ids:
+            if start and data.splits:
+                documents.append(len(data.splits))
+            start = False
+            data.add(ids, len(ids))
+        elif text.strip():
+            bare += 1
+        else:
+            start = True
+    documents.append(len(data.splits))
+    data.words, data.groups = documents, len(documents) - 1
+    require(data.splits and data.groups > 1, "%s: %d document%s, expected at least 2, separated by "
+            "a blank line: a wrong second sentence is taken from another document",
+            data.args.input, data.groups if data.splits else 0, "s" * (not data.splits))
+    single = sum(b - a == 1 for a, b in zip(documents, documents[1:]))
+    data.notes.append("documents: %d, of these %d of one sentence; sentences without a token: %d"
+                      % (data.groups, single, bare))
+
+
+# ----------------------------------------------------------------------------- the command line
+
+TEXTS_HELP = """
+input: TSV (.tsv, .txt), CSV (.csv) or JSON lines (.json, .jsonl), UTF-8.
+  Columns: text, label or text_a, text_b, label; with --unlabelled: text or text_a, text_b.
+  The first line is a header if it names a text and, unless --unlabelled, a label; the columns may
+  then have any order and others are ignored; --header no or yes if that guesses wrong. JSON
+  objects use the same names.
+  text:   text, sentence, ...
+  pair:   text_a text_b, text text_pair, sentence1 sentence2, premise hypothesis,
+          question1 question2, question sentence
+  label:  label, labels, gold_label, score, rating, class, target
+  Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled they are empty texts.
+"""
+MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label, commas or blanks between.
+"""
+CONLL_HELP = """
+input: CoNLL columns, UTF-8: a word a line, its tag behind a tab or blanks, a blank line between
+  sentences. The first column is the word, the last the tag, others are ignored. -DOCSTART- is
+  skipped, and so is # before a sentence's first word, unless the line has all columns and a tag.
+  With --unlabelled the words are enough.
+"""
+SQUAD_HELP = """
+input: SQuAD v1.1 or v2.0, JSON: {"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ...,
+  "question": ..., "answers": [{"text": ..., "answer_start": character}]}]}]}]}. No answers: the
+  context does not have it. With --unlabelled answers are not needed. A question whose answers are
+  not where answer_start says is named and skipped; with --like, for evaluation, it is kept.
+"""
+LINES_HELP = """
+input: plain text, UTF-8. Blank lines are skipped. Lines are joined, each with its [CLS] and [SEP],
+  and cut into blocks of max_length tokens; with --line_by_line or --unlabelled each is an example.
+"""
+DOCUMENTS_HELP = """
+input: plain text, UTF-8, one sentence a line, a blank line between documents.
+"""
+
+
+def at_least(low):
+    def parse(text):
+        return int(text) if int(text) >= low else int("")
+    parse.__name__ = "number from %d" % low  # argparse's message has it
+    return parse
+
+
+# The flags that only some tasks have; for the others they are None.
+FLAGS = {
+    "labels": dict(help="label names in their order, separated by commas (default: those of the "
+                   "file, sorted, numbers by value)"),
+    "multi_label": dict(action="store_true", help="an example has any number of labels"),
+    "unlabelled": dict(action="store_true", help="the file has no labels: to predict"),
+    "format": dict(choices=("tsv", "csv", "json"), help="of INPUT (default: by its ending)"),
+    "header": dict(choices=("auto", "yes", "no"), default="auto", help="whether the first line "
+                   "names the columns (default: auto, see below)"),
+    "doc_stride": dict(type=at_least(0), help="tokens that two windows over a long context share "
+                       "(default: that of --like, or 128)"),
+    "line_by_line": dict(action="store_true", help="each line is an example"),
+}
+
+# One row a task: its number in the files, what reads the input, what turns it into a Data, what it
+# counts, its max_length, its flags, its help.
+Task = collections.namedtuple("Task", "code read build unit max_length flags about help")
 TASKS = {
-    "classification": Task(1, read_texts, build_classification, "a text or a pair, and its label"),
-    "regression": Task(2, read_texts, build_regression, "a text or a pair, and a number"),
-    "ner": Task(3, None, None, "words with tags (not yet)"),
-    "qa": Task(4, None, None, "SQuAD questions (not yet)"),
-    "mlm": Task(5, None, None, "plain text (not yet)"),
-    "pretraining": Task(6, None, None, "documents of sentences (not yet)"),
+    "classification": Task(1, read_texts, build_texts, "examples", 512,
+                           "labels multi_label unlabelled format header",
+                           "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
+    "regression": Task(2, read_texts, build_texts, "examples", 512,
+                       "labels unlabelled format header", "a text or a pair, and a number",
+                       TEXTS_HELP),
+    "ner": Task(3, read_conll, build_ner, "sentences", 512, "labels unlabelled", "words with tags",
+                CONLL_HELP),
+    "qa": Task(4, read_squad, build_qa, "windows", 384, "doc_stride unlabelled",
+               "questions, contexts, answers", SQUAD_HELP),
+    "mlm": Task(5, read_lines, build_mlm, "examples", 512, "line_by_line unlabelled", "plain text",
+                LINES_HELP),
+    "pretraining": Task(6, read_lines, build_pretraining, "sentences", 512, "",
+                        "documents of sentences", DOCUMENTS_HELP),
 }
 
 
@@ -735,8 +1110,6 @@ def progress(examples, path):
 
 def build(args):
     task = TASKS[args.task]
-    require(task.build, "%s: this task is not yet supported; there are %s", args.task,
-            " and ".join(name for name, t in TASKS.items() if t.build))
     for path in (args.input, args.model, args.like):
         require(not path or not os.path.exists(path) or not os.path.exists(args.output)
                 or not os.path.samefile(path, args.output), "%s: would be overwritten", path)
@@ -762,27 +1135,11 @@ def encode(args):
         sys.stdout.write(" ".join(map(str, ids)) + "\n")
 
 
-FORMATS = """
-input: TSV (.tsv, .txt), CSV (.csv) or JSON lines (.json, .jsonl), UTF-8.
-  Columns: text, label or text_a, text_b, label; with --unlabelled: text or text_a, text_b.
-  The first line is a header if it names a text and, unless --unlabelled, a label; the columns may
-  then have any order and others are ignored; --header no or yes if that guesses wrong. JSON
-  objects use the same names.
-  text:   text, sentence, ...
-  pair:   text_a text_b, text text_pair, sentence1 sentence2, premise hypothesis,
-          question1 question2, question sentence
-  label:  label, labels, gold_label, score, rating, class, target
-  Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled they are empty texts.
-"""
-
-
-def main():
+def arguments():
     parser = argparse.ArgumentParser(
         description="Text files to token files for train_bert; lines of text to token ids.",
         epilog="python3 tokenizer.py TASK --help has the flags and the input format.")
     commands = parser.add_subparsers(dest="task", metavar="TASK", required=True)
-    positive = lambda text: int(text) if int(text) > 0 else int("")
-    positive.__name__ = "positive number"  # argparse names it in its message
 
     def command(name, about, run, **more):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".",
@@ -793,25 +1150,26 @@ def main():
         return sub
 
     for name, task in TASKS.items():
-        sub = command(name, task.about, build, epilog=FORMATS if task.build else None)
+        sub = command(name, task.about, build, epilog=task.help)
+        sub.set_defaults(**dict.fromkeys(FLAGS))
         sub.add_argument("input", metavar="INPUT", help="text file to read")
         sub.add_argument("output", metavar="OUT.bin", help="data file to write")
-        sub.add_argument("--max_length", type=positive, help="longest example in tokens; what is "
-                         "longer is cut (default: that of --like, or 512, or what the model has)")
-        sub.add_argument("--labels", help="label names in their order, separated by commas "
-                         "(default: those of the file, sorted, numbers by value)")
-        sub.add_argument("--like", metavar="TRAIN.bin", help="take the label names and the "
-                         "max_length of this file")
-        sub.add_argument("--unlabelled", action="store_true", help="the file has no labels")
-        sub.add_argument("--format", choices=("tsv", "csv", "json"), help="of INPUT (default: by "
-                         "its ending)")
-        sub.add_argument("--header", choices=("auto", "yes", "no"), default="auto", help="whether "
-                         "the first line names the columns (default: auto, see below)")
+        sub.add_argument("--max_length", type=at_least(1), help="longest example in tokens; what "
+                         "is longer is cut (default: that of --like, or %d, or what the model "
+                         "has)" % task.max_length)
+        sub.add_argument("--like", metavar="TRAIN.bin", help="take label names and max_length (and "
+                         "doc_stride) of this file: INPUT is for evaluation or prediction")
+        for flag in task.flags.split():
+            sub.add_argument("--" + flag, **FLAGS[flag])
     sub = command("encode", "token ids of each line of standard input", encode)
     sub.add_argument("--pair", action="store_true", help="a line is two texts with a tab between")
-    sub.add_argument("--max_length", type=positive, help="longest line in tokens (default: 512, or "
-                     "what the model has)")
-    args = parser.parse_args()
+    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: 512, "
+                     "or what the model has)")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
     sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal cannot show
     try:
         args.run(args)
