@@ -2300,7 +2300,8 @@ static void task_labels(Image *im, int task, int multi)
         if (task == BERT_REGRESSION) append(im, &value, 4);
         for (int t = 0; t < T && task == BERT_NER; t++)
             append_ints(im, t == 0 || t == T - 1 ? -1 : tokens[t] % 3, 0, 1);
-        if (task == BERT_QA) append_ints(im, i % 2 ? 3 + i / 2 % 2 : 0, i % 2 ? 3 + i / 2 % 2 : 0, 2);
+        if (task == BERT_QA)
+            append_ints(im, i % 2 ? 3 + i / 2 % 2 : 0, i % 2 ? 3 + i / 2 % 2 : 0, 2);
     }
 }
 
@@ -2317,7 +2318,8 @@ static void task_texts(Image *im, int32_t *head, int task)
     }
     pad(im);
     for (int i = 0; i < ITEMS && (task == BERT_NER || task == BERT_QA); i++)
-        for (int t = 0, T = task_tokens(tokens, task, i), first = task == BERT_QA ? 3 : 1; t < T; t++)
+        for (int t = 0, T = task_tokens(tokens, task, i), first = task == BERT_QA ? 3 : 1; t < T;
+             t++)
             append_ints(im, t < first || t == T - 1 ? -1 : 3 * (t - first),
                         t < first || t == T - 1 ? -1 : 3 * (t - first) + 2, 2);
     pad(im);
@@ -2330,7 +2332,8 @@ static void task_texts(Image *im, int32_t *head, int task)
     if (task != BERT_QA) return;
     for (int q = 0; q < QUESTIONS; q++) {
         append_ints(im, 1, 0, 1);
-        golds[3 * q] = "id\"", golds[3 * q + 1] = "which?", golds[3 * q + 2] = q % 2 ? "The bb" : "aa!";
+        golds[3 * q] = "id\"", golds[3 * q + 1] = "which?",
+                  golds[3 * q + 2] = q % 2 ? "The bb" : "aa!";
     }
     pad(im);
     head[23] = 4 * QUESTIONS + (int32_t)append_strings(im, golds, 3 * QUESTIONS), pad(im);
@@ -2339,9 +2342,11 @@ static void task_texts(Image *im, int32_t *head, int task)
 static Image task_image(int task, int multi)
 {
     static const char zeros[1024];
-    const int labelled = task != BERT_MLM && task != BERT_PRETRAINING, named = multi || task == BERT_NER;
+    const int labelled = task != BERT_MLM && task != BERT_PRETRAINING,
+              named = multi || task == BERT_NER;
     Image im = {0};
-    int32_t head[32] = {0x44545242, 1, task, multi, named ? IK : 0, labelled, ITEMS, 0, 0, 0, 0, IV};
+    int32_t head[32] = {0x44545242, 1, task, multi, named ? IK : 0, labelled, ITEMS, 0,
+                        0,          0, 0,    IV};
     int32_t tokens[8];
     uint64_t at = 0;
     append(&im, zeros, 1024), pad(&im);
@@ -2412,19 +2417,20 @@ static void test_task(const char *name, int task, int multi, const char *metric,
                  "--attention_probs_dropout_prob 0 --hidden_dropout_prob 0",
                  i ? "150 --learning_rate 0.02" : "1 --learning_rate 1e-9");
         expect(call(line) == 0, "%s: train: %.300s", name, output);
-        expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%s: eval: %.300s", name,
-               output);
+        expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%s: eval: %.300s",
+               name, output);
         loss[i] = number_after("loss ");
         expect(isfinite(number_after(metric)), "%s: no %s: %.300s", name, metric, output);
     }
     expect(loss[1] < 0.9 * loss[0], "%s: loss %g, after training %g", name, loss[0], loss[1]);
-    expect_error("eval --model out/model.bin --eval_file data.bin", "out/model.bin", "is a model for");
+    expect_error("eval --model out/model.bin --eval_file data.bin", "out/model.bin",
+                 "is a model for");
     if (!objects) {
         expect_error("predict --model out/model.bin --predict_file task.bin", "task.bin", "mlm");
         return;
     }
-    expect(call("predict --model out/model.bin --predict_file task.bin") == 0, "%s: predict: %.300s",
-           name, output);
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0,
+           "%s: predict: %.300s", name, output);
     int found = 0;
     for (const char *at = output, *end; *at; at = end + 1, found++)
         if (!(end = json(at)) || *end != '\n') {
@@ -2442,7 +2448,8 @@ static void test_every_task(void)
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
-    expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits", "ner");
+    expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
+                 "ner");
     test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
     write_data("task.bin", task_image(BERT_MLM, 0));
@@ -2487,9 +2494,11 @@ static void test_shards_and_init(void)
            "L %d, task %d, [PAD] %g, LayerNorm %g", m.config.L, m.config.task, m.params.wte[0],
            m.params.ln0w[0]);
     bert_free(&m), bert_free(&again);
-    expect_error("train --init config.json --train_file part-1.bin --output_dir out", "--tokenizer", "");
-    expect_error("train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
-                 "empty", "vocab_size");
+    expect_error("train --init config.json --train_file part-1.bin --output_dir out", "--tokenizer",
+                 "");
+    expect_error(
+        "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
+        "empty", "vocab_size");
     write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
     expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
                  "another task");
@@ -2549,7 +2558,8 @@ static void test_masks(void)
     }
     double all = masked + kept + replaced, stays = all * (0.1 + 0.1 / IWORDS);
     expect(special == 0 && deviations(all, words, 0.15) < 5 &&
-               deviations(masked, all, 0.8 + 0.1 / IWORDS) < 5 && fabs(kept - stays) < 5 * sqrt(stays),
+               deviations(masked, all, 0.8 + 0.1 / IWORDS) < 5 &&
+               fabs(kept - stays) < 5 * sqrt(stays),
            "%d [MASK], %d other, %d kept, %d special of %d words", masked, replaced, kept, special,
            words);
     done("driver: masks: 15%% of words, 80/10/10, no special token, new each epoch");
@@ -2582,21 +2592,22 @@ static void test_bad_tasks(void)
                      bad[i].hint);
     }
     write_data("task.bin", task_image(BERT_REGRESSION, 0));
-    expect_error("train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
-                 "--class_weights", "regression");
+    expect_error(
+        "train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
+        "--class_weights", "regression");
     expect_error(TRAIN_CALL "--class_weights 1,2", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,2,3,4", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,-2,3", "--class_weights", "3 numbers");
     expect(call(TRAIN_CALL "--class_weights balanced --label_smoothing_factor 0.1") == 0, "%.300s",
            output);
-    done("driver: %zu damaged files of other tasks, bad class weights",
-         sizeof bad / sizeof bad[0]);
+    done("driver: %zu damaged files of other tasks, bad class weights", sizeof bad / sizeof bad[0]);
     for (int i = 0; i < 1200; i++) {
         static const int kinds[] = {1, 2, 3, 4, 5, 6};
         Image im = task_image(kinds[i % 6], i % 6 == 0);
         write_data("forged.data", mutated(&im));
-        int code = call("train --model encoder.bin --train_file forged.data --eval_file forged.data "
-                        "--output_dir out --max_steps 1");
+        int code =
+            call("train --model encoder.bin --train_file forged.data --eval_file forged.data "
+                 "--output_dir out --max_steps 1");
         expect(code == 0 || (code == 1 && strstr(output, "forged")), "%d: '%.200s'", code, output);
     }
     done("driver: 1200 mutated files of every task: no crash");
