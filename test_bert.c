@@ -2272,7 +2272,9 @@ static int task_tokens(int32_t *tokens, int task, int i)
     int n = 0, T = task == BERT_PRETRAINING ? 1 + i % 2 : task == BERT_QA ? 6 : 5;
     for (; n < T; n++) tokens[n] = 5 + (i * 7 + n * 3 + i / 5) % 6;
     if (task == BERT_PRETRAINING) return n;
-    tokens[0] = 2, tokens[n - 1] = 3;
+    /* the pooler of so small a model sees little but the first token: that is the word, then */
+    tokens[0] = task == BERT_CLASSIFICATION || task == BERT_REGRESSION ? tokens[1] : 2;
+    tokens[n - 1] = 3;
     if (task == BERT_QA) tokens[2] = 3;
     return n;
 }
@@ -2295,7 +2297,7 @@ static void task_labels(Image *im, int task, int multi)
     }
     for (int i = 0; i < ITEMS; i++) {
         int T = task_tokens(tokens, task, i);
-        value = 3 + (float)tokens[1] / 4;
+        value = (float)tokens[1] / 4 - 2;
         if (multi) append_ints(im, tokens[1] % 2, 2, 2);
         if (task == BERT_REGRESSION) append(im, &value, 4);
         for (int t = 0; t < T && task == BERT_NER; t++)
@@ -2415,14 +2417,17 @@ static void test_task(const char *name, int task, int multi, const char *metric,
                  "train --model encoder.bin --train_file task.bin --eval_file task.bin "
                  "--output_dir out --per_device_train_batch_size 4 --num_train_epochs %s "
                  "--attention_probs_dropout_prob 0 --hidden_dropout_prob 0",
-                 i ? "150 --learning_rate 0.02" : "1 --learning_rate 1e-9");
+                 i ? "600 --learning_rate 0.005" : "1 --learning_rate 1e-9");
         expect(call(line) == 0, "%s: train: %.300s", name, output);
         expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%s: eval: %.300s",
                name, output);
         loss[i] = number_after("loss ");
-        expect(isfinite(number_after(metric)), "%s: no %s: %.300s", name, metric, output);
+        double least = task == BERT_REGRESSION || multi ? 0.8 : 0;
+        expect(!i || number_after(metric) >= least, "%s: no %s, or too low: %.300s", name, metric,
+               output);
     }
-    expect(loss[1] < 0.9 * loss[0], "%s: loss %g, after training %g", name, loss[0], loss[1]);
+    expect(loss[1] < (task == BERT_REGRESSION ? 0.3 : 0.9) * loss[0],
+           "%s: loss %g, after training %g", name, loss[0], loss[1]);
     expect_error("eval --model out/model.bin --eval_file data.bin", "out/model.bin",
                  "is a model for");
     if (!objects) {
