@@ -399,13 +399,55 @@ BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m);
 
 /* ------------------------------------------------------------------------------------------------
-   Answers: what the last forward's outputs mean */
+   Answers: what the outputs mean */
 
 enum { BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
 
 /* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
    normalize: of length 1. As sentence-transformers' Pooling and Normalize. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
+
+/* The k highest of n logits, highest first (of equals the first): their indices, and with probs
+   their shares of the softmax over all n. Returns how many: k, or n where that is less. */
+BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
+
+/* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
+   "simple"): neighbours with labels of one type, B- and I- aside, up to the next B-. */
+typedef struct {
+    int label;       /* of its first token */
+    int first, last; /* its tokens, counted in the sequence */
+    int start, end;  /* in the text: its first token's start, its last token's end */
+    float score;     /* mean over its tokens of the label's probability */
+} BertEntity;
+
+/* logits (T,K) of one sequence; spans (T,2): start and end of each token in the text, -1 -1 for
+   [CLS] and [SEP]. entities has room for T; returns how many there are. */
+BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
+                          const BertStrings *labels);
+
+/* Question answering: the best spans over all windows of a context, as Hugging Face's run_qa. Set
+   the first three, the rest zero; add each window; then bert_answers_end. */
+enum { BERT_MOST_ANSWERS = 100 };
+
+typedef struct {
+    float start_logit, end_logit;
+    int start, end; /* in the context, [start, end); 0 0: there is no answer */
+    double score;   /* share of the softmax over these spans */
+} BertAnswer;
+
+typedef struct {
+    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best up to BERT_MOST_ANSWERS */
+    int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
+    int count, windows;
+    BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
+} BertAnswers;
+
+/* logits (T,2): start and end of each token; spans (T,2) in the context, -1 -1 for other tokens. */
+BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
+
+/* Scores them. Returns the index of the answer, -1 for none: there is no span, or [CLS] is above
+   the best one by more than the threshold. */
+BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
@@ -2658,6 +2700,141 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
     if (step < warmup) return (double)step / (double)warmup;
     if (step >= total) return 0.0;
     return (double)(total - step) / (double)(total - warmup);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Answers: what the outputs mean */
+
+/* The k highest of n values that stand step apart: indices, highest first, of equals the first. */
+static int bert_highest_(int *ids, const float *x, int n, int step, int k)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        float value = x[(size_t)i * step];
+        int at = bert_min_(count, k - 1); /* where it would push the last one out */
+        if (count == k && (k == 0 || !(value > x[(size_t)ids[at] * step]))) continue;
+        for (; at > 0 && value > x[(size_t)ids[at - 1] * step]; at--) ids[at] = ids[at - 1];
+        ids[at] = i;
+        if (count < k) count++;
+    }
+    return count;
+}
+
+BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k)
+{
+    double sum = 0.0;
+    int count = bert_highest_(ids, logits, n, 1, k);
+    if (!probs || !count) return count;
+    for (int i = 0; i < n; i++) sum += exp((double)logits[i] - logits[ids[0]]);
+    for (int i = 0; i < count; i++)
+        probs[i] = (float)(exp((double)logits[ids[i]] - logits[ids[0]]) / sum);
+    return count;
+}
+
+/* A label's type: its name without B- or I-. Labels without names are all different types. */
+static const char *bert_type_(const BertStrings *labels, int label, size_t *length, int *begins)
+{
+    *begins = 0, *length = 0;
+    if (!labels || !labels->count) return NULL;
+    const char *name = labels->bytes + labels->offsets[label];
+    size_t n = (size_t)(labels->offsets[label + 1] - labels->offsets[label]);
+    size_t prefix = n > 1 && (name[0] == 'B' || name[0] == 'I') && name[1] == '-' ? 2 : 0;
+    *begins = prefix && name[0] == 'B';
+    *length = n - prefix;
+    return name + prefix;
+}
+
+static int bert_joins_(const BertStrings *labels, int before, int label)
+{
+    size_t n, m;
+    int begins, unused;
+    const char *a = bert_type_(labels, before, &n, &unused);
+    const char *b = bert_type_(labels, label, &m, &begins);
+    return a ? n == m && !memcmp(a, b, n) && !begins : before == label;
+}
+
+BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
+                          const BertStrings *labels)
+{
+    int count = 0, kept = 0, before = -1;
+    for (int t = 0; t < T; t++) {
+        int label;
+        float prob;
+        if (spans[2 * t] < 0 || !bert_top_k(&label, &prob, logits + (size_t)t * K, K, 1)) continue;
+        if (before < 0 || !bert_joins_(labels, before, label)) {
+            BertEntity fresh = {label, t, t, spans[2 * t], 0, 0.0f};
+            entities[count++] = fresh;
+        }
+        BertEntity *e = &entities[count - 1];
+        /* the mean so far: tokens between first and last are all its own */
+        e->score += (prob - e->score) / (float)(t - e->first + 1);
+        e->last = t;
+        e->end = spans[2 * t + 1];
+        before = label;
+    }
+    for (int i = 0; i < count; i++) { /* O: no entity */
+        size_t n;
+        int begins;
+        const char *type = bert_type_(labels, entities[i].label, &n, &begins);
+        if (!type || n != 1 || *type != 'O') entities[kept++] = entities[i];
+    }
+    return kept;
+}
+
+static double bert_answer_value_(const BertAnswer *s)
+{
+    return (double)s->start_logit + s->end_logit;
+}
+
+/* Into its place by score, behind its equals; the last one falls out where all places are taken. */
+static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
+{
+    int at = a->count < most ? a->count++ : most;
+    if (at == most && bert_answer_value_(&span) <= bert_answer_value_(&a->best[--at])) return;
+    for (; at > 0 && bert_answer_value_(&span) > bert_answer_value_(&a->best[at - 1]); at--)
+        a->best[at] = a->best[at - 1];
+    a->best[at] = span;
+}
+
+BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
+{
+    int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
+    int most = bert_min_(a->n_best, BERT_MOST_ANSWERS);
+    int num_starts = bert_highest_(starts, logits, T, 2, most);
+    int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
+    BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
+    if (a->windows++ == 0 || bert_answer_value_(&none) < bert_answer_value_(&a->none))
+        a->none = none;
+    for (int i = 0; i < num_starts; i++)
+        for (int j = 0; j < num_ends; j++) {
+            int s = starts[i], e = ends[j];
+            if (spans[2 * s] < 0 || spans[2 * e] < 0 || e < s || e - s >= a->max_tokens) continue;
+            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1],
+                               0.0};
+            bert_answer_insert_(a, span, most);
+        }
+}
+
+BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
+{
+    double sum = 0.0, top;
+    int answer = 0;
+    if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
+        int most = bert_min_(a->n_best, BERT_MOST_ANSWERS), whole = a->count == most;
+        if (whole && bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
+            a->best[a->count++] = a->none;
+        else bert_answer_insert_(a, a->none, most);
+    }
+    if (!a->count) return -1;
+    top = bert_answer_value_(&a->best[0]);
+    for (int i = 0; i < a->count; i++) sum += exp(bert_answer_value_(&a->best[i]) - top);
+    for (int i = 0; i < a->count; i++)
+        a->best[i].score = exp(bert_answer_value_(&a->best[i]) - top) / sum;
+    while (answer < a->count && a->best[answer].end == 0) answer++; /* the best that is text */
+    if (answer == a->count) return -1;
+    if (!a->may_lack) return answer;
+    double above = bert_answer_value_(&a->none) - bert_answer_value_(&a->best[answer]);
+    return above > threshold ? -1 : answer;
 }
 
 /* ------------------------------------------------------------------------------------------------
