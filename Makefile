@@ -1,5 +1,6 @@
 # make            train_bert
 # make test       every check that needs only a C compiler
+# make examples   dev/examples: a page of C each
 # make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
@@ -40,6 +41,11 @@ train_bert: train_bert.c bert.h Makefile
 
 test_bert: test_bert.c train_bert.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
+
+EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))
+examples: $(EXAMPLES)
+$(EXAMPLES): %: %.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
 
 # The program in README.md, cut out of it.
 readme_example: README.md bert.h Makefile
@@ -109,7 +115,7 @@ demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sent
 	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
 
 clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math bert_tokenizer.so
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math bert_tokenizer.so $(EXAMPLES)
 
-.PHONY: all test demo bench bench-matmul clean
+.PHONY: all test examples demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -529,6 +529,11 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
+/* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
+   (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
+   m->batch.rows (m->R) counts in e->tokens. */
+BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
+
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
@@ -3528,6 +3533,27 @@ BERTDEF void bert_encoding_free(BertEncoding *e)
     BERT_FREE(e->spans);
     BERT_FREE(e->offsets);
     memset(e, 0, sizeof *e);
+}
+
+BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
+{
+    const int mask = m->tokenizer.words[9];
+    BertBatch batch = {0};
+    int *rows = NULL;
+    batch.B = e->B;
+    batch.tokens = e->tokens;
+    batch.types = e->types;
+    batch.offsets = e->offsets;
+    if (bert_has_mlm_(m->config.task) && mask > 0 && e->N > 0) {
+        rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
+        if (!rows) return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
+        for (int n = 0; n < e->N; n++)
+            if (e->tokens[n] == mask) rows[batch.R++] = n;
+    }
+    batch.rows = rows;
+    int error = bert_forward(m, &batch, 0);
+    BERT_FREE(rows);
+    return error;
 }
 
 /* ---- Decode */
