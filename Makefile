@@ -53,7 +53,7 @@ readme_example: README.md bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
 test: test_bert readme_example
-	./readme_example dev/fixtures/awkward.model.bin 2 7 9 3
+	./readme_example dev/fixtures/text.model.bin "A good film is not dully DULL." | diff - dev/fixtures/text.txt
 	./test_bert
 
 bench_matmul: dev/bench_matmul.c bert.h Makefile
