@@ -5,7 +5,8 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
     #include "bert.h"
 
 Compile with
-    -O3 -march=native -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp -lm
+    -O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast
+    -fno-math-errno -fno-trapping-math -fopenmp -lm
 OpenMP is optional. It needs libc, libm and half a megabyte of stack in each thread, nothing else.
 A program that loads a model and classifies is in README.md.
 
@@ -343,6 +344,7 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
+    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: not trained */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -619,13 +621,17 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
    Every parallel loop runs over what it writes, and each sum has one order, so the bits do not
    depend on the number of threads. */
 #ifdef _OPENMP
+#include <omp.h>
 #define BERT_PRAGMA_(text) _Pragma(#text)
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
+static int bert_threads_(void) { return omp_get_max_threads(); }
 #else
 #define BERT_OMP_(clauses)
+static int bert_threads_(void) { return 1; }
 #endif
 
 static int bert_min_(int a, int b) { return a < b ? a : b; }
+static int bert_max_(int a, int b) { return a > b ? a : b; }
 static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ------------------------------------------------------------------------------------------------
@@ -735,19 +741,19 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
 #define BERT_ALIGNED_
-#define BERT_PREFETCH_(p) ((void)(p))
+#define BERT_PREFETCH_(p, w) ((void)(p))
 #else
-#define BERT_PREFETCH_(p) __builtin_prefetch(p, 1)
+#define BERT_PREFETCH_(p, w) __builtin_prefetch(p, w)
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
     __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
+typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_LANE_(v, i) (v)[i]
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
-typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
 #endif
@@ -774,6 +780,17 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
 static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
 
+/* Lane by lane: x > y ? x : y. */
+static inline bert_vec_ bert_larger_(bert_vec_ x, bert_vec_ y)
+{
+#ifdef BERT_SCALAR_
+    return x > y ? x : y;
+#else
+    bert_ints_ larger = x > y;
+    return (bert_vec_)((larger & (bert_ints_)x) | (~larger & (bert_ints_)y));
+#endif
+}
+
 /* The sum of a vector's lanes, always added in this order. */
 static inline float bert_lanes_sum_(bert_vec_ v)
 {
@@ -796,6 +813,20 @@ static inline float bert_sum_(const float *a, int n)
     return s;
 }
 
+/* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
+   the compiler may not change the order of comparisons. */
+static inline float bert_max_of_(const float *a, int n, float least)
+{
+    bert_vec_ max;
+    int i = 0;
+    for (int l = 0; l < BERT_LANES_; l++) BERT_LANE_(max, l) = least;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) max = bert_larger_(bert_get_(a + i), max);
+    for (int l = 0; l < BERT_LANES_; l++)
+        least = BERT_LANE_(max, l) > least ? BERT_LANE_(max, l) : least;
+    for (; i < n; i++) least = a[i] > least ? a[i] : least;
+    return least;
+}
+
 static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
 {
     bert_vec_ sum = {0};
@@ -814,17 +845,18 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
        apart.
 
              COLS                     c is computed in tiles of ROWS x COLS sums that stay in
-            +----+                    registers while k runs. For one column of tiles, DEPTH rows
-      DEPTH | b  | a panel            of b are copied into a panel, in the order in which the tiles
-            +----+                    read it; it stays in the second-level cache while all tiles
-     +-----++----+                    below pass over it. Each element of a is read once a tile and
-ROWS |  a  || c  | a tile             multiplied with a whole row of the panel.
+            +----+                    registers while k runs. Both operands are first copied, in the
+      DEPTH | b  | panels             order in which the tiles read them: DEPTH rows of b into
+            +----+                    panels, which stay in the second-level cache while all strips
+     +-----++----+                    of a pass over them, and a strip of a, which stays in the first
+ROWS |  a  || c  | tile               while it passes over the panels.
      +-----++----+
+      strip
 
    A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
    up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
    part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_ROWS_ = 192 };
+enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* WIDE: a multiple of any COLS */
 
 typedef struct {
     const float *at;
@@ -837,12 +869,37 @@ static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
     return m;
 }
 
-/* One tile: c (rows, cols) = start + a . panel, or c += a . panel where start is NULL.
-   a has a pointer to each row, next is the step from k to k + 1; panel is (depth, TILE_COLS); soon
-   is the tile of c that comes after this one. */
-static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *const *a,
-                              size_t next, const float *panel, int depth, const float *start,
-                              const float *soon)
+/* A block of memory that tiles fetch while they compute, rate cache lines for each LANES k's.
+   Waited for, or asked for all at once, it would hold up the sums: without it, a product of
+   matrices that are not in the cache takes a tenth longer, dW a fifth. */
+typedef struct {
+    const float *at;
+    size_t row;                /* floats from one row to the next */
+    int per, line, left, rate; /* lines in a row, the next of them, lines in all */
+} BertAhead_;
+
+/* rows x cols of m, one of whose steps is 1, spread over so many times LANES k's. */
+static BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
+{
+    int lines = ((m.col == 1 ? cols : rows) + 15) / 16, left = (m.col == 1 ? rows : cols) * lines;
+    BertAhead_ ahead = {m.at, m.col == 1 ? m.row : m.col, lines, 0,
+                        left, (left + times - 1) / times};
+    return ahead;
+}
+
+#define BERT_FETCH_(a, write)                                                                      \
+    for (int f = 0; f < (a)->rate && (a)->left > 0; f++, (a)->left--) {                            \
+        BERT_PREFETCH_((a)->at + (a)->line * 16, write);                                           \
+        if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
+    }
+
+/* One tile: c (rows, cols) = start + strip . panel, or c += strip . panel where start is NULL.
+   Element (i,k) of the strip is strip[i * down + k * next] for k < LANES, and so on for the next
+   LANES k's, ROWS * LANES further; panel is (depth, COLS), depth a multiple of LANES. soon is the
+   tile of c that comes next. */
+static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const float *strip,
+                              const int down, const int next, const float *panel, int depth,
+                              const float *start, const float *soon, BertAhead_ *ahead)
 {
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
@@ -858,17 +915,18 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] = zero;
-    const float *row = panel;
-    for (int r = 0, k = 0; r < BERT_TILE_ROWS_; r++) {
-        /* Meanwhile the next tile comes from memory, a row at a time: waited for, or asked for all
-           at once, it would hold up the sums (by a tenth at N = 1024, more below). */
-        for (int j = 0; j < BERT_TILE_COLS_; j += 16) BERT_PREFETCH_(soon + r * ldc + j);
-        for (int end = depth * (r + 1) / BERT_TILE_ROWS_; k < end; k++, row += BERT_TILE_COLS_) {
+    BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
+                                    depth / BERT_LANES_);
+    for (int k = 0; k < depth; k += BERT_LANES_) {
+        BERT_FETCH_(&next_c, 1);
+        BERT_FETCH_(ahead, 0);
+        for (int l = 0; l < BERT_LANES_; l++, panel += BERT_TILE_COLS_) {
             bert_vec_ b[BERT_TILE_VECS_];
-            BERT_FOR_ (v, BERT_TILE_VECS_) b[v] = bert_get_(row + v * BERT_LANES_);
+            BERT_FOR_ (v, BERT_TILE_VECS_) b[v] = bert_get_(panel + v * BERT_LANES_);
             BERT_FOR_ (i, BERT_TILE_ROWS_)
-                BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] += a[i][k * next] * b[v];
+                BERT_FOR_ (v, BERT_TILE_VECS_) sum[i][v] += strip[i * down + l * next] * b[v];
         }
+        strip += BERT_TILE_ROWS_ * BERT_LANES_;
     }
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) {
@@ -898,11 +956,12 @@ static inline void bert_transpose_(float *to, size_t ldt, const float *from, siz
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into a panel (depth, TILE_COLS); columns beyond cols become zero. */
-static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
+/* Copies b (depth, cols) into a panel (deep, COLS), zeros where b has no more. */
+static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, int cols)
 {
     const int W = BERT_TILE_COLS_, n = BERT_LANES_;
-    if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
+    int first_row = cols < W ? 0 : depth;
+    memset(panel + first_row * W, 0, (size_t)(deep - first_row) * W * sizeof *panel);
     if (b.col == 1) {
         for (int k = 0; k < depth; k++, panel += W) {
             const float *row = b.at + k * b.row;
@@ -921,76 +980,110 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             panel[k * W + j] = b.at[k * b.row + j * b.col];
 }
 
-/* Copies a (rows, depth), so that a tile's rows do not evict each other from the cache, as they do
-   where they are a power of two apart (F 3072: twice as slow in place). Row by row where a row's
-   elements lie side by side; else tile by tile, (depth, TILE_ROWS). */
-static void bert_pack_rows_(float *packed, BertMatrix_ a, int rows, int depth)
+/* Copies a (rows, depth) into a strip, zeros where a has no more: LANES k's of each row in turn
+   where a row's elements lie side by side (down LANES, next 1), else a column of ROWS after the
+   other (down 1, next ROWS). */
+static void bert_pack_strip_(float *strip, BertMatrix_ a, int rows, int depth, int deep)
 {
-    const int R = BERT_TILE_ROWS_;
+    const int R = BERT_TILE_ROWS_, n = BERT_LANES_;
     if (a.col == 1) {
-        for (int i = 0; i < rows; i++)
-            memcpy(packed + i * depth, a.at + i * a.row, (size_t)depth * sizeof *packed);
+        for (int k = 0; k < deep; k += n)
+            for (int i = 0; i < R; i++, strip += n) {
+                const float *from = a.at + (i < rows ? i : 0) * a.row + k;
+                if (k + n <= depth) bert_put_(strip, bert_get_(from));
+                else
+                    for (int l = 0; l < n; l++) strip[l] = k + l < depth ? from[l] : 0.0f;
+            }
         return;
     }
-    for (int i = 0; i < rows; i += R, packed += depth * R)
-        for (int k = 0; k < depth; k++) {
-            const float *from = a.at + i * a.row + k * a.col;
-            if (a.row == 1 && i + R <= rows) memcpy(packed + k * R, from, R * sizeof *packed);
-            else
-                for (int r = 0; r < R && i + r < rows; r++) packed[k * R + r] = from[r * a.row];
-        }
+    for (int k = 0; k < deep; k++, strip += R) {
+        const float *from = a.at + k * a.col;
+        if (k < depth && a.row == 1 && rows == R) memcpy(strip, from, R * sizeof *strip);
+        else
+            for (int i = 0; i < R; i++) strip[i] = k < depth && i < rows ? from[i * a.row] : 0.0f;
+    }
 }
 
-/* The product on one thread, of at most BERT_ROWS_ rows. start (N) is what the sums begin with (a
-   bias), NULL: zero; add: they begin with what c holds. */
+/* A block of a matrix: from row i and column j on. */
+static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+{
+    m.at += i * m.row + j * m.col;
+    return m;
+}
+
+/* A strip times the panels of N columns, from left to right. */
+static inline void bert_strip_times_panels_(float *c, size_t ldc, const float *strip, int rows,
+                                            int by_rows, const float *panels, int depth, int N,
+                                            const float *start, BertAhead_ *ahead)
+{
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
+    for (int j = 0; j < N; j += W, panels += depth * W) {
+        const float *from = start ? start + j : NULL, *soon = j + W < N ? c + j + W : c + R * ldc;
+        int cols = bert_min_(W, N - j);
+        if (by_rows)
+            bert_tile_(c + j, ldc, rows, cols, strip, n, 1, panels, depth, from, soon, ahead);
+        else bert_tile_(c + j, ldc, rows, cols, strip, 1, R, panels, depth, from, soon, ahead);
+    }
+}
+
+/* The product on one thread. start (N) is what the sums begin with (a bias), NULL: zero; add: they
+   begin with what c holds. Few rows of a are packed once, and b a panel at a time, the next one
+   fetched meanwhile; of many, strips are packed one by one for WIDE columns, fetched likewise. */
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    BERT_ALIGNED_ float panels[BERT_DEPTH_ * BERT_TILE_COLS_], packed[BERT_DEPTH_ * BERT_ROWS_];
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
+    const int few = M <= BERT_ROWS_, wide = few ? W : BERT_WIDE_;
+    BERT_ALIGNED_ float packed[BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_)];
     for (int k = 0; k < K; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, K - k), goes_on = add || k > 0;
-        int wide = bert_min_(4, BERT_DEPTH_ / depth) * W; /* columns whose panels fit */
-        bert_pack_rows_(packed, bert_matrix_(a.at + k * a.col, a.row, a.col), M, depth);
-        for (int j0 = 0; j0 < N; j0 += wide) {
-            int j1 = bert_min_(j0 + wide, N);
-            float first[4 * BERT_TILE_COLS_] = {0};
-            if (start) memcpy(first, start + j0, (size_t)(j1 - j0) * sizeof *start);
-            for (int j = j0; j < j1; j += W)
-                bert_pack_panel_(panels + (j - j0) * depth,
-                                 bert_matrix_(b.at + k * b.row + j * b.col, b.row, b.col), depth,
-                                 bert_min_(W, j1 - j));
+        int depth = bert_min_(BERT_DEPTH_, K - k), deep = (depth + n - 1) / n * n;
+        for (int j = 0; j < N; j += wide) {
+            int cols = bert_min_(wide, N - j), tiles = (cols + W - 1) / W * (deep / n);
+            float first[BERT_WIDE_] = {0};
+            BertAhead_ ahead = {0};
+            if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
+            for (int p = 0; p < cols; p += W)
+                bert_pack_panel_(packed + p * deep, bert_from_(b, k, j + p), depth, deep,
+                                 bert_min_(W, cols - p));
+            if (few && j + W < N)
+                ahead = bert_ahead_(bert_from_(b, k, j + W), depth, bert_min_(W, N - j - W),
+                                    (M + R - 1) / R * tiles);
+            else if (few && k + depth < K)
+                ahead =
+                    bert_ahead_(bert_from_(b, k + depth, 0), bert_min_(BERT_DEPTH_, K - k - depth),
+                                bert_min_(W, N), (M + R - 1) / R * tiles);
             for (int i = 0; i < M; i += R) {
-                const float *rows[BERT_TILE_ROWS_];
-                for (int r = 0; r < R; r++) /* rows beyond M: any of the others */
-                    rows[r] = packed + (a.col != 1 ? i * depth + (i + r < M ? r : 0)
-                                                   : bert_min_(i + r, M - 1) * depth);
-                for (int j = j0; j < j1; j += W) {
-                    float *tile = c + i * ldc + j;
-                    bert_tile_(tile, ldc, bert_min_(R, M - i), bert_min_(W, j1 - j), rows,
-                               a.col == 1 ? 1 : R, panels + (j - j0) * depth, depth,
-                               goes_on ? NULL : first + (j - j0),
-                               j + W < j1 ? tile + W : c + (i + R) * ldc + j0);
-                }
+                int rows = bert_min_(R, M - i);
+                float *strip = packed + deep * (wide + (few ? i : 0));
+                if (!few || j == 0) bert_pack_strip_(strip, bert_from_(a, i, k), rows, depth, deep);
+                if (!few && i + R < M)
+                    ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, tiles);
+                bert_strip_times_panels_(c + i * ldc + j, ldc, strip, rows, a.col == 1, packed,
+                                         deep, cols, add || k ? NULL : first, &ahead);
             }
         }
     }
 }
 
-/* The product on all threads: a task is a block of c of up to ROWS x 4 panels, so that what is
-   packed is used often. */
+/* The product on all threads. A task is a block of c: as wide as its panels allow, but two or more
+   for each thread. */
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, cols = 4 * BERT_TILE_COLS_;
-    int down = (M + BERT_ROWS_ - 1) / BERT_ROWS_, across = (N + cols - 1) / cols;
-    int rows = ((M + down - 1) / down + R - 1) / R * R, tasks = down * across;
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, most = 1024,
+              least = 64; /* rows of a task */
+    const int tasks = 2 * bert_threads_(), panels = (N + W - 1) / W;
+    int across = bert_max_((N + BERT_WIDE_ - 1) / BERT_WIDE_, bert_min_((panels + 1) / 2, tasks));
+    int down = bert_max_((M + most - 1) / most,
+                         bert_min_((M + least - 1) / least, (tasks + across - 1) / across));
+    int cols = (panels + across - 1) / across * W, rows = ((M + down - 1) / down + R - 1) / R * R;
+    across = (N + cols - 1) / cols, down = (M + rows - 1) / rows;
     BERT_OMP_(parallel for schedule(dynamic))
-    for (int t = 0; t < tasks; t++) {
+    for (int t = 0; t < down * across; t++) {
         int i = t / across * rows, j = t % across * cols;
-        bert_matmul_serial_(c + i * ldc + j, ldc, bert_matrix_(a.at + i * a.row, a.row, a.col),
-                            bert_matrix_(b.at + j * b.col, b.row, b.col), bert_min_(rows, M - i),
-                            bert_min_(cols, N - j), K, start ? start + j : NULL, add);
+        bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j),
+                            bert_min_(rows, M - i), bert_min_(cols, N - j), K,
+                            start ? start + j : NULL, add);
     }
 }
 
@@ -1064,14 +1157,14 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
        dw += sum_n dout * norm,  db += sum_n dout
        dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
-   dinp must not be dout. */
+   dinp must not be dout; dw and db may be NULL. */
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C)
 {
-    const int block = 64;
+    const int block = 64, channels = dw ? C : 0;
     BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += block) {
+    for (int c = 0; c < channels; c += block) {
         int end = bert_min_(c + block, C);
         for (int n = 0; n < N; n++) {
             const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
@@ -1106,7 +1199,7 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
 
 /* out = inp . w^T + b, so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
-   dinp (N,C) may be NULL: nothing below needs it. */
+   Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
                                   const float *inp, const float *w, int N, int C, int OC)
 {
@@ -1114,8 +1207,10 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
     if (dinp)
         bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
                      NULL, 0);
-    bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N, NULL,
-                 1);
+    if (dw)
+        bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
+                     NULL, 1);
+    if (!db) return;
     BERT_OMP_(parallel for)
     for (int o = 0; o < OC; o += block) {
         int end = bert_min_(o + block, OC);
@@ -1235,15 +1330,14 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
                                     bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL, 0);
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
-                    float m = k0 ? max[i] : -INFINITY, before = 0.0f;
-                    for (int j = 0; j < nk; j++) pi[j] *= scale;
-                    for (int j = 0; j < nk; j++) m = pi[j] > m ? pi[j] : m;
+                    float m = scale * bert_max_of_(pi, nk, -INFINITY), before = 0.0f;
+                    if (k0 && max[i] > m) m = max[i];
                     if (k0) {
                         float shrink = bert_exp_(max[i] - m);
                         before = sum[i] * shrink;
                         for (int c = 0; c < HS; c++) oi[c] *= shrink;
                     }
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - m);
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - m);
                     max[i] = m;
                     sum[i] = before + bert_sum_(pi, nk);
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
@@ -1301,8 +1395,7 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                     float max = stat_i[0], inv = 1.0f / stat_i[1];
                     float mean = bert_dot_(dout + at + (size_t)i * C, 0.0f,
                                            out + at + (size_t)i * C, 0.0f, HS);
-                    for (int j = 0; j < nk; j++) pi[j] *= scale;
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] - max) * inv;
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - max) * inv;
                     if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
                     for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - mean) * scale;
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
@@ -1421,8 +1514,9 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
    loss; labels NULL: probabilities only. K is the vocabulary for mlm: all loops are vectors'. */
 
-/* p = softmax(x); returns log(sum_i exp(x[i])). */
-static float bert_softmax_(float *p, const float *x, int n)
+/* p = softmax(x); returns log(sum_i exp(x[i] - max)), and max: their sum would lose the low bits of
+   a small loss. */
+static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
     float top[BERT_LANES_], max = x[0];
     double sum = 0.0;
@@ -1439,7 +1533,8 @@ static float bert_softmax_(float *p, const float *x, int n)
     }
     float scale = (float)(1.0 / sum);
     for (i = 0; i < n; i++) p[i] *= scale;
-    return max + (float)log(sum);
+    *max_x = max;
+    return (float)log(sum);
 }
 
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
@@ -1450,15 +1545,15 @@ BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float 
     BERT_OMP_(parallel for if ((size_t)N * K > 4096))
     for (int n = 0; n < N; n++) {
         const float *x = logits + (size_t)n * K;
-        float lse = bert_softmax_(probs + (size_t)n * K, x, K);
+        float max, rest = bert_softmax_(probs + (size_t)n * K, &max, x, K);
         if (!labels) continue;
         losses[n] = 0.0f;
         if (labels[n] < 0) continue;
         float w = weights ? weights[labels[n]] : 1.0f;
-        losses[n] = (1.0f - smoothing) * w * (lse - x[labels[n]]);
+        losses[n] = (1.0f - smoothing) * w * (rest - (x[labels[n]] - max));
         if (smoothing > 0.0f) {
-            float sum = weights ? bert_dot_(weights, 0.0f, x, 0.0f, K) : bert_sum_(x, K);
-            losses[n] += smoothing / (float)K * (all * lse - sum);
+            float sum = weights ? bert_dot_(weights, 0.0f, x, max, K) : bert_sum_(x, K) - all * max;
+            losses[n] += smoothing / (float)K * (all * rest - sum);
         }
     }
 }
@@ -2217,7 +2312,8 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
     if (R > 0) {
-        bert_linear_backward(d->dsum, g->wte, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V);
+        bert_linear_backward(d->dsum, m->freeze_embeddings ? NULL : g->wte, g->mlmdecb, d->dlogits,
+                             a->headx, w->wte, R, C, c->V);
         bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
         bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
@@ -2324,7 +2420,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     int error = bert_check_batch_(m, batch), task = m->config.task;
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
-    m->training = 0; /* should there be no room, there is nothing for a backward to use */
+    m->training = m->B = 0; /* should there be no room, there is nothing to use for a backward */
     error = bert_room_(m, batch, training);
     if (error) return error;
     m->training = training;
@@ -2373,9 +2469,11 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     return BERT_OK;
 }
 
-static void bert_add_(float *out, const float *x, size_t n)
+/* A residual's join: dx += dout . w, of the linear layer that its branch begins with. */
+static void bert_join_(float *dx, const float *dout, const float *w, int N, int C, int OC)
 {
-    for (size_t i = 0; i < n; i++) out[i] += x[i];
+    bert_matmul_(dx, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
+                 1);
 }
 
 /* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
@@ -2387,17 +2485,18 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
     BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    BertTensors g = {0}; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
 
+    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
     bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_add_(d->dsum, d->dpart, (size_t)n * C); /* of ln1: straight on, and through the branch */
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_join_(d->dsum, d->dfch, w.fcw, n, C, F); /* of ln1: straight on, and through the branch */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
@@ -2412,8 +2511,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(d->dpart, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_add_(d->dx, d->dpart, (size_t)N * C);
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_join_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -2423,8 +2522,9 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     const int N = m->N, C = c->C;
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= 0; l--)
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
         bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
@@ -2550,6 +2650,15 @@ static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, Be
     }
 }
 
+/* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
+   them. Their part of the gradients, m and v is never written, and so never gets memory. */
+static size_t bert_frozen_(const Bert *m, const BertTensor *t)
+{
+    if (strncmp(t->key, "bert.embeddings.", 16) == 0) return m->freeze_embeddings ? t->size : 0;
+    if (strncmp(t->key, "bert.encoder.", 13)) return 0;
+    return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
+}
+
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale)
 {
@@ -2567,9 +2676,9 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
         s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
         s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
-        const ptrdiff_t size = (ptrdiff_t)t->size;
+        const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for)
-        for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
+        for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
             for (int met; at < end; at += run) {
@@ -2740,23 +2849,14 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
    Hugging Face's Rust library is followed in every oddity, and dev/check_tokenizer.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
-enum { /* properties in the Unicode table; the combining class is in bits 8..15 */
-    BERT_REMOVED_ = 1,
-    BERT_BLANK_ = 2,
-    BERT_SPACE_ = 4,
-    BERT_PUNCTUATION_ = 8,
-    BERT_CJK_ = 16,
-    BERT_ACCENT_ = 32,
-    BERT_WORD_ = 64
-};
-enum { /* flags of added tokens */
-    BERT_SPECIAL_ = 1,
-    BERT_SINGLE_WORD_ = 2,
-    BERT_LSTRIP_ = 4,
-    BERT_RSTRIP_ = 8,
-    BERT_NORMALIZED_ = 16,
-    BERT_NO_PIECE_ = 32
-};
+/* Properties in the Unicode table; the combining class is in bits 8..15. */
+enum { BERT_REMOVED_ = 1, BERT_BLANK_ = 2, BERT_SPACE_ = 4, BERT_PUNCTUATION_ = 8 };
+enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
+
+/* Flags of added tokens. */
+enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
+enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
+
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
@@ -2787,8 +2887,8 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
-    char *shown;               /* what decode shows of those: the normal forms, in UTF-8; of added */
-    size_t *shown_at;          /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    char *shown;      /* what decode shows of those: the normal forms, in UTF-8; of added */
+    size_t *shown_at; /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
     size_t shown_room;
 };
 
@@ -2799,13 +2899,15 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChar_ *chars, *normal, *marks; /* marks: the run of combining marks that is not yet in order */
+    BertChar_ *chars, *normal; /* the text, its normal form */
+    BertChar_ *marks;          /* the run of combining marks whose order is not yet known */
     BertToken_ *tokens;
     size_t chars_room, normal_room, marks_room, tokens_room;
     int num_chars, num_normal, num_marks, num_tokens;
-    int last, disorder; /* source of the last character but decomposition's additions; marks' order */
-    int text, word;     /* that the tokens belong to */
-    int failed;         /* no memory */
+    int disorder;   /* the marks have to change places */
+    int last;       /* where the last character came from that no decomposition added */
+    int text, word; /* that the tokens belong to */
+    int failed;     /* no memory */
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
@@ -2825,15 +2927,19 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
     return 1;
 }
 
+/* The same for an array of the work, which remembers a failure. */
+#define BERT_ROOM_(w, array, need)                                                                 \
+    (bert_grow_(&(w)->array, &(w)->array##_room, need, sizeof *(w)->array) || ((w)->failed = 1, 0))
+
 /* ---- Characters */
 
-/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest start
-   of a character that is there, or else for one byte (Unicode 15, 3.9, "maximal subparts"). */
+/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest
+   start of a character that is there, else for one byte (Unicode 15, 3.9, "maximal subparts"). */
 static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
     if (c < 0x80) return c;
-    int more = c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : 0;
+    int more = c < 0xC2 || c > 0xF4 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
     if (!more) return 0xFFFD;
     if (c == 0xE0) low = 0xA0;  /* less would be overlong, */
     if (c == 0xED) high = 0x9F; /* more a surrogate, */
@@ -2861,10 +2967,7 @@ static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
 {
     int count = 0;
     w->num_chars = 0;
-    if (!bert_grow_(&w->chars, &w->chars_room, n + 1, sizeof *w->chars)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, chars, n + 1)) return;
     for (size_t at = 0; at < n; count++) {
         w->chars[count].from = (int)at;
         w->chars[count].c = bert_utf8_(s, n, &at);
@@ -2889,10 +2992,7 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
 
 static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
 {
-    if (!bert_grow_(&w->normal, &w->normal_room, (size_t)w->num_normal + 1, sizeof *w->normal)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, normal, (size_t)w->num_normal + 1)) return;
     w->normal[w->num_normal].c = c;
     w->normal[w->num_normal++].from = from;
 }
@@ -2919,10 +3019,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
     w->num_marks = 0;
     if (w->disorder) {
         int ends[257] = {0};
-        if (!bert_grow_(&w->marks, &w->marks_room, 2 * (size_t)n, sizeof *w->marks)) {
-            w->failed = 1;
-            return;
-        }
+        if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
         sorted = w->marks + n;
         for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
@@ -2948,10 +3045,7 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
         bert_emit_(t, w, c, w->last);
         return;
     }
-    if (!bert_grow_(&w->marks, &w->marks_room, (size_t)w->num_marks + 1, sizeof *w->marks)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
     if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
     w->marks[w->num_marks].c = c;
     w->marks[w->num_marks++].from = from;
@@ -2973,6 +3067,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     const uint32_t *info = t->lookup->info;
     const uint32_t plain = BERT_SPACE_ | BERT_PUNCTUATION_ | BERT_WORD_;
     w->num_normal = w->num_marks = w->disorder = 0;
+    w->last = from;
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
         int apart = t->words[3] && bits & BERT_CJK_;
@@ -3008,12 +3103,13 @@ static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertCh
 }
 
 /* The slot of a piece: its own, or the empty one where it would be. */
-static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
+static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c,
+                             int n)
 {
     const struct BertLookup_ *k = t->lookup;
     size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
-    while (k->slots[i].id && (k->slots[i].tag != (uint32_t)h ||
-                              !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
+    while (k->slots[i].id &&
+           (k->slots[i].tag != (uint32_t)h || !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
         i = (i + 1) & mask;
     return &k->slots[i];
 }
@@ -3022,10 +3118,7 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
     BertToken_ token = {id, {0, 0, start, end, w->word, w->text}};
-    if (!bert_grow_(&w->tokens, &w->tokens_room, (size_t)w->num_tokens + 1, sizeof *w->tokens)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) return;
     token.span.start = w->chars[start].from, token.span.end = w->chars[end].from;
     w->tokens[w->num_tokens++] = token;
 }
@@ -3092,10 +3185,11 @@ static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c,
     return -1;
 }
 
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count);
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count);
 
-/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. count:
-   what the index of words goes up by, 0 for a text given in words. */
+/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
+   count: what the index of words goes up by, 0 for a text given in words. */
 static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
 {
     const uint32_t *info = t->lookup->info;
@@ -3122,7 +3216,8 @@ static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int
 }
 
 /* What is between added tokens: a text is normalized, a normalized one has words. */
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count)
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count)
 {
     if (late) {
         bert_words_(t, w, from, to, count);
@@ -3148,22 +3243,22 @@ static int bert_check_unicode_(Bert *m, const char *name)
                           name, t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
-    uint64_t i, next = 0;
+    uint64_t i, next = 0, at = Q;
     for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
-        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range";
+        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range", at = i;
         next = (uint64_t)u[1] + 1;
     }
     for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
-        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map";
-        for (int k = 1; k < 3; k++)
-            if ((u[k] & 0xFFFFFF) + (uint64_t)(u[k] >> 24) > W) wrong = "place in the pool of map";
+        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map", at = i;
+        for (int k = 1; k < 3 && !wrong; k++)
+            if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W) wrong = "place in the pool of map", at = i;
         next = (uint64_t)u[0] + 1;
     }
     for (i = 0; i < W && !wrong; i++)
-        if (pool[i] >= BERT_POINTS_) wrong = "code point of pool word";
+        if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
     return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
-                      wrong, (unsigned long long)i - 1);
+                      wrong, (unsigned long long)at);
 }
 
 static int bert_check_added_(Bert *m, const char *name)
@@ -3179,62 +3274,68 @@ static int bert_check_added_(Bert *m, const char *name)
     return BERT_OK;
 }
 
-/* Puts an added token into the tree. Of two that are alike the first counts. */
-static void bert_grow_tree_(struct BertLookup_ *k, struct BertWork_ *w, int late,
-                            const BertChar_ *c, int n, int token)
+/* Puts added token a, whose characters these are, into the tree. Of two alike the first counts. */
+static void bert_grow_tree_(struct BertLookup_ *k, int late, const BertChar_ *c, int n, int a)
 {
-    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + (size_t)n + 1, sizeof *k->nodes))
-        w->failed = 1;
-    int *at = n && !w->failed ? &k->heads[late][c[0].c % BERT_HEADS_] : NULL;
-    if (!at) return; /* one that normalizes to nothing is never found */
-    for (int i = 0;; i++) {
+    int *at = &k->heads[late][c[0].c % BERT_HEADS_];
+    for (int i = 0; i < n; i++) {
         while (*at && k->nodes[*at].c != c[i].c) at = &k->nodes[*at].sibling;
         if (!*at) {
             BertNode_ node = {c[i].c, -1, 0, 0};
             *at = (int)++k->num_nodes;
             k->nodes[*at] = node;
         }
-        BertNode_ *node = &k->nodes[*at];
-        at = &node->child;
-        if (i + 1 < n) continue;
-        if (node->token < 0) node->token = token;
-        k->late |= late;
-        return;
+        if (i + 1 == n && k->nodes[*at].token < 0) k->nodes[*at].token = a;
+        at = &k->nodes[*at].child;
     }
+    k->late |= late;
+}
+
+/* Added token a, whose string is in w->chars. */
+static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
+{
+    struct BertLookup_ *k = t->lookup;
+    const int late = (t->added[2 * a + 1] & BERT_NORMALIZED_) != 0;
+    if (late) bert_normalize_(t, w, 0, w->num_chars);
+    const BertChar_ *c = late ? w->normal : w->chars;
+    size_t n = (size_t)(late ? w->num_normal : w->num_chars), shown = k->shown_at[a];
+    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + n + 1, sizeof *k->nodes) ||
+        !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
+        w->failed = 1;
+    if (w->failed) return;
+    if (n) bert_grow_tree_(k, late, c, (int)n, a); /* what normalizes to nothing is never found */
+    for (size_t i = 0; i < n && late; i++) shown += bert_put_utf8_(k->shown + shown, c[i].c);
+    k->shown_at[a + 1] = shown;
+}
+
+/* The string in w->chars as a piece: under its characters behind ##, if it begins so. */
+static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
+{
+    const BertChar_ *c = w->chars;
+    int n = w->num_chars, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
+    if (tail) c += 2, n -= 2;
+    uint64_t h = BERT_HASH_SEED_(tail);
+    for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
+    BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+    slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
+    if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
 }
 
 static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    struct BertLookup_ *k = t->lookup;
+    uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
-        for (uint32_t c = u[0]; c <= u[1]; c++) k->info[c] = u[2] & 0xFFFF;
-    for (uint32_t i = 0; i < t->unicode[1]; i++) k->info[maps[3 * i]] |= (i + 1) << 16;
+        for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
+    for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
     for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
-        const uint64_t *string = t->vocabulary.offsets + id;
-        int added = a < t->words[10] && t->added[2 * a] == id, flags = 0;
-        bert_characters_(w, t->vocabulary.bytes + string[0], (size_t)(string[1] - string[0]));
-        if (added) {
-            int late = ((flags = t->added[2 * a + 1]) & BERT_NORMALIZED_) != 0;
-            if (late) bert_normalize_(t, w, 0, w->num_chars);
-            bert_grow_tree_(k, w, late, late ? w->normal : w->chars,
-                            late ? w->num_normal : w->num_chars, a);
-            size_t *at = &k->shown_at[++a];
-            *at = at[-1];
-            if (late && !w->failed && bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
-                for (int i = 0; i < w->num_normal; i++)
-                    *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
-            else w->failed |= late;
-        }
-        if (w->failed || !w->num_chars || flags & BERT_NO_PIECE_) continue;
-        const BertChar_ *c = w->chars;
-        int tail = w->num_chars > 2 && c[0].c == '#' && c[1].c == '#', n = w->num_chars;
-        if (tail) c += 2, n -= 2;
-        uint64_t h = BERT_HASH_SEED_(tail);
-        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
-        BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
-        slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
-        if (n > k->longest_piece) k->longest_piece = n;
+        const uint64_t *at = t->vocabulary.offsets + id;
+        int added = a < t->words[10] && t->added[2 * a] == id;
+        bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
+        if (added && !w->failed) bert_add_token_(t, w, a);
+        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_))
+            bert_add_piece_(t, w, id);
+        a += added;
     }
 }
 
@@ -3264,7 +3365,8 @@ static int bert_prepare_(Bert *m, const char *name)
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_look_up_(t, &w);
     bert_free_work_(&w);
-    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name) : BERT_OK;
+    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
+                    : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -3331,18 +3433,17 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
     return BERT_OK;
 }
 
-/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows what
-   is cut off follows in further sequences. */
+/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows
+   what is cut off follows in further sequences. */
 static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
                          int second, const BertEncodeOptions *o)
 {
     const BertToken_ *a = e->work->tokens, *b = a + na;
     int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
     if (keep < 1 || (o->windows && o->stride >= keep))
-        return bert_refuse_(e, BERT_EINPUT,
-                            "of the %s text's %d tokens %d fit, not more than the stride %d",
-                            second ? "second" : "first", all, keep < 0 ? 0 : keep,
-                            o->windows ? o->stride : 0);
+        return bert_refuse_(
+            e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
+            second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
     for (int from = 0; !error; from += keep - o->stride) {
         int n = bert_min_(keep, all - from);
         error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
@@ -3369,8 +3470,7 @@ static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pa
         if (!pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
         if (o->windows)
-            return bert_refuse_(e, BERT_EINPUT,
-                                "windows of a pair need only_first or only_second");
+            return bert_refuse_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
         int large = small < room - small ? room - small : room - room / 2;
         if (na <= nb) na = room - large, nb = large;
         else nb = room - large, na = large;
@@ -3385,7 +3485,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
 {
     BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0};
     if (options) o = *options;
-    if (!o.max_length) o.max_length = m->config.P;
+    if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup)
         return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
@@ -3394,13 +3494,15 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
                             o.max_length, least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return bert_refuse_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
+        return bert_refuse_(e, BERT_EINPUT,
+                            "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
             return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
-    if (!e->work) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     struct BertWork_ *w = e->work;
+    if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
+        return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
@@ -3446,10 +3548,10 @@ static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
 /* The blanks that the library (do_not: of one token; else transformers, of a text) takes out. */
 static size_t bert_clean_up_(char *s, size_t n, int do_not)
 {
-    static const char *const pairs[][2] = {
-        {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},
-        {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
-        {" 're", "'re"}};
+    static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                           {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                           {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                           {" 've", "'ve"}, {" 're", "'re"}};
     for (int i = 0; i < 11; i++)
         if (i != 7 || do_not) n = bert_replace_(s, n, pairs[i][0], pairs[i][1]);
     return n;

@@ -3,6 +3,7 @@
 
     python3 tokenizer.py classification train.tsv train.bin --model model.bin
     python3 tokenizer.py classification dev.tsv dev.bin --model model.bin --like train.bin
+    python3 tokenizer.py qa train-v2.0.json train.bin --model model.bin --max_length 384
     python3 tokenizer.py encode --model model.bin < lines.txt
 
 A text becomes token ids in four steps, each a method of Tokenizer:
@@ -458,9 +459,10 @@ def read_lines(path, args):
 def parse_json(text, path, line=1):
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + error.lineno - 1, error.msg,
-                                                          error.colno))
+    except (ValueError, RecursionError) as error:  # also of numbers and nesting without end
+        at = lambda name, otherwise: getattr(error, name, otherwise)
+        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + at("lineno", 1) - 1,
+                                                          at("msg", error), at("colno", 1)))
 
 
 def whole(text):
@@ -515,7 +517,8 @@ def read_columns(file, kind, path, labelled, header):
         if shape is None and header != "no":
             names = [field.strip().lower() for field in fields]
             like_one = header == "yes" or labelled and names[-1] in LABELS
-            found = pick(names, labelled, *like_one * (path, line, "header is", " | ".join(fields)))
+            message = (path, line, "header is", " | ".join(fields)) if like_one else ()
+            found = pick(names, labelled, *message)
             header = "no"
             if found:
                 shape = (len(fields),) + tuple(names.index(name) if name else None

@@ -241,6 +241,12 @@ def test_weight_files(tmp):
         {k: v for k, v in state.items() if k not in tied}, st(f), {"format": "pt"}),
         outputs(model.bert), transformers.BertModel, ("--task", "none"))
     check("it says what it dropped", text and "cls.seq_relationship.weight" in text, text)
+    lm = transformers.BertForMaskedLM(model.config).eval()  # its class has no pooler; model.bin does
+    lm.load_state_dict(state, strict=False)
+    variant("masked LM of a pretraining checkpoint", lambda f: save_file(
+        {k: v for k, v in state.items() if k not in tied}, st(f), {"format": "pt"}),
+        outputs(lm), transformers.BertForMaskedLM, ("--task", "mlm"))
+    check("its pooler is kept", export_hf.read_model(os.path.join(tmp, "m.bin")).config["pooler"])
     bare = {k[5:]: v for k, v in state.items() if k.startswith("bert.")}
     variant("keys without bert.", lambda f: save_file(bare, st(f), {"format": "pt"}),
             outputs(model.bert),
