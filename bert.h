@@ -856,7 +856,7 @@ ROWS |  a  || c  | tile               while it passes over the panels.
    A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
    up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
    part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* WIDE: a multiple of any COLS */
+enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* 288: COLS times something */
 
 typedef struct {
     const float *at;
@@ -1070,8 +1070,8 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, most = 1024,
-              least = 64; /* rows of a task */
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    const int most = 1024, least = 64; /* rows of a task */
     const int tasks = 2 * bert_threads_(), panels = (N + W - 1) / W;
     int across = bert_max_((N + BERT_WIDE_ - 1) / BERT_WIDE_, bert_min_((panels + 1) / 2, tasks));
     int down = bert_max_((M + most - 1) / most,

@@ -1285,8 +1285,8 @@ static void test_freeze(void)
             for (int l = 0; l < parts; l++) {
                 size_t at = t->offset + l * layer / sizeof(float);
                 int frozen = parts > 1 || strstr(t->key, "%d") ? l < layers
-                             : strstr(t->key, ".embeddings.") ? embeddings
-                                                              : 0;
+                             : strstr(t->key, ".embeddings.")  ? embeddings
+                                                               : 0;
                 moved = memcmp(m.params_memory + at, all.params_memory + at, layer) != 0;
                 expect(moved == !frozen, "%s, layer %d: frozen %d, moved %d", t->name, l, frozen,
                        (int)moved);
