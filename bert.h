@@ -848,8 +848,8 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
             +----+                    registers while k runs. Both operands are first copied, in the
       DEPTH | b  | panels             order in which the tiles read them: DEPTH rows of b into
             +----+                    panels, which stay in the second-level cache while all strips
-     +-----++----+                    of a pass over them, and a strip of a, which stays in the first
-ROWS |  a  || c  | tile               while it passes over the panels.
+     +-----++----+                    of a pass over them, and a strip of a, which stays in the
+ROWS |  a  || c  | tile               first-level one while it passes over the panels.
      +-----++----+
       strip
 

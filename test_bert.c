@@ -1252,7 +1252,7 @@ static void test_adamw(void)
     done("AdamW: 10 steps of two settings against double");
 }
 
-/* Frozen tensors have no gradient and do not move; the others have the gradients they would have. */
+/* Frozen tensors have no gradient and do not move; the others have the gradients as ever. */
 static void test_freeze(void)
 {
     for (int set = 0; set < 4; set++) {
@@ -1550,8 +1550,8 @@ static double compare_acts(Bert *m)
     return worst;
 }
 
-/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds the
-   same to a query's score with every key, or for qa to every token's logit. */
+/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds
+   the same to a query's score with every key, or for qa to every token's logit. */
 static int unseen(const Bert *m, const char *key)
 {
     char last[64];
