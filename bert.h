@@ -904,7 +904,7 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
     size_t ldt = ldc;
-    int whole = rows == BERT_TILE_ROWS_ && cols == BERT_TILE_COLS_;
+    int whole = rows == BERT_TILE_ROWS_ && cols % BERT_LANES_ == 0; /* vectors */
     if (!whole) {
         t = edge;
         ldt = BERT_TILE_COLS_;
@@ -931,7 +931,8 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) {
             float *to = t + i * ldt + v * BERT_LANES_;
-            bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
+            if (v * BERT_LANES_ < cols)
+                bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
         }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
