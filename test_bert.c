@@ -2370,6 +2370,15 @@ static void test_encode(void)
                    strstr(e.message, wrong[i].hint) && !e.B && !e.N,
                "%s: '%s'", wrong[i].hint, e.message);
     }
+    expect(bert_predict(&m, &e) == BERT_EINPUT, "predicted from nothing");
+    expect(!bert_encode(&m, &e, "a[MASK]", NULL, NULL) && !bert_encode(&m, &e, "a", NULL, NULL) &&
+               !bert_encode(&m, &e, "[MASK]a", NULL, NULL),
+           "%s", e.message);
+    must(&m, bert_predict(&m, &e)); /* classification: no rows */
+    expect(m.B == 3 && m.R == 0, "%d sequences, %d rows", m.B, m.R);
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    must(&m, bert_predict(&m, &e));
+    expect(m.R == 2 && m.batch.rows[0] == 2 && m.batch.rows[1] == 8, "[MASK]s: %d", m.R);
     must(&m, bert_load_memory(&m, plain.data, plain.size));
     expect(bert_encode(&m, &e, "a", NULL, NULL) == BERT_EINPUT && strstr(e.message, "no tokenizer"),
            "a model without a vocabulary: '%s'", e.message);
