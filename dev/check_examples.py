@@ -87,27 +87,29 @@ def check_fill_mask(source, tokenizer, folder):
 
 def check_rewrite(model, exported, tokenizer, lines):
     wrong, special = [], sorted(tokenizer.all_special_ids)
+    inside = torch.tensor([token.startswith("##") for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
     for seed, line in enumerate(lines[:12]):
         got = example("rewrite", exported, line, "0.3", str(seed))
-        ids, want = tokenizer(got[0])["input_ids"], [got[0]]
-        mask = tokenizer.mask_token_id
-        pieces = tokenizer(line)
-        hidden = [a != b for a, b in zip(pieces["input_ids"], ids)]
-        words = {w: {hidden[i] for i, v in enumerate(pieces.word_ids()) if v == w} for w in set(pieces.word_ids()) - {None}}
-        spelled = [w for w in words if line[pieces.word_to_chars(w).start].isalnum()]
-        whole = len(ids) == len(pieces["input_ids"]) and all(len(v) == 1 for v in words.values()) \
-            and sum(True in v for v in words.values()) == math.ceil(0.3 * len(spelled))
-        while mask in ids:
+        before, ids, want = tokenizer(line), tokenizer(got[0])["input_ids"], [got[0]]
+        word = before.word_ids()
+        hidden = {w: {a != b for a, b, v in zip(before["input_ids"], ids, word) if v == w} for w in set(word) - {None}}
+        spelled = [w for w in hidden if line[before.word_to_chars(w).start].isalnum()]
+        whole = len(ids) == len(word) and all(len(v) == 1 for v in hidden.values()) \
+            and sum(True in v for v in hidden.values()) == math.ceil(0.3 * len(spelled))
+        while whole and tokenizer.mask_token_id in ids:
             with torch.no_grad():
                 probs = model(torch.tensor([ids])).logits[0].softmax(-1)
             probs[:, special] = -1
-            row = max((i for i, t in enumerate(ids) if t == mask), key=lambda i: float(probs[i].max()))
+            for i in range(1, len(ids)):
+                probs[i, inside != (word[i] == word[i - 1])] = -1
+            row = max((i for i, t in enumerate(ids) if t == tokenizer.mask_token_id), key=lambda i: float(probs[i].max()))
             ids[row] = int(probs[row].argmax())
             want.append(tokenizer.decode(ids[1:-1], clean_up_tokenization_spaces=True))
-        if got != want or not whole or got != example("rewrite", exported, line, "0.3", str(seed)):
+        if not whole or got != want or got != example("rewrite", exported, line, "0.3", str(seed)):
             wrong.append((line, got, want))
     expect("rewrite: 12 sentences, each step", wrong)
-    expect("rewrite: another seed, other words", [] if example("rewrite", exported, lines[0], "0.3", "7")[0] != example("rewrite", exported, lines[0], "0.3", "8")[0] else ["the same"])
+    first = [example("rewrite", exported, lines[0], "0.3", seed)[0] for seed in "78"]
+    expect("rewrite: another seed, other words", [] if first[0] != first[1] else first)
 
 
 def check_answer(source, tokenizer, lines, folder):
