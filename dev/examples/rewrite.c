@@ -68,8 +68,8 @@ int main(int argc, char **argv)
         for (int r = 0; r < m.R; r++) {
             int ids[100], n = m.batch.rows[r], i = 0; /* of a hundred one fits */
             float scores[100];
-            int goes_on = e.spans[n].word == e.spans[n - 1].word;
-            int k = bert_top_k(ids, scores, m.acts.logits + (size_t)r * m.config.V, m.config.V, 100);
+            const int goes_on = e.spans[n].word == e.spans[n - 1].word, V = m.config.V;
+            const int k = bert_top_k(ids, scores, m.acts.logits + (size_t)r * V, V, 100);
             while (i < k && !fits(&m, ids[i], goes_on)) i++;
             if (i < k && scores[i] > sure) sure = scores[i], best = ids[i], row = n;
         }
