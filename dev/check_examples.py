@@ -37,7 +37,7 @@ def model_of(cls, source, folder, **more):
     model = cls.from_pretrained(source, attn_implementation="eager", **more).eval()
     for name, p in model.named_parameters():
         if name.startswith(("classifier", "qa_outputs", "cls.predictions.transform")):
-            torch.nn.init.normal_(p, std=0.2)
+            torch.nn.init.normal_(p, std=3.0 if "LayerNorm" in name else 0.2)
     hf, exported = os.path.join(folder, "hf"), os.path.join(folder, "model.bin")
     model.save_pretrained(hf)
     transformers.BertTokenizerFast.from_pretrained(source).save_pretrained(hf)
