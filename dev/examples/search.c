@@ -45,7 +45,7 @@ int main(int argc, char **argv)
        query is row n. */
     const size_t C = (size_t)m.config.C;
     float *vectors = malloc((size_t)(n + 1) * C * sizeof *vectors);
-    float *cosines = malloc((size_t)(n + 1) * sizeof *cosines);
+    float *cosines = calloc((size_t)n + 1, sizeof *cosines);
     int *best = malloc((size_t)(k < n ? k : n + 1) * sizeof *best);
     BertEncodeOptions o = {.max_length = m.config.max_seq_length}; /* as sentence-transformers */
     if (!vectors || !cosines || !best) return fail("no memory");
