@@ -311,7 +311,8 @@ typedef struct {
     int32_t *added; /* (id, flags) pairs, words[10] of them */
     uint32_t *unicode;
     size_t unicode_bytes;
-    uint64_t hash; /* ties data files to this vocabulary */
+    uint64_t hash;              /* ties data files to this vocabulary */
+    struct BertLookup_ *lookup; /* what bert_load makes of it all for bert_encode */
 } BertTokenizer;
 
 /* A packed batch. What a task has no use for is refused, or zero. place: the first example's place
@@ -397,13 +398,55 @@ BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m);
 
 /* ------------------------------------------------------------------------------------------------
-   Answers: what the last forward's outputs mean */
+   Answers: what the outputs mean */
 
 enum { BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
 
 /* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
    normalize: of length 1. As sentence-transformers' Pooling and Normalize. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
+
+/* The k highest of n logits, highest first (of equals the first): their indices, and with probs
+   their shares of the softmax over all n. Returns how many: k, or n where that is less. */
+BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
+
+/* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
+   "simple"): neighbours with labels of one type, B- and I- aside, up to the next B-. */
+typedef struct {
+    int label;       /* of its first token */
+    int first, last; /* its tokens, counted in the sequence */
+    int start, end;  /* in the text: its first token's start, its last token's end */
+    float score;     /* mean over its tokens of the label's probability */
+} BertEntity;
+
+/* logits (T,K) of one sequence; spans (T,2): start and end of each token in the text, -1 -1 for
+   [CLS] and [SEP]. entities has room for T; returns how many there are. */
+BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
+                          const BertStrings *labels);
+
+/* Question answering: the best spans over all windows of a context, as Hugging Face's run_qa. Set
+   the first three, the rest zero; add each window; then bert_answers_end. */
+enum { BERT_MOST_ANSWERS = 100 };
+
+typedef struct {
+    float start_logit, end_logit;
+    int start, end;  /* in the context, [start, end); 0 0: there is no answer */
+    double score;    /* share of the softmax over these spans */
+} BertAnswer;
+
+typedef struct {
+    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best up to BERT_MOST_ANSWERS */
+    int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
+    int count, windows;
+    BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
+} BertAnswers;
+
+/* logits (T,2): start and end of each token; spans (T,2) in the context, -1 -1 for other tokens. */
+BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
+
+/* Scores them. Returns the index of the answer, -1 for none: there is no span, or [CLS] is above
+   the best one by more than the threshold. */
+BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
@@ -423,6 +466,67 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
 /* Share of the learning rate at a step counted from 0: rises over warmup steps, falls to 0 at
    total (transformers' get_linear_schedule_with_warmup). */
 BERTDEF double bert_linear_schedule(long step, long warmup, long total);
+
+/* ------------------------------------------------------------------------------------------------
+   The tokenizer: text to token ids, and back, as Hugging Face's BertTokenizer does it */
+
+/* Where a token comes from: bytes and characters of its text (of its word, where the text was given
+   in words); 0 0 for [CLS] and [SEP]. In text that is not UTF-8 each piece that Python's
+   errors="replace" would make U+FFFD is one character. */
+typedef struct {
+    int start, end, char_start, char_end;
+    int word; /* counted in its text, punctuation by itself; -1: [CLS], [SEP] */
+    int text; /* 0, 1: the second of a pair; -1: [CLS], [SEP] */
+} BertSpan;
+
+/* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. One thread at a time
+   may use an encoding; any number may use one model. */
+typedef struct {
+    int B, N;
+    int *tokens, *types; /* (N) */
+    BertSpan *spans;     /* (N) */
+    int *offsets;        /* (B+1) */
+    int cut;             /* tokens that the last bert_encode left out */
+    char message[256];   /* what was wrong, where bert_encode failed; then nothing was appended */
+    size_t tokens_room, types_room, spans_room, offsets_room;
+    struct BertWork_ *work;
+} BertEncoding; /* BertEncoding e = {0} is valid */
+
+enum { BERT_LONGEST_FIRST, BERT_ONLY_FIRST, BERT_ONLY_SECOND, BERT_DO_NOT_TRUNCATE };
+
+/* All zero (or NULL): [CLS] and [SEP], the longer text cut first to fit the model's positions. */
+typedef struct {
+    int max_length; /* tokens of a sequence, [CLS] and [SEP] among them; 0: P */
+    int truncation; /* BERT_LONGEST_FIRST, ... */
+    int windows;    /* the tokens that are cut go into further sequences, each of which repeats */
+    int stride;     /* so many tokens of the one before (return_overflowing_tokens) */
+    int no_special; /* without [CLS] and [SEP] */
+    int is_words;   /* a text is given as its words (is_split_into_words) */
+} BertEncodeOptions;
+
+typedef struct {
+    const char *bytes; /* UTF-8; what is not is replaced */
+    size_t size;
+} BertText;
+
+/* A text, or a pair (pair NULL: none), that end in a zero byte; options may be NULL. */
+BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const char *pair,
+                        const BertEncodeOptions *options);
+
+/* The same with any bytes. text and pair (NULL: none) are one BertText each, or, with is_words,
+   that many words. */
+BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
+                              const BertText *pair, int pair_words,
+                              const BertEncodeOptions *options);
+BERTDEF void bert_encoding_clear(BertEncoding *e); /* empties it, keeps its memory */
+BERTDEF void bert_encoding_free(BertEncoding *e);
+
+/* Ids to text, as HF's decode: [CLS] and its like are left out with skip_special, blanks before
+   punctuation go; clean_up does that once more, across tokens (clean_up_tokenization_spaces).
+   Returns the text's bytes, or a little more, where that is not below room: then out is too small,
+   and empty. */
+BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
+                           int skip_special, int clean_up);
 
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
@@ -1751,6 +1855,8 @@ static void bert_free_acts_(Bert *m)
 }
 
 /* Leaves the message, so that a failed load can be explained. */
+static void bert_free_tokenizer_(BertTokenizer *t);
+
 BERTDEF void bert_free(Bert *m)
 {
     char message[sizeof m->message];
@@ -1759,9 +1865,7 @@ BERTDEF void bert_free(Bert *m)
     bert_free_acts_(m);
     BERT_FREE(m->params_memory);
     bert_free_strings_(&m->labels);
-    bert_free_strings_(&m->tokenizer.vocabulary);
-    BERT_FREE(m->tokenizer.added);
-    BERT_FREE(m->tokenizer.unicode);
+    bert_free_tokenizer_(&m->tokenizer);
     memset(m, 0, sizeof *m);
     memcpy(m->message, message, sizeof message);
 }
@@ -2582,6 +2686,911 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 }
 
 /* ------------------------------------------------------------------------------------------------
+   Answers: what the outputs mean */
+
+/* The k highest of n values that stand step apart: indices, highest first, of equals the first. */
+static int bert_highest_(int *ids, const float *x, int n, int step, int k)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        float value = x[(size_t)i * step];
+        int at = bert_min_(count, k - 1); /* where it would push the last one out */
+        if (count == k && (k == 0 || !(value > x[(size_t)ids[at] * step]))) continue;
+        for (; at > 0 && value > x[(size_t)ids[at - 1] * step]; at--) ids[at] = ids[at - 1];
+        ids[at] = i;
+        if (count < k) count++;
+    }
+    return count;
+}
+
+BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k)
+{
+    double sum = 0.0;
+    int count = bert_highest_(ids, logits, n, 1, k);
+    if (!probs || !count) return count;
+    for (int i = 0; i < n; i++) sum += exp((double)logits[i] - logits[ids[0]]);
+    for (int i = 0; i < count; i++)
+        probs[i] = (float)(exp((double)logits[ids[i]] - logits[ids[0]]) / sum);
+    return count;
+}
+
+/* A label's type: its name without B- or I-. Labels without names are all different types. */
+static const char *bert_type_(const BertStrings *labels, int label, size_t *length, int *begins)
+{
+    *begins = 0, *length = 0;
+    if (!labels || !labels->count) return NULL;
+    const char *name = labels->bytes + labels->offsets[label];
+    size_t n = (size_t)(labels->offsets[label + 1] - labels->offsets[label]);
+    size_t prefix = n > 1 && (name[0] == 'B' || name[0] == 'I') && name[1] == '-' ? 2 : 0;
+    *begins = prefix && name[0] == 'B';
+    *length = n - prefix;
+    return name + prefix;
+}
+
+static int bert_joins_(const BertStrings *labels, int before, int label)
+{
+    size_t n, m;
+    int begins, unused;
+    const char *a = bert_type_(labels, before, &n, &unused);
+    const char *b = bert_type_(labels, label, &m, &begins);
+    return a ? n == m && !memcmp(a, b, n) && !begins : before == label;
+}
+
+BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
+                          const BertStrings *labels)
+{
+    int count = 0, kept = 0, before = -1;
+    for (int t = 0; t < T; t++) {
+        int label;
+        float prob;
+        if (spans[2 * t] < 0 || !bert_top_k(&label, &prob, logits + (size_t)t * K, K, 1)) continue;
+        if (before < 0 || !bert_joins_(labels, before, label)) {
+            BertEntity fresh = {label, t, t, spans[2 * t], 0, 0.0f};
+            entities[count++] = fresh;
+        }
+        BertEntity *e = &entities[count - 1];
+        /* the mean so far: tokens between first and last are all its own */
+        e->score += (prob - e->score) / (float)(t - e->first + 1);
+        e->last = t;
+        e->end = spans[2 * t + 1];
+        before = label;
+    }
+    for (int i = 0; i < count; i++) { /* O: no entity */
+        size_t n;
+        int begins;
+        const char *type = bert_type_(labels, entities[i].label, &n, &begins);
+        if (!type || n != 1 || *type != 'O') entities[kept++] = entities[i];
+    }
+    return kept;
+}
+
+static double bert_answer_value_(const BertAnswer *s) { return (double)s->start_logit + s->end_logit; }
+
+/* Into its place by score, behind its equals; the last one falls out where all places are taken. */
+static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
+{
+    int at = a->count < most ? a->count++ : most;
+    if (at == most && bert_answer_value_(&span) <= bert_answer_value_(&a->best[--at])) return;
+    for (; at > 0 && bert_answer_value_(&span) > bert_answer_value_(&a->best[at - 1]); at--)
+        a->best[at] = a->best[at - 1];
+    a->best[at] = span;
+}
+
+BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
+{
+    int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
+    int most = bert_min_(a->n_best, BERT_MOST_ANSWERS);
+    int num_starts = bert_highest_(starts, logits, T, 2, most);
+    int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
+    BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
+    if (a->windows++ == 0 || bert_answer_value_(&none) < bert_answer_value_(&a->none)) a->none = none;
+    for (int i = 0; i < num_starts; i++)
+        for (int j = 0; j < num_ends; j++) {
+            int s = starts[i], e = ends[j];
+            if (spans[2 * s] < 0 || spans[2 * e] < 0 || e < s || e - s >= a->max_tokens) continue;
+            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0.0};
+            bert_answer_insert_(a, span, most);
+        }
+}
+
+BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
+{
+    double sum = 0.0, top;
+    int answer = 0;
+    if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
+        int most = bert_min_(a->n_best, BERT_MOST_ANSWERS), whole = a->count == most;
+        if (whole && bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
+            a->best[a->count++] = a->none;
+        else bert_answer_insert_(a, a->none, most);
+    }
+    if (!a->count) return -1;
+    top = bert_answer_value_(&a->best[0]);
+    for (int i = 0; i < a->count; i++) sum += exp(bert_answer_value_(&a->best[i]) - top);
+    for (int i = 0; i < a->count; i++)
+        a->best[i].score = exp(bert_answer_value_(&a->best[i]) - top) / sum;
+    while (answer < a->count && a->best[answer].end == 0) answer++; /* the best that is text */
+    if (answer == a->count) return -1;
+    if (!a->may_lack) return answer;
+    double above = bert_answer_value_(&a->none) - bert_answer_value_(&a->best[answer]);
+    return above > threshold ? -1 : answer;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The tokenizer. A text goes through five steps, each linear in its length:
+
+       characters     UTF-8 to code points
+       added tokens   such as [MASK] are found before anything else; what is between goes on
+       normalize      clean-up, blanks around CJK, accents stripped (NFD without Mn), lower case
+       words          are cut at white space; each punctuation character is a word of its own
+       pieces         WordPiece (Wu et al. 2016): the longest piece of the vocabulary first
+
+   Hugging Face's Rust library is followed in every oddity, and dev/check_tokenizer.py compares the
+   two. What a character is comes from the model's Unicode table, not from a locale. */
+
+enum { /* properties in the Unicode table; the combining class is in bits 8..15 */
+    BERT_REMOVED_ = 1,
+    BERT_BLANK_ = 2,
+    BERT_SPACE_ = 4,
+    BERT_PUNCTUATION_ = 8,
+    BERT_CJK_ = 16,
+    BERT_ACCENT_ = 32,
+    BERT_WORD_ = 64
+};
+enum { /* flags of added tokens */
+    BERT_SPECIAL_ = 1,
+    BERT_SINGLE_WORD_ = 2,
+    BERT_LSTRIP_ = 4,
+    BERT_RSTRIP_ = 8,
+    BERT_NORMALIZED_ = 16,
+    BERT_NO_PIECE_ = 32
+};
+enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
+
+/* A character and where it comes from: in a text its byte, in a normalized text the index of the
+   text's character. */
+typedef struct {
+    uint32_t c;
+    int from;
+} BertChar_;
+
+/* A node of the tree of added tokens: a character, those that may follow it (child), the others
+   that may stand in its place (sibling). token: which added token ends here, or -1. */
+typedef struct {
+    uint32_t c;
+    int token, child, sibling; /* 0: none */
+} BertNode_;
+
+typedef struct {
+    uint32_t tag; /* low half of the piece's hash, whose high bits chose the slot */
+    int32_t id;   /* + 1; 0: an empty slot */
+} BertSlot_;
+
+/* What bert_load makes of the tokenizer's tables, to look things up. */
+struct BertLookup_ {
+    uint32_t *info;   /* (BERT_POINTS_): properties, and in the high half 1 + row of maps, or 0 */
+    BertSlot_ *slots; /* (1 << bits): the pieces, open addressing */
+    int bits, longest_piece;
+    BertNode_ *nodes;
+    size_t num_nodes, nodes_room;
+    int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
+    int late;                  /* there are normalized ones */
+    char *shown;               /* what decode shows of those: the normal forms, in UTF-8; of added */
+    size_t *shown_at;          /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    size_t shown_room;
+};
+
+typedef struct {
+    int id;
+    BertSpan span;
+} BertToken_;
+
+/* What an encoding works with. Arrays grow and stay. */
+struct BertWork_ {
+    BertChar_ *chars, *normal, *marks; /* marks: the run of combining marks that is not yet in order */
+    BertToken_ *tokens;
+    size_t chars_room, normal_room, marks_room, tokens_room;
+    int num_chars, num_normal, num_marks, num_tokens;
+    int last, disorder; /* source of the last character but decomposition's additions; marks' order */
+    int text, word;     /* that the tokens belong to */
+    int failed;         /* no memory */
+};
+
+/* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
+   where there is no memory: then nothing has changed. array: the address of the pointer to it. */
+static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
+{
+    void *old, *p = NULL;
+    size_t more = need + need / 2 + 64;
+    if (need <= *room) return 1;
+    if (need < INT_MAX / 2) p = BERT_MALLOC(more * size); /* so that an int counts them */
+    if (!p) return 0;
+    memcpy(&old, array, sizeof old);
+    if (old) memcpy(p, old, *room * size);
+    BERT_FREE(old);
+    memcpy(array, &p, sizeof p);
+    *room = more;
+    return 1;
+}
+
+/* ---- Characters */
+
+/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest start
+   of a character that is there, or else for one byte (Unicode 15, 3.9, "maximal subparts"). */
+static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
+{
+    uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
+    if (c < 0x80) return c;
+    int more = c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : 0;
+    if (!more) return 0xFFFD;
+    if (c == 0xE0) low = 0xA0;  /* less would be overlong, */
+    if (c == 0xED) high = 0x9F; /* more a surrogate, */
+    if (c == 0xF0) low = 0x90;
+    if (c == 0xF4) high = 0x8F; /* more than U+10FFFF */
+    for (c &= 0x3Fu >> more; more > 0; more--, low = 0x80, high = 0xBF) {
+        uint32_t next = *at < n ? (unsigned char)s[*at] : 0;
+        if (next < low || next > high) return 0xFFFD;
+        c = c << 6 | (next & 0x3F);
+        (*at)++;
+    }
+    return c;
+}
+
+static size_t bert_put_utf8_(char *s, uint32_t c)
+{
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    for (int i = more; i > 0; i--, c >>= 6) s[i] = (char)(0x80 | (c & 0x3F));
+    s[0] = (char)(more ? (0xF0 << (3 - more) & 0xFF) | c : c);
+    return (size_t)more + 1;
+}
+
+/* A text into w->chars, with one more at its end that has the text's length. */
+static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
+{
+    int count = 0;
+    w->num_chars = 0;
+    if (!bert_grow_(&w->chars, &w->chars_room, n + 1, sizeof *w->chars)) {
+        w->failed = 1;
+        return;
+    }
+    for (size_t at = 0; at < n; count++) {
+        w->chars[count].from = (int)at;
+        w->chars[count].c = bert_utf8_(s, n, &at);
+    }
+    w->chars[count].c = 0, w->chars[count].from = (int)n;
+    w->num_chars = count;
+}
+
+/* The characters that c becomes: which 0: NFD, 1: lower case. Their number; 0: c stays. */
+static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32_t **to)
+{
+    uint32_t row = t->lookup->info[c] >> 16;
+    if (!row) return 0;
+    const uint32_t *maps = t->unicode + 3 + 3 * (size_t)t->unicode[0];
+    const uint32_t *pool = maps + 3 * (size_t)t->unicode[1];
+    uint32_t place = maps[3 * (row - 1) + 1 + which];
+    *to = pool + (place & 0xFFFFFF);
+    return (int)(place >> 24);
+}
+
+/* ---- Normalize: w->chars to w->normal */
+
+static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
+{
+    if (!bert_grow_(&w->normal, &w->normal_room, (size_t)w->num_normal + 1, sizeof *w->normal)) {
+        w->failed = 1;
+        return;
+    }
+    w->normal[w->num_normal].c = c;
+    w->normal[w->num_normal++].from = from;
+}
+
+/* What is left to do with a character in its final place: drop Mn, lower case. */
+static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
+{
+    const uint32_t *lower;
+    if (t->words[2] && t->lookup->info[c] & BERT_ACCENT_) return;
+    int n = t->words[1] ? bert_map_(t, c, 1, &lower) : 0;
+    if (!n) bert_push_(w, c, from);
+    for (int i = 0; i < n; i++) bert_push_(w, lower[i], from);
+}
+
+/* The marks that have gathered, in the order of their combining classes; those of one class keep
+   theirs. A counting sort: a megabyte of marks takes no longer than a megabyte of text. The Rust
+   library hands the sources out in the text's order, so marks that change places do not keep
+   theirs; what a decomposition added (from -1) shares that of the one before it. */
+static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
+{
+    const uint32_t *info = t->lookup->info;
+    const int n = w->num_marks;
+    BertChar_ *sorted = w->marks;
+    w->num_marks = 0;
+    if (w->disorder) {
+        int ends[257] = {0};
+        if (!bert_grow_(&w->marks, &w->marks_room, 2 * (size_t)n, sizeof *w->marks)) {
+            w->failed = 1;
+            return;
+        }
+        sorted = w->marks + n;
+        for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
+        for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
+        for (int i = 0; i < n; i++) sorted[ends[info[w->marks[i].c] >> 8 & 255]++] = w->marks[i];
+    }
+    for (int i = 0, next = 0; i < n; i++) {
+        if (sorted[i].from >= 0) {
+            while (w->marks[next].from < 0) next++;
+            w->last = w->marks[next++].from;
+        }
+        bert_emit_(t, w, sorted[i].c, w->last);
+    }
+    w->disorder = 0;
+}
+
+/* One character after decomposition: a mark waits for those that follow it. */
+static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
+{
+    const uint32_t *info = t->lookup->info, mark = t->words[2] ? info[c] >> 8 & 255 : 0;
+    if (!mark) {
+        if (w->num_marks) bert_flush_(t, w);
+        if (from >= 0) w->last = from;
+        bert_emit_(t, w, c, w->last);
+        return;
+    }
+    if (!bert_grow_(&w->marks, &w->marks_room, (size_t)w->num_marks + 1, sizeof *w->marks)) {
+        w->failed = 1;
+        return;
+    }
+    if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
+    w->marks[w->num_marks].c = c;
+    w->marks[w->num_marks++].from = from;
+}
+
+static void bert_decompose_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
+{
+    const uint32_t *parts = &c, s = c - 0xAC00;
+    uint32_t hangul[3] = {0x1100 + s / 588, 0x1161 + s % 588 / 28, 0x11A7 + s % 28};
+    int n = 0;
+    if (t->words[2] && s < 11172) parts = hangul, n = 2 + (s % 28 != 0);
+    else if (t->words[2]) n = bert_map_(t, c, 0, &parts);
+    bert_part_(t, w, n ? parts[0] : c, from);
+    for (int i = 1; i < n; i++) bert_part_(t, w, parts[i], -1);
+}
+
+static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
+{
+    const uint32_t *info = t->lookup->info;
+    const uint32_t plain = BERT_SPACE_ | BERT_PUNCTUATION_ | BERT_WORD_;
+    w->num_normal = w->num_marks = w->disorder = 0;
+    for (int i = from; i < to; i++) {
+        uint32_t c = w->chars[i].c, bits = info[c];
+        int apart = t->words[3] && bits & BERT_CJK_;
+        if ((c == ' ' || (!(bits & ~plain) && c - 0xAC00 >= 11172)) && !w->num_marks) { /* most */
+            bert_push_(w, c, i);
+            w->last = i;
+            continue;
+        }
+        if (bits & BERT_REMOVED_) continue;
+        if (apart) bert_part_(t, w, ' ', i);
+        bert_decompose_(t, w, bits & BERT_BLANK_ ? ' ' : c, i);
+        if (apart) bert_part_(t, w, ' ', i);
+    }
+    bert_flush_(t, w);
+}
+
+/* ---- Words and pieces */
+
+/* A polynomial in an odd number, modulo 2^64, which has an inverse: a character can be put on at
+   the end, or taken off again, so the prefixes of a word cost a step each. */
+#define BERT_HASH_SEED_(tail) ((uint64_t)(tail) << 32)
+#define BERT_HASH_ON_(h, c) (((h) + (c)) * 0x9E3779B97F4A7C15u)
+#define BERT_HASH_OFF_(h, c) ((h)*0xF1DE83E19937733Du - (c))
+
+/* Whether vocabulary[id], without its ## where tail, is the n characters at c. */
+static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertChar_ *c, int n)
+{
+    const uint64_t *offsets = t->vocabulary.offsets + id;
+    size_t at = (size_t)offsets[0] + (tail ? 2 : 0), end = (size_t)offsets[1];
+    for (; n > 0; n--, c++)
+        if (at >= end || bert_utf8_(t->vocabulary.bytes, end, &at) != c->c) return 0;
+    return at == end;
+}
+
+/* The slot of a piece: its own, or the empty one where it would be. */
+static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
+{
+    const struct BertLookup_ *k = t->lookup;
+    size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
+    while (k->slots[i].id && (k->slots[i].tag != (uint32_t)h ||
+                              !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
+        i = (i + 1) & mask;
+    return &k->slots[i];
+}
+
+/* A token of the text's characters from start to end. */
+static void bert_token_(struct BertWork_ *w, int id, int start, int end)
+{
+    BertToken_ token = {id, {0, 0, start, end, w->word, w->text}};
+    if (!bert_grow_(&w->tokens, &w->tokens_room, (size_t)w->num_tokens + 1, sizeof *w->tokens)) {
+        w->failed = 1;
+        return;
+    }
+    token.span.start = w->chars[start].from, token.span.end = w->chars[end].from;
+    w->tokens[w->num_tokens++] = token;
+}
+
+/* The pieces of the word normal[from] .. normal[to-1]; [UNK] where a part of it has none. */
+static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
+{
+    const BertChar_ *c = w->normal;
+    int first = w->num_tokens, id = 0;
+    for (int at = from, n; at < to && id >= 0; at += n) {
+        int tail = at > from;
+        uint64_t h = BERT_HASH_SEED_(tail);
+        id = -1;
+        n = to - from > t->words[4] ? 0 : bert_min_(to - at, t->lookup->longest_piece);
+        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
+        while (n > 0 && (id = bert_slot_(t, h, tail, c + at, n)->id - 1) < 0) {
+            n--;
+            h = BERT_HASH_OFF_(h, c[at + n].c);
+        }
+        if (id >= 0) bert_token_(w, id, c[at].from, c[at + n - 1].from + 1);
+    }
+    if (id >= 0) return;
+    w->num_tokens = first;
+    bert_token_(w, t->words[6], c[from].from, c[to - 1].from + 1);
+}
+
+/* The words of normal[from] .. normal[to-1]. */
+static void bert_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to, int count)
+{
+    const uint32_t *info = t->lookup->info;
+    const BertChar_ *c = w->normal;
+    for (int end; from < to; from = end) {
+        end = from + 1;
+        if (info[c[from].c] & BERT_SPACE_) continue;
+        if (!(info[c[from].c] & BERT_PUNCTUATION_))
+            while (end < to && !(info[c[end].c] & (BERT_SPACE_ | BERT_PUNCTUATION_))) end++;
+        bert_pieces_(t, w, from, end);
+        w->word += count;
+    }
+}
+
+/* ---- Added tokens */
+
+/* The leftmost and there longest added token from *at on: its index, or -1; *at moves behind it. */
+static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n, int *at,
+                      int *start, int *end)
+{
+    for (int i = *at; i < n; i++) {
+        int node = k->heads[late][c[i].c % BERT_HEADS_], found = -1;
+        for (int j = i; node && j < n;) {
+            if (k->nodes[node].c != c[j].c) {
+                node = k->nodes[node].sibling;
+                continue;
+            }
+            j++;
+            if (k->nodes[node].token >= 0) found = k->nodes[node].token, *end = j;
+            node = k->nodes[node].child;
+        }
+        if (found < 0) continue;
+        *start = i, *at = *end;
+        return found;
+    }
+    *at = n;
+    return -1;
+}
+
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count);
+
+/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. count:
+   what the index of words goes up by, 0 for a text given in words. */
+static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
+{
+    const uint32_t *info = t->lookup->info;
+    const BertChar_ *c = late ? w->normal : w->chars;
+    int done = 0, at = 0, start = 0, end = 0, k;
+    while ((k = bert_find_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
+        int id = t->added[2 * k], flags = t->added[2 * k + 1];
+        if (flags & BERT_SINGLE_WORD_ && ((start > 0 && info[c[start - 1].c] & BERT_WORD_) ||
+                                          (end < n && info[c[end].c] & BERT_WORD_)))
+            continue;
+        if (flags & BERT_RSTRIP_)
+            while (end < n && info[c[end].c] & BERT_SPACE_) end++;
+        if (flags & BERT_LSTRIP_) { /* but not blanks that the one before took with its rstrip */
+            while (start > done && info[c[start - 1].c] & BERT_SPACE_) start--;
+            start = bert_min_(start > done ? start : done, end - 1);
+        }
+        if (done < start) bert_between_(t, w, late, done, start, count);
+        if (late) bert_token_(w, id, c[start].from, c[end - 1].from + 1);
+        else bert_token_(w, id, start, end);
+        w->word += count;
+        done = end;
+    }
+    if (done < n) bert_between_(t, w, late, done, n, count);
+}
+
+/* What is between added tokens: a text is normalized, a normalized one has words. */
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count)
+{
+    if (late) {
+        bert_words_(t, w, from, to, count);
+        return;
+    }
+    bert_normalize_(t, w, from, to);
+    if (w->failed) return;
+    if (t->lookup->late) bert_cut_(t, w, 1, w->num_normal, count);
+    else bert_words_(t, w, 0, w->num_normal, count);
+}
+
+/* ---- What bert_load makes, and checks, of the tables */
+
+/* The Unicode table is used to look things up, so it has to be whole. */
+static int bert_check_unicode_(Bert *m, const char *name)
+{
+    const BertTokenizer *t = &m->tokenizer;
+    const uint32_t *u = t->unicode;
+    uint64_t words = t->unicode_bytes / 4, R, Q, W;
+    if (t->unicode_bytes % 4 || words < 3 ||
+        (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
+        return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %zu bytes do not fit its counts",
+                          name, t->unicode_bytes);
+    const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
+    const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
+    uint64_t i, next = 0;
+    for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
+        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range";
+        next = (uint64_t)u[1] + 1;
+    }
+    for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
+        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map";
+        for (int k = 1; k < 3; k++)
+            if ((u[k] & 0xFFFFFF) + (uint64_t)(u[k] >> 24) > W) wrong = "place in the pool of map";
+        next = (uint64_t)u[0] + 1;
+    }
+    for (i = 0; i < W && !wrong; i++)
+        if (pool[i] >= BERT_POINTS_) wrong = "code point of pool word";
+    if (!wrong) return BERT_OK;
+    return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
+                      wrong, (unsigned long long)i - 1);
+}
+
+static int bert_check_added_(Bert *m, const char *name)
+{
+    const BertTokenizer *t = &m->tokenizer;
+    for (int i = 0, last = -1; i < t->words[10]; last = t->added[2 * i++])
+        if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[0] ||
+            (t->added[2 * i + 1] & ~63) != 0)
+            return bert_fail_(m, BERT_EFORMAT,
+                              "%s: added token %d: id %d with flags %d, expected ids that rise "
+                              "below %d, flags 0..63",
+                              name, i, t->added[2 * i], t->added[2 * i + 1], t->words[0]);
+    return BERT_OK;
+}
+
+/* Puts an added token into the tree. Of two that are alike the first counts. */
+static void bert_grow_tree_(struct BertLookup_ *k, struct BertWork_ *w, int late,
+                            const BertChar_ *c, int n, int token)
+{
+    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + (size_t)n + 1, sizeof *k->nodes))
+        w->failed = 1;
+    int *at = n && !w->failed ? &k->heads[late][c[0].c % BERT_HEADS_] : NULL;
+    if (!at) return; /* one that normalizes to nothing is never found */
+    for (int i = 0;; i++) {
+        while (*at && k->nodes[*at].c != c[i].c) at = &k->nodes[*at].sibling;
+        if (!*at) {
+            BertNode_ node = {c[i].c, -1, 0, 0};
+            *at = (int)++k->num_nodes;
+            k->nodes[*at] = node;
+        }
+        BertNode_ *node = &k->nodes[*at];
+        at = &node->child;
+        if (i + 1 < n) continue;
+        if (node->token < 0) node->token = token;
+        k->late |= late;
+        return;
+    }
+}
+
+static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
+{
+    struct BertLookup_ *k = t->lookup;
+    const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
+    for (; u < maps; u += 3)
+        for (uint32_t c = u[0]; c <= u[1]; c++) k->info[c] = u[2] & 0xFFFF;
+    for (uint32_t i = 0; i < t->unicode[1]; i++) k->info[maps[3 * i]] |= (i + 1) << 16;
+    for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
+        const uint64_t *string = t->vocabulary.offsets + id;
+        int added = a < t->words[10] && t->added[2 * a] == id, flags = 0;
+        bert_characters_(w, t->vocabulary.bytes + string[0], (size_t)(string[1] - string[0]));
+        if (added) {
+            int late = ((flags = t->added[2 * a + 1]) & BERT_NORMALIZED_) != 0;
+            if (late) bert_normalize_(t, w, 0, w->num_chars);
+            bert_grow_tree_(k, w, late, late ? w->normal : w->chars,
+                            late ? w->num_normal : w->num_chars, a);
+            size_t *at = &k->shown_at[++a];
+            *at = at[-1];
+            if (late && !w->failed && bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
+                for (int i = 0; i < w->num_normal; i++)
+                    *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
+            else w->failed |= late;
+        }
+        if (w->failed || !w->num_chars || flags & BERT_NO_PIECE_) continue;
+        const BertChar_ *c = w->chars;
+        int tail = w->num_chars > 2 && c[0].c == '#' && c[1].c == '#', n = w->num_chars;
+        if (tail) c += 2, n -= 2;
+        uint64_t h = BERT_HASH_SEED_(tail);
+        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
+        BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+        slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
+        if (n > k->longest_piece) k->longest_piece = n;
+    }
+}
+
+static void bert_free_work_(struct BertWork_ *w)
+{
+    BERT_FREE(w->chars);
+    BERT_FREE(w->normal);
+    BERT_FREE(w->marks);
+    BERT_FREE(w->tokens);
+}
+
+static int bert_prepare_(Bert *m, const char *name)
+{
+    BertTokenizer *t = &m->tokenizer;
+    struct BertWork_ w;
+    int error = bert_check_unicode_(m, name);
+    if (!error) error = bert_check_added_(m, name);
+    if (error) return error;
+    memset(&w, 0, sizeof w);
+    struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
+    if (k) {
+        for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
+        k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
+        k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
+        k->shown_at = (size_t *)BERT_CALLOC((size_t)t->words[10] + 1, sizeof *k->shown_at);
+    }
+    if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
+    else bert_look_up_(t, &w);
+    bert_free_work_(&w);
+    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name) : BERT_OK;
+}
+
+static void bert_free_tokenizer_(BertTokenizer *t)
+{
+    if (t->lookup) {
+        BERT_FREE(t->lookup->info);
+        BERT_FREE(t->lookup->slots);
+        BERT_FREE(t->lookup->nodes);
+        BERT_FREE(t->lookup->shown);
+        BERT_FREE(t->lookup->shown_at);
+    }
+    BERT_FREE(t->lookup);
+    bert_free_strings_(&t->vocabulary);
+    BERT_FREE(t->added);
+    BERT_FREE(t->unicode);
+}
+
+/* ---- Encode: one or two texts between [CLS] and [SEP], cut to max_length */
+
+static int bert_refuse_(BertEncoding *e, int code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->message, sizeof e->message, format, args);
+    va_end(args);
+    return code;
+}
+
+/* Appends the tokens of a text, or of a text given in words; returns how many there are then. */
+static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
+                          const BertText *parts, int num_parts, int is_words)
+{
+    w->text = text, w->word = 0;
+    for (int i = 0; i < num_parts && !w->failed; i++) {
+        if (is_words) w->word = i;
+        bert_characters_(w, parts[i].bytes, parts[i].size);
+        bert_cut_(t, w, 0, w->num_chars, !is_words);
+    }
+    return w->num_tokens;
+}
+
+/* Appends [CLS] a [SEP] b [SEP] as a sequence. */
+static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken_ *a, int na,
+                        const BertToken_ *b, int nb, int pair, int special)
+{
+    const BertToken_ *from[5] = {NULL, a, NULL, b, NULL};
+    const int counts[5] = {special, na, special, nb, special && pair};
+    const BertSpan none = {0, 0, 0, 0, -1, -1};
+    int n = e->N, total = na + nb + special * (2 + pair);
+    size_t N = (size_t)n + (size_t)total;
+    if (!bert_grow_(&e->tokens, &e->tokens_room, N, sizeof *e->tokens) ||
+        !bert_grow_(&e->types, &e->types_room, N, sizeof *e->types) ||
+        !bert_grow_(&e->spans, &e->spans_room, N, sizeof *e->spans) ||
+        !bert_grow_(&e->offsets, &e->offsets_room, (size_t)e->B + 2, sizeof *e->offsets))
+        return bert_refuse_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
+    for (int k = 0; k < 5; k++)
+        for (int i = 0; i < counts[k]; i++, n++) {
+            e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? 8 : 7];
+            e->types[n] = k > 2;
+            e->spans[n] = from[k] ? from[k][i].span : none;
+        }
+    e->offsets[e->B] = e->N;
+    e->offsets[++e->B] = e->N = n;
+    return BERT_OK;
+}
+
+/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows what
+   is cut off follows in further sequences. */
+static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
+                         int second, const BertEncodeOptions *o)
+{
+    const BertToken_ *a = e->work->tokens, *b = a + na;
+    int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
+    if (keep < 1 || (o->windows && o->stride >= keep))
+        return bert_refuse_(e, BERT_EINPUT,
+                            "of the %s text's %d tokens %d fit, not more than the stride %d",
+                            second ? "second" : "first", all, keep < 0 ? 0 : keep,
+                            o->windows ? o->stride : 0);
+    for (int from = 0; !error; from += keep - o->stride) {
+        int n = bert_min_(keep, all - from);
+        error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
+                       : bert_append_(&m->tokenizer, e, a + from, n, b, nb, pair, !o->no_special);
+        e->cut = all - from - n;
+        if (!o->windows || e->cut == 0) break;
+    }
+    if (error) e->B = B, e->N = N;
+    return error;
+}
+
+/* Cuts the texts to max_length. longest_first as the Rust library counts: the longer text is cut
+   first, then both, and of an odd room the longer one gets the odd token. */
+static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pair,
+                          const BertEncodeOptions *o)
+{
+    const int special = !o->no_special, room = o->max_length - special * (2 + pair);
+    const int small = bert_min_(na, nb), how = o->truncation, over = na + nb - room;
+    const BertToken_ *a = e->work->tokens, *b = a + na;
+    e->cut = 0;
+    if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || o->windows)) {
+        if (!pair && how == BERT_ONLY_SECOND)
+            return bert_refuse_(e, BERT_EINPUT, "only_second, but there is no second text");
+        if (!pair || how != BERT_LONGEST_FIRST)
+            return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
+        if (o->windows)
+            return bert_refuse_(e, BERT_EINPUT,
+                                "windows of a pair need only_first or only_second");
+        int large = small < room - small ? room - small : room - room / 2;
+        if (na <= nb) na = room - large, nb = large;
+        else nb = room - large, na = large;
+        e->cut = over;
+    } else if (over > 0 && how != BERT_DO_NOT_TRUNCATE) na = nb = 0, e->cut = over;
+    return bert_append_(&m->tokenizer, e, a, na, b, nb, pair, special);
+}
+
+BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
+                              const BertText *pair, int pair_words,
+                              const BertEncodeOptions *options)
+{
+    BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0};
+    if (options) o = *options;
+    if (!o.max_length) o.max_length = m->config.P;
+    const int least = o.no_special ? 0 : pair ? 3 : 2;
+    if (!m->tokenizer.lookup)
+        return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
+    if (o.truncation != BERT_DO_NOT_TRUNCATE && o.max_length < least)
+        return bert_refuse_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
+                            o.max_length, least);
+    if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
+        (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
+        return bert_refuse_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
+    for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
+        if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
+            return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
+    if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
+    if (!e->work) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+    struct BertWork_ *w = e->work;
+    w->num_tokens = w->failed = 0;
+    int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
+    int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
+    if (w->failed) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+    return bert_truncate_(m, e, na, n - na, pair != NULL, &o);
+}
+
+BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const char *pair,
+                        const BertEncodeOptions *options)
+{
+    BertText a = {text, strlen(text)}, b = {pair, pair ? strlen(pair) : 0};
+    return bert_encode_texts(m, e, &a, 1, pair ? &b : NULL, 1, options);
+}
+
+BERTDEF void bert_encoding_clear(BertEncoding *e) { e->B = e->N = 0; }
+
+BERTDEF void bert_encoding_free(BertEncoding *e)
+{
+    if (e->work) bert_free_work_(e->work);
+    BERT_FREE(e->work);
+    BERT_FREE(e->tokens);
+    BERT_FREE(e->types);
+    BERT_FREE(e->spans);
+    BERT_FREE(e->offsets);
+    memset(e, 0, sizeof *e);
+}
+
+/* ---- Decode */
+
+/* Replaces one string by a shorter one in s (n bytes); returns what is left of n. */
+static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
+{
+    size_t from = strlen(old), to = strlen(by), kept = 0;
+    for (size_t i = 0; i < n;) {
+        if (n - i >= from && !memcmp(s + i, old, from)) {
+            memcpy(s + kept, by, to);
+            kept += to, i += from;
+        } else s[kept++] = s[i++];
+    }
+    return kept;
+}
+
+/* The blanks that the library (do_not: of one token; else transformers, of a text) takes out. */
+static size_t bert_clean_up_(char *s, size_t n, int do_not)
+{
+    static const char *const pairs[][2] = {
+        {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},
+        {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
+        {" 're", "'re"}};
+    for (int i = 0; i < 11; i++)
+        if (i != 7 || do_not) n = bert_replace_(s, n, pairs[i][0], pairs[i][1]);
+    return n;
+}
+
+/* What an id is shown as: its string, or, of a normalized added token, that one's normal form. The
+   library knows a special token by what is shown: of other form it is not special. */
+static const char *bert_shown_(const BertTokenizer *t, int id, size_t *size, int *special)
+{
+    const struct BertLookup_ *k = t->lookup;
+    const uint64_t *at = t->vocabulary.offsets + id;
+    const char *string = t->vocabulary.bytes + at[0];
+    int low = 0, high = t->words[10];
+    while (low < high) { /* ids of added tokens rise */
+        int middle = (low + high) / 2;
+        if (t->added[2 * middle] < id) low = middle + 1;
+        else high = middle;
+    }
+    *size = (size_t)(at[1] - at[0]), *special = 0;
+    if (low == t->words[10] || t->added[2 * low] != id) return string;
+    *special = t->added[2 * low + 1] & BERT_SPECIAL_;
+    size_t length = k->shown_at[low + 1] - k->shown_at[low];
+    if (!length) return string;
+    const char *shown = k->shown + k->shown_at[low];
+    if (length != *size || memcmp(shown, string, length)) *special = 0;
+    *size = length;
+    return shown;
+}
+
+BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
+                           int skip_special, int clean_up)
+{
+    size_t length = 0, size;
+    int fits = 1, first = 1, special;
+    for (int i = 0; i < n; i++) {
+        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[0]) continue;
+        const char *s = bert_shown_(&m->tokenizer, ids[i], &size, &special);
+        if (!size || (special && skip_special)) continue; /* "": no token */
+        int tail = !first && size >= 2 && !memcmp(s, "##", 2), blank = !first && !tail;
+        if (tail) s += 2, size -= 2;
+        first = 0;
+        fits = fits && length + size + 1 < room;
+        if (fits) {
+            if (blank) out[length] = ' ';
+            memcpy(out + length + blank, s, size);
+            length += bert_clean_up_(out + length, size + (size_t)blank, 1);
+        } else length += size + (size_t)blank;
+    }
+    if (fits && clean_up) length = bert_clean_up_(out, length, 0);
+    if (room) out[fits ? length : 0] = 0;
+    return length;
+}
+
+/* ------------------------------------------------------------------------------------------------
    Model files: the byte table at the top, read and written in its order */
 
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 1, BERT_HEADER_ = 256 };
@@ -2762,10 +3771,7 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
     t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
-    for (int i = 0; i < t->words[10] && !error; i++)
-        if (t->added[2 * i] < 0 || t->added[2 * i] >= h[32])
-            error = bert_fail_(m, BERT_EFORMAT, "%s: added token %d: id %d is not in 0..%d",
-                               s->name, i, t->added[2 * i], h[32] - 1);
+    if (!error && t->vocabulary.count) error = bert_prepare_(m, s->name);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
     if (t->vocabulary.count) {

@@ -2171,6 +2171,7 @@ static Image data_image(int examples, int labelled, const char *const *names, in
     pad(&im);
     for (int i = 0; i < examples && labelled; i++) append(&im, (int32_t[]){i % IK}, 4);
     pad(&im);
+    head[17] = labelled ? 4 * examples : 0;
     head[8] = (int32_t)at, head[14] = IP, head[30] = (int32_t)im.size;
     memcpy(im.data, head, sizeof head);
     memcpy(im.data + 48, &image_hash, 8);
@@ -2273,7 +2274,8 @@ static void test_bad_commands(void)
     } bad[] = {
         {"", "train", "eval"},
         {"fly", "fly", "command"},
-        {"train", "--model", "train"},
+        {"train", "--train_file", "train"},
+        {"train --train_file data.bin --output_dir out", "--model", "--init"},
         {"train --model model.bin --train_file data.bin", "--output_dir", "train"},
         {"eval --model model.bin", "--eval_file", "eval"},
         {"predict --model model.bin", "--predict_file", ""},
@@ -2343,15 +2345,15 @@ static void test_bad_data(void)
         const char *hint;
     } forged[] = {
         {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
-        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "qa"},
-        {3, 2, "problem"}, {3, 1, "multi-label"}, {4, -1, "label names"},
+        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "section 5"},
+        {3, 2, "problem"}, {3, 1, "label"}, {4, -1, "label names"},
         {4, INT_MAX, "label names"}, {4, 0, "label names"}, {5, 2, "labels present"},
         {5, 0, "bytes"}, {6, 0, ""}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
         {7, 1, "examples"}, {8, 0, "bytes"}, {8, INT_MAX, "tokens"}, {9, -1, "tokens"},
         {9, 1, "tokens"}, {10, -1, "longest"}, {10, 0, "longest"}, {10, INT_MAX, "longest"},
         {11, 0, "V is"}, {11, -1, "V is"}, {11, 2, "token id"}, {11, IV + 1, "token ids"},
         {12, 0, "vocabulary"}, {15, 0, "label names"}, {16, 1, ""}, {16, -1, ""},
-        {17, 1, "word 17"}, {30, 0, "bytes"}, {31, 1, "bytes"}, {31, -1, "bytes"},
+        {17, 1, "section 5"}, {26, 1, "word 26"}, {30, 0, "bytes"}, {31, 1, "bytes"}, {31, -1, "bytes"},
         {255, 1, "word 255"}};
     static const struct {
         int section, at, value;

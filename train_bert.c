@@ -4,11 +4,12 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert train   --model model.bin --train_file train.bin --output_dir out
     ./train_bert eval    --model out/best.bin --eval_file test.bin
     ./train_bert predict --model out/best.bin --predict_file test.bin
+    ./train_bert embed   --model model.bin --predict_file test.bin
 
 Everything that BERT computes is in bert.h. Here is what stands around it, to be read downwards:
-flags - messages - JSON - data files - batches - tasks - evaluation - saving - training - commands.
-Flags have the names, defaults and meaning of Hugging Face's TrainingArguments. A task is one struct
-of functions in the middle of the file: classification now, others join it there.
+flags - messages - JSON - data files - chance - batches - metrics - tasks - evaluation - saving -
+training - commands. Flags have the names, defaults and meaning of Hugging Face's
+TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -19,6 +20,7 @@ of functions in the middle of the file: classification now, others join it there
 #include <errno.h>
 #include <fcntl.h>
 #include <float.h>
+#include <glob.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -37,13 +39,15 @@ of functions in the middle of the file: classification now, others join it there
    The flags: this table declares struct Options, and parsing, checks and help go by it.
    name, kind, default, commands that take it, commands that need it, help (CHOICE: the choices) */
 
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, ANY = TRAIN | EVAL | PREDICT };
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ANSWER = TRAIN | EVAL | PREDICT, ANY = 15 };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY, ANY, "model file, of dev/export_hf.py or an earlier run")              \
-    X(train_file, PATH, "", TRAIN, TRAIN, "data file to learn from, of tokenizer.py")              \
+    X(model, PATH, "", ANY, ANY & ~TRAIN, "model file, of dev/export_hf.py or an earlier run")     \
+    X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
+    X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
+    X(train_file, PATH, "", TRAIN, TRAIN, "data to learn from, of tokenizer.py; shards: 'c-*.bin'") \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
-    X(predict_file, PATH, "", PREDICT, 0, "data file to predict, labelled or not")                 \
+    X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file to predict, labelled or not")         \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
@@ -63,15 +67,26 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, ANY = TRAIN | EVAL | PREDICT };
     X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
     X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
+    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner: spread over all labels") \
+    X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
+    X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
+    X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
+    X(version_2_with_negative, SWITCH, "", ANSWER, 0, "qa: maybe no answer (v2 data says so)")     \
+    X(null_score_diff_threshold, REAL, "0", ANSWER, 0, "qa: no answer where [CLS] leads by more")  \
+    X(n_best_size, BEST, "20", ANSWER, 0, "qa: spans to choose from")                              \
+    X(max_answer_length, COUNT, "30", ANSWER, 0, "qa: tokens of the longest answer")               \
     X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
-    X(seed, SEED, "42", TRAIN, 0, "of the order, dropout and a new head")                          \
+    X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
-    X(logits, SWITCH, "", PREDICT, 0, "write the raw outputs too")
+    X(top_k, BEST, "5", PREDICT, 0, "mlm: words for each [MASK]")                                  \
+    X(logits, SWITCH, "", PREDICT, 0, "classification, regression, ner: the raw outputs too")      \
+    X(pooling, CHOICE, "mean", EMBED, 0, "mean|cls|pooler")                                        \
+    X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 
-typedef const char *PATH_t, *CHOICE_t;        /* NULL: not given */
-typedef double NUMBER_t, POSITIVE_t, SHARE_t; /* -1: not given and no default */
-typedef long long COUNT_t, STEPS_t, SEED_t, SWITCH_t;
+typedef const char *PATH_t, *CHOICE_t;                /* NULL: not given */
+typedef double REAL_t, NUMBER_t, POSITIVE_t, SHARE_t; /* -1: not given and no default */
+typedef long long COUNT_t, BEST_t, STEPS_t, SEED_t, SWITCH_t;
 
 #define FLAG_FIELD(name, kind, ...) kind##_t name;
 typedef struct {
@@ -163,6 +178,13 @@ static int put_text(FILE *f, const char *text, size_t n)
     return characters;
 }
 
+static void put_quoted(FILE *f, const char *text, size_t n)
+{
+    fputc('"', f);
+    put_text(f, text, n);
+    fputc('"', f);
+}
+
 /* The shortest decimal that reads back as the same float (digits 9) or double (17). */
 static void put_number(FILE *f, double value, int digits)
 {
@@ -188,9 +210,7 @@ static void put_name(FILE *f, const BertStrings *names, size_t i)
         fprintf(f, "\"LABEL_%zu\"", i);
         return;
     }
-    fputc('"', f);
-    put_text(f, names->bytes + names->offsets[i], name_bytes(names, i));
-    fputc('"', f);
+    put_quoted(f, names->bytes + names->offsets[i], name_bytes(names, i));
 }
 
 /* For people: no quotes, and blanks behind it up to width. */
@@ -231,19 +251,31 @@ static int generic_names(const BertStrings *names)
 
 typedef struct {
     const char *path;
-    int task, multi_label, K, labelled, longest, V;
-    int pairs;         /* some example has a second segment */
-    size_t n, N;       /* examples, tokens */
-    uint64_t hash;     /* of the tokenizer */
-    char *memory;      /* the file behind its header; what follows points into it */
-    BertStrings names; /* (K) */
-    uint64_t *offsets; /* (n+1) */
-    int32_t *tokens;   /* (N) */
-    int32_t *segments; /* (n) */
-    void *labels;      /* (n) int32_t for classification; NULL: unlabelled */
+    int task, multi_label, K, labelled, longest, V, max_length;
+    int may_lack;         /* qa: questions without an answer */
+    int pairs;            /* some example has a second segment */
+    size_t n, N, Q, A;    /* examples, tokens; qa: questions, gold answers; Q: documents */
+    uint64_t hash;        /* of the tokenizer */
+    char *memory;         /* the file behind its header; what follows points into it */
+    BertStrings names;    /* (K) */
+    uint64_t *offsets;    /* (n+1) */
+    int32_t *tokens;      /* (N) */
+    int32_t *segments;    /* (n) */
+    int32_t *labels;      /* classification (n), multi-label (sets[n]), ner (N), qa (n,2); or NULL */
+    uint64_t *sets;       /* multi-label (n+1): example i has labels[sets[i]] .. */
+    float *targets;       /* regression (n), or NULL */
+    BertStrings texts;    /* ner (n): sentences; qa (Q): contexts */
+    int32_t *spans;       /* ner, qa (N,2): characters in the text */
+    int32_t *words;       /* ner (N): the token's word; qa (n): the window's question */
+    uint64_t *documents;  /* pretraining (Q+1): document d is sentences documents[d] .. */
+    int32_t *num_golds;   /* qa (Q) */
+    BertStrings golds;    /* qa (2Q+A): id, question, gold answers, of each question */
 } Data;
 
-enum { HEADER = 1024, DATA_MAGIC = 0x44545242 };
+enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
+
+static const char *const task_names[BERT_NUM_TASKS] = {
+    "none", "classification", "regression", "ner", "qa", "mlm", "pretraining"};
 
 static unsigned long long word_pair(const int32_t *w, int at)
 {
@@ -252,16 +284,40 @@ static unsigned long long word_pair(const int32_t *w, int at)
 
 static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
 
+/* Bytes of each section, by the header's counts. What only the header can tell (strings, sets) is
+   checked by whoever reads the section. */
+static void section_sizes(const Data *d, const int32_t *w, unsigned long long *sizes)
+{
+    const unsigned long long n = d->n, N = d->N, of_labels[BERT_NUM_TASKS] = {
+        0, 4 * n, 4 * n, 4 * N, 8 * n, 0, 0};
+    const int ner = d->task == BERT_NER, qa = d->task == BERT_QA;
+    sizes[0] = word_pair(w, 15);
+    sizes[1] = 8 * (n + 1);
+    sizes[2] = 4 * N;
+    sizes[3] = 4 * n;
+    sizes[4] = !w[5] ? 0 : d->multi_label ? word_pair(w, 17) : of_labels[d->task];
+    sizes[5] = ner || qa ? word_pair(w, 19) : 0;
+    sizes[6] = ner || qa ? 8 * N : 0;
+    sizes[7] = ner ? 4 * N : qa ? 4 * n : d->task == BERT_PRETRAINING ? 8 * (d->Q + 1ull) : 0;
+    sizes[8] = qa ? word_pair(w, 23) : 0;
+}
+
 /* Checks the header against itself and the file's length, before memory is taken. */
 static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
 {
     static const struct {
         int word, low, high;
         const char *name;
-    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, "task"},          {3, 0, 1, "problem type"},
-                  {4, 0, INT_MAX, "the count of label names"}, {5, 0, 1, "labels present"},
-                  {10, 0, INT_MAX, "the longest example"},     {11, 1, INT_MAX, "V"}};
-    unsigned long long n = word_pair(w, 6), N = word_pair(w, 8), names = word_pair(w, 15), total;
+    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, "task"},
+                  {3, 0, 1, "problem type"},
+                  {4, 0, INT_MAX, "the count of label names"},
+                  {5, 0, 1, "labels present"},
+                  {10, 0, INT_MAX, "the longest example"},
+                  {11, 1, INT_MAX, "V"},
+                  {14, 0, INT_MAX, "max_length"},
+                  {22, 0, INT_MAX, "questions or documents"},
+                  {25, 0, 1, "no-answer questions"}};
+    unsigned long long n = word_pair(w, 6), N = word_pair(w, 8), sizes[SECTIONS], total = HEADER;
     if (w[0] != DATA_MAGIC)
         return fail("%s: not a data file: its magic is 0x%08X, not 0x%08X", d->path, (unsigned)w[0],
                     (unsigned)DATA_MAGIC);
@@ -270,56 +326,71 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
         if (w[fields[i].word] < fields[i].low || w[fields[i].word] > fields[i].high)
             return fail("%s: %s is %d, not %d to %d", d->path, fields[i].name, w[fields[i].word],
                         fields[i].low, fields[i].high);
-    for (int i = 17; i < HEADER / 4; i++)
+    for (int i = 26; i < HEADER / 4; i++)
         if (w[i] != 0 && i != 30 && i != 31)
             return fail("%s: header word %d is %d, not zero", d->path, i, w[i]);
+    if (w[3] && w[2] != BERT_CLASSIFICATION)
+        return fail("%s: problem type multi-label goes with classification", d->path);
     /* No array is larger than the file, so no sum below can overflow. */
-    if (n > bytes || N > bytes || names > bytes || bytes > SIZE_MAX / 32)
-        return fail("%s: %llu examples, %llu tokens and %llu bytes of label names are not in a "
-                    "file of %llu bytes",
-                    d->path, n, N, names, bytes);
-    if (w[4] ? names < 8 * ((unsigned long long)w[4] + 1) : names > 0)
-        return fail("%s: %d label names in %llu bytes", d->path, w[4], names);
-    total = HEADER + padded(names) + 8 * (n + 1) + padded(4 * N) + padded(4 * n) * (w[5] ? 2 : 1);
+    if (n > bytes || N > bytes || bytes > SIZE_MAX / 64)
+        return fail("%s: %llu examples, %llu tokens are not in a file of %llu bytes", d->path, n, N,
+                    bytes);
+    d->task = w[2], d->multi_label = w[3], d->K = w[4], d->labelled = w[5], d->longest = w[10];
+    d->V = w[11], d->max_length = w[14], d->Q = (size_t)w[22], d->may_lack = w[25];
+    d->n = (size_t)n, d->N = (size_t)N, d->hash = word_pair(w, 12);
+    section_sizes(d, w, sizes);
+    const unsigned long long said[SECTIONS] = {
+        [0] = sizes[0], [4] = word_pair(w, 17), [5] = word_pair(w, 19), [8] = word_pair(w, 23)};
+    for (int i = 0; i < SECTIONS; i++) {
+        if (sizes[i] > bytes || ((i == 4 || i == 5 || i == 8) && sizes[i] != said[i]))
+            return fail("%s: section %d cannot have %llu bytes: make the file again", d->path,
+                        i + 1, said[i] ? said[i] : sizes[i]);
+        total += padded((size_t)sizes[i]);
+    }
+    if (w[4] ? sizes[0] < 8 * ((unsigned long long)w[4] + 1) : sizes[0] > 0)
+        return fail("%s: %d label names in %llu bytes", d->path, w[4], sizes[0]);
     if (total != bytes || word_pair(w, 30) != bytes)
         return fail("%s: is %llu bytes long; its header says %llu, and its arrays take %llu",
                     d->path, bytes, word_pair(w, 30), total);
-    d->task = w[2];
-    d->multi_label = w[3];
-    d->K = w[4];
-    d->labelled = w[5];
-    d->n = (size_t)n;
-    d->N = (size_t)N;
-    d->longest = w[10];
-    d->V = w[11];
-    d->hash = word_pair(w, 12);
     return 0;
 }
 
-/* Finds the arrays in memory and checks what they hold, but for the labels: the task's business. */
-static int data_arrays(Data *d, size_t names_bytes)
+/* Strings inside the file: count + 1 rising offsets, then the bytes they point into. */
+static int data_strings(const Data *d, BertStrings *s, char *at, size_t count, size_t bytes,
+                        const char *what)
 {
-    size_t longest = 0, K = (size_t)d->K;
-    char *at = d->memory + padded(names_bytes);
-    d->names.count = K;
-    d->names.offsets = (uint64_t *)(void *)d->memory;
-    d->names.bytes = d->memory + 8 * (K + 1);
-    d->offsets = (uint64_t *)(void *)at;
-    d->tokens = (int32_t *)(void *)(at += 8 * (d->n + 1));
-    d->segments = (int32_t *)(void *)(at += padded(4 * d->N));
-    d->labels = d->labelled ? at + padded(4 * d->n) : NULL;
-    for (size_t k = 0; k < K; k++)
-        if (d->names.offsets[0] != 0 || d->names.offsets[k] > d->names.offsets[k + 1] ||
-            d->names.offsets[K] != names_bytes - 8 * (K + 1))
-            return fail("%s: the offsets of the label names are damaged at %zu", d->path, k);
-    if (d->offsets[0] != 0 || d->offsets[d->n] != d->N)
-        return fail("%s: offsets run from %zu to %zu, not from 0 to %zu", d->path,
-                    (size_t)d->offsets[0], (size_t)d->offsets[d->n], d->N);
+    s->count = count;
+    s->offsets = (uint64_t *)(void *)at;
+    s->bytes = at + 8 * (count + 1);
+    if (count >= bytes / 8)
+        return count + bytes ? fail("%s: %zu %s in %zu bytes", d->path, count, what, bytes) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (s->offsets[0] != 0 || s->offsets[i] > s->offsets[i + 1] ||
+            s->offsets[count] != bytes - 8 * (count + 1))
+            return fail("%s: the offsets of the %s are damaged at %zu", d->path, what, i);
+    return 0;
+}
+
+/* Offsets rise from 0 to the end by one at least, or where empty is allowed by none. */
+static int check_offsets(const Data *d, const uint64_t *offsets, size_t n, size_t end, int empty,
+                         const char *whose, const char *what)
+{
+    if (offsets[0] != 0 || offsets[n] != end)
+        return fail("%s: %s offsets run from %zu to %zu, not from 0 to %zu", d->path, what,
+                    (size_t)offsets[0], (size_t)offsets[n], end);
+    for (size_t i = 0; i < n; i++)
+        if (offsets[i + 1] + (unsigned)empty <= offsets[i] || offsets[i + 1] > end)
+            return fail("%s: %s %zu: its %s are %zu up to %zu of %zu; offsets must rise", d->path,
+                        whose, i, what, (size_t)offsets[i], (size_t)offsets[i + 1], end);
+    return 0;
+}
+
+static int check_examples(Data *d)
+{
+    size_t longest = 0;
+    if (check_offsets(d, d->offsets, d->n, d->N, 0, "example", "tokens")) return 1;
     for (size_t i = 0; i < d->n; i++) {
         size_t from = (size_t)d->offsets[i], to = (size_t)d->offsets[i + 1], T = to - from;
-        if (to <= from || to > d->N)
-            return fail("%s: example %zu: its tokens are %zu up to %zu of %zu; offsets must rise",
-                        d->path, i, from, to, d->N);
         if (d->segments[i] < 0 || (size_t)d->segments[i] > T)
             return fail("%s: example %zu: its second segment is at %d, not 0 to %zu", d->path, i,
                         d->segments[i], T);
@@ -334,6 +405,120 @@ static int data_arrays(Data *d, size_t names_bytes)
         return fail("%s: the longest example has %zu tokens, its header says %d", d->path, longest,
                     d->longest);
     return 0;
+}
+
+/* n labels, low .. K-1, each of example i / per. */
+static int check_labels(const Data *d, size_t n, int low)
+{
+    if (d->labels && d->K == 0) return fail("%s: has labels, but no label names", d->path);
+    for (size_t i = 0; d->labels && i < n; i++)
+        if (d->labels[i] < low || d->labels[i] >= d->K)
+            return fail("%s: %s %zu: label %d, not %d to %d", d->path,
+                        d->task == BERT_NER ? "token" : "example", i, d->labels[i], low, d->K - 1);
+    return 0;
+}
+
+static int check_spans(const Data *d)
+{
+    for (size_t t = 0; t < d->N; t++) {
+        int start = d->spans[2 * t], end = d->spans[2 * t + 1];
+        if (start < -1 || end < start || (start < 0) != (end < 0))
+            return fail("%s: token %zu: characters %d to %d", d->path, t, start, end);
+    }
+    return 0;
+}
+
+static int check_classification(const Data *d)
+{
+    if (!d->multi_label) return check_labels(d, d->n, 0);
+    if (!d->labels) return 0;
+    if (check_offsets(d, d->sets, d->n, d->A, 1, "example", "labels")) return 1;
+    for (size_t i = 0; i < d->n; i++)
+        for (size_t j = d->sets[i] + 1; j < d->sets[i + 1]; j++)
+            if (d->labels[j] <= d->labels[j - 1])
+                return fail("%s: example %zu: its labels do not rise", d->path, i);
+    return check_labels(d, d->A, 0);
+}
+
+static int check_regression(const Data *d)
+{
+    for (size_t i = 0; d->targets && i < d->n; i++)
+        if (!isfinite(d->targets[i]))
+            return fail("%s: example %zu: its value is %g", d->path, i, d->targets[i]);
+    return 0;
+}
+
+static int check_ner(const Data *d)
+{
+    for (size_t t = 0; t < d->N; t++)
+        if (d->words[t] < -1) return fail("%s: token %zu: its word is %d", d->path, t, d->words[t]);
+    return check_labels(d, d->N, -1) || check_spans(d);
+}
+
+static int check_qa(const Data *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        int before = i ? d->words[i - 1] : -1, T = (int)(d->offsets[i + 1] - d->offsets[i]);
+        const int32_t *label = d->labels ? d->labels + 2 * i : NULL;
+        if (d->words[i] < 0 || d->words[i] < before || d->words[i] > before + 1)
+            return fail("%s: example %zu: question %d after %d", d->path, i, d->words[i], before);
+        if (label && (label[0] < 0 || label[1] < label[0] || label[1] >= T))
+            return fail("%s: example %zu: its answer is tokens %d to %d of %d", d->path, i,
+                        label[0], label[1], T);
+    }
+    if (d->Q != (d->n ? (size_t)d->words[d->n - 1] + 1 : 0))
+        return fail("%s: %zu questions, not all have examples", d->path, d->Q);
+    return check_spans(d);
+}
+
+static int check_pretraining(const Data *d)
+{
+    if (d->max_length < 5) return fail("%s: max_length is %d, not 5 or more", d->path, d->max_length);
+    if (d->Q < 2)
+        return fail("%s: %zu documents: another one is needed to draw from (blank lines part them)",
+                    d->path, d->Q);
+    return check_offsets(d, d->documents, d->Q, d->n, 0, "document", "sentences");
+}
+
+/* Finds the arrays in memory and checks what they hold. */
+static int data_arrays(Data *d, const int32_t *words)
+{
+    unsigned long long sizes[SECTIONS];
+    char *at[SECTIONS + 1];
+    at[0] = d->memory;
+    section_sizes(d, words, sizes);
+    for (int i = 0; i < SECTIONS; i++) at[i + 1] = at[i] + padded((size_t)sizes[i]);
+    if (data_strings(d, &d->names, at[0], (size_t)d->K, (size_t)sizes[0], "label names")) return 1;
+    d->offsets = (uint64_t *)(void *)at[1];
+    d->tokens = (int32_t *)(void *)at[2];
+    d->segments = (int32_t *)(void *)at[3];
+    d->labels = d->labelled ? (int32_t *)(void *)at[4] : NULL;
+    d->targets = d->task == BERT_REGRESSION ? (float *)(void *)d->labels : NULL;
+    d->spans = (int32_t *)(void *)at[6];
+    d->words = (int32_t *)(void *)at[7];
+    d->documents = (uint64_t *)(void *)at[7];
+    if (d->multi_label && d->labelled) {
+        if (sizes[4] < sizes[1] || sizes[4] % 4)
+            return fail("%s: label sets of %llu bytes", d->path, sizes[4]);
+        d->sets = (uint64_t *)(void *)at[4];
+        d->labels = (int32_t *)(void *)(at[4] + sizes[1]);
+        d->A = (size_t)(sizes[4] - sizes[1]) / 4;
+    }
+    if (check_examples(d)) return 1;
+    if ((d->task == BERT_NER || d->task == BERT_QA) &&
+        data_strings(d, &d->texts, at[5], d->task == BERT_NER ? d->n : d->Q, (size_t)sizes[5], "texts"))
+        return 1;
+    if (d->task != BERT_QA) return 0;
+    size_t counts = padded(4 * d->Q);
+    d->num_golds = (int32_t *)(void *)at[8];
+    if (counts > sizes[8]) return fail("%s: %zu questions in %llu bytes", d->path, d->Q, sizes[8]);
+    for (size_t i = 0; i < d->Q; i++) {
+        if (d->num_golds[i] < 0 || (unsigned)d->num_golds[i] > sizes[8])
+            return fail("%s: question %zu has %d answers", d->path, i, d->num_golds[i]);
+        d->A += (size_t)d->num_golds[i];
+    }
+    return data_strings(d, &d->golds, at[8] + counts, 2 * d->Q + d->A, (size_t)sizes[8] - counts,
+                        "questions and answers");
 }
 
 static int data_read(Data *d, FILE *f)
@@ -355,99 +540,278 @@ static int data_read(Data *d, FILE *f)
         got = fread(d->memory + done, 1, min_size(bytes - done, (size_t)1 << 30), f);
         if (got == 0) return fail("%s: cannot be read: %s", d->path, strerror(errno));
     }
-    return data_arrays(d, (size_t)word_pair(words, 15));
+    return data_arrays(d, words);
+}
+
+/* Tokens of the longest input. */
+static int longest_input(const Data *d)
+{
+    return d->task == BERT_PRETRAINING ? d->max_length : d->longest;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Chance. All that is drawn is a function of the seed, the epoch, and what it is for. */
+
+enum { FOR_ORDER, FOR_PAIRS, FOR_MASKS, FOR_SHARDS, FOR_EVAL };
+
+static uint64_t random_at(uint64_t key, uint64_t i)
+{
+    return bert_mix64_(key + i * 0x9E3779B97F4A7C15u); /* splitmix64's stream */
+}
+
+static uint64_t random_key(uint64_t purpose, uint64_t seed, uint64_t epoch)
+{
+    return random_at(random_at(purpose, seed), epoch);
+}
+
+typedef struct {
+    uint64_t key, draws;
+} Stream;
+
+static size_t draw_below(Stream *s, size_t n)
+{
+    uint64_t r;
+    do {
+        r = random_at(s->key, s->draws++);
+    } while (r >= UINT64_MAX - UINT64_MAX % n); /* beyond it, r % n would favour low values */
+    return (size_t)(r % n);
+}
+
+static double draw_share(Stream *s)
+{
+    return (double)(random_at(s->key, s->draws++) >> 11) / 9007199254740992.0;
+}
+
+/* Fisher and Yates */
+static void shuffle(size_t *order, size_t n, uint64_t key)
+{
+    Stream s = {key, 0};
+    for (size_t i = 0; i < n; i++) order[i] = i;
+    for (size_t i = n; i > 1; i--) {
+        size_t last = order[i - 1], other = draw_below(&s, i);
+        order[i - 1] = order[other];
+        order[other] = last;
+    }
+}
+
+/* Two stretches of sentences, which become [CLS] a [SEP] b [SEP]; their tokens are neighbours in
+   the file. */
+typedef struct {
+    size_t a, a_end, b, b_end;
+    int random; /* b is of another document, not what follows a */
+} Pair;
+
+/* Cuts the longer of the two, at its front or its back, until both are n tokens. */
+static void cut_pair(Pair *p, size_t n, Stream *s)
+{
+    while (p->a_end - p->a + p->b_end - p->b > n) {
+        int first = p->a_end - p->a > p->b_end - p->b;
+        if (draw_share(s) < 0.5) ++*(first ? &p->a : &p->b);
+        else --*(first ? &p->a_end : &p->b_end);
+    }
+}
+
+/* b: from some sentence of another document on, until it has want tokens. Ten tries find another
+   document; a file of few may yield the same one. */
+static void draw_next(Pair *p, const Data *d, size_t document, size_t want, Stream *s)
+{
+    size_t other = document, at;
+    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, d->Q);
+    at = d->documents[other] + draw_below(s, d->documents[other + 1] - d->documents[other]);
+    p->random = 1;
+    p->b = d->offsets[at];
+    do {
+        p->b_end = d->offsets[++at];
+    } while (at < d->documents[other + 1] && p->b_end - p->b < want);
+}
+
+/* All pairs of a document, as create_instances_from_document of google-research/bert's
+   create_pretraining_data.py: sentences are gathered until they have target tokens (all there is
+   room for or, in a share of documents, fewer); they are parted at random into a and b, or b is
+   drawn and the sentences behind a go into the next pair. Returns how many. */
+static size_t draw_document(Pair *pairs, const Data *d, size_t document, double short_share,
+                            Stream *s)
+{
+    size_t room = (size_t)d->max_length - 3, target = room, n = 0;
+    size_t end = d->documents[document + 1], from = d->documents[document];
+    if (draw_share(s) < short_share) target = 2 + draw_below(s, room - 1);
+    for (size_t to = from + 1; to <= end; to++) {
+        if (to < end && d->offsets[to] - d->offsets[from] < target) continue;
+        size_t count = to - from, parted = from + 1;
+        Pair p = {d->offsets[from], 0, 0, d->offsets[to], 0};
+        if (count >= 2) parted += draw_below(s, count - 1);
+        p.a_end = p.b = d->offsets[parted];
+        if (count == 1 || draw_share(s) < 0.5) {
+            size_t length = p.a_end - p.a;
+            draw_next(&p, d, document, target > length ? target - length : 0, s);
+            to = parted;
+        }
+        cut_pair(&p, room, s);
+        pairs[n++] = p;
+        from = to;
+    }
+    return n;
 }
 
 /* ------------------------------------------------------------------------------------------------
    Batches: examples end to end, as bert_forward takes them, in memory that is taken once. */
 
+/* What one time through a file consists of. Items are examples; in pretraining pairs, as many as
+   were drawn. */
 typedef struct {
-    int *tokens, *types, *offsets, *labels;
-} Batch;
+    size_t n;       /* items */
+    size_t *order;  /* (n), or NULL: the file's */
+    Pair *pairs;    /* pretraining (n) */
+    uint64_t masks; /* mlm, pretraining: their key; where share is 0, the rows of [MASK] */
+    double share;   /* of tokens to predict */
+    const BertTokenizer *tokenizer;
+} Pass;
 
-static int batch_room(Batch *b, size_t B, size_t longest)
+enum { ID_PAD = 5, ID_CLS = 7, ID_SEP, ID_MASK }; /* in tokenizer.words; ID_PAD on: all special */
+
+static int pass_room(Pass *p, const Data *d, int shuffled)
 {
-    size_t N = B * (longest + 1) <= INT_MAX ? B * longest : 0; /* longest < 2^31, B < 2^31 */
-    if (B && !N) return fail("a batch of %zu x %zu tokens is too large", B, longest);
-    b->tokens = malloc((2 * N + 2 * B + 1) * sizeof *b->tokens);
-    if (!b->tokens) return fail("out of memory for a batch of %zu tokens", N);
-    b->types = b->tokens + N;
-    b->offsets = b->types + N;
-    b->labels = b->offsets + B + 1;
+    p->order = shuffled ? realloc(p->order, (d->n + 1) * sizeof *p->order) : NULL;
+    if (d->task == BERT_PRETRAINING) p->pairs = realloc(p->pairs, (d->n + 1) * sizeof *p->pairs);
+    if ((shuffled && !p->order) || (d->task == BERT_PRETRAINING && !p->pairs))
+        return fail("out of memory for the order of %zu examples", d->n);
     return 0;
 }
 
-/* Examples order[first] .. order[first+B-1], or in the file's order where order is NULL. */
-static BertBatch batch_fill(Batch *b, const Data *d, const size_t *order, size_t first, size_t B)
+/* The epoch's items and their order. shard: 0, or which file of several. */
+static void pass_start(Pass *p, const Data *d, uint64_t seed, uint64_t epoch, uint64_t shard,
+                       double short_share)
+{
+    Stream s = {random_at(random_key(FOR_PAIRS, seed, epoch), shard), 0};
+    uint64_t order = random_key(FOR_ORDER, seed, epoch);
+    p->n = d->task == BERT_PRETRAINING ? 0 : d->n;
+    for (size_t i = 0; d->task == BERT_PRETRAINING && i < d->Q; i++)
+        p->n += draw_document(p->pairs + p->n, d, i, short_share, &s);
+    p->masks = random_at(random_key(FOR_MASKS, seed, epoch), shard);
+    if (p->order) shuffle(p->order, p->n, shard ? random_at(order, shard) : order);
+}
+
+typedef struct {
+    int *tokens, *types, *offsets, *labels, *rows, *next;
+    float *targets;
+} Batch;
+
+static int batch_room(Batch *b, size_t B, size_t longest, size_t K)
+{
+    size_t N = B * (longest + 1) <= INT_MAX ? B * longest : 0; /* longest < 2^31, B < 2^31 */
+    if (B && !N) return fail("a batch of %zu x %zu tokens is too large", B, longest);
+    b->tokens = malloc((4 * N + 5 * B + 1) * sizeof *b->tokens);
+    b->targets = malloc((B + 1) * (K + 1) * sizeof *b->targets);
+    if (!b->tokens || !b->targets) return fail("out of memory for a batch of %zu tokens", N);
+    b->types = b->tokens + N;
+    b->rows = b->types + N;
+    b->labels = b->rows + N;
+    b->next = b->labels + N + 2 * B;
+    b->offsets = b->next + B;
+    return 0;
+}
+
+/* Adds tokens to the batch's end N; returns its new end. */
+static int put_tokens(Batch *b, int N, const int32_t *tokens, size_t n, int type)
+{
+    for (size_t i = 0; i < n; i++, N++) b->tokens[N] = tokens[i], b->types[N] = type;
+    return N;
+}
+
+static int put_item(Batch *b, const Data *d, const Pass *p, size_t item, int i, int N)
+{
+    if (d->task == BERT_PRETRAINING) {
+        const Pair *pair = &p->pairs[item];
+        const int32_t *id = p->tokenizer->words;
+        N = put_tokens(b, N, id + ID_CLS, 1, 0);
+        N = put_tokens(b, N, d->tokens + pair->a, pair->a_end - pair->a, 0);
+        N = put_tokens(b, N, id + ID_SEP, 1, 0);
+        N = put_tokens(b, N, d->tokens + pair->b, pair->b_end - pair->b, 1);
+        b->next[i] = pair->random;
+        return put_tokens(b, N, id + ID_SEP, 1, 1);
+    }
+    const int32_t *tokens = d->tokens + d->offsets[item];
+    size_t T = (size_t)(d->offsets[item + 1] - d->offsets[item]), first = (size_t)d->segments[item];
+    N = put_tokens(b, N, tokens, first, 0);
+    return put_tokens(b, N, tokens + first, T - first, 1);
+}
+
+/* The item's labels: those of its tokens, or its own. */
+static void put_labels(Batch *b, const Data *d, size_t item, int i)
+{
+    const int N = b->offsets[i], T = b->offsets[i + 1] - N;
+    if (d->task == BERT_CLASSIFICATION && !d->multi_label) b->labels[i] = d->labels[item];
+    if (d->task == BERT_REGRESSION) b->targets[i] = d->targets[item];
+    for (int t = 0; d->task == BERT_NER && t < T; t++)
+        b->labels[N + t] = d->labels[d->offsets[item] + (uint64_t)t];
+    for (size_t j = 0; d->task == BERT_QA && j < 2; j++)
+        b->labels[2 * i + (int)j] = d->labels[2 * item + j];
+    for (int k = 0; d->multi_label && k < d->K; k++) b->targets[i * d->K + k] = 0;
+    for (size_t j = 0; d->multi_label && j < d->sets[item + 1] - d->sets[item]; j++)
+        b->targets[i * d->K + d->labels[d->sets[item] + j]] = 1;
+}
+
+/* Which tokens are predicted, as DataCollatorForLanguageModeling chooses them: a share of all but
+   the special ones; eight of ten of them become [MASK], one any word, one stays. Returns R. */
+static int put_masks(Batch *b, const Pass *p, size_t item, int i, int R)
+{
+    const int32_t *id = p->tokenizer->words;
+    uint64_t key = random_at(p->masks, item);
+    for (int n = b->offsets[i]; n < b->offsets[i + 1]; n++) {
+        uint64_t r = random_at(key, (uint64_t)(n - b->offsets[i]));
+        int special = 0, token = b->tokens[n];
+        for (int j = ID_PAD; j <= ID_MASK; j++) special |= token == id[j];
+        if (p->share > 0 ? special || (double)(r >> 32) >= p->share * 4294967296.0
+                         : token != id[ID_MASK])
+            continue;
+        b->rows[R] = n;
+        b->labels[R++] = token;
+        if (p->share > 0 && r % 10 < 8) b->tokens[n] = id[ID_MASK];
+        if (p->share > 0 && r % 10 == 8)
+            b->tokens[n] = (int)(random_at(r, 0) % p->tokenizer->vocabulary.count);
+    }
+    return R;
+}
+
+/* Items first .. first+B-1 of the pass. */
+static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first, size_t B)
 {
     BertBatch out = {0};
-    int N = 0;
-    for (size_t i = 0; i < B; i++) {
-        size_t e = order ? order[first + i] : first + i;
+    int N = 0, masked = d->task == BERT_MLM || d->task == BERT_PRETRAINING;
+    for (int i = 0; i < (int)B; i++) {
+        size_t item = p->order ? p->order[first + (size_t)i] : first + (size_t)i;
         b->offsets[i] = N;
-        for (size_t t = d->offsets[e]; t < d->offsets[e + 1]; t++, N++) {
-            b->tokens[N] = d->tokens[t];
-            b->types[N] = N - b->offsets[i] >= d->segments[e];
-        }
-        if (d->labels) b->labels[i] = ((const int32_t *)d->labels)[e];
+        b->offsets[i + 1] = N = put_item(b, d, p, item, i, N);
+        if (d->labelled) put_labels(b, d, item, i);
+        if (masked) out.R = put_masks(b, p, item, i, out.R);
     }
-    b->offsets[B] = N;
     out.B = (int)B;
-    out.tokens = b->tokens;
-    out.types = b->types;
-    out.offsets = b->offsets;
-    out.labels = d->labels ? b->labels : NULL;
+    out.tokens = b->tokens, out.types = b->types, out.offsets = b->offsets;
+    if (masked) out.rows = b->rows;
+    if (d->task == BERT_PRETRAINING) out.next = b->next;
+    if (d->task == BERT_REGRESSION || d->multi_label) out.targets = d->labelled ? b->targets : NULL;
+    else out.labels = masked || d->labelled ? b->labels : NULL;
     return out;
 }
 
-/* splitmix64 (Steele, Lea and Flood 2014): number i of a stream is a hash of its place. */
-static uint64_t random_at(uint64_t key, uint64_t i)
-{
-    uint64_t x = key + (i + 1) * 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
-}
-
-/* The epoch's order is a function of (seed, epoch) alone. Fisher and Yates. */
-static void shuffle(size_t *order, size_t n, uint64_t seed, uint64_t epoch)
-{
-    uint64_t key = random_at(random_at(0, seed), epoch), draws = 0, r;
-    for (size_t i = 0; i < n; i++) order[i] = i;
-    for (size_t i = n; i > 1; i--) {
-        size_t last = order[i - 1];
-        do {
-            r = random_at(key, draws++);
-        } while (r >= UINT64_MAX - UINT64_MAX % i); /* beyond it, r % i would favour low values */
-        order[i - 1] = order[r % i];
-        order[r % i] = last;
-    }
-}
-
 /* ------------------------------------------------------------------------------------------------
-   Tasks */
+   Metrics, each equal to the library's that people compare with (dev/check_metrics.py) */
 
 enum { MAX_METRICS = 8 };
 
 typedef struct {
-    size_t n;       /* examples */
+    size_t n;       /* inputs: examples, or pairs */
     double loss;    /* their mean */
-    int *predicted; /* (n) classification: the label with the highest logit */
+    int *predicted; /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
+    double *values; /* regression (n) */
+    BertAnswers answers;   /* qa: of the question that windows are being read of */
+    double sums[2][3];     /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
     struct {
         const char *name;
         double value;
     } metrics[MAX_METRICS]; /* best.bin goes by the first one: higher is better */
 } Evaluation;
-
-typedef struct {
-    int (*check)(const Data *d);                                 /* the labels */
-    void (*show)(const Data *d);                                 /* their counts */
-    void (*collect)(Evaluation *e, const Bert *m, size_t first); /* what metrics need of a batch */
-    int (*measure)(Evaluation *e, const Data *d);                /* the metrics */
-    void (*report)(const Evaluation *e, const Data *d);          /* details, at the end */
-    void (*predict)(FILE *f, const Bert *m, int b);              /* a JSON object, left open */
-} Task;
 
 static void add_metric(Evaluation *e, const char *name, double value)
 {
@@ -458,75 +822,41 @@ static void add_metric(Evaluation *e, const char *name, double value)
 /* x / y, or 0 where y is 0: scikit-learn's zero_division. */
 static double ratio(double x, double y) { return y == 0 ? 0 : x / y; }
 
-/* -- classification: softmax and cross-entropy over K labels -- */
-
-static int classification_check(const Data *d)
-{
-    const int32_t *labels = d->labels;
-    if (d->multi_label) return fail("%s: multi-label data is not supported yet", d->path);
-    if (labels && d->K == 0) return fail("%s: has labels, but no label names", d->path);
-    for (size_t i = 0; labels && i < d->n; i++)
-        if (labels[i] < 0 || labels[i] >= d->K)
-            return fail("%s: example %zu: label %d, not 0 to %d", d->path, i, labels[i], d->K - 1);
-    return 0;
-}
-
-/* What every metric is made of: how often label k is true, is predicted, and is both. */
+/* What counting metrics are made of: how often a label (or entities of a type) is true, is
+   predicted, and is both. */
 typedef struct {
     double truth, predicted, both;
 } LabelCount;
 
-static LabelCount *count_labels(const Evaluation *e, const Data *d)
-{
-    const int32_t *truth = d->labels;
-    LabelCount *counts = calloc((size_t)d->K, sizeof *counts);
-    if (!counts) fail("out of memory for the counts of %d labels", d->K);
-    for (size_t i = 0; counts && i < d->n; i++) {
-        counts[truth[i]].truth++;
-        if (!e) continue;
-        counts[e->predicted[i]].predicted++;
-        counts[truth[i]].both += truth[i] == e->predicted[i];
-    }
-    return counts;
-}
-
 static double f1_score(LabelCount c) { return ratio(2 * c.both, c.truth + c.predicted); }
 
-static void classification_show(const Data *d)
+static LabelCount sum_counts(const LabelCount *counts, size_t K)
 {
-    LabelCount *counts = count_labels(NULL, d);
-    for (int k = 0; counts && k < d->K && k < 20; k++) {
-        fputs(k ? ", " : "           ", stdout);
-        print_name(stdout, &d->names, (size_t)k, 0);
-        printf(" %.0f", counts[k].truth);
+    LabelCount sum = {0};
+    for (size_t k = 0; k < K; k++) {
+        sum.truth += counts[k].truth;
+        sum.predicted += counts[k].predicted;
+        sum.both += counts[k].both;
     }
-    puts(d->K > 20 ? ", ..." : "");
-    free(counts);
+    return sum;
 }
 
-static int argmax(const float *x, int n)
+static void micro_metrics(Evaluation *e, const LabelCount *counts, size_t K)
 {
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
-    return best;
-}
-
-static void classification_collect(Evaluation *e, const Bert *m, size_t first)
-{
-    for (int b = 0; b < m->B; b++)
-        e->predicted[first + (size_t)b] = argmax(m->acts.logits + b * m->config.K, m->config.K);
+    LabelCount sum = sum_counts(counts, K);
+    add_metric(e, "f1", f1_score(sum));
+    add_metric(e, "precision", ratio(sum.both, sum.predicted));
+    add_metric(e, "recall", ratio(sum.both, sum.truth));
 }
 
 /* scikit-learn's accuracy_score, f1_score(average="macro"), f1_score (of the second of two labels)
    and matthews_corrcoef. macro: a label neither true nor predicted anywhere does not count. */
-static int classification_measure(Evaluation *e, const Data *d)
+static void class_metrics(Evaluation *e, const LabelCount *counts, size_t K)
 {
-    LabelCount *counts = count_labels(e, d);
-    double n = (double)d->n, right = 0, f1 = 0, present = 0, tp = 0, tt = 0, pp = 0;
-    if (!counts) return 1;
-    for (int k = 0; k < d->K; k++) {
+    double n = 0, right = 0, f1 = 0, present = 0, tp = 0, tt = 0, pp = 0;
+    for (size_t k = 0; k < K; k++) {
         LabelCount c = counts[k];
+        n += c.truth;
         right += c.both;
         f1 += f1_score(c);
         present += c.truth + c.predicted > 0;
@@ -536,24 +866,406 @@ static int classification_measure(Evaluation *e, const Data *d)
     }
     add_metric(e, "accuracy", ratio(right, n));
     add_metric(e, "macro_f1", ratio(f1, present));
-    if (d->K == 2) add_metric(e, "f1", f1_score(counts[1]));
-    add_metric(e, "matthews_correlation", ratio(right * n - tp, sqrt((n * n - tt) * (n * n - pp))));
+    if (K == 2) add_metric(e, "f1", f1_score(counts[1]));
+    add_metric(e, "matthews_correlation",
+               ratio(right * n - tp, sqrt(n * n - tt) * sqrt(n * n - pp)));
+}
+
+/* scipy's pearsonr; NaN where x or y is constant, as there. */
+static double pearson(const double *x, const double *y, size_t n)
+{
+    double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
+    int constant_x = 1, constant_y = 1;
+    for (size_t i = 0; i < n; i++) mx += x[i] / (double)n, my += y[i] / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        xx += (x[i] - mx) * (x[i] - mx);
+        yy += (y[i] - my) * (y[i] - my);
+        xy += (x[i] - mx) * (y[i] - my);
+        constant_x &= x[i] == x[0], constant_y &= y[i] == y[0];
+    }
+    if (n < 2 || constant_x || constant_y) return NAN;
+    return fmax(-1, fmin(1, xy / (sqrt(xx) * sqrt(yy))));
+}
+
+typedef struct {
+    double value;
+    size_t at;
+} Ranked;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = ((const Ranked *)a)->value, y = ((const Ranked *)b)->value;
+    return (x > y) - (x < y);
+}
+
+/* Ranks from 1 in place of values; equal values share the mean of theirs. */
+static int rank(double *x, size_t n)
+{
+    Ranked *r = malloc((n + 1) * sizeof *r);
+    if (!r) return fail("out of memory for %zu ranks", n);
+    for (size_t i = 0; i < n; i++) r[i].value = x[i], r[i].at = i;
+    qsort(r, n, sizeof *r, by_value);
+    for (size_t i = 0, j; i < n; i = j) {
+        for (j = i; j < n && r[j].value == r[i].value;) j++;
+        for (size_t k = i; k < j; k++) x[r[k].at] = (double)(i + 1 + j) / 2;
+    }
+    free(r);
+    return 0;
+}
+
+/* Pearson, MSE and, as x and y turn into their ranks, scipy's spearmanr. */
+static int regression_metrics(Evaluation *e, double *x, double *y, size_t n)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) squares += (x[i] - y[i]) * (x[i] - y[i]);
+    add_metric(e, "pearson", pearson(x, y, n));
+    if (rank(x, n) || rank(y, n)) return 1;
+    add_metric(e, "spearmanr", pearson(x, y, n));
+    add_metric(e, "mse", squares / (double)n);
+    return 0;
+}
+
+/* -- entities, as seqeval's default mode finds them in BIO, IOB1 and BIOES tags -- */
+
+/* A tag: its letter, and which type of entity (one index for equal types). */
+typedef struct {
+    char letter;
+    int type;
+} Tag;
+
+/* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
+static const char *tag_type(const BertStrings *names, size_t k, size_t *n)
+{
+    const char *name = names->bytes + names->offsets[k];
+    size_t length = name_bytes(names, k);
+    const char *dash = length > 1 ? memchr(name + 1, '-', length - 1) : NULL;
+    const char *type = dash ? dash + 1 : name + (length > 0);
+    *n = length - (size_t)(type - name);
+    if (*n) return type;
+    *n = 1;
+    return "_";
+}
+
+/* tags (K) of the label names; type t is called as the first tag that has it. Returns how many. */
+static int tag_types(Tag *tags, int *first_of, const BertStrings *names)
+{
+    int types = 0;
+    for (size_t k = 0; k < names->count; k++) {
+        size_t n, m;
+        const char *type = tag_type(names, k, &n);
+        tags[k].letter = name_bytes(names, k) ? names->bytes[names->offsets[k]] : 'O';
+        tags[k].type = -1;
+        for (int t = 0; t < types && tags[k].type < 0; t++) {
+            const char *other = tag_type(names, (size_t)first_of[t], &m);
+            if (m == n && !memcmp(type, other, n)) tags[k].type = t;
+        }
+        if (tags[k].type < 0) first_of[tags[k].type = types++] = (int)k;
+    }
+    return types;
+}
+
+static int is_one_of(char letter, const char *letters)
+{
+    return letter && strchr(letters, letter) != NULL;
+}
+
+/* Does an entity end before the second tag, does one start with it? A stray I- or E- opens one. */
+static int entity_ends(Tag before, Tag tag)
+{
+    return is_one_of(before.letter, "ES") ||
+           (is_one_of(before.letter, "BI") && is_one_of(tag.letter, "BSO")) ||
+           (!is_one_of(before.letter, "O.") && before.type != tag.type);
+}
+
+static int entity_starts(Tag before, Tag tag)
+{
+    return is_one_of(tag.letter, "BS") ||
+           (is_one_of(before.letter, "ESO") && is_one_of(tag.letter, "EI")) ||
+           (!is_one_of(tag.letter, "O.") && before.type != tag.type);
+}
+
+/* Counts a sentence's entities by type: truth and predicted are labels (n). */
+static void count_entities(LabelCount *counts, const Tag *tags, const int *truth,
+                           const int *predicted, size_t n)
+{
+    const Tag outside = {'O', -1};
+    Tag before[2] = {outside, outside};
+    size_t start[2] = {0, 0};
+    for (size_t i = 0; i <= n; i++) {
+        Tag now[2] = {i < n ? tags[truth[i]] : outside, i < n ? tags[predicted[i]] : outside};
+        int type[2]; /* of the entity that ends here, or -1 */
+        for (int p = 0; p < 2; p++)
+            type[p] = entity_ends(before[p], now[p]) ? before[p].type : -1;
+        if (type[0] >= 0) counts[type[0]].truth++;
+        if (type[1] >= 0) counts[type[1]].predicted++;
+        if (type[0] >= 0 && type[0] == type[1] && start[0] == start[1]) counts[type[0]].both++;
+        for (int p = 0; p < 2; p++) {
+            if (entity_starts(before[p], now[p])) start[p] = i;
+            before[p] = now[p];
+        }
+    }
+}
+
+/* -- exact match and F1 of answers, as the official SQuAD scripts count them. They are Python: what
+   its str knows of Unicode is taken from the tokenizer's table, which has no categories for marks
+   that take space (Mc) nor for some numbers (No): beside those an article is not one here. -- */
+
+/* Python's str.isspace beyond ASCII */
+static int is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+static uint32_t next_character(const char *text, size_t n, size_t *at)
+{
+    const unsigned char *s = (const unsigned char *)text + *at;
+    int length = utf8_length(s, n - *at);
+    uint32_t c = s[0];
+    *at += (size_t)abs(length);
+    if (length < 0) return 0xFFFD;
+    if (length > 1) c &= 0x7Fu >> length;
+    for (int i = 1; i < length; i++) c = c << 6 | (s[i] & 0x3F);
+    return c;
+}
+
+/* Rows of three words, rising by the first: the last whose first is not above c, or NULL. */
+static const uint32_t *table_row(const uint32_t *rows, uint32_t n, uint32_t c)
+{
+    uint32_t low = 0;
+    while (low < n) {
+        uint32_t middle = low + (n - low) / 2;
+        if (rows[3 * middle] <= c) low = middle + 1;
+        else n = middle;
+    }
+    return low ? rows + 3 * (low - 1) : NULL;
+}
+
+/* A letter or number: part of a word, but for marks and connecting punctuation. */
+static int is_alnum(const BertTokenizer *t, uint32_t c)
+{
+    if (c < 128)
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    const uint32_t *u = t->unicode_bytes ? t->unicode : NULL;
+    const uint32_t *row = u ? table_row(u + 3, u[0], c) : NULL;
+    if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE)) return 1;
+    return row && c <= row[1] && (row[2] & 64) && !(row[2] & (8 | 32));
+}
+
+/* str.lower of one code point: its letters, at most 3. Sigma is the final one behind a letter and
+   before none; Python looks past marks and apostrophes there, this does not. */
+static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, uint32_t c,
+                      uint32_t after)
+{
+    const uint32_t *u = t->unicode_bytes ? t->unicode : NULL;
+    const uint32_t *row = u && c >= 128 ? table_row(u + 3 + 3 * u[0], u[1], c) : NULL;
+    int n = row && row[0] == c ? (int)(row[2] >> 24) : 0;
+    out[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
+    for (int i = 0; i < n && i < 3; i++)
+        out[i] = u[3 + 3 * u[0] + 3 * u[1] + (row[2] & 0xFFFFFF) + (uint32_t)i];
+    if (c == 0x3A3 && is_alnum(t, before) && !is_alnum(t, after)) out[0] = 0x3C2;
+    return n ? n : 1;
+}
+
+/* normalize_answer: lower case, no ASCII punctuation, no articles, one blank between words. out
+   has room for 3n + 1; returns its length. */
+static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, const char *text, size_t n)
+{
+    size_t length = 0, kept = 0, end;
+    uint32_t before = 0, c, after, lower[3];
+    for (size_t at = 0, ahead; at < n; before = c) {
+        c = next_character(text, n, &at);
+        ahead = at;
+        after = at < n ? next_character(text, n, &ahead) : 0;
+        int m = lower_case(t, lower, before, c, after);
+        for (int i = 0; i < m; i++)
+            if (lower[i] >= 128 || is_alnum(t, lower[i]) || lower[i] <= ' ' || lower[i] == 127)
+                out[length++] = lower[i];
+    }
+    /* a run of letters and numbers that is a, an or the becomes a blank; so does white space */
+    for (size_t i = 0; i < length; i = end) {
+        int word = is_alnum(t, out[i]);
+        for (end = i + 1; word && end < length && is_alnum(t, out[end]);) end++;
+        int article = word && ((end - i == 1 && out[i] == 'a') ||
+                               (end - i == 2 && out[i] == 'a' && out[i + 1] == 'n') ||
+                               (end - i == 3 && out[i] == 't' && out[i + 1] == 'h' &&
+                                out[i + 2] == 'e'));
+        if (article || is_space(out[i])) {
+            if (kept && out[kept - 1] != ' ') out[kept++] = ' ';
+        } else {
+            for (size_t j = i; j < end; j++) out[kept++] = out[j];
+        }
+    }
+    return kept && out[kept - 1] == ' ' ? kept - 1 : kept;
+}
+
+/* Words of a normalized answer: start of the next one, its length in n. */
+static size_t next_word(const uint32_t *s, size_t length, size_t at, size_t *n)
+{
+    for (*n = 0; at + *n < length && s[at + *n] != ' ';) ++*n;
+    return at + *n + 1;
+}
+
+/* Words that both have, each as often as both have it. */
+static double shared_words(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
+{
+    double shared = 0;
+    for (size_t i = 0, n, next; i < na; i = next) {
+        next = next_word(a, na, i, &n);
+        for (size_t j = 0, m, after; j < nb; j = after) {
+            after = next_word(b, nb, j, &m);
+            if (m != n || memcmp(a + i, b + j, n * sizeof *a)) continue;
+            b[j] = UINT32_MAX; /* taken: it is no word any more */
+            shared++;
+            break;
+        }
+    }
+    return shared;
+}
+
+static double count_words(const uint32_t *s, size_t length)
+{
+    double words = length > 0;
+    for (size_t i = 0; i < length; i++) words += s[i] == ' ';
+    return words;
+}
+
+/* The highest exact match and F1 over the gold answers (first .. first+count-1 of golds). v2.0's
+   script leaves out golds that are empty when normalized, takes "" where none is left, and gives F1
+   1 to empty on empty; v1.1's gives it 0. 1 for no memory. */
+static int squad_scores(const BertTokenizer *t, const char *text, size_t n, const BertStrings *golds,
+                        size_t first, size_t count, int v2, double *exact, double *f1)
+{
+    size_t longest = 0, used = 0;
+    for (size_t i = 0; i < count; i++)
+        if (name_bytes(golds, first + i) > longest) longest = name_bytes(golds, first + i);
+    uint32_t *answer = malloc((3 * (n + longest) + 2) * sizeof *answer);
+    uint32_t *gold = answer ? answer + 3 * n + 1 : NULL;
+    if (!answer) return fail("out of memory for an answer of %zu bytes", n);
+    size_t na = normalize_answer(t, answer, text, n), ng;
+    *exact = *f1 = 0;
+    for (size_t i = 0; i <= count; i++) {
+        if (i == count && (!v2 || used)) break; /* the last round is for "" */
+        ng = i == count ? 0
+                        : normalize_answer(t, gold, golds->bytes + golds->offsets[first + i],
+                                           name_bytes(golds, first + i));
+        if (v2 && ng == 0 && i < count) continue;
+        used++;
+        int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
+        double shared = 0, words = count_words(answer, na) + count_words(gold, ng);
+        shared = shared_words(answer, na, gold, ng);
+        double score = na && ng ? 2 * shared / words : v2 && same;
+        if (same) *exact = 1;
+        if (score > *f1) *f1 = score;
+    }
+    free(answer);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Tasks */
+
+/* A batch and what the model made of it. */
+typedef struct {
+    const Options *o;
+    const Bert *m;
+    const Data *d;
+    const BertBatch *x;
+    size_t first; /* its first item */
+    Evaluation *e;
+} Output;
+
+typedef struct {
+    int (*check)(const Data *d);                           /* what the file holds */
+    int (*collect)(const Output *out);                     /* what metrics need of a batch */
+    int (*measure)(Evaluation *e, const Data *d);          /* the metrics */
+    void (*report)(const Evaluation *e, const Data *d);    /* details, at the end */
+    int (*predict)(const Output *out, int b);              /* 1: wrote a JSON object, left open */
+} Task;
+
+static const float *logits_of(const Output *out, int b)
+{
+    const Bert *m = out->m;
+    size_t row = m->config.task == BERT_NER || m->config.task == BERT_QA ? (size_t)out->x->offsets[b]
+                                                                         : (size_t)b;
+    return m->acts.logits + row * bert_head_cols_(&m->config);
+}
+
+/* The labels of a whole file, each counted (K). */
+static void count_truth(const Data *d, double *counts)
+{
+    size_t n = d->task == BERT_NER ? d->N : d->multi_label ? d->A : d->n;
+    for (size_t i = 0; i < n && d->K; i++)
+        if (d->labels[i] >= 0) counts[d->labels[i]]++;
+}
+
+/* A row for each label or type: how well it is found, how often it is true. */
+static int name_width(const BertStrings *names)
+{
+    size_t width = 12;
+    for (size_t k = 0; k < names->count; k++)
+        if (min_size(40, name_bytes(names, k)) > width) width = min_size(40, name_bytes(names, k));
+    return (int)width;
+}
+
+static void print_counts(const char *name, size_t n, int width, LabelCount c)
+{
+    int columns = put_text(stdout, name, n);
+    printf("%*s  %.4f     %.4f  %.4f  %-6.0f", columns < width ? width - columns : 0, "",
+           ratio(c.both, c.predicted), ratio(c.both, c.truth), f1_score(c), c.truth);
+}
+
+/* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
+
+static LabelCount *count_labels(const Evaluation *e, const Data *d)
+{
+    LabelCount *counts = calloc((size_t)d->K + 1, sizeof *counts);
+    if (!counts) fail("out of memory for the counts of %d labels", d->K);
+    for (size_t i = 0; counts && i < d->n; i++) {
+        const int *predicted = e->predicted + i * (size_t)(d->multi_label ? d->K : 1);
+        for (size_t j = d->sets ? d->sets[i] : i; j < (d->sets ? d->sets[i + 1] : i + 1); j++) {
+            int truth = d->labels[j];
+            counts[truth].truth++;
+            counts[truth].both += d->multi_label ? predicted[truth] : predicted[0] == truth;
+        }
+        if (!d->multi_label) counts[predicted[0]].predicted++;
+        for (int k = 0; d->multi_label && k < d->K; k++) counts[k].predicted += predicted[k];
+    }
+    return counts;
+}
+
+static int classification_collect(const Output *out)
+{
+    int K = out->m->config.K;
+    for (int b = 0; b < out->x->B; b++) {
+        const float *logits = logits_of(out, b);
+        size_t item = out->first + (size_t)b;
+        if (!out->d->multi_label) bert_top_k(&out->e->predicted[item], NULL, logits, K, 1);
+        for (int k = 0; out->d->multi_label && k < K; k++) /* probability above one half */
+            out->e->predicted[item * (size_t)K + (size_t)k] = logits[k] > 0;
+    }
+    return 0;
+}
+
+static int classification_measure(Evaluation *e, const Data *d)
+{
+    LabelCount *counts = count_labels(e, d);
+    if (!counts) return 1;
+    if (d->multi_label) micro_metrics(e, counts, (size_t)d->K);
+    else class_metrics(e, counts, (size_t)d->K);
     free(counts);
     return 0;
 }
 
-/* A row for each label: how well it is found and, where K columns can be read, taken for what. */
+/* With the confusion matrix, where its K columns can be read. */
 static void classification_report(const Evaluation *e, const Data *d)
 {
     enum { MOST = 20 };
     size_t matrix[MOST][MOST] = {{0}}, K = (size_t)d->K;
-    int width = 12, wide = K <= MOST;
+    int width = name_width(&d->names), wide = K <= MOST && !d->multi_label;
     LabelCount *counts = count_labels(e, d);
-    for (size_t i = 0; wide && i < d->n; i++)
-        matrix[((const int32_t *)d->labels)[i]][e->predicted[i]]++;
-    for (size_t k = 0; k < K; k++)
-        if ((int)min_size(40, name_bytes(&d->names, k)) > width)
-            width = (int)min_size(40, name_bytes(&d->names, k));
+    for (size_t i = 0; wide && i < d->n; i++) matrix[d->labels[i]][e->predicted[i]]++;
     printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
            wide ? "   confusion matrix: predicted as" : "", wide ? width + 37 : 0, "");
     for (size_t k = 0; wide && k < K; k++) {
@@ -562,10 +1274,8 @@ static void classification_report(const Evaluation *e, const Data *d)
     }
     if (wide) printf("\n");
     for (size_t k = 0; counts && k < K; k++) {
-        LabelCount c = counts[k];
-        print_name(stdout, &d->names, k, width);
-        printf("  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
-               f1_score(c), c.truth);
+        print_counts(d->names.bytes + d->names.offsets[k], name_bytes(&d->names, k), width,
+                     counts[k]);
         for (size_t j = 0; wide && j < K; j++)
             printf("  %-*zu", (int)(name_bytes(&d->names, j) > 6 ? name_bytes(&d->names, j) : 6),
                    matrix[k][j]);
@@ -574,33 +1284,380 @@ static void classification_report(const Evaluation *e, const Data *d)
     free(counts);
 }
 
-/* The softmax, as pipeline("text-classification") gives it. */
-static void classification_predict(FILE *f, const Bert *m, int b)
+/* What pipeline("text-classification") gives: the softmax, or each label's sigmoid. */
+static int classification_predict(const Output *out, int b)
 {
-    int K = m->config.K;
-    const float *logits_b = m->acts.logits + b * K;
-    int best = argmax(logits_b, K);
+    const BertStrings *names = &out->m->labels;
+    size_t K = (size_t)out->m->config.K, written = 0;
+    const float *logits = logits_of(out, b), *probs = out->m->acts.probs + (size_t)b * K;
     double sum = 0;
-    for (int k = 0; k < K; k++) sum += exp((double)logits_b[k] - logits_b[best]);
-    fputs("{\"label\": ", f);
-    put_name(f, &m->labels, (size_t)best);
-    fputs(", \"score\": ", f);
-    put_number(f, 1 / sum, 9);
-    for (int k = 0; k < K; k++) {
-        fputs(k ? ", " : ", \"scores\": {", f);
-        put_name(f, &m->labels, (size_t)k);
-        fputs(": ", f);
-        put_number(f, exp((double)logits_b[k] - logits_b[best]) / sum, 9);
+    int best;
+    bert_top_k(&best, NULL, logits, (int)K, 1);
+    for (size_t k = 0; k < K; k++) sum += exp((double)logits[k] - logits[best]);
+    if (out->d->multi_label) {
+        printf("{\"labels\": [");
+        for (size_t k = 0; k < K; k++) {
+            if (logits[k] <= 0) continue;
+            fputs(written++ ? ", " : "", stdout);
+            put_name(stdout, names, k);
+        }
+        printf("]");
+    } else {
+        printf("{\"label\": ");
+        put_name(stdout, names, (size_t)best);
+        printf(", \"score\": ");
+        put_number(stdout, 1 / sum, 9);
     }
-    fputc('}', f);
+    for (size_t k = 0; k < K; k++) {
+        fputs(k ? ", " : ", \"scores\": {", stdout);
+        put_name(stdout, names, k);
+        fputs(": ", stdout);
+        put_number(stdout,
+                   out->d->multi_label ? probs[k] : exp((double)logits[k] - logits[best]) / sum, 9);
+    }
+    return putchar('}') == '}';
 }
 
-static const char *const task_names[BERT_NUM_TASKS] = {
-    "none", "classification", "regression", "ner", "qa", "mlm", "pretraining"};
+/* -- regression: one number -- */
+
+static int regression_collect(const Output *out)
+{
+    for (int b = 0; b < out->x->B; b++)
+        out->e->values[out->first + (size_t)b] = *logits_of(out, b);
+    return 0;
+}
+
+static int regression_measure(Evaluation *e, const Data *d)
+{
+    double *truth = malloc((d->n + 1) * sizeof *truth);
+    if (!truth) return fail("out of memory for %zu values", d->n);
+    for (size_t i = 0; i < d->n; i++) truth[i] = d->targets[i];
+    int failed = regression_metrics(e, e->values, truth, d->n);
+    free(truth);
+    return failed;
+}
+
+static int regression_predict(const Output *out, int b)
+{
+    printf("{\"value\": ");
+    put_number(stdout, *logits_of(out, b), 9);
+    return 1;
+}
+
+/* -- ner: a label for each word, on its first piece -- */
+
+static int ner_collect(const Output *out)
+{
+    for (int b = 0; b < out->x->B; b++) {
+        size_t K = (size_t)out->m->config.K, at = out->d->offsets[out->first + (size_t)b];
+        for (int t = 0; t < out->x->offsets[b + 1] - out->x->offsets[b]; t++)
+            bert_top_k(&out->e->predicted[at + (size_t)t], NULL,
+                       logits_of(out, b) + (size_t)t * K, (int)K, 1);
+    }
+    return 0;
+}
+
+typedef struct {
+    LabelCount *counts; /* (types) */
+    Tag *tags;          /* (K) */
+    int *first_of;      /* (types): a label of that type */
+    int types;
+    double right, words;
+} Entities;
+
+static void free_entities(Entities *c) { free(c->counts), free(c->tags), free(c->first_of); }
+
+static int find_entities(Entities *c, const Evaluation *e, const Data *d)
+{
+    size_t K = (size_t)d->K + 1, longest = (size_t)d->longest + 1, n;
+    int *truth = malloc(2 * longest * sizeof *truth), *predicted = truth + longest;
+    c->right = c->words = 0;
+    c->counts = calloc(K, sizeof *c->counts);
+    c->tags = calloc(K, sizeof *c->tags);
+    c->first_of = calloc(K, sizeof *c->first_of);
+    int failed = !truth || !c->counts || !c->tags || !c->first_of;
+    c->types = failed ? 0 : tag_types(c->tags, c->first_of, &d->names);
+    for (size_t i = 0; i < d->n && !failed; i++, c->words += (double)n) {
+        n = 0;
+        for (size_t t = d->offsets[i]; t < d->offsets[i + 1]; t++) {
+            if (d->labels[t] < 0) continue;
+            c->right += d->labels[t] == e->predicted[t];
+            truth[n] = d->labels[t], predicted[n++] = e->predicted[t];
+        }
+        count_entities(c->counts, c->tags, truth, predicted, n);
+    }
+    free(truth);
+    return failed ? fail("out of memory for the entities of %d labels", d->K) : 0;
+}
+
+static int ner_measure(Evaluation *e, const Data *d)
+{
+    Entities c;
+    int failed = find_entities(&c, e, d);
+    if (!failed) {
+        micro_metrics(e, c.counts, (size_t)c.types);
+        add_metric(e, "accuracy", ratio(c.right, c.words));
+    }
+    free_entities(&c);
+    return failed;
+}
+
+static void ner_report(const Evaluation *e, const Data *d)
+{
+    Entities c;
+    int width = name_width(&d->names);
+    if (!find_entities(&c, e, d))
+        printf("\n%-*s  precision  recall  f1      count\n", width, "true entity");
+    for (int t = 0; t < c.types; t++) {
+        size_t n;
+        const char *type = tag_type(&d->names, (size_t)c.first_of[t], &n);
+        if (c.counts[t].truth + c.counts[t].predicted == 0) continue;
+        print_counts(type, n, width, c.counts[t]);
+        printf("\n");
+    }
+    free_entities(&c);
+}
+
+/* Pieces as Hugging Face's WordPiece decoder joins them: ## goes on, blanks between words, none
+   before . ? ! and the comma. */
+static void put_pieces(const BertTokenizer *t, const int *tokens, int n)
+{
+    putchar('"');
+    for (int i = 0; i < n; i++) {
+        size_t id = (size_t)tokens[i], length;
+        if (id >= t->vocabulary.count) continue;
+        const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
+        length = name_bytes(&t->vocabulary, id);
+        int goes_on = i && length > 2 && piece[0] == '#' && piece[1] == '#';
+        if (i && !goes_on && !(length && strchr(".?!,", piece[0]))) putchar(' ');
+        put_text(stdout, piece + 2 * goes_on, length - 2 * (size_t)goes_on);
+    }
+    putchar('"');
+}
+
+/* What pipeline("token-classification", aggregation_strategy="simple") gives, and a tag for each
+   word that has tokens, null for the others. */
+static int ner_predict(const Output *out, int b)
+{
+    const Bert *m = out->m;
+    size_t item = out->first + (size_t)b, at = out->d->offsets[item];
+    const int T = out->x->offsets[b + 1] - out->x->offsets[b], K = m->config.K;
+    const int32_t *words = out->d->words + at;
+    BertEntity *found = malloc((size_t)T * sizeof *found);
+    if (!found) return fail("out of memory for the entities of %d tokens", T);
+    int n = bert_entities(found, logits_of(out, b), out->d->spans + 2 * at, T, K, &m->labels);
+    printf("{\"entities\": [");
+    for (int i = 0; i < n; i++) {
+        size_t label = (size_t)found[i].label, length = m->labels.count ? name_bytes(&m->labels, label) : 0;
+        const char *name = m->labels.bytes + (length ? m->labels.offsets[label] : 0);
+        const char *dash = length ? memchr(name, '-', length) : NULL;
+        printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
+        if (dash) put_quoted(stdout, dash + 1, length - (size_t)(dash + 1 - name));
+        else put_name(stdout, &m->labels, label);
+        printf(", \"score\": ");
+        put_number(stdout, found[i].score, 9);
+        printf(", \"word\": ");
+        put_pieces(&m->tokenizer, out->x->tokens + out->x->offsets[b] + found[i].first,
+                   found[i].last - found[i].first + 1);
+        printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
+    }
+    printf("], \"tags\": [");
+    for (int t = 0, word = -1; t < T; t++) {
+        if (words[t] <= word) continue;
+        for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
+        printf(word++ >= 0 ? ", " : "");
+        int label;
+        bert_top_k(&label, NULL, logits_of(out, b) + (size_t)t * (size_t)K, K, 1);
+        put_name(stdout, &m->labels, (size_t)label);
+    }
+    free(found);
+    return putchar(']') == ']';
+}
+
+/* -- qa: a span of the context, over all its windows -- */
+
+/* Takes in a window. Returns its question where it was the last of it, or -1. */
+static int qa_window(const Output *out, int b)
+{
+    const Data *d = out->d;
+    size_t item = out->first + (size_t)b;
+    BertAnswers *a = &out->e->answers;
+    if (item == 0 || d->words[item] != d->words[item - 1]) {
+        memset(a, 0, sizeof *a);
+        a->n_best = (int)out->o->n_best_size;
+        a->max_tokens = (int)out->o->max_answer_length;
+        a->may_lack = d->may_lack || out->o->version_2_with_negative;
+    }
+    bert_answers_add(a, logits_of(out, b), d->spans + 2 * d->offsets[item],
+                     out->x->offsets[b + 1] - out->x->offsets[b]);
+    return item + 1 == d->n || d->words[item + 1] != d->words[item] ? d->words[item] : -1;
+}
+
+/* Characters start .. end-1 of the question's context: their first byte; their bytes in n. */
+static const char *qa_text(const Data *d, size_t question, int start, int end, size_t *n)
+{
+    const char *text = d->texts.bytes + d->texts.offsets[question];
+    size_t bytes = name_bytes(&d->texts, question), at = 0, from = 0;
+    for (int c = 0; c < end && at < bytes; c++) {
+        if (c == start) from = at;
+        next_character(text, bytes, &at);
+    }
+    *n = at > from && start < end ? at - from : 0;
+    return text + from;
+}
+
+/* Where a question's strings begin: its id, itself, its gold answers. */
+static size_t qa_strings(const Data *d, int question)
+{
+    size_t first = 0;
+    for (int q = 0; q < question; q++) first += 2 + (size_t)d->num_golds[q];
+    return first;
+}
+
+static int qa_collect(const Output *out)
+{
+    const Data *d = out->d;
+    for (int b = 0; b < out->x->B; b++) {
+        int question = qa_window(out, b), answer;
+        size_t first, n = 0, count;
+        double exact = 0, f1 = 0;
+        if (question < 0) continue;
+        first = qa_strings(d, question);
+        count = (size_t)d->num_golds[question];
+        answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
+        const BertAnswer *span = &out->e->answers.best[answer < 0 ? 0 : answer];
+        const char *text = "";
+        if (answer >= 0) text = qa_text(d, (size_t)question, span->start, span->end, &n);
+        if (squad_scores(&out->m->tokenizer, text, n, &d->golds, first + 2, count, d->may_lack,
+                         &exact, &f1))
+            return 1;
+        double *sums = out->e->sums[count > 0];
+        sums[0] += f1, sums[1] += exact, sums[2]++;
+    }
+    return 0;
+}
+
+/* In percent, as the scripts print them. */
+static int qa_measure(Evaluation *e, const Data *d)
+{
+    double (*s)[3] = e->sums, n = s[0][2] + s[1][2];
+    add_metric(e, "f1", 100 * ratio(s[0][0] + s[1][0], n));
+    add_metric(e, "exact_match", 100 * ratio(s[0][1] + s[1][1], n));
+    for (int has = 1; has >= 0 && d->may_lack; has--) {
+        add_metric(e, has ? "HasAns_f1" : "NoAns_f1", 100 * ratio(s[has][0], s[has][2]));
+        add_metric(e, has ? "HasAns_exact" : "NoAns_exact", 100 * ratio(s[has][1], s[has][2]));
+    }
+    return 0;
+}
+
+static void put_span(const Data *d, int question, const BertAnswer *span)
+{
+    size_t n = 0;
+    const char *text = span ? qa_text(d, (size_t)question, span->start, span->end, &n) : "";
+    printf("\"answer\": ");
+    put_quoted(stdout, text, n);
+    printf(", \"score\": ");
+    put_number(stdout, span ? span->score : 0, 9);
+    printf(", \"start\": %d, \"end\": %d", span ? span->start : 0, span ? span->end : 0);
+}
+
+static int qa_predict(const Output *out, int b)
+{
+    const Data *d = out->d;
+    BertAnswers *a = &out->e->answers;
+    int question = qa_window(out, b), answer;
+    const BertAnswer *best = NULL;
+    if (question < 0) return 0;
+    answer = bert_answers_end(a, out->o->null_score_diff_threshold);
+    if (answer >= 0) best = &a->best[answer];
+    for (int i = 0; i < a->count && !best; i++)
+        if (a->best[i].end == 0) best = &a->best[i];
+    printf("{\"id\": ");
+    put_name(stdout, &d->golds, qa_strings(d, question));
+    printf(", ");
+    put_span(d, question, best);
+    printf(", \"nbest\": [");
+    for (int i = 0; i < a->count; i++) {
+        printf(i ? ", {" : "{");
+        put_span(d, question, &a->best[i]);
+        printf("}");
+    }
+    return putchar(']') == ']';
+}
+
+/* -- mlm and pretraining: words behind masks; does the second text follow the first? -- */
+
+static int masked_collect(const Output *out)
+{
+    const BertActs *a = &out->m->acts;
+    const BertBatch *x = out->x;
+    const int V = out->m->config.V;
+    double(*sums)[3] = out->e->sums;
+    for (int r = 0; r < x->R; r++) {
+        int best;
+        bert_top_k(&best, NULL, a->logits + (size_t)r * (size_t)V, V, 1);
+        sums[0][0] += best == x->labels[r];
+        sums[0][1] += a->losses[r];
+        sums[0][2]++;
+    }
+    for (int b = 0; x->next && b < x->B; b++) {
+        sums[1][0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
+        sums[1][1] += a->nsplosses[b];
+        sums[1][2]++;
+    }
+    return 0;
+}
+
+static int masked_measure(Evaluation *e, const Data *d)
+{
+    double (*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
+    e->loss = mlm + nsp;
+    add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
+    add_metric(e, "perplexity", exp(mlm));
+    if (d->task != BERT_PRETRAINING) return 0;
+    add_metric(e, "mlm_loss", mlm);
+    add_metric(e, "nsp_loss", nsp);
+    add_metric(e, "nsp_accuracy", ratio(s[1][0], s[1][2]));
+    return 0;
+}
+
+/* What pipeline("fill-mask") gives, for each [MASK]; of an input without one: an empty list. */
+static int masked_predict(const Output *out, int b)
+{
+    const Bert *m = out->m;
+    const BertBatch *x = out->x;
+    int ids[BERT_MOST_ANSWERS], V = m->config.V, written = 0;
+    float probs[BERT_MOST_ANSWERS];
+    printf("{\"masks\": [");
+    for (int r = 0; r < x->R; r++) {
+        if (x->rows[r] < x->offsets[b] || x->rows[r] >= x->offsets[b + 1]) continue;
+        int n = bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V,
+                           (int)out->o->top_k);
+        printf(written++ ? ", [" : "[");
+        for (int i = 0; i < n; i++) {
+            printf(i ? ", {\"score\": " : "{\"score\": ");
+            put_number(stdout, probs[i], 9);
+            printf(", \"token\": %d, \"token_str\": ", ids[i]);
+            put_pieces(&m->tokenizer, ids + i, 1);
+            printf("}");
+        }
+        printf("]");
+    }
+    return putchar(']') == ']';
+}
+
+static int check_nothing(const Data *d) { return d->task == BERT_NONE; }
+static void report_nothing(const Evaluation *e, const Data *d) { (void)e, (void)d; }
 
 static const Task tasks[BERT_NUM_TASKS] = {
-    [BERT_CLASSIFICATION] = {classification_check, classification_show, classification_collect,
-                             classification_measure, classification_report, classification_predict},
+    [BERT_CLASSIFICATION] = {check_classification, classification_collect, classification_measure,
+                             classification_report, classification_predict},
+    [BERT_REGRESSION] = {check_regression, regression_collect, regression_measure, report_nothing,
+                         regression_predict},
+    [BERT_NER] = {check_ner, ner_collect, ner_measure, ner_report, ner_predict},
+    [BERT_QA] = {check_qa, qa_collect, qa_measure, report_nothing, qa_predict},
+    [BERT_MLM] = {check_nothing, masked_collect, masked_measure, report_nothing, masked_predict},
+    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, report_nothing, NULL},
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -609,19 +1666,26 @@ static const Task tasks[BERT_NUM_TASKS] = {
 typedef struct {
     Options o;
     Bert model;
-    Data data, eval_data; /* data: train_file or predict_file */
+    Data data, eval_data; /* data: train_file's shard or predict_file */
+    Pass pass, eval_pass;
     Batch batch;
     Evaluation result;
-    size_t *order; /* (n) the epoch's order; NULL: the file's */
-    FILE *log;     /* log.jsonl, or NULL */
-    int log_open;  /* a line was begun */
+    FILE *log;    /* log.jsonl, or NULL */
+    int log_open; /* a line was begun */
 
-    size_t micro_batch, micro_batches;           /* examples in one; of them in an epoch */
+    glob_t shards;        /* train_file's */
+    size_t *shard_order;  /* of the epoch */
+    size_t shard;         /* the one in data, counted from 1 */
+    double *counts;       /* (K) of each label, over all shards */
+    float *class_weights; /* (K) or NULL */
+
+    size_t micro_batch, micro_batches, items;    /* examples in one; of them, and items, an epoch */
+    size_t steps_an_epoch;                       /* optimizer steps */
     long long total, warmup, step;               /* optimizer steps: all, of the warmup, done */
     double epoch;                                /* done, with the fraction */
     double rate, norm;                           /* of the last step */
     double line_loss, line_tokens, line_seconds; /* sums since the last log line */
-    double run_loss, run_examples, run_seconds;  /* sums since the start */
+    double run_loss, run_items, run_seconds;     /* sums since the start */
     long long line_step, saved_step, best_step;  /* of the last line, model.bin, best.bin */
     double best;
 } Driver;
@@ -631,28 +1695,30 @@ static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step,
 /* Loads a data file, and checks that the model can read it, whatever its head. */
 static int load_data(const Bert *m, Data *d, const char *path, int labelled)
 {
+    const BertTokenizer *t = &m->tokenizer;
     FILE *f = fopen(path, "rb");
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
     d->path = path;
     int failed = data_read(d, f);
     fclose(f);
-    if (failed) return 1;
-    if (!tasks[d->task].check)
-        return fail("%s: task %s is not supported yet", path, task_names[d->task]);
-    if (tasks[d->task].check(d)) return 1;
-    if (labelled && !d->labelled) return fail("%s: is unlabelled, labels are needed here", path);
+    if (failed || tasks[d->task].check(d)) return 1;
+    int masked = d->task == BERT_MLM || d->task == BERT_PRETRAINING;
+    if (labelled && !d->labelled && !masked)
+        return fail("%s: is unlabelled, labels are needed here", path);
     if (labelled && d->n == 0) return fail("%s: has no examples", path);
-    if (d->hash != m->tokenizer.hash)
+    if (d->hash != t->hash)
         return fail("%s: was made with another vocabulary or other tokenizer settings than this "
                     "model's: make it again with tokenizer.py --model THIS_MODEL",
                     path);
+    if (masked && (!t->vocabulary.count || !t->words[ID_MASK]))
+        return fail("%s: masks need a vocabulary with [MASK]: this model has none", path);
     if (d->V > m->config.V)
         return fail("%s: token ids up to %d, the model has %d", path, d->V - 1, m->config.V);
-    if (d->longest > m->config.P)
+    if (longest_input(d) > m->config.P)
         return fail("%s: an example has %d tokens, the model reads %d: make it again with "
                     "tokenizer.py --max_length %d",
-                    path, d->longest, m->config.P, m->config.P);
-    if (d->pairs && m->config.S < 2)
+                    path, longest_input(d), m->config.P, m->config.P);
+    if ((d->pairs || d->task == BERT_PRETRAINING) && m->config.S < 2)
         return fail("%s: has pairs of texts, the model has one token type only", path);
     return 0;
 }
@@ -668,9 +1734,15 @@ static int check_names(const BertStrings *names, const char *whose, const Data *
     return 1;
 }
 
-/* eval and predict: the head must be there. */
-static int check_head(const Bert *m, const char *path, const Data *d)
+/* The head's K for this data. */
+static int head_size(const Data *d) { return d->task == BERT_REGRESSION ? 1 : d->K; }
+
+/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
+static int check_head(Bert *m, const char *path, const Data *d)
 {
+    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
+        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
+        return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
         return fail("%s: has no head for %s: fine-tune it first (train_bert train)", path,
                     task_names[d->task]);
@@ -684,15 +1756,25 @@ static int check_head(const Bert *m, const char *path, const Data *d)
 /* ------------------------------------------------------------------------------------------------
    Evaluation */
 
-/* Room for all batches and for an evaluation's predictions. */
-static int make_room(Driver *d, size_t train_batch)
+/* Readies the passes over eval_data, whose masks and pairs never change, and memory for all
+   batches, the largest of training given, and for an evaluation's predictions. */
+static int make_room(Driver *d, size_t train_batch, int longest)
 {
     const Data *eval = &d->eval_data;
-    size_t B = min_size((size_t)d->o.per_device_eval_batch_size, eval->n);
-    int longest = d->data.longest > eval->longest ? d->data.longest : eval->longest;
-    d->result.predicted = malloc((eval->n + 1) * sizeof *d->result.predicted);
-    if (!d->result.predicted) return fail("out of memory for %zu predictions", eval->n);
-    return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest);
+    Evaluation *e = &d->result;
+    Pass *p = &d->eval_pass;
+    size_t slots = eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
+    p->tokenizer = &d->model.tokenizer;
+    p->share = d->o.mlm_probability;
+    if (pass_room(p, eval, 0)) return 1;
+    pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
+    e->predicted = malloc((slots + 1) * sizeof *e->predicted);
+    e->values = malloc((eval->n + 1) * sizeof *e->values);
+    if (!e->predicted || !e->values) return fail("out of memory for %zu predictions", eval->n);
+    size_t B = min_size((size_t)d->o.per_device_eval_batch_size, p->n);
+    if (longest_input(eval) > longest) longest = longest_input(eval);
+    return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest,
+                      (size_t)d->model.config.K);
 }
 
 static void progress(const char *what, size_t done, size_t n, double start)
@@ -701,25 +1783,30 @@ static void progress(const char *what, size_t done, size_t n, double start)
          (seconds() - start) * (double)(n - done) / (double)done);
 }
 
-/* Mean loss and metrics over eval_data. Interrupted: 1, with stop_signal set. */
+/* Mean loss and metrics over eval_data, without class weights and label smoothing, so that runs
+   compare. Interrupted: 1, with stop_signal set. */
 static int evaluate(Driver *d)
 {
     const Data *data = &d->eval_data;
     Evaluation *e = &d->result;
     Bert *m = &d->model;
-    double start = seconds(), loss = 0;
-    for (size_t first = 0, B; first < data->n; first += B) {
-        B = min_size((size_t)d->o.per_device_eval_batch_size, data->n - first);
-        BertBatch x = batch_fill(&d->batch, data, NULL, first, B);
+    double start = seconds(), loss = 0, rows = 0, divisor;
+    memset(e->sums, 0, sizeof e->sums);
+    for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
+        B = min_size((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
+        BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
         if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
-        for (size_t b = 0; b < B; b++) loss += m->acts.losses[b];
-        tasks[data->task].collect(e, m, first);
-        progress("eval", first + B, data->n, start);
+        divisor = bert_divisor(m, &x);
+        loss += (double)m->loss * divisor;
+        rows += divisor;
+        Output out = {&d->o, m, data, &x, first, e};
+        if (tasks[data->task].collect(&out)) return 1;
+        progress("eval", first + B, d->eval_pass.n, start);
         if (stop_signal) return 1;
     }
     live_clear();
-    e->n = data->n;
-    e->loss = loss / (double)data->n;
+    e->n = d->eval_pass.n;
+    e->loss = ratio(loss, rows);
     e->num_metrics = 0;
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
@@ -818,17 +1905,143 @@ static void log_end(Driver *d)
 }
 
 /* ------------------------------------------------------------------------------------------------
+   A model from scratch: --init config.json */
+
+/* The number behind "key": in a flat JSON object, or fallback; text: the string, cut to 31. */
+static double json_value(const char *json, const char *key, double fallback, char text[32])
+{
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\"", key);
+    const char *at = strstr(json, quoted);
+    if (!at) return fallback;
+    at += strlen(quoted);
+    at += strspn(at, " \t\r\n:");
+    if (text) sscanf(at, "\"%31[^\"]", text);
+    char *end;
+    double number = strtod(at, &end);
+    return end == at ? fallback : number;
+}
+
+static int read_config(BertConfig *c, const char *path)
+{
+    static const char *const acts[] = {"gelu", "gelu_new", "relu"};
+    char json[65536], act[32] = "gelu";
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    json[fread(json, 1, sizeof json - 1, f)] = '\0';
+    fclose(f);
+    const struct {
+        const char *key;
+        int *field;
+    } sizes[] = {{"vocab_size", &c->V},
+                 {"hidden_size", &c->C},
+                 {"num_hidden_layers", &c->L},
+                 {"num_attention_heads", &c->NH},
+                 {"intermediate_size", &c->F},
+                 {"max_position_embeddings", &c->P},
+                 {"type_vocab_size", &c->S}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        double value = json_value(json, sizes[i].key, 0, NULL);
+        if (!(value >= 1 && value <= INT_MAX))
+            return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
+                        sizes[i].key, INT_MAX);
+        *sizes[i].field = (int)value;
+    }
+    json_value(json, "hidden_act", 0, act);
+    if (!strcmp(act, "gelu_pytorch_tanh")) strcpy(act, acts[1]);
+    while (c->act < 3 && strcmp(act, acts[c->act])) c->act++;
+    if (c->act == 3) return fail("%s: hidden_act %s is not gelu, gelu_new or relu", path, act);
+    c->eps = (float)json_value(json, "layer_norm_eps", 1e-12, NULL);
+    c->hidden_dropout = (float)json_value(json, "hidden_dropout_prob", 0.1, NULL);
+    c->att_dropout = (float)json_value(json, "attention_probs_dropout_prob", 0.1, NULL);
+    c->cls_dropout = (float)json_value(json, "classifier_dropout", -1, NULL);
+    c->init_range = (float)json_value(json, "initializer_range", 0.02, NULL);
+    return 0;
+}
+
+/* All tensors as BertPreTrainedModel._init_weights draws them; [PAD]'s word embedding is zero. The
+   tokenizer is another model's. */
+static int init_model(Driver *d)
+{
+    Bert *m = &d->model, other = {0};
+    BertConfig config = {0};
+    if (!d->o.tokenizer)
+        return fail("--init needs --tokenizer: a model file whose vocabulary is taken "
+                    "(dev/export_hf.py)");
+    if (read_config(&config, d->o.init)) return 1;
+    if (bert_load(&other, d->o.tokenizer)) return fail("%s", bert_error(&other));
+    if (bert_build(m, config)) {
+        bert_free(&other);
+        return fail("%s: %s", d->o.init, bert_error(m));
+    }
+    for (int i = 0; i < BERT_NUM_TENSORS; i++)
+        bert_draw_(m, &m->tensors[i], random_at((uint64_t)d->o.seed, 1));
+    memset(m->params.wte, 0, (size_t)config.C * sizeof *m->params.wte);
+    m->tokenizer = other.tokenizer;
+    memset(&other.tokenizer, 0, sizeof other.tokenizer);
+    bert_free(&other);
+    if (m->tokenizer.vocabulary.count > (size_t)config.V)
+        return fail("%s: vocab_size is %d, %s has %zu words", d->o.init, config.V, d->o.tokenizer,
+                    m->tokenizer.vocabulary.count);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
    Training */
+
+/* Loads a shard in place of the last one: no two are in memory. */
+static int open_shard(Driver *d, size_t shard)
+{
+    int labelled = 1;
+    if (d->shard == shard + 1) return 0;
+    free(d->data.memory);
+    memset(&d->data, 0, sizeof d->data);
+    d->shard = 0;
+    if (load_data(&d->model, &d->data, d->shards.gl_pathv[shard], labelled)) return 1;
+    d->shard = shard + 1;
+    return pass_room(&d->pass, &d->data, !strcmp(d->o.train_sampling_strategy, "random"));
+}
+
+/* Looks through all shards: are they fit to be trained on together, and how much is there? */
+static int scan_shards(Driver *d, size_t *largest, int *longest)
+{
+    const Options *o = &d->o;
+    size_t batch = (size_t)o->per_device_train_batch_size;
+    size_t group = (size_t)o->gradient_accumulation_steps, batches;
+    const int task = d->data.task, multi_label = d->data.multi_label;
+    d->pass.tokenizer = &d->model.tokenizer;
+    d->pass.share = o->mlm_probability;
+    d->counts = calloc((size_t)d->data.K + 1, sizeof *d->counts);
+    if (!d->counts) return fail("out of memory for the counts of %d labels", d->data.K);
+    *largest = 0, *longest = 0;
+    for (size_t i = 0; i < d->shards.gl_pathc; i++) {
+        Data *data = &d->data;
+        if (open_shard(d, i)) return 1;
+        if (data->task != task || data->multi_label != multi_label)
+            return fail("%s: is data for another task than %s", data->path, d->shards.gl_pathv[0]);
+        if (check_names(&d->model.labels, d->shards.gl_pathv[0], data,
+                        "Make it again with tokenizer.py --like FIRST_SHARD."))
+            return 1;
+        count_truth(data, d->counts);
+        pass_start(&d->pass, data, (uint64_t)o->seed, 0, i, o->short_seq_prob);
+        batches = (d->pass.n + batch - 1) / batch;
+        d->items += d->pass.n;
+        d->micro_batches += batches;
+        d->steps_an_epoch += (batches + group - 1) / group;
+        if (d->pass.n > *largest) *largest = d->pass.n;
+        if (longest_input(data) > *longest) *longest = longest_input(data);
+    }
+    d->micro_batch = min_size(batch, *largest);
+    return 0;
+}
 
 /* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
 static int plan(Driver *d)
 {
     const Options *o = &d->o;
-    double per_epoch, total, warmup = floor(o->warmup_steps);
-    d->micro_batch = min_size((size_t)o->per_device_train_batch_size, d->data.n);
-    d->micro_batches = (d->data.n + d->micro_batch - 1) / d->micro_batch;
-    per_epoch = ceil((double)d->micro_batches / (double)o->gradient_accumulation_steps);
-    total = o->max_steps > 0 ? (double)o->max_steps : ceil(o->num_train_epochs * per_epoch);
+    double total = ceil(o->num_train_epochs * (double)d->steps_an_epoch);
+    double warmup = floor(o->warmup_steps);
+    if (o->max_steps > 0) total = (double)o->max_steps;
     if (o->warmup_steps < 1)
         warmup = ceil(total * (o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio));
     if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
@@ -848,10 +2061,39 @@ static int plan(Driver *d)
 static double schedule(const Driver *d)
 {
     const char *type = d->o.lr_scheduler_type;
-    double left = (double)(d->total - d->step) / (double)(d->total - d->warmup);
-    if (d->step < d->warmup) return (double)d->step / (double)d->warmup;
-    if (!strcmp(type, "linear")) return left;
-    return strcmp(type, "cosine") ? 1 : 0.5 * (1 + cos(3.14159265358979323846 * (1 - left)));
+    double linear = bert_linear_schedule((long)d->step, (long)d->warmup, (long)d->total);
+    if (d->step < d->warmup || !strcmp(type, "linear")) return linear;
+    return strcmp(type, "cosine") ? 1 : 0.5 * (1 + cos(3.14159265358979323846 * (1 - linear)));
+}
+
+/* --class_weights: a list, or balanced as scikit-learn has it, n / (K count); multi-label: how many
+   lack the label for each that has it, BCE's pos_weight. A label that never occurs counts 1. */
+static int set_class_weights(Driver *d)
+{
+    const char *list = d->o.class_weights;
+    const int K = d->data.K, task = d->data.task;
+    double all = 0;
+    if (!list) return 0;
+    if (task != BERT_CLASSIFICATION && task != BERT_NER)
+        return fail("--class_weights goes with classification and ner, not with %s",
+                    task_names[task]);
+    d->class_weights = malloc((size_t)K * sizeof *d->class_weights);
+    if (!d->class_weights) return fail("out of memory for %d class weights", K);
+    for (int k = 0; k < K; k++) all += d->data.multi_label ? 0 : d->counts[k];
+    for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
+        double count = d->counts[k], weight = 1;
+        char *end = NULL;
+        if (balanced && count > 0)
+            weight = d->data.multi_label ? ((double)d->items - count) / count : all / (K * count);
+        if (!balanced) weight = strtod(list, &end);
+        if (end == list || !(weight >= 0 && weight <= FLT_MAX) ||
+            (end && *end != (k < K - 1 ? ',' : '\0')))
+            return fail("--class_weights %s: not balanced, nor %d numbers >= 0 with commas between",
+                        d->o.class_weights, K);
+        if (end) list = end + 1;
+        d->class_weights[k] = (float)weight;
+    }
+    return 0;
 }
 
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
@@ -859,20 +2101,23 @@ static int train_head(Driver *d)
 {
     Bert *m = &d->model;
     const Data *data = &d->data;
+    const char *path = d->o.model ? d->o.model : d->o.init;
     size_t old[BERT_NUM_TENSORS];
-    int same = m->config.task == data->task && m->config.K == data->K &&
+    int same = m->config.task == data->task && m->config.K == head_size(data) &&
                m->config.multi_label == data->multi_label;
-    printf("head       %s, %d labels: ", task_names[data->task], data->K);
-    print_names(stdout, &data->names);
+    printf("head       %s", task_names[data->task]);
+    if (data->K) printf(", %d labels: ", data->K), print_names(stdout, &data->names);
+    else printf("\n");
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
-        return check_names(&m->labels, d->o.model, data,
+        return check_names(&m->labels, path, data,
                            "To go on with this head, make the data with the model's labels "
                            "(tokenizer.py --labels); for a new head, export the model with --task "
                            "none.");
     for (int i = 0; i < BERT_NUM_TENSORS; i++) old[i] = m->tensors[i].size;
-    if (bert_set_task(m, data->task, data->K, data->multi_label, &data->names, (uint64_t)d->o.seed))
-        return fail("%s: %s", d->o.model, bert_error(m));
+    if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names,
+                      (uint64_t)d->o.seed))
+        return fail("%s: %s", path, bert_error(m));
     printf("           %s",
            same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
     for (int i = 0; i < BERT_NUM_TENSORS; i++)
@@ -881,11 +2126,17 @@ static int train_head(Driver *d)
     return 0;
 }
 
-static void show_data(const char *what, const Data *d)
+static void show_data(const char *what, const Data *d, const double *counts)
 {
     printf("%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
            d->longest);
-    tasks[d->task].show(d);
+    if (d->Q) printf("           %zu %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
+    for (int k = 0; counts && k < d->K && k < 20; k++) {
+        fputs(k ? ", " : "           ", stdout);
+        print_name(stdout, &d->names, (size_t)k, 0);
+        printf(" %.0f", counts[k]);
+    }
+    if (counts && d->K) puts(d->K > 20 ? ", ..." : "");
 }
 
 static void show_run(const Driver *d)
@@ -896,13 +2147,14 @@ static void show_run(const Driver *d)
 #ifdef _OPENMP
     threads = omp_get_max_threads();
 #endif
-    show_data("train", &d->data);
-    if (o->eval_file) show_data("eval", &d->eval_data);
+    show_data("train", &d->data, d->counts);
+    if (d->shards.gl_pathc > 1) printf("           and %zu more\n", d->shards.gl_pathc - 1);
+    if (o->eval_file) show_data("eval", &d->eval_data, NULL);
     printf("dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout, c->att_dropout,
            c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
-    printf("run        %lld steps of %lld x %zu examples; %s learning rate %g, %lld warmup; "
+    printf("run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
            "threads: %d\n\n",
-           d->total, o->gradient_accumulation_steps, d->micro_batch, o->lr_scheduler_type,
+           d->total, o->gradient_accumulation_steps, d->micro_batch, d->items, o->lr_scheduler_type,
            o->learning_rate, d->warmup, threads);
     fflush(stdout);
 }
@@ -912,9 +2164,16 @@ static int train_load(Driver *d)
     Options *o = &d->o;
     Bert *m = &d->model;
     BertConfig *c = &m->config;
+    size_t largest;
+    int longest = 0;
+    if (!o->model == !o->init)
+        return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (make_folder("--output_dir", o->output_dir)) return 1;
-    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
-    if (load_data(m, &d->data, o->train_file, 1)) return 1;
+    if (o->init ? init_model(d) : 0) return 1;
+    if (o->model && bert_load(m, o->model)) return fail("%s", bert_error(m));
+    if (glob(o->train_file, GLOB_NOCHECK, NULL, &d->shards)) /* sorted */
+        return fail("%s: its folder cannot be read", o->train_file);
+    if (open_shard(d, 0)) return 1;
     if (o->eval_file) {
         if (load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
         if (d->eval_data.task != d->data.task || d->eval_data.multi_label != d->data.multi_label)
@@ -925,17 +2184,16 @@ static int train_load(Driver *d)
     }
     printf("model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
            "intermediate %d, positions %d, vocabulary %d\n",
-           o->model, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
-    if (train_head(d)) return 1;
+           o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    if (train_head(d) || scan_shards(d, &largest, &longest)) return 1;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
-    if (plan(d) || make_room(d, d->micro_batch) || log_start(d)) return 1;
-    if (!strcmp(o->train_sampling_strategy, "random")) {
-        d->order = malloc(d->data.n * sizeof *d->order);
-        if (!d->order) return fail("out of memory for the order of %zu examples", d->data.n);
-    }
+    d->shard_order = malloc(d->shards.gl_pathc * sizeof *d->shard_order);
+    if (!d->shard_order) return fail("out of memory for %zu shards", d->shards.gl_pathc);
+    if (set_class_weights(d) || plan(d) || make_room(d, d->micro_batch, longest) || log_start(d))
+        return 1;
     show_run(d);
     return 0;
 }
@@ -949,25 +2207,40 @@ static int diverged(const Driver *d, const char *what, double value)
     return fail("%s/model.bin is the model after step %lld", d->o.output_dir, d->saved_step);
 }
 
-/* One optimizer step, on examples first .. end-1 of the epoch's order. Its loss is their mean, so
-   that 2 x 4 examples are the same step as 1 x 8. (Trainer of transformers 5.23 adds up the means
-   of this model's micro-batches: its loss and gradient norm grow with the accumulation.) */
+static BertBatch train_batch(Driver *d, size_t at, size_t B)
+{
+    BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, at, B);
+    int smooths = x.labels && d->data.task != BERT_QA;
+    x.class_weights = d->class_weights;
+    x.label_smoothing = smooths ? (float)d->o.label_smoothing_factor : 0;
+    x.seed = (uint64_t)d->o.seed;
+    x.step = (uint64_t)d->step;
+    return x;
+}
+
+/* One optimizer step, on items first .. end-1 of the pass. Its loss is the mean over all that has a
+   label in them, so that 2 x 4 examples are the same step as 1 x 8. (Trainer of transformers 5.23
+   adds up the means of this model's micro-batches: its loss and gradient norm grow with the
+   accumulation.) */
 static int train_step(Driver *d, size_t first, size_t end)
 {
     const Options *o = &d->o;
     Bert *m = &d->model;
-    double start = seconds(), loss = 0, spent;
+    double start = seconds(), loss = 0, divisor = 0, spent;
+    for (size_t at = first; at < end && end - first > d->micro_batch; at += d->micro_batch) {
+        BertBatch x = train_batch(d, at, min_size(d->micro_batch, end - at));
+        divisor += bert_divisor(m, &x);
+    }
     for (size_t at = first, B; at < end; at += B) {
         B = min_size(d->micro_batch, end - at);
-        BertBatch x = batch_fill(&d->batch, &d->data, d->order, at, B);
-        float share = (float)((double)B / (double)(end - first));
-        x.seed = (uint64_t)o->seed;
-        x.step = (uint64_t)d->step;
+        BertBatch x = train_batch(d, at, B);
         x.place = (int)(at - first);
+        x.divisor = divisor; /* 0: its own */
+        x.next_divisor = (double)(end - first);
         if (bert_forward(m, &x, 1)) return fail("%s: %s", d->data.path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(d, "loss", m->loss);
-        if (bert_backward(m, share)) return fail("%s", bert_error(m));
-        loss += (double)m->loss * share;
+        if (bert_backward(m, 1)) return fail("%s", bert_error(m));
+        loss += (double)m->loss;
         d->line_tokens += x.offsets[B];
     }
     d->norm = bert_grad_norm(m);
@@ -983,7 +2256,7 @@ static int train_step(Driver *d, size_t first, size_t end)
     d->line_seconds += spent;
     d->run_loss += loss;
     d->run_seconds += spent;
-    d->run_examples += (double)(end - first);
+    d->run_items += (double)(end - first);
     return 0;
 }
 
@@ -1041,17 +2314,35 @@ static int end_of_epoch(Driver *d)
     return 0;
 }
 
+/* A shard's steps; done counts the epoch's batches. The last step of a shard may be smaller. */
+static int train_shard(Driver *d, uint64_t epoch, size_t *done)
+{
+    size_t group = d->micro_batch * (size_t)d->o.gradient_accumulation_steps;
+    for (size_t at = 0, to; at < d->pass.n && d->step < d->total; at = to) {
+        to = min_size(at + group, d->pass.n);
+        if (train_step(d, at, to)) return 1;
+        *done += (to - at + d->micro_batch - 1) / d->micro_batch;
+        /* pretraining draws more pairs in one epoch than in another: at most a whole one */
+        d->epoch = (double)epoch + fmin(1, (double)*done / (double)d->micro_batches);
+        train_log(d);
+        if (stop_signal) return 0;
+    }
+    return 0;
+}
+
 static int train_epochs(Driver *d)
 {
-    size_t group = (size_t)d->o.gradient_accumulation_steps;
+    const uint64_t seed = (uint64_t)d->o.seed;
+    const size_t shards = d->shards.gl_pathc;
     for (uint64_t epoch = 0; d->step < d->total; epoch++) {
-        if (d->order) shuffle(d->order, d->data.n, (uint64_t)d->o.seed, epoch);
-        for (size_t at = 0, to; at < d->micro_batches && d->step < d->total; at = to) {
-            to = min_size(at + group, d->micro_batches); /* the last ones may be fewer */
-            if (train_step(d, at * d->micro_batch, min_size(to * d->micro_batch, d->data.n)))
-                return 1;
-            d->epoch = (double)epoch + (double)to / (double)d->micro_batches;
-            train_log(d);
+        size_t done = 0;
+        for (size_t i = 0; i < shards; i++) d->shard_order[i] = i;
+        if (d->pass.order) shuffle(d->shard_order, shards, random_key(FOR_SHARDS, seed, epoch));
+        for (size_t i = 0; i < shards && d->step < d->total; i++) {
+            size_t shard = d->shard_order[i];
+            if (open_shard(d, shard)) return 1;
+            pass_start(&d->pass, &d->data, seed, epoch, shard, d->o.short_seq_prob);
+            if (train_shard(d, epoch, &done)) return 1;
             if (stop_signal) return 0;
         }
         if (end_of_epoch(d)) return !stop_signal;
@@ -1070,7 +2361,7 @@ static int train_end(Driver *d, double runtime)
         return 128 + (int)stop_signal;
     }
     log_number(d, "train_", "runtime", runtime, 6);
-    log_number(d, "train_", "samples_per_second", d->run_examples / runtime, 6);
+    log_number(d, "train_", "samples_per_second", d->run_items / runtime, 6);
     log_number(d, "train_", "steps_per_second", (double)d->step / runtime, 6);
     log_number(d, "train_", "loss", d->run_loss / (double)d->step, 17);
     log_end(d);
@@ -1109,15 +2400,15 @@ static int command_train(Driver *d)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   eval and predict */
+   eval, predict and embed */
 
 static int command_eval(Driver *d)
 {
-    const Bert *m = &d->model;
+    Bert *m = &d->model;
     Data *data = &d->eval_data;
-    if (bert_load(&d->model, d->o.model)) return fail("%s", bert_error(m));
+    if (bert_load(m, d->o.model)) return fail("%s", bert_error(m));
     if (load_data(m, data, d->o.eval_file, 1) || check_head(m, d->o.model, data)) return 1;
-    if (m->config.K != data->K || !generic_names(&m->labels)) {
+    if (m->config.K != head_size(data) || !generic_names(&m->labels)) {
         if (check_names(&m->labels, d->o.model, data,
                         "Make the data with the model's labels (tokenizer.py --labels)."))
             return 1;
@@ -1125,73 +2416,128 @@ static int command_eval(Driver *d)
         fail("warning: %s: its labels have no names; they are taken to be the data's, in order",
              d->o.model);
     }
-    if (make_room(d, 0) || evaluate(d)) return 1;
-    printf("%-22s %zu\n%-22s %.6f\n", "examples", data->n, "loss", d->result.loss);
+    if (make_room(d, 0, 0) || evaluate(d)) return 1;
+    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->result.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
         printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
     tasks[data->task].report(&d->result, data);
     return 0;
 }
 
+/* Behind a prediction: the raw outputs, a row for each token where there is one for each. */
+static void put_logits(const Output *out, int b)
+{
+    const Bert *m = out->m;
+    size_t K = (size_t)m->config.K;
+    int rows = m->config.task == BERT_NER ? out->x->offsets[b + 1] - out->x->offsets[b] : 0;
+    printf(", \"logits\": [");
+    for (size_t i = 0; i < K * (size_t)(rows ? rows : 1); i++) {
+        fputs(rows && i % K == 0 ? i ? "], [" : "[" : i ? ", " : "", stdout);
+        printf("%.9g", logits_of(out, b)[i]);
+    }
+    printf(rows ? "]]" : "]");
+}
+
 static int predict_batch(Driver *d, size_t first, size_t B)
 {
     const Data *data = &d->data;
     Bert *m = &d->model;
-    BertBatch x = batch_fill(&d->batch, data, NULL, first, B);
-    size_t K = (size_t)m->config.K;
+    BertBatch x = batch_fill(&d->batch, data, &d->pass, first, B);
+    Output out = {&d->o, m, data, &x, first, &d->result};
+    size_t numbers = bert_head_rows_(m->config.task, B, (size_t)x.offsets[B], (size_t)x.R) *
+                     bert_head_cols_(&m->config);
     x.labels = NULL;
+    x.targets = NULL;
     if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
-    for (size_t i = 0; i < B * K; i++)
+    for (size_t i = 0; i < numbers; i++)
         if (!isfinite(m->acts.logits[i]))
-            return fail("%s: example %zu: the model's output is %g: its parameters are damaged",
-                        data->path, first + i / K, m->acts.logits[i]);
-    for (size_t b = 0; b < B; b++) {
-        tasks[data->task].predict(stdout, m, (int)b);
-        for (size_t k = 0; d->o.logits && k < K; k++)
-            printf("%s%.9g", k ? ", " : ", \"logits\": [", m->acts.logits[b * K + k]);
-        puts(d->o.logits ? "]}" : "}");
+            return fail("%s: examples from %zu on: the model's output is %g: its parameters are "
+                        "damaged",
+                        data->path, first, m->acts.logits[i]);
+    for (int b = 0; b < (int)B; b++) {
+        if (!tasks[data->task].predict(&out, b)) continue;
+        if (d->o.logits) put_logits(&out, b);
+        puts("}");
     }
     return ferror(stdout); /* bert_main tells */
 }
 
-static int command_predict(Driver *d)
+static int embed_batch(Driver *d, size_t first, size_t B)
+{
+    Bert *m = &d->model;
+    BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, first, B);
+    const char *pooling = d->o.pooling;
+    size_t C = (size_t)m->config.C;
+    x.labels = NULL, x.targets = NULL, x.rows = NULL, x.R = 0;
+    if (bert_forward(m, &x, 0) ||
+        bert_embed(m, d->batch.targets,
+                   !strcmp(pooling, "mean")  ? BERT_POOL_MEAN
+                   : !strcmp(pooling, "cls") ? BERT_POOL_CLS
+                                             : BERT_POOL_POOLER,
+                   d->o.normalize != 0))
+        return fail("%s: %s", d->data.path, bert_error(m));
+    for (size_t i = 0; i < B * C; i++) {
+        fputs(i % C ? ", " : "{\"embedding\": [", stdout);
+        put_number(stdout, d->batch.targets[i], 9);
+        if (i % C == C - 1) puts("]}");
+    }
+    return ferror(stdout);
+}
+
+/* predict, and where task is BERT_NONE embed: batch by batch in the file's order. */
+static int read_through(Driver *d, int embed)
 {
     Data *data = &d->data;
+    Bert *m = &d->model;
     size_t batch = (size_t)d->o.per_device_eval_batch_size;
     double start;
     if (!d->o.predict_file)
-        return fail("predict needs --predict_file: text on standard input will be read once the "
+        return fail("%s needs --predict_file: text on standard input will be read once the "
                     "tokenizer is in C.\n  Until then: python3 tokenizer.py classification "
                     "lines.tsv lines.bin --unlabelled --model %s",
-                    d->o.model);
-    if (bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
-    if (load_data(&d->model, data, d->o.predict_file, 0)) return 1;
-    if (check_head(&d->model, d->o.model, data)) return 1;
-    if (batch_room(&d->batch, min_size(batch, data->n), (size_t)data->longest)) return 1;
+                    embed ? "embed" : "predict", d->o.model);
+    if (bert_load(m, d->o.model)) return fail("%s", bert_error(m));
+    if (load_data(m, data, d->o.predict_file, 0)) return 1;
+    if (data->task == BERT_PRETRAINING)
+        return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
+    if (embed ? bert_set_task(m, BERT_NONE, 0, 0, NULL, 0) : 0)
+        return fail("%s", bert_error(m));
+    if (!embed && check_head(m, d->o.model, data)) return 1;
+    if (d->o.logits && (data->task == BERT_QA || data->task == BERT_MLM))
+        return fail("--logits goes with classification, regression and ner");
+    if (batch_room(&d->batch, min_size(batch, data->n), (size_t)data->longest,
+                   (size_t)(embed ? m->config.C : m->config.K)))
+        return 1;
+    d->pass.n = data->n; /* share 0: no masks but those in the text */
+    d->pass.tokenizer = &m->tokenizer;
     start = seconds();
     for (size_t first = 0, B; first < data->n; first += B) {
         B = min_size(batch, data->n - first);
-        if (predict_batch(d, first, B)) return 1;
-        if (!isatty(STDOUT_FILENO)) progress("predict", first + B, data->n, start);
+        if (embed ? embed_batch(d, first, B) : predict_batch(d, first, B)) return 1;
+        if (!isatty(STDOUT_FILENO)) progress(embed ? "embed" : "predict", first + B, data->n, start);
     }
     return 0;
 }
+
+static int command_predict(Driver *d) { return read_through(d, 0); }
+static int command_embed(Driver *d) { return read_through(d, 1); }
 
 static const struct {
     const char *name, *help;
     int bit;
     int (*run)(Driver *d);
 } commands[] = {
-    {"train", "fine-tune a model on labelled data", TRAIN, command_train},
-    {"eval", "loss, metrics and confusion matrix of a fine-tuned model", EVAL, command_eval},
+    {"train", "fine-tune a model on labelled data, or pretrain one", TRAIN, command_train},
+    {"eval", "loss and metrics of a fine-tuned model", EVAL, command_eval},
     {"predict", "a JSON object a line for each example, in order", PREDICT, command_predict},
+    {"embed", "a vector a line for each example, in order", EMBED, command_embed},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
 
 /* ------------------------------------------------------------------------------------------------
    Parsing the flags */
 
-typedef enum { PATH, CHOICE, SWITCH, COUNT, STEPS, SEED, NUMBER, POSITIVE, SHARE } Kind;
+typedef enum { PATH, CHOICE, SWITCH, COUNT, BEST, STEPS, SEED, REAL, NUMBER, POSITIVE, SHARE } Kind;
 
 static const struct {
     const char *value, *wants;
@@ -1201,8 +2547,10 @@ static const struct {
     {"WORD", "one of ", 0, 0},
     {"", "", 0, 0},
     {"N", "a whole number from 1 to 2147483647", 1, INT_MAX},
+    {"N", "a whole number from 1 to 100", 1, BERT_MOST_ANSWERS},
     {"N", "a whole number from -1 to 2147483647", -1, INT_MAX},
     {"N", "a whole number from 0 to 4294967295", 0, 4294967295.0},
+    {"X", "a number", -FLT_MAX, FLT_MAX},
     {"X", "a number >= 0", 0, FLT_MAX},
     {"X", "a number > 0", FLT_MIN, FLT_MAX},
     {"X", "a number >= 0 and < 1", 0, 0.99999994}, /* the last float below 1 */
@@ -1233,7 +2581,7 @@ static const char trainer_flags[] =
     "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
     "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
     "hub_private_repo hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
-    "include_num_input_tokens_seen label_names label_smoothing_factor length_column_name "
+    "include_num_input_tokens_seen label_names length_column_name "
     "liger_kernel_config load_best_model_at_end local_rank log_level log_level_replica "
     "log_on_each_node logging_first_step logging_nan_inf_filter logging_strategy "
     "lr_scheduler_kwargs metric_for_best_model neftune_noise_alpha optim optim_args "
@@ -1264,7 +2612,7 @@ static int set_flag(Options *o, int i, const char *text)
     }
     double number = strtod(text, &end);
     if (end == text || *end || !(number >= kinds[kind].low && number <= kinds[kind].high)) return 0;
-    if (kind >= NUMBER) {
+    if (kind >= REAL) {
         memcpy(field, &number, sizeof number);
         return 1;
     }
@@ -1279,7 +2627,7 @@ static void set_defaults(Options *o)
     memset(o, 0, sizeof *o);
     for (int i = 0; i < NUM_FLAGS; i++) {
         if (flags[i].value[0]) set_flag(o, i, flags[i].value);
-        if (!flags[i].value[0] && flags[i].kind >= NUMBER)
+        if (!flags[i].value[0] && flags[i].kind >= REAL)
             memcpy((char *)o + flags[i].field, &absent, sizeof absent);
     }
 }
@@ -1377,6 +2725,7 @@ static void usage(FILE *f)
           "  train_bert train   --model M --train_file D --output_dir O [--eval_file D] [...]\n"
           "  train_bert eval    --model M --eval_file D [...]\n"
           "  train_bert predict --model M --predict_file D [...]\n"
+          "  train_bert embed   --model M --predict_file D [...]\n"
           "  train_bert help COMMAND\n\n",
           f);
     for (int c = 0; c < NUM_COMMANDS; c++)
@@ -1428,11 +2777,11 @@ static int bert_main(int argc, char **argv)
     live_clear();
     if (fflush(stdout) || ferror(stdout)) result = fail("standard output: %s", strerror(errno));
     bert_free(&d.model);
-    free(d.data.memory);
-    free(d.eval_data.memory);
-    free(d.batch.tokens);
-    free(d.result.predicted);
-    free(d.order);
+    globfree(&d.shards);
+    void *memory[] = {d.data.memory,    d.eval_data.memory, d.batch.tokens,  d.batch.targets,
+                      d.pass.order,     d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
+                      d.result.values,  d.shard_order,      d.counts,        d.class_weights};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;
 }

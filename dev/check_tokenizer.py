@@ -1,20 +1,31 @@
 #!/usr/bin/env python3
-"""Compare tokenizer.py with the live Hugging Face tokenizer: ids, types, offsets, normalized text.
+"""Compare bert.h's tokenizer and tokenizer.py with the live Hugging Face tokenizer: ids, types,
+offsets, words, normalized text, truncation, windows, decoding.
 
-    python3 dev/check_tokenizer.py HF_DIR [text files]      about 2 minutes on one core
+    python3 dev/check_tokenizer.py HF_DIR [text files]      some minutes on one core
     python3 dev/check_tokenizer.py HF_DIR --quick           some 10 seconds
     python3 dev/check_tokenizer.py HF_DIR --all             every code point under every setting
+    python3 dev/check_tokenizer.py HF_DIR --only random --count 1000000 --no_python
+    python3 dev/check_tokenizer.py HF_DIR --fixture dev/fixtures/tokenizer.bin
 
-Needs the pinned transformers and tokenizers (dev/requirements.txt). Beside the vocabulary of
-HF_DIR, under which most strange characters are just [UNK], it uses one that has a token for every
-character that the Unicode table knows, so that what a character became can be seen in the ids.
+Needs the pinned transformers and tokenizers (dev/requirements.txt) and a C compiler. Beside the
+vocabulary of HF_DIR, under which most strange characters are just [UNK], it uses one that has a
+token for every character that the Unicode table knows, so that what a character became can be seen
+in the ids.
 """
 import argparse
+import array
+import codecs
+import ctypes
 import glob
 import itertools
 import os
 import random
+import shlex
+import struct
+import subprocess
 import sys
+import tempfile
 import time
 import zlib
 
@@ -45,8 +56,135 @@ def same(what, got, expected, text):
     return False
 
 
+# ------------------------------------------------------------------------------- bert.h by ctypes
+
+class Span(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("start", "end", "char_start", "char_end", "word",
+                                                  "text")]
+
+
+class Encoding(ctypes.Structure):
+    _fields_ = [("B", ctypes.c_int), ("N", ctypes.c_int), ("tokens", ctypes.POINTER(ctypes.c_int)),
+                ("types", ctypes.POINTER(ctypes.c_int)), ("spans", ctypes.POINTER(ctypes.c_int)),
+                ("offsets", ctypes.POINTER(ctypes.c_int)), ("cut", ctypes.c_int),
+                ("message", ctypes.c_char * 256), ("room", ctypes.c_size_t * 4),
+                ("work", ctypes.c_void_p)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("max_length", "truncation", "windows", "stride",
+                                                  "no_special", "is_words")]
+
+
+class Text(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_char_p), ("size", ctypes.c_size_t)]
+
+
+HOW = {"longest_first": 0, "only_first": 1, "only_second": 2, None: 3}
+
+
+def library():
+    """dev/tokenize.c, built with CC and ARCH."""
+    if not hasattr(library, "lib"):
+        library.folder = tempfile.TemporaryDirectory()
+        path = os.path.join(library.folder.name, "tokenize.so")
+        command = shlex.split(os.environ.get("CC", "cc")) + ["-std=c99", "-O2", "-shared", "-fPIC"]
+        command += shlex.split(os.environ.get("CHECK_CFLAGS", ""))
+        subprocess.run(command + ["-D_POSIX_C_SOURCE=200809L", "-I" + os.path.dirname(HERE),
+                                  os.path.join(HERE, "tokenize.c"), "-o", path, "-lm"], check=True)
+        library.lib = lib = ctypes.CDLL(path)
+        lib.tok_open.restype = lib.tok_load.restype = ctypes.c_void_p
+        lib.tok_time.restype, lib.bert_decode.restype = ctypes.c_double, ctypes.c_size_t
+        lib.tok_close.argtypes = [ctypes.c_void_p]
+    return library.lib
+
+
+class Native:
+    """A model's tokenizer in C; model: a path, or the bytes of a model.bin."""
+
+    def __init__(self, model):
+        why = ctypes.create_string_buffer(512)
+        self.lib, self.e = library(), Encoding()
+        if isinstance(model, bytes):
+            self.m = self.lib.tok_open(model, ctypes.c_size_t(len(model)), why)
+        else:
+            self.m = self.lib.tok_load(model.encode(), why)
+        if not self.m:
+            raise SystemExit(why.value.decode())
+
+    def __del__(self):
+        if getattr(self, "m", None):
+            self.lib.bert_encoding_free(ctypes.byref(self.e))
+            self.lib.tok_close(self.m)
+
+    @staticmethod
+    def texts(text):
+        """str, bytes, or a list of words: what bert_encode_texts takes."""
+        if text is None:
+            return None, 0
+        parts = text if isinstance(text, list) else [text]
+        parts = [part.encode() if isinstance(part, str) else part for part in parts]
+        return (Text * len(parts))(*(Text(part, len(part)) for part in parts)), len(parts)
+
+    def encode(self, text, pair=None, max_length=0, how=None, windows=0, stride=0, special=True):
+        """[(ids, types, offsets, words, which text, byte offsets)], or the error's message."""
+        e, words = self.e, isinstance(text, list)
+        options = Options(max_length, HOW[how], windows, stride, not special, words)
+        self.lib.bert_encoding_clear(ctypes.byref(e))
+        if self.lib.bert_encode_texts(ctypes.c_void_p(self.m), ctypes.byref(e), *self.texts(text),
+                                      *self.texts(pair), ctypes.byref(options)):
+            return e.message.decode()
+        result = []
+        for b in range(e.B):
+            i, j = e.offsets[b:b + 2]
+            s = e.spans[6 * i:6 * j]
+            result.append((e.tokens[i:j], e.types[i:j], list(zip(s[2::6], s[3::6])), s[4::6],
+                           s[5::6], list(zip(s[0::6], s[1::6]))))
+        return result
+
+    def decode(self, ids, skip, clean):
+        room = 1 << 16
+        out = ctypes.create_string_buffer(room)
+        n = self.lib.bert_decode(ctypes.c_void_p(self.m), out, ctypes.c_size_t(room),
+                                 (ctypes.c_int * len(ids))(*ids), len(ids), int(skip), int(clean))
+        return out.raw[:n].decode()
+
+
+def image(vocab, table, settings, added):
+    """The bytes of a model.bin with this tokenizer, and a model of one channel."""
+    V, strings = len(vocab), [token.encode() for token in vocab]
+    sizes = [0] + list(itertools.accumulate(map(len, strings)))
+    lower, strip, chinese = settings
+    parameters = V + 8 + 1 + 2 + 16
+    sections = [bytes(4 * parameters), b"",
+                struct.pack("<%dQ" % len(sizes), *sizes) + b"".join(strings),
+                b"".join(struct.pack("<ii", *pair) for pair in added), table]
+    words = [0] * 256
+    words[:10] = ours.MODEL_MAGIC, ours.VERSION, V, 1, 1, 1, 1, 8, 1, 0
+    words[20], words[25], words[27] = parameters, len(sections[2]), len(table)
+    ids = [vocab.index(t) if t in vocab else 0 for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]",
+                                                         "[MASK]")]
+    words[32:43] = [V, lower, lower if strip is None else strip, chinese, 100] + ids + [len(added)]
+    words[30] = 1024 + sum(ours.padded(len(section)) for section in sections)
+    return struct.pack("<256i", *words) + b"".join(
+        section + bytes(ours.padded(len(section)) - len(section)) for section in sections)
+
+
+def byte_offsets(text):
+    """Where each character begins in UTF-8, and the end."""
+    return [0] + list(itertools.accumulate(len(c.encode()) for c in text))
+
+
+def plain(e):
+    """What Hugging Face's encoding has of the things that ours have."""
+    word = [-1 if w is None else w for w in e.word_ids]
+    text = [-1 if t is None else t for t in e.sequence_ids]
+    return e.ids, e.type_ids, e.offsets, word, text
+
+
 class Both:
-    """The same tokenizer twice: Hugging Face's and ours."""
+    """The same tokenizer thrice: Hugging Face's, bert.h's and tokenizer.py's."""
+    python = True  # whether tokenizer.py is compared
 
     def __init__(self, vocab, unicode, settings, added=()):
         self.lower, self.strip, self.chinese = settings
@@ -63,6 +201,9 @@ class Both:
         flags = [(i, t.special | t.single_word << 1 | t.lstrip << 2 | t.rstrip << 3
                   | t.normalized << 4 | (i >= len(vocab)) << 5) for i, t in sorted(found.items())]
         vocab += [found[i].content for i in sorted(found) if i >= len(vocab)]
+        self.count = len(vocab)
+        self.image = image(vocab, unicode.table, settings, flags)
+        self.native = Native(self.image)
         self.ours = ours.Tokenizer(vocab, unicode, self.lower, self.strip, self.chinese,
                                    added=flags)
 
@@ -70,16 +211,22 @@ class Both:
     def of_files(cls, hf, model):
         self = cls.__new__(cls)
         self.hf, self.rust, self.name = hf, hf.backend_tokenizer, model
-        self.ours = ours.Model(model)
+        self.ours, self.native = ours.Model(model), Native(model)
+        self.count = len(hf)
         self.rust.no_truncation()  # tokenizer.json may carry both
         self.rust.no_padding()
         return self
 
     def check(self, text, normal=False):
-        theirs = self.rust.encode(text)
+        theirs = plain(self.rust.encode(text))
+        got = self.native.encode(text)
+        at = byte_offsets(text)
+        same("C, " + self.name, got[0] if len(got) == 1 else got,
+             theirs + ([(at[a], at[b]) for a, b in theirs[2]],), text)
+        if not self.python:
+            return
         e = self.ours.encode(text)
-        same("encode, " + self.name, (e.ids, e.types, e.offsets),
-             (theirs.ids, theirs.type_ids, theirs.offsets), text)
+        same("encode, " + self.name, (e.ids, e.types, e.offsets), theirs[:3], text)
         if normal:
             same("normalize, " + self.name, self.ours.normalize(text)[0],
                  self.rust.normalizer.normalize_str(text), text)
@@ -89,10 +236,66 @@ class Both:
         # empty second text for none.
         theirs = self.hf([a], None if b is None else [b], truncation=True, max_length=max_length,
                          return_offsets_mapping=True)
+        theirs = tuple(theirs[key][0] for key in ("input_ids", "token_type_ids", "offset_mapping"))
+        name = "max_length %d, %s" % (max_length, self.name)
+        text = a if b is None else a + " || " + b
         e = self.ours.encode(a, b, max_length)
-        same("max_length %d, %s" % (max_length, self.name), (e.ids, e.types, e.offsets),
-             (theirs["input_ids"][0], theirs["token_type_ids"][0], theirs["offset_mapping"][0]),
-             a if b is None else a + " || " + b)
+        same(name, (e.ids, e.types, e.offsets), theirs, text)
+        got = self.native.encode(a, b, max_length, "longest_first")
+        same("C, " + name, got[0][:3], theirs, text)
+
+    def check_options(self, rng, a, b):
+        """Random truncation, windows, special tokens; a and b may be lists of words."""
+        words, special, how = isinstance(a, list), rng.random() < 0.8, rng.choice(list(HOW))
+        extra = (2 if b is None else 3) * special
+        theirs = lambda: self.rust.encode(a, b, is_pretokenized=words, add_special_tokens=special)
+        full, refused = theirs(), None
+        max_length = extra + rng.choice((rng.randint(0, 8), rng.randint(0, len(full.ids) + 2)))
+        windows = how is not None and rng.random() < 0.5
+        if b is not None and windows and how == "longest_first":
+            how = "only_first"
+        room, lengths = max_length - extra, [full.sequence_ids.count(k) for k in (0, 1)]
+        over = sum(lengths) - room
+        stride = rng.randint(0, max(0, min(room - 1, max_length - 3, 9))) if windows else 0
+        second = how == "only_second"
+        keep = lengths[second] - over
+        got = self.native.encode(a, b, max_length, how, windows, stride, special)
+        if how is None or max_length == 0:  # of ours 0 is the model's P
+            expected = [full] if how is None else None
+        elif over > 0 and windows and (room == 0 or 0 < keep <= stride):
+            expected = None  # there the library panics, or leaves whole texts behind
+        else:
+            try:
+                self.rust.enable_truncation(max_length, stride=stride, strategy=how)
+                e = theirs()
+                expected = [e] + e.overflowing * windows
+            except Exception as error:
+                expected, refused = None, error
+            self.rust.no_truncation()
+        name = "%s %d, windows %d, stride %d, special %d, %s" % (how, max_length, windows, stride,
+                                                               special, self.name)
+        if expected is None:
+            same(name, (max_length == 0 and special == 0) or isinstance(got, str), True,
+                 repr((a, b, refused)))
+        else:
+            same(name, [e[:5] for e in got], [plain(e) for e in expected], repr((a, b)))
+
+    def check_decode(self, ids):
+        for skip, clean in itertools.product((False, True), (False, True)):
+            same("decode, skip %d, clean %d" % (skip, clean), self.native.decode(ids, skip, clean),
+                 self.hf.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=clean),
+                 repr(ids))
+
+    def check_bytes(self, data):
+        """Text that is not UTF-8, replaced as Python does it."""
+        bad = []
+        codecs.register_error("note", lambda e: bad.append((e.start, e.end)) or ("\ufffd", e.end))
+        text, at, bad_at = data.decode("utf-8", "note"), [0], dict(bad)
+        for c in text:
+            at.append(bad_at.get(at[-1], at[-1] + len(c.encode())))
+        theirs = plain(self.rust.encode(text))
+        same("bytes, " + self.name, self.native.encode(data),
+             [theirs + ([(at[a], at[b]) for a, b in theirs[2]],)], repr(data))
 
 
 def code_points(unicode, all_of_them):
@@ -159,6 +362,180 @@ def random_added(rng):
                        special=rng.random() < 0.3) for c in rng.sample(contents, 6)]
 
 
+def random_bytes(rng, text):
+    """A text's UTF-8 with damage."""
+    data = bytearray(text.encode())
+    for _ in range(rng.randint(1, 6)):
+        at = rng.randint(0, len(data))
+        what = rng.randrange(4)
+        if what == 0:
+            data[at:at] = bytes(rng.choice((rng.randrange(256), 0x80, 0xBF, 0xC0, 0xC2, 0xE0, 0xED,
+                                            0xEF, 0xF0, 0xF4, 0xF5, 0xFF)) for _ in range(3))
+        elif what == 1:
+            del data[at:at + 1]
+        elif what == 2:
+            data[at:at] = rng.choice((b"\xe0\x9f\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
+                                      b"\xf0\x8f\xbf", b"\xe2\x82", b"\xf0\x9f\x98", b"\xc1\xbf"))
+        else:
+            del data[rng.randint(0, len(data)):]
+    return bytes(data)
+
+
+class Checks:
+    """The parts of the comparison; --only runs some of them."""
+
+    def __init__(self, args):
+        self.args, self.rng, self.began = args, random.Random(args.seed), time.time()
+        self.share = 20 if args.quick else 1
+        with open(os.path.join(HERE, "unicode.bin.z"), "rb") as file:
+            table = zlib.decompress(file.read())
+        self.unicode = ours.Unicode(table)
+        self.unicode.table = table
+        self.folder = AutoTokenizer.from_pretrained(args.folder)
+        self.vocab = [t for t, _ in sorted(self.folder.get_vocab().items(),
+                                           key=lambda item: item[1])]
+        self.few = code_points(self.unicode, False)
+        self.chars = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        self.chars += [prefix + chr(c) for c in self.few for prefix in ("", "##")
+                       if prefix or chr(c).strip()]
+        random_text.marks = [chr(c) for c in self.few if self.unicode[chr(c)] >> 8]
+        self.specials = ["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "[mask]", "[MASK", "MASK]"]
+        Both.python = not args.no_python
+
+    def done(self, what):
+        print("%-34s %9d passed, %d failed, %.0f s" % (what, passed, failed,
+                                                      time.time() - self.began), flush=True)
+
+    def both(self, words, settings, added=()):
+        return Both(words, self.unicode, settings, added)
+
+    def text(self):
+        return random_text(self.rng, self.unicode, self.specials)
+
+    def real(self):
+        """Real text, line by line."""
+        files = list(self.args.texts)
+        shared = sorted(glob.glob(os.path.join(SHARED, "*", "*.*")))
+        if shared:
+            files += shared
+        else:
+            print("skipped: %s is not there" % os.path.normpath(SHARED))
+        tokenizers = [self.both(self.vocab, settings) for settings in (UNCASED, CASED)]
+        if self.args.model:
+            tokenizers.append(Both.of_files(self.folder, self.args.model))
+        for both in tokenizers:
+            for path in files:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    for line in itertools.islice(file, None if self.share == 1 else 200):
+                        both.check(line)
+        self.done("%d text files" % len(files))
+
+    def points(self):
+        """Every code point."""
+        for settings in SETTINGS:
+            if self.args.setting not in (None, SETTINGS.index(settings)):
+                continue
+            main_ones = settings in (UNCASED, CASED)
+            points = code_points(self.unicode, self.args.all or main_ones and not self.args.quick)
+            if self.args.quick:
+                points = points[::1 if settings == UNCASED else 12]
+            check_code_points(self.both(self.chars, settings), points)
+            self.done("%d code points, %s %s %s" % ((len(points),) + settings))
+
+    def marks(self):
+        """Every mark before and behind one of each combining class."""
+        nfd, both = normalizers.NFD().normalize_str, self.both(self.chars, (False, True, False))
+        classes = {self.unicode[mark] >> 8: mark for mark in random_text.marks}
+        for a, b in itertools.product(random_text.marks, classes.values()):
+            for text in ("a" + a + b, "a" + b + a):
+                same("NFD", "".join(both.ours.nfd(text, [0] * 3)[0]), nfd(text), text)
+                if self.share == 1:
+                    both.check(text)
+        self.done("%d marks, %d classes" % (len(random_text.marks), len(classes)))
+
+    def random(self):
+        """Random strings: alone, in pairs, cut."""
+        count = self.args.count or 28000 // self.share
+        for settings in SETTINGS:
+            for words in (self.chars, self.vocab):
+                both = self.both(words, settings)
+                for _ in range(count // 4 // (1 if settings in (UNCASED, CASED) else 3) // 2 + 1):
+                    both.check(self.text(), normal=True)
+                for _ in range(800 // self.share):
+                    a, b = self.text(), self.text()
+                    for pair in (None, b):
+                        low = 2 if pair is None else 3
+                        both.check_cut(a, pair, self.rng.choice((self.rng.randint(low, 12),
+                                                                 self.rng.randint(low, 90))))
+        both = self.both(self.vocab, UNCASED)
+        for n, m, k in itertools.product(range(8), range(8), range(3, 16)):
+            both.check_cut("a " * n, "b " * m, k)
+        self.done("random strings, pairs, cuts")
+
+    def options(self):
+        """Truncation of each kind, windows, words, special tokens on and off."""
+        rng, count = self.rng, self.args.count or 20000 // self.share
+        for settings in (UNCASED, CASED):
+            for words in (self.chars, self.vocab):
+                both = self.both(words, settings)
+                for _ in range(count // 4 + 1):
+                    a, b = self.text(), rng.choice((None, "", self.text(), "x y z " * 9))
+                    if rng.random() < 0.4:
+                        a = a.split(" ") if rng.random() < 0.9 else []
+                        b = None if b is None else b.split(" ")
+                    both.check_options(rng, a, b)
+        self.done("options")
+
+    def decode(self):
+        rng = self.rng
+        for added in ((), random_added(rng), [AddedToken("do not"), AddedToken(" ' "),
+                                              AddedToken("a . ? b n't", special=True)]):
+            both = self.both(self.vocab, UNCASED, added)
+            some = [both.rust.token_to_id(t) for t in (
+                ".", ",", "!", "?", "'", "s", "re", "ve", "m", "n", "t", "do", "not", "##s", "##t",
+                "[SEP]", "[MASK]", "##n", "a")]
+            for _ in range(8000 // self.share):
+                both.check_decode([rng.choice((rng.choice(some), rng.randrange(both.count + 40),
+                                               both.count - 1 - rng.randrange(8)))
+                                   for _ in range(rng.randint(0, 20))])
+        self.done("decode")
+
+    def bytes(self):
+        for settings in (UNCASED, CASED):
+            both = self.both(self.chars, settings)
+            for _ in range((self.args.count or 20000 // self.share) // 2):
+                both.check_bytes(random_bytes(self.rng, self.text()))
+        for low, high in ((0x7F, 0x100), (0x70, 0x100)):  # every pair of bytes, triples at random
+            for a, b in itertools.product(range(low, high, self.share), range(low, high)):
+                both.check_bytes(bytes((0x61, a, b, self.rng.randrange(256), 0x62)))
+        both = self.both(self.chars[:300], CASED, [AddedToken("\ufffd", normalized=False)])
+        both.check_bytes(b"a\xff\xe2\x82z\xef\xbf\xbd")
+        self.done("not UTF-8")
+
+    def added(self):
+        """Added tokens with every flag."""
+        rng, share = self.rng, self.share
+        for _ in range(300 // share):
+            added = random_added(rng)
+            both = self.both(dict.fromkeys(self.chars[:300] + self.vocab[1000:3000]),
+                             rng.choice(SETTINGS), added)
+            words = [t.content for t in added] + [t.content.upper() for t in added] + self.specials
+            for _ in range(60):
+                glue = rng.choice(("", " ", "\u00a0", "\t\x0b", "_", "\u0301", "z", "\u200d"))
+                both.check(glue.join(rng.choice((rng.choice(words), random_text(
+                    rng, self.unicode, words)[:3])) for _ in range(rng.randint(1, 8))))
+        for late in (False, True):
+            both = self.both(self.chars[:300], CASED, [
+                AddedToken("Q", single_word=True, normalized=late),
+                AddedToken("J", lstrip=True, rstrip=True, normalized=late)])
+            for c in self.few[::share]:
+                both.check("%sQ %sJ%s Q%s" % ((chr(c),) * 4))
+        self.done("added tokens")
+
+
+PARTS = ("real", "points", "marks", "random", "options", "decode", "bytes", "added")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", help="Hugging Face folder whose vocabulary is used")
@@ -167,93 +544,15 @@ def main():
                         "compare its tokenizer with the folder's, too")
     parser.add_argument("--quick", action="store_true", help="a reduced run")
     parser.add_argument("--all", action="store_true", help="every code point, every setting")
+    parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated")
+    parser.add_argument("--count", type=int, help="of random strings, options, bytes")
+    parser.add_argument("--setting", type=int, help="of points: this one of %d" % len(SETTINGS))
+    parser.add_argument("--no_python", action="store_true", help="compare the C tokenizer alone")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    share = 20 if args.quick else 1
-    rng, began = random.Random(args.seed), time.time()
-
-    with open(os.path.join(HERE, "unicode.bin.z"), "rb") as file:
-        unicode = ours.Unicode(zlib.decompress(file.read()))
-    folder = AutoTokenizer.from_pretrained(args.folder)
-    vocab = [t for t, _ in sorted(folder.get_vocab().items(), key=lambda item: item[1])]
-    few = code_points(unicode, False)
-    chars = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    chars += [prefix + chr(c) for c in few for prefix in ("", "##") if prefix or chr(c).strip()]
-    random_text.marks = [chr(c) for c in few if unicode[chr(c)] >> 8]
-
-    def done(what):
-        print("%-34s %9d passed, %d failed, %.0f s" % (what, passed, failed, time.time() - began),
-              flush=True)
-
-    # Real text.
-    files = list(args.texts)
-    shared = sorted(glob.glob(os.path.join(SHARED, "*", "*.*")))
-    if shared:
-        files += shared
-    else:
-        print("skipped: %s is not there" % os.path.normpath(SHARED))
-    tokenizers = [Both(vocab, unicode, settings) for settings in (UNCASED, CASED)]
-    if args.model:
-        tokenizers.append(Both.of_files(folder, args.model))
-    for both in tokenizers:
-        for path in files:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                for line in itertools.islice(file, None if share == 1 else 200):
-                    both.check(line)
-    done("%d text files" % len(files))
-
-    # Every code point.
-    for settings in SETTINGS:
-        main_ones = settings in (UNCASED, CASED)
-        points = code_points(unicode, args.all or main_ones and not args.quick)
-        if args.quick:
-            points = points[::1 if settings == UNCASED else 12]
-        check_code_points(Both(chars, unicode, settings), points)
-        done("%d code points, %s %s %s" % ((len(points),) + settings))
-
-    # Every mark before and behind one of each combining class.
-    nfd, both = normalizers.NFD().normalize_str, Both(vocab, unicode, UNCASED)
-    classes = {unicode[mark] >> 8: mark for mark in random_text.marks}
-    for a, b in itertools.product(random_text.marks, classes.values()):
-        for text in ("a" + a + b, "a" + b + a):
-            same("NFD", "".join(both.ours.nfd(text, [0] * 3)[0]), nfd(text), text)
-    done("%d marks, %d classes" % (len(random_text.marks), len(classes)))
-
-    # Random strings: alone, in pairs, cut.
-    specials = ["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "[mask]", "[MASK", "MASK]"]
-    for settings in SETTINGS:
-        for words in (chars, vocab):
-            both = Both(words, unicode, settings)
-            for _ in range((4000 if settings in (UNCASED, CASED) else 1500) // share):
-                both.check(random_text(rng, unicode, specials), normal=True)
-            for _ in range(800 // share):
-                a, b = (random_text(rng, unicode, specials) for _ in "ab")
-                for pair in (None, b):
-                    low = 2 if pair is None else 3
-                    both.check_cut(a, pair, rng.choice((rng.randint(low, 12),
-                                                        rng.randint(low, 90))))
-    both = Both(vocab, unicode, UNCASED)
-    for n, m, k in itertools.product(range(8), range(8), range(3, 16)):
-        both.check_cut("a " * n, "b " * m, k)
-    done("random strings, pairs, cuts")
-
-    # Added tokens with every flag.
-    for _ in range(300 // share):
-        added = random_added(rng)
-        both = Both(dict.fromkeys(chars[:300] + vocab[1000:3000]),
-                    unicode, rng.choice(SETTINGS), added)
-        words = [t.content for t in added] + [t.content.upper() for t in added] + specials
-        for _ in range(60):
-            glue = rng.choice(("", " ", "\u00a0", "\t\x0b", "_", "\u0301", "z", "\u200d"))
-            both.check(glue.join(rng.choice((rng.choice(words), random_text(
-                rng, unicode, words)[:3])) for _ in range(rng.randint(1, 8))))
-    for late in (False, True):
-        both = Both(chars[:300], unicode, CASED, [
-            AddedToken("Q", single_word=True, normalized=late),
-            AddedToken("J", lstrip=True, rstrip=True, normalized=late)])
-        for c in few[::share]:
-            both.check("%sQ %sJ%s Q%s" % ((chr(c),) * 4))
-    done("added tokens")
+    checks = Checks(args)
+    for part in args.only or PARTS:
+        getattr(checks, part)()
     print("%d passed, %d failed" % (passed, failed))
     sys.exit(failed != 0)
 
