@@ -95,17 +95,19 @@ def write(path, text):
 
 def documents(source, path):
     """Plain text -> one sentence a line, a blank line between documents. Where there are titles as
-    WikiText has them (" = Title = "), each opens a document; else blank lines part them."""
+    WikiText has them (" = Title = ", and " . " after sentences), each opens a document; else blank
+    lines part them."""
     with open(os.path.join(ROOT, source), encoding="utf-8") as f:
         lines = [line.strip() for line in f.read().split("\n")]
     title = re.compile("= [^=].*[^=] =$")
     titles = any(title.match(line) for line in lines)
+    end = re.compile(r"(?<= [.!?]) " if titles else r"(?<=[.!?]) +")
     out = []
     for line in lines:
         if title.match(line) if titles else not line:
             out.append("")
         elif line and not (titles and line.startswith("=")):
-            out += re.split(r"(?<=[.!?]) +(?=\S)", line.replace(" . ", " .\n").replace("\n", " "))
+            out += end.split(line)
     return write(path, "\n".join(out) + "\n")
 
 
