@@ -430,8 +430,8 @@ enum { BERT_MOST_ANSWERS = 100 };
 
 typedef struct {
     float start_logit, end_logit;
-    int start, end;  /* in the context, [start, end); 0 0: there is no answer */
-    double score;    /* share of the softmax over these spans */
+    int start, end; /* in the context, [start, end); 0 0: there is no answer */
+    double score;   /* share of the softmax over these spans */
 } BertAnswer;
 
 typedef struct {
@@ -2764,7 +2764,10 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
     return kept;
 }
 
-static double bert_answer_value_(const BertAnswer *s) { return (double)s->start_logit + s->end_logit; }
+static double bert_answer_value_(const BertAnswer *s)
+{
+    return (double)s->start_logit + s->end_logit;
+}
 
 /* Into its place by score, behind its equals; the last one falls out where all places are taken. */
 static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
@@ -2783,12 +2786,14 @@ BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *sp
     int num_starts = bert_highest_(starts, logits, T, 2, most);
     int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
     BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
-    if (a->windows++ == 0 || bert_answer_value_(&none) < bert_answer_value_(&a->none)) a->none = none;
+    if (a->windows++ == 0 || bert_answer_value_(&none) < bert_answer_value_(&a->none))
+        a->none = none;
     for (int i = 0; i < num_starts; i++)
         for (int j = 0; j < num_ends; j++) {
             int s = starts[i], e = ends[j];
             if (spans[2 * s] < 0 || spans[2 * e] < 0 || e < s || e - s >= a->max_tokens) continue;
-            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0.0};
+            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1],
+                               0.0};
             bert_answer_insert_(a, span, most);
         }
 }

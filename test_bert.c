@@ -1662,7 +1662,7 @@ static void write_file(const char *path, const void *data, size_t size)
 
 typedef struct {
     unsigned char *data;
-    size_t size, sections[8];
+    size_t size, sections[16];
     int num_sections;
 } Image;
 
@@ -2188,6 +2188,7 @@ static void make_files(void)
     static const char *const others[] = {"no", "", "maybe"};
     Image im = image(1);
     Bert m = {0};
+    state = 3; /* whatever the tests before drew */
     if (chdir(folder)) exit(2);
     write_file("model.bin", im.data, im.size);
     write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
@@ -2265,6 +2266,364 @@ static void test_driver(void)
                fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
            "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
     done("driver: accuracy, macro F1 and MCC as scikit-learn counts");
+}
+
+/* -- every other task: tiny files with something to learn, by the byte table -- */
+
+enum { ITEMS = 12, QUESTIONS = 6, DOCUMENTS = 3 };
+static const char *const tag_names[IK] = {"O", "B-X", "I-X"};
+
+/* The tokens of example i, which hold what its labels say: [CLS] three words [SEP]; qa [CLS] word
+   [SEP] two words [SEP]; pretraining one or two words. */
+static int task_tokens(int32_t *tokens, int task, int i)
+{
+    int n = 0, T = task == BERT_PRETRAINING ? 1 + i % 2 : task == BERT_QA ? 6 : 5;
+    for (; n < T; n++) tokens[n] = 5 + (i * 7 + n * 3 + i / 5) % 6;
+    if (task == BERT_PRETRAINING) return n;
+    /* the pooler of so small a model sees little but the first token: that is the word, then */
+    tokens[0] = task == BERT_CLASSIFICATION || task == BERT_REGRESSION ? tokens[1] : 2;
+    tokens[n - 1] = 3;
+    if (task == BERT_QA) tokens[2] = 3;
+    return n;
+}
+
+static void append_ints(Image *im, int a, int b, int count)
+{
+    if (count > 0) append(im, (int32_t[]){a}, 4);
+    if (count > 1) append(im, (int32_t[]){b}, 4);
+}
+
+static void task_labels(Image *im, int task, int multi)
+{
+    int32_t tokens[8];
+    uint64_t at = 0;
+    float value;
+    if (multi) append(im, &at, 8);
+    for (int i = 0; i < ITEMS && multi; i++) {
+        task_tokens(tokens, task, i);
+        at += 2, append(im, &at, 8);
+    }
+    for (int i = 0; i < ITEMS; i++) {
+        int T = task_tokens(tokens, task, i);
+        value = (float)tokens[1] / 4 - 2;
+        if (multi) append_ints(im, tokens[1] % 2, 2, 2);
+        if (task == BERT_REGRESSION) append(im, &value, 4);
+        for (int t = 0; t < T && task == BERT_NER; t++)
+            append_ints(im, t == 0 || t == T - 1 ? -1 : tokens[t] % 3, 0, 1);
+        if (task == BERT_QA)
+            append_ints(im, i % 2 ? 3 + i / 2 % 2 : 0, i % 2 ? 3 + i / 2 % 2 : 0, 2);
+    }
+}
+
+/* Sections 6 to 9 */
+static void task_texts(Image *im, int32_t *head, int task)
+{
+    static const char *const text[ITEMS] = {"aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc"};
+    const char *golds[3 * QUESTIONS];
+    int32_t tokens[8];
+    if (task == BERT_NER || task == BERT_QA) {
+        head[19] = (int32_t)append_strings(im, text, task == BERT_NER ? ITEMS : QUESTIONS);
+    }
+    pad(im);
+    for (int i = 0; i < ITEMS && (task == BERT_NER || task == BERT_QA); i++)
+        for (int t = 0, T = task_tokens(tokens, task, i), first = task == BERT_QA ? 3 : 1; t < T;
+             t++)
+            append_ints(im, t < first || t == T - 1 ? -1 : 3 * (t - first),
+                        t < first || t == T - 1 ? -1 : 3 * (t - first) + 2, 2);
+    pad(im);
+    for (int i = 0; i < ITEMS && task == BERT_QA; i++) append_ints(im, i / 2, 0, 1);
+    for (int i = 0; i < ITEMS && task == BERT_NER; i++)
+        for (int t = 0; t < 5; t++) append_ints(im, t == 0 || t == 4 ? -1 : t - 1, 0, 1);
+    for (uint64_t d = 0; d <= DOCUMENTS && task == BERT_PRETRAINING; d++)
+        append(im, (uint64_t[]){d * ITEMS / DOCUMENTS}, 8);
+    pad(im);
+    if (task != BERT_QA) return;
+    for (int q = 0; q < QUESTIONS; q++) {
+        append_ints(im, 1, 0, 1);
+        golds[3 * q] = "id\"", golds[3 * q + 1] = "which?",
+                  golds[3 * q + 2] = q % 2 ? "The bb" : "aa!";
+    }
+    pad(im);
+    head[23] = 4 * QUESTIONS + (int32_t)append_strings(im, golds, 3 * QUESTIONS), pad(im);
+}
+
+static Image task_image(int task, int multi)
+{
+    static const char zeros[1024];
+    const int labelled = task != BERT_MLM && task != BERT_PRETRAINING,
+              named = multi || task == BERT_NER;
+    Image im = {0};
+    int32_t head[32] = {0x44545242, 1, task, multi, named ? IK : 0, labelled, ITEMS, 0,
+                        0,          0, 0,    IV};
+    int32_t tokens[8];
+    uint64_t at = 0;
+    append(&im, zeros, 1024), pad(&im);
+    if (named) head[15] = (int32_t)append_strings(&im, multi ? label_names : tag_names, IK);
+    pad(&im);
+    append(&im, &at, 8);
+    for (int i = 0; i < ITEMS; i++) {
+        int n = task_tokens(tokens, task, i);
+        if (n > head[10]) head[10] = n;
+        at += n, append(&im, &at, 8);
+    }
+    pad(&im);
+    for (int i = 0; i < ITEMS; i++) append(&im, tokens, 4 * (size_t)task_tokens(tokens, task, i));
+    pad(&im);
+    for (int i = 0; i < ITEMS; i++)
+        append_ints(&im, task == BERT_QA ? 3 : task_tokens(tokens, task, i), 0, 1);
+    pad(&im);
+    head[17] = (int32_t)im.size, task_labels(&im, task, multi);
+    head[17] = (int32_t)im.size - head[17], pad(&im);
+    task_texts(&im, head, task);
+    head[22] = task == BERT_QA ? QUESTIONS : task == BERT_PRETRAINING ? DOCUMENTS : 0;
+    head[8] = (int32_t)at, head[14] = IP, head[30] = (int32_t)im.size;
+    memcpy(im.data, head, sizeof head);
+    memcpy(im.data + 48, &image_hash, 8);
+    return im;
+}
+
+/* Reads one JSON value; NULL: it is none. */
+static const char *json(const char *s)
+{
+    if (*s == '"') {
+        for (s++; *s != '"'; s++)
+            if ((unsigned char)*s < 32 || (*s == '\\' && !*++s)) return NULL;
+        return s + 1;
+    }
+    if (*s == '{' || *s == '[') {
+        char end = *s == '{' ? '}' : ']';
+        for (s++; *s != end; s += 2 * !strncmp(s, ", ", 2)) {
+            if (end == '}' && (*s != '"' || !(s = json(s)) || strncmp(s, ": ", 2))) return NULL;
+            if (end == '}') s += 2;
+            if (!(s = json(s)) || (*s != end && strncmp(s, ", ", 2))) return NULL;
+        }
+        return s + 1;
+    }
+    if (!strncmp(s, "null", 4)) return s + 4;
+    char *after;
+    strtod(s, &after);
+    return after > s ? after : NULL;
+}
+
+/* What stands behind a name in the output. */
+static double number_after(const char *name)
+{
+    const char *at = strstr(output, name);
+    return at ? atof(at + strlen(name)) : NAN;
+}
+
+static void test_task(const char *name, int task, int multi, const char *metric, int objects,
+                      const char *with)
+{
+    char line[512];
+    double loss[2];
+    write_data("task.bin", task_image(task, multi));
+    for (int i = 0; i < 2; i++) {
+        snprintf(line, sizeof line,
+                 "train --model encoder.bin --train_file task.bin --eval_file task.bin "
+                 "--output_dir out --per_device_train_batch_size 4 --num_train_epochs %s "
+                 "--attention_probs_dropout_prob 0 --hidden_dropout_prob 0",
+                 i ? "600 --learning_rate 0.005" : "1 --learning_rate 1e-9");
+        expect(call(line) == 0, "%s: train: %.300s", name, output);
+        expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%s: eval: %.300s",
+               name, output);
+        loss[i] = number_after("loss ");
+        double least = task == BERT_REGRESSION || multi ? 0.8 : 0;
+        expect(!i || number_after(metric) >= least, "%s: no %s, or too low: %.300s", name, metric,
+               output);
+    }
+    expect(loss[1] < (task == BERT_REGRESSION ? 0.3 : 0.9) * loss[0],
+           "%s: loss %g, after training %g", name, loss[0], loss[1]);
+    expect_error("eval --model out/model.bin --eval_file data.bin", "out/model.bin",
+                 "is a model for");
+    if (!objects) {
+        expect_error("predict --model out/model.bin --predict_file task.bin", "task.bin", "mlm");
+        return;
+    }
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0,
+           "%s: predict: %.300s", name, output);
+    int found = 0;
+    for (const char *at = output, *end; *at; at = end + 1, found++)
+        if (!(end = json(at)) || *end != '\n') {
+            expect(0, "%s: not JSON: %.200s", name, at);
+            break;
+        }
+    expect(found == objects && lines(with) >= objects, "%s: %d objects, not %d, %d x '%s': %.300s",
+           name, found, objects, lines(with), with, output);
+}
+
+static void test_every_task(void)
+{
+    test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
+    test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
+    test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
+    test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
+    expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
+    expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
+                 "ner");
+    test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
+    test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
+    write_data("task.bin", task_image(BERT_MLM, 0));
+    expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
+               lines("{\"embedding\": [") == ITEMS,
+           "%.300s", output);
+    done("driver: every task: training lowers the loss, eval has its metric, predict is JSON");
+
+    Image im = task_image(BERT_MLM, 0);
+    size_t tokens = (size_t)im.sections[2];
+    ((int32_t *)(void *)(im.data + tokens))[2] = 4; /* [MASK] */
+    write_data("task.bin", im);
+    expect(call("predict --model out/model.bin --predict_file task.bin --top_k 2") == 0 &&
+               lines("\"token_str\": ") == 2 && lines("{\"masks\": []}") == ITEMS - 1,
+           "fill-mask: %.300s", output);
+    done("driver: fill-mask has the top k of each [MASK], and none where there is none");
+}
+
+static void test_shards_and_init(void)
+{
+    static const char config[] =
+        "{\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
+        "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
+        "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
+    Bert m = {0}, again = {0};
+    int pad_zero = 1, ones = 1;
+    write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
+    write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
+    write_file("config.json", config, sizeof config - 1);
+    for (int i = 0; i < 2; i++) {
+        expect(call("train --init config.json --tokenizer model.bin --train_file part-*.bin "
+                    "--output_dir out --num_train_epochs 2 --logging_steps 1") == 0,
+               "%.300s", output);
+        must(&m, bert_load(i ? &again : &m, "out/model.bin"));
+    }
+    expect(strstr(output, "and 1 more") != NULL, "%.300s", output);
+    expect(same_bits(m.params_memory, again.params_memory, m.num_parameters * 4), "other bits");
+    for (int i = 0; i < IC; i++) pad_zero &= m.params.wte[i] > -0.01f && m.params.wte[i] < 0.01f;
+    for (int i = 0; i < IC; i++) ones &= fabsf(m.params.ln0w[i] - 1) < 0.01f;
+    expect(m.config.L == 1 && m.config.task == BERT_PRETRAINING && pad_zero && ones,
+           "L %d, task %d, [PAD] %g, LayerNorm %g", m.config.L, m.config.task, m.params.wte[0],
+           m.params.ln0w[0]);
+    bert_free(&m), bert_free(&again);
+    expect_error("train --init config.json --train_file part-1.bin --output_dir out", "--tokenizer",
+                 "");
+    expect_error(
+        "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
+        "empty", "vocab_size");
+    write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
+    expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
+                 "another task");
+    done("driver: pretraining from config.json over shards; the same seed gives the same bits");
+}
+
+/* No pair is longer than there is room for, each is of sentences, and b is what it says. */
+static void test_pairs(void)
+{
+    Image im = task_image(BERT_PRETRAINING, 0);
+    Bert m = {0};
+    Data d = {0};
+    Pass p = {0};
+    int random = 0, pairs = 0, same = 1;
+    size_t before = 0;
+    write_data("task.bin", im);
+    must(&m, bert_load(&m, "model.bin"));
+    expect(load_data(&m, &d, "task.bin", 1) == 0 && pass_room(&p, &d, 0) == 0, "no data");
+    for (uint64_t epoch = 0; epoch < 200; epoch++) {
+        pass_start(&p, &d, 1, epoch, 0, 0.1);
+        same &= epoch == 0 || p.n == before;
+        before = p.n;
+        for (size_t i = 0; i < p.n; i++, pairs++) {
+            const Pair *q = &p.pairs[i];
+            expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d.N &&
+                       q->a_end - q->a + q->b_end - q->b <= IP - 3,
+                   "pair %zu: %zu-%zu, %zu-%zu", i, q->a, q->a_end, q->b, q->b_end);
+            random += q->random;
+        }
+    }
+    expect(!same && random > pairs / 3 && random < pairs, "%d random of %d", random, pairs);
+    done("driver: %d pairs of sentences, %d with another document's", pairs, random);
+    free(d.memory), free(p.pairs), bert_free(&m);
+}
+
+static void test_masks(void)
+{
+    enum { MANY = 4000 };
+    int masked = 0, replaced = 0, kept = 0, special = 0, words = 0;
+    Bert m = {0};
+    Data d = {0};
+    Pass p = {0};
+    Batch b = {0};
+    write_data("task.bin", task_image(BERT_MLM, 0));
+    must(&m, bert_load(&m, "model.bin"));
+    expect(load_data(&m, &d, "task.bin", 1) == 0 && batch_room(&b, ITEMS, 6, 0) == 0, "no data");
+    p.share = 0.15, p.tokenizer = &m.tokenizer;
+    for (uint64_t epoch = 0; epoch < MANY; epoch++) {
+        pass_start(&p, &d, 1, epoch, 0, 0);
+        BertBatch x = batch_fill(&b, &d, &p, 0, ITEMS);
+        words += 3 * ITEMS;
+        for (int r = 0; r < x.R; r++) {
+            int now = x.tokens[x.rows[r]];
+            masked += now == 4, kept += now == x.labels[r], special += x.labels[r] < 5;
+            replaced += now != 4 && now != x.labels[r];
+        }
+    }
+    double all = masked + kept + replaced, stays = all * (0.1 + 0.1 / IWORDS);
+    expect(special == 0 && deviations(all, words, 0.15) < 5 &&
+               deviations(masked, all, 0.8 + 0.1 / IWORDS) < 5 &&
+               fabs(kept - stays) < 5 * sqrt(stays),
+           "%d [MASK], %d other, %d kept, %d special of %d words", masked, replaced, kept, special,
+           words);
+    done("driver: masks: 15%% of words, 80/10/10, no special token, new each epoch");
+    free(d.memory), free(b.tokens), free(b.targets), bert_free(&m);
+}
+
+static void test_bad_tasks(void)
+{
+    /* clang-format off */
+    static const struct {
+        int task, multi, section, at, value; /* section 0: a header word */
+        const char *hint;
+    } bad[] = {
+        {1, 1, 0, 17, 4, "bytes"}, {1, 1, 5, 2, 9, "offsets must rise"}, {1, 1, 5, 26, 3, "label"},
+        {2, 0, 5, 1, 0x7FC00000, "example 1"}, {3, 0, 5, 1, 3, "label 3"}, {3, 0, 5, 0, -2, "label -2"},
+        {3, 0, 7, 2, -1, "token 1"}, {3, 0, 7, 3, -5, "token 1"}, {3, 0, 8, 1, -2, "token 1"},
+        {3, 0, 6, 2, 99, "texts"}, {4, 0, 5, 2, 6, "example 1"}, {4, 0, 5, 3, 2, "example 1"},
+        {4, 0, 8, 3, 0, "question"}, {4, 0, 8, 11, 9, "question"}, {4, 0, 0, 22, 5, ""},
+        {4, 0, 0, 25, 2, "no-answer"}, {4, 0, 9, 0, 2, "questions and answers"},
+        {4, 0, 9, 0, -1, "question 0"}, {4, 0, 0, 23, 8, "bytes"}, {6, 0, 8, 2, 0, "document 0"},
+        {6, 0, 8, 6, 99, "sentences"}, {6, 0, 0, 14, 4, "max_length"}, {6, 0, 0, 22, 1, "bytes"}};
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        Image im = task_image(bad[i].task, bad[i].multi);
+        int section = bad[i].section;
+        size_t word = section ? (size_t)im.sections[section - 1] / 4 : 0;
+        set_word(&im, (int)word + bad[i].at, bad[i].value);
+        write_data("task.bin", im);
+        expect_error("train --model encoder.bin --train_file task.bin --output_dir out", "task.bin",
+                     bad[i].hint);
+    }
+    write_data("task.bin", task_image(BERT_REGRESSION, 0));
+    expect_error(
+        "train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
+        "--class_weights", "regression");
+    expect_error(TRAIN_CALL "--class_weights 1,2", "--class_weights", "3 numbers");
+    expect_error(TRAIN_CALL "--class_weights 1,2,3,4", "--class_weights", "3 numbers");
+    expect_error(TRAIN_CALL "--class_weights 1,-2,3", "--class_weights", "3 numbers");
+    expect(call(TRAIN_CALL "--class_weights balanced --label_smoothing_factor 0.1") == 0, "%.300s",
+           output);
+    done("driver: %zu damaged files of other tasks, bad class weights", sizeof bad / sizeof bad[0]);
+    for (int i = 0; i < 1200; i++) {
+        static const int kinds[] = {1, 2, 3, 4, 5, 6};
+        Image im = task_image(kinds[i % 6], i % 6 == 0);
+        write_data("forged.data", mutated(&im));
+        int code =
+            call("train --model encoder.bin --train_file forged.data --eval_file forged.data "
+                 "--output_dir out --max_steps 1");
+        expect(code == 0 || (code == 1 && strstr(output, "forged")), "%d: '%.200s'", code, output);
+    }
+    done("driver: 1200 mutated files of every task: no crash");
 }
 
 static void test_bad_commands(void)
@@ -2443,6 +2802,10 @@ static void remove_files(void)
                                         "out/model.bin",
                                         "out/best.bin",
                                         "logs/log.jsonl",
+                                        "task.bin",
+                                        "part-1.bin",
+                                        "part-2.bin",
+                                        "config.json",
                                         "out",
                                         "logs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) remove(in_folder(names[i]));
@@ -2486,6 +2849,11 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_fuzzed_models,
                                       make_files, /* from here on inside the folder */
                                       test_driver,
+                                      test_every_task,
+                                      test_shards_and_init,
+                                      test_pairs,
+                                      test_masks,
+                                      test_bad_tasks,
                                       test_bad_commands,
                                       test_bad_data,
                                       test_fuzzed_data};

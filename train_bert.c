@@ -45,7 +45,8 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ANSWER = TRAIN | EVAL | PRED
     X(model, PATH, "", ANY, ANY & ~TRAIN, "model file, of dev/export_hf.py or an earlier run")     \
     X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
     X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
-    X(train_file, PATH, "", TRAIN, TRAIN, "data to learn from, of tokenizer.py; shards: 'c-*.bin'") \
+    X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
+      "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file to predict, labelled or not")         \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
@@ -146,33 +147,17 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
    JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
    numbers that are not finite null. */
 
-/* Bytes of the UTF-8 character at s (of n > 0 bytes), or minus the bytes of a damaged one. */
-static int utf8_length(const unsigned char *s, size_t n)
-{
-    int need = s[0] < 0x80 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-    /* the second byte's range keeps out overlong forms, surrogates, and what is above U+10FFFF */
-    int low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
-    int high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
-    if ((s[0] >= 0x80 && s[0] < 0xC2) || s[0] > 0xF4) return -1;
-    for (int i = 1; i < need; i++, low = 0x80, high = 0xBF)
-        if ((size_t)i >= n || s[i] < low || s[i] > high) return -i;
-    return need;
-}
-
 /* Text with JSON's escapes, without the quotes; returns its characters. */
 static int put_text(FILE *f, const char *text, size_t n)
 {
-    const unsigned char *s = (const unsigned char *)text;
-    int characters = 0, length;
-    for (size_t i = 0; i < n; i += (size_t)abs(length), characters++) {
-        length = utf8_length(s + i, n - i);
-        if (length < 0) {
-            fputs("\xEF\xBF\xBD", f);
-        } else if (s[i] < 0x20 || s[i] == 0x7F) {
-            fprintf(f, "\\u%04x", s[i]);
-        } else {
-            if (s[i] == '"' || s[i] == '\\') fputc('\\', f);
-            fwrite(s + i, 1, (size_t)length, f);
+    int characters = 0;
+    for (size_t at = 0, from = 0; at < n; from = at, characters++) {
+        uint32_t c = bert_utf8_(text, n, &at);
+        if (c == 0xFFFD) fputs("\xEF\xBF\xBD", f);
+        else if (c < 0x20 || c == 0x7F) fprintf(f, "\\u%04x", (unsigned)c);
+        else {
+            if (c == '"' || c == '\\') fputc('\\', f);
+            fwrite(text + from, 1, at - from, f);
         }
     }
     return characters;
@@ -252,24 +237,24 @@ static int generic_names(const BertStrings *names)
 typedef struct {
     const char *path;
     int task, multi_label, K, labelled, longest, V, max_length;
-    int may_lack;         /* qa: questions without an answer */
-    int pairs;            /* some example has a second segment */
-    size_t n, N, Q, A;    /* examples, tokens; qa: questions, gold answers; Q: documents */
-    uint64_t hash;        /* of the tokenizer */
-    char *memory;         /* the file behind its header; what follows points into it */
-    BertStrings names;    /* (K) */
-    uint64_t *offsets;    /* (n+1) */
-    int32_t *tokens;      /* (N) */
-    int32_t *segments;    /* (n) */
-    int32_t *labels;      /* classification (n), multi-label (sets[n]), ner (N), qa (n,2); or NULL */
-    uint64_t *sets;       /* multi-label (n+1): example i has labels[sets[i]] .. */
-    float *targets;       /* regression (n), or NULL */
-    BertStrings texts;    /* ner (n): sentences; qa (Q): contexts */
-    int32_t *spans;       /* ner, qa (N,2): characters in the text */
-    int32_t *words;       /* ner (N): the token's word; qa (n): the window's question */
-    uint64_t *documents;  /* pretraining (Q+1): document d is sentences documents[d] .. */
-    int32_t *num_golds;   /* qa (Q) */
-    BertStrings golds;    /* qa (2Q+A): id, question, gold answers, of each question */
+    int may_lack;        /* qa: questions without an answer */
+    int pairs;           /* some example has a second segment */
+    size_t n, N, Q, A;   /* examples, tokens; qa: questions, gold answers; Q: documents */
+    uint64_t hash;       /* of the tokenizer */
+    char *memory;        /* the file behind its header; what follows points into it */
+    BertStrings names;   /* (K) */
+    uint64_t *offsets;   /* (n+1) */
+    int32_t *tokens;     /* (N) */
+    int32_t *segments;   /* (n) */
+    int32_t *labels;     /* classification (n), multi-label (sets[n]), ner (N), qa (n,2); or NULL */
+    uint64_t *sets;      /* multi-label (n+1): example i has labels[sets[i]] .. */
+    float *targets;      /* regression (n), or NULL */
+    BertStrings texts;   /* ner (n): sentences; qa (Q): contexts */
+    int32_t *spans;      /* ner, qa (N,2): characters in the text */
+    int32_t *words;      /* ner (N): the token's word; qa (n): the window's question */
+    uint64_t *documents; /* pretraining (Q+1): document d is sentences documents[d] .. */
+    int32_t *num_golds;  /* qa (Q) */
+    BertStrings golds;   /* qa (2Q+A): id, question, gold answers, of each question */
 } Data;
 
 enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
@@ -288,8 +273,8 @@ static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
    checked by whoever reads the section. */
 static void section_sizes(const Data *d, const int32_t *w, unsigned long long *sizes)
 {
-    const unsigned long long n = d->n, N = d->N, of_labels[BERT_NUM_TASKS] = {
-        0, 4 * n, 4 * n, 4 * N, 8 * n, 0, 0};
+    const unsigned long long n = d->n, N = d->N,
+                             of_labels[BERT_NUM_TASKS] = {0, 4 * n, 4 * n, 4 * N, 8 * n, 0, 0};
     const int ner = d->task == BERT_NER, qa = d->task == BERT_QA;
     sizes[0] = word_pair(w, 15);
     sizes[1] = 8 * (n + 1);
@@ -473,7 +458,8 @@ static int check_qa(const Data *d)
 
 static int check_pretraining(const Data *d)
 {
-    if (d->max_length < 5) return fail("%s: max_length is %d, not 5 or more", d->path, d->max_length);
+    if (d->max_length < 5)
+        return fail("%s: max_length is %d, not 5 or more", d->path, d->max_length);
     if (d->Q < 2)
         return fail("%s: %zu documents: another one is needed to draw from (blank lines part them)",
                     d->path, d->Q);
@@ -506,7 +492,8 @@ static int data_arrays(Data *d, const int32_t *words)
     }
     if (check_examples(d)) return 1;
     if ((d->task == BERT_NER || d->task == BERT_QA) &&
-        data_strings(d, &d->texts, at[5], d->task == BERT_NER ? d->n : d->Q, (size_t)sizes[5], "texts"))
+        data_strings(d, &d->texts, at[5], d->task == BERT_NER ? d->n : d->Q, (size_t)sizes[5],
+                     "texts"))
         return 1;
     if (d->task != BERT_QA) return 0;
     size_t counts = padded(4 * d->Q);
@@ -800,12 +787,12 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 enum { MAX_METRICS = 8 };
 
 typedef struct {
-    size_t n;       /* inputs: examples, or pairs */
-    double loss;    /* their mean */
-    int *predicted; /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
-    double *values; /* regression (n) */
-    BertAnswers answers;   /* qa: of the question that windows are being read of */
-    double sums[2][3];     /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
+    size_t n;            /* inputs: examples, or pairs */
+    double loss;         /* their mean */
+    int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
+    double *values;      /* regression (n) */
+    BertAnswers answers; /* qa: of the question that windows are being read of */
+    double sums[2][3];   /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
     struct {
         const char *name;
@@ -994,8 +981,7 @@ static void count_entities(LabelCount *counts, const Tag *tags, const int *truth
     for (size_t i = 0; i <= n; i++) {
         Tag now[2] = {i < n ? tags[truth[i]] : outside, i < n ? tags[predicted[i]] : outside};
         int type[2]; /* of the entity that ends here, or -1 */
-        for (int p = 0; p < 2; p++)
-            type[p] = entity_ends(before[p], now[p]) ? before[p].type : -1;
+        for (int p = 0; p < 2; p++) type[p] = entity_ends(before[p], now[p]) ? before[p].type : -1;
         if (type[0] >= 0) counts[type[0]].truth++;
         if (type[1] >= 0) counts[type[1]].predicted++;
         if (type[0] >= 0 && type[0] == type[1] && start[0] == start[1]) counts[type[0]].both++;
@@ -1018,39 +1004,13 @@ static int is_space(uint32_t c)
            c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-static uint32_t next_character(const char *text, size_t n, size_t *at)
-{
-    const unsigned char *s = (const unsigned char *)text + *at;
-    int length = utf8_length(s, n - *at);
-    uint32_t c = s[0];
-    *at += (size_t)abs(length);
-    if (length < 0) return 0xFFFD;
-    if (length > 1) c &= 0x7Fu >> length;
-    for (int i = 1; i < length; i++) c = c << 6 | (s[i] & 0x3F);
-    return c;
-}
-
-/* Rows of three words, rising by the first: the last whose first is not above c, or NULL. */
-static const uint32_t *table_row(const uint32_t *rows, uint32_t n, uint32_t c)
-{
-    uint32_t low = 0;
-    while (low < n) {
-        uint32_t middle = low + (n - low) / 2;
-        if (rows[3 * middle] <= c) low = middle + 1;
-        else n = middle;
-    }
-    return low ? rows + 3 * (low - 1) : NULL;
-}
-
 /* A letter or number: part of a word, but for marks and connecting punctuation. */
 static int is_alnum(const BertTokenizer *t, uint32_t c)
 {
-    if (c < 128)
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    const uint32_t *u = t->unicode_bytes ? t->unicode : NULL;
-    const uint32_t *row = u ? table_row(u + 3, u[0], c) : NULL;
+    uint32_t info = t->lookup && c >= 128 ? t->lookup->info[c] : 0;
+    if (c < 128) return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
     if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE)) return 1;
-    return row && c <= row[1] && (row[2] & 64) && !(row[2] & (8 | 32));
+    return (info & 64) && !(info & (8 | 32));
 }
 
 /* str.lower of one code point: its letters, at most 3. Sigma is the final one behind a letter and
@@ -1058,12 +1018,10 @@ static int is_alnum(const BertTokenizer *t, uint32_t c)
 static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, uint32_t c,
                       uint32_t after)
 {
-    const uint32_t *u = t->unicode_bytes ? t->unicode : NULL;
-    const uint32_t *row = u && c >= 128 ? table_row(u + 3 + 3 * u[0], u[1], c) : NULL;
-    int n = row && row[0] == c ? (int)(row[2] >> 24) : 0;
+    const uint32_t *letters;
+    int n = t->lookup && c >= 128 ? bert_map_(t, c, 1, &letters) : 0;
     out[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-    for (int i = 0; i < n && i < 3; i++)
-        out[i] = u[3 + 3 * u[0] + 3 * u[1] + (row[2] & 0xFFFFFF) + (uint32_t)i];
+    for (int i = 0; i < n && i < 3; i++) out[i] = letters[i];
     if (c == 0x3A3 && is_alnum(t, before) && !is_alnum(t, after)) out[0] = 0x3C2;
     return n ? n : 1;
 }
@@ -1075,9 +1033,9 @@ static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, const char
     size_t length = 0, kept = 0, end;
     uint32_t before = 0, c, after, lower[3];
     for (size_t at = 0, ahead; at < n; before = c) {
-        c = next_character(text, n, &at);
+        c = bert_utf8_(text, n, &at);
         ahead = at;
-        after = at < n ? next_character(text, n, &ahead) : 0;
+        after = at < n ? bert_utf8_(text, n, &ahead) : 0;
         int m = lower_case(t, lower, before, c, after);
         for (int i = 0; i < m; i++)
             if (lower[i] >= 128 || is_alnum(t, lower[i]) || lower[i] <= ' ' || lower[i] == 127)
@@ -1087,10 +1045,10 @@ static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, const char
     for (size_t i = 0; i < length; i = end) {
         int word = is_alnum(t, out[i]);
         for (end = i + 1; word && end < length && is_alnum(t, out[end]);) end++;
-        int article = word && ((end - i == 1 && out[i] == 'a') ||
-                               (end - i == 2 && out[i] == 'a' && out[i + 1] == 'n') ||
-                               (end - i == 3 && out[i] == 't' && out[i + 1] == 'h' &&
-                                out[i + 2] == 'e'));
+        int article =
+            word && ((end - i == 1 && out[i] == 'a') ||
+                     (end - i == 2 && out[i] == 'a' && out[i + 1] == 'n') ||
+                     (end - i == 3 && out[i] == 't' && out[i + 1] == 'h' && out[i + 2] == 'e'));
         if (article || is_space(out[i])) {
             if (kept && out[kept - 1] != ' ') out[kept++] = ' ';
         } else {
@@ -1134,8 +1092,9 @@ static double count_words(const uint32_t *s, size_t length)
 /* The highest exact match and F1 over the gold answers (first .. first+count-1 of golds). v2.0's
    script leaves out golds that are empty when normalized, takes "" where none is left, and gives F1
    1 to empty on empty; v1.1's gives it 0. 1 for no memory. */
-static int squad_scores(const BertTokenizer *t, const char *text, size_t n, const BertStrings *golds,
-                        size_t first, size_t count, int v2, double *exact, double *f1)
+static int squad_scores(const BertTokenizer *t, const char *text, size_t n,
+                        const BertStrings *golds, size_t first, size_t count, int v2, double *exact,
+                        double *f1)
 {
     size_t longest = 0, used = 0;
     for (size_t i = 0; i < count; i++)
@@ -1177,18 +1136,19 @@ typedef struct {
 } Output;
 
 typedef struct {
-    int (*check)(const Data *d);                           /* what the file holds */
-    int (*collect)(const Output *out);                     /* what metrics need of a batch */
-    int (*measure)(Evaluation *e, const Data *d);          /* the metrics */
-    void (*report)(const Evaluation *e, const Data *d);    /* details, at the end */
-    int (*predict)(const Output *out, int b);              /* 1: wrote a JSON object, left open */
+    int (*check)(const Data *d);                        /* what the file holds */
+    int (*collect)(const Output *out);                  /* what metrics need of a batch */
+    int (*measure)(Evaluation *e, const Data *d);       /* the metrics */
+    void (*report)(const Evaluation *e, const Data *d); /* details, at the end */
+    int (*predict)(const Output *out, int b);           /* 1: wrote a JSON object, left open */
 } Task;
 
 static const float *logits_of(const Output *out, int b)
 {
     const Bert *m = out->m;
-    size_t row = m->config.task == BERT_NER || m->config.task == BERT_QA ? (size_t)out->x->offsets[b]
-                                                                         : (size_t)b;
+    size_t row = m->config.task == BERT_NER || m->config.task == BERT_QA
+                     ? (size_t)out->x->offsets[b]
+                     : (size_t)b;
     return m->acts.logits + row * bert_head_cols_(&m->config);
 }
 
@@ -1322,8 +1282,7 @@ static int classification_predict(const Output *out, int b)
 
 static int regression_collect(const Output *out)
 {
-    for (int b = 0; b < out->x->B; b++)
-        out->e->values[out->first + (size_t)b] = *logits_of(out, b);
+    for (int b = 0; b < out->x->B; b++) out->e->values[out->first + (size_t)b] = *logits_of(out, b);
     return 0;
 }
 
@@ -1351,8 +1310,8 @@ static int ner_collect(const Output *out)
     for (int b = 0; b < out->x->B; b++) {
         size_t K = (size_t)out->m->config.K, at = out->d->offsets[out->first + (size_t)b];
         for (int t = 0; t < out->x->offsets[b + 1] - out->x->offsets[b]; t++)
-            bert_top_k(&out->e->predicted[at + (size_t)t], NULL,
-                       logits_of(out, b) + (size_t)t * K, (int)K, 1);
+            bert_top_k(&out->e->predicted[at + (size_t)t], NULL, logits_of(out, b) + (size_t)t * K,
+                       (int)K, 1);
     }
     return 0;
 }
@@ -1418,21 +1377,10 @@ static void ner_report(const Evaluation *e, const Data *d)
     free_entities(&c);
 }
 
-/* Pieces as Hugging Face's WordPiece decoder joins them: ## goes on, blanks between words, none
-   before . ? ! and the comma. */
-static void put_pieces(const BertTokenizer *t, const int *tokens, int n)
+static void put_pieces(const Bert *m, const int *tokens, int n)
 {
-    putchar('"');
-    for (int i = 0; i < n; i++) {
-        size_t id = (size_t)tokens[i], length;
-        if (id >= t->vocabulary.count) continue;
-        const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
-        length = name_bytes(&t->vocabulary, id);
-        int goes_on = i && length > 2 && piece[0] == '#' && piece[1] == '#';
-        if (i && !goes_on && !(length && strchr(".?!,", piece[0]))) putchar(' ');
-        put_text(stdout, piece + 2 * goes_on, length - 2 * (size_t)goes_on);
-    }
-    putchar('"');
+    char text[65536];
+    put_quoted(stdout, text, bert_decode(m, text, sizeof text, tokens, n, 0, 0));
 }
 
 /* What pipeline("token-classification", aggregation_strategy="simple") gives, and a tag for each
@@ -1448,7 +1396,8 @@ static int ner_predict(const Output *out, int b)
     int n = bert_entities(found, logits_of(out, b), out->d->spans + 2 * at, T, K, &m->labels);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
-        size_t label = (size_t)found[i].label, length = m->labels.count ? name_bytes(&m->labels, label) : 0;
+        size_t label = (size_t)found[i].label,
+               length = m->labels.count ? name_bytes(&m->labels, label) : 0;
         const char *name = m->labels.bytes + (length ? m->labels.offsets[label] : 0);
         const char *dash = length ? memchr(name, '-', length) : NULL;
         printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
@@ -1457,7 +1406,7 @@ static int ner_predict(const Output *out, int b)
         printf(", \"score\": ");
         put_number(stdout, found[i].score, 9);
         printf(", \"word\": ");
-        put_pieces(&m->tokenizer, out->x->tokens + out->x->offsets[b] + found[i].first,
+        put_pieces(m, out->x->tokens + out->x->offsets[b] + found[i].first,
                    found[i].last - found[i].first + 1);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
@@ -1500,7 +1449,7 @@ static const char *qa_text(const Data *d, size_t question, int start, int end, s
     size_t bytes = name_bytes(&d->texts, question), at = 0, from = 0;
     for (int c = 0; c < end && at < bytes; c++) {
         if (c == start) from = at;
-        next_character(text, bytes, &at);
+        bert_utf8_(text, bytes, &at);
     }
     *n = at > from && start < end ? at - from : 0;
     return text + from;
@@ -1540,7 +1489,7 @@ static int qa_collect(const Output *out)
 /* In percent, as the scripts print them. */
 static int qa_measure(Evaluation *e, const Data *d)
 {
-    double (*s)[3] = e->sums, n = s[0][2] + s[1][2];
+    double(*s)[3] = e->sums, n = s[0][2] + s[1][2];
     add_metric(e, "f1", 100 * ratio(s[0][0] + s[1][0], n));
     add_metric(e, "exact_match", 100 * ratio(s[0][1] + s[1][1], n));
     for (int has = 1; has >= 0 && d->may_lack; has--) {
@@ -1610,7 +1559,7 @@ static int masked_collect(const Output *out)
 
 static int masked_measure(Evaluation *e, const Data *d)
 {
-    double (*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
+    double(*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
     e->loss = mlm + nsp;
     add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
     add_metric(e, "perplexity", exp(mlm));
@@ -1631,14 +1580,14 @@ static int masked_predict(const Output *out, int b)
     printf("{\"masks\": [");
     for (int r = 0; r < x->R; r++) {
         if (x->rows[r] < x->offsets[b] || x->rows[r] >= x->offsets[b + 1]) continue;
-        int n = bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V,
-                           (int)out->o->top_k);
+        int n =
+            bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V, (int)out->o->top_k);
         printf(written++ ? ", [" : "[");
         for (int i = 0; i < n; i++) {
             printf(i ? ", {\"score\": " : "{\"score\": ");
             put_number(stdout, probs[i], 9);
             printf(", \"token\": %d, \"token_str\": ", ids[i]);
-            put_pieces(&m->tokenizer, ids + i, 1);
+            put_pieces(m, ids + i, 1);
             printf("}");
         }
         printf("]");
@@ -1763,7 +1712,8 @@ static int make_room(Driver *d, size_t train_batch, int longest)
     const Data *eval = &d->eval_data;
     Evaluation *e = &d->result;
     Pass *p = &d->eval_pass;
-    size_t slots = eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
+    size_t slots =
+        eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
     p->tokenizer = &d->model.tokenizer;
     p->share = d->o.mlm_probability;
     if (pass_room(p, eval, 0)) return 1;
@@ -1933,12 +1883,9 @@ static int read_config(BertConfig *c, const char *path)
     const struct {
         const char *key;
         int *field;
-    } sizes[] = {{"vocab_size", &c->V},
-                 {"hidden_size", &c->C},
-                 {"num_hidden_layers", &c->L},
-                 {"num_attention_heads", &c->NH},
-                 {"intermediate_size", &c->F},
-                 {"max_position_embeddings", &c->P},
+    } sizes[] = {{"vocab_size", &c->V},        {"hidden_size", &c->C},
+                 {"num_hidden_layers", &c->L}, {"num_attention_heads", &c->NH},
+                 {"intermediate_size", &c->F}, {"max_position_embeddings", &c->P},
                  {"type_vocab_size", &c->S}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         double value = json_value(json, sizes[i].key, 0, NULL);
@@ -2469,12 +2416,11 @@ static int embed_batch(Driver *d, size_t first, size_t B)
     const char *pooling = d->o.pooling;
     size_t C = (size_t)m->config.C;
     x.labels = NULL, x.targets = NULL, x.rows = NULL, x.R = 0;
-    if (bert_forward(m, &x, 0) ||
-        bert_embed(m, d->batch.targets,
-                   !strcmp(pooling, "mean")  ? BERT_POOL_MEAN
-                   : !strcmp(pooling, "cls") ? BERT_POOL_CLS
-                                             : BERT_POOL_POOLER,
-                   d->o.normalize != 0))
+    if (bert_forward(m, &x, 0) || bert_embed(m, d->batch.targets,
+                                             !strcmp(pooling, "mean")  ? BERT_POOL_MEAN
+                                             : !strcmp(pooling, "cls") ? BERT_POOL_CLS
+                                                                       : BERT_POOL_POOLER,
+                                             d->o.normalize != 0))
         return fail("%s: %s", d->data.path, bert_error(m));
     for (size_t i = 0; i < B * C; i++) {
         fputs(i % C ? ", " : "{\"embedding\": [", stdout);
@@ -2500,8 +2446,7 @@ static int read_through(Driver *d, int embed)
     if (load_data(m, data, d->o.predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
-    if (embed ? bert_set_task(m, BERT_NONE, 0, 0, NULL, 0) : 0)
-        return fail("%s", bert_error(m));
+    if (embed ? bert_set_task(m, BERT_NONE, 0, 0, NULL, 0) : 0) return fail("%s", bert_error(m));
     if (!embed && check_head(m, d->o.model, data)) return 1;
     if (d->o.logits && (data->task == BERT_QA || data->task == BERT_MLM))
         return fail("--logits goes with classification, regression and ner");
@@ -2514,7 +2459,8 @@ static int read_through(Driver *d, int embed)
     for (size_t first = 0, B; first < data->n; first += B) {
         B = min_size(batch, data->n - first);
         if (embed ? embed_batch(d, first, B) : predict_batch(d, first, B)) return 1;
-        if (!isatty(STDOUT_FILENO)) progress(embed ? "embed" : "predict", first + B, data->n, start);
+        if (!isatty(STDOUT_FILENO))
+            progress(embed ? "embed" : "predict", first + B, data->n, start);
     }
     return 0;
 }
@@ -2778,9 +2724,9 @@ static int bert_main(int argc, char **argv)
     if (fflush(stdout) || ferror(stdout)) result = fail("standard output: %s", strerror(errno));
     bert_free(&d.model);
     globfree(&d.shards);
-    void *memory[] = {d.data.memory,    d.eval_data.memory, d.batch.tokens,  d.batch.targets,
-                      d.pass.order,     d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
-                      d.result.values,  d.shard_order,      d.counts,        d.class_weights};
+    void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
+                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
+                      d.result.values, d.shard_order,      d.counts,          d.class_weights};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;
