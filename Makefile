@@ -63,10 +63,13 @@ check_math: dev/check_math.c bert.h Makefile
 batches: dev/batches.c train_bert.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/batches.c -o $@ $(LDLIBS)
 
+bert_tokenizer.so: dev/tokenize.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/tokenize.c -o $@ $(LDLIBS)
+
 bench-matmul: bench_matmul
 	./bench_matmul
 
-bench: bench_model models/$(MODEL)/config.json
+bench: bench_model bert_tokenizer.so models/$(MODEL)/config.json
 	$(PYTHON) dev/bench.py --model models/$(MODEL)
 
 # ------------------------------------------------------------------------------------- the demo
@@ -114,7 +117,8 @@ demo-%:
 	$(PYTHON) dev/demo.py $*
 
 clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math batches
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
+	    bert_tokenizer.so batches
 
 .PHONY: all test demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -344,6 +344,7 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
+    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: not trained */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -1156,14 +1157,14 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
        dw += sum_n dout * norm,  db += sum_n dout
        dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
-   dinp must not be dout. */
+   dinp must not be dout; dw and db may be NULL. */
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C)
 {
-    const int block = 64;
+    const int block = 64, channels = dw ? C : 0;
     BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += block) {
+    for (int c = 0; c < channels; c += block) {
         int end = bert_min_(c + block, C);
         for (int n = 0; n < N; n++) {
             const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
@@ -1198,7 +1199,7 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
 
 /* out = inp . w^T + b, so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
-   dinp (N,C) may be NULL: nothing below needs it. */
+   Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
                                   const float *inp, const float *w, int N, int C, int OC)
 {
@@ -1206,8 +1207,10 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
     if (dinp)
         bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
                      NULL, 0);
-    bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N, NULL,
-                 1);
+    if (dw)
+        bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
+                     NULL, 1);
+    if (!db) return;
     BERT_OMP_(parallel for)
     for (int o = 0; o < OC; o += block) {
         int end = bert_min_(o + block, OC);
@@ -2309,7 +2312,8 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
     if (R > 0) {
-        bert_linear_backward(d->dsum, g->wte, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V);
+        bert_linear_backward(d->dsum, m->freeze_embeddings ? NULL : g->wte, g->mlmdecb, d->dlogits,
+                             a->headx, w->wte, R, C, c->V);
         bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
         bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
@@ -2465,9 +2469,11 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     return BERT_OK;
 }
 
-static void bert_add_(float *out, const float *x, size_t n)
+/* A residual's join: dx += dout . w, of the linear layer that its branch begins with. */
+static void bert_join_(float *dx, const float *dout, const float *w, int N, int C, int OC)
 {
-    for (size_t i = 0; i < n; i++) out[i] += x[i];
+    bert_matmul_(dx, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
+                 1);
 }
 
 /* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
@@ -2479,17 +2485,18 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
     BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    BertTensors g = {0}; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
 
+    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
     bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(d->dpart, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_add_(d->dsum, d->dpart, (size_t)n * C); /* of ln1: straight on, and through the branch */
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_join_(d->dsum, d->dfch, w.fcw, n, C, F); /* of ln1: straight on, and through the branch */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
@@ -2504,8 +2511,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(d->dpart, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_add_(d->dx, d->dpart, (size_t)N * C);
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_join_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -2515,8 +2522,9 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     const int N = m->N, C = c->C;
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= 0; l--)
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
         bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
@@ -2642,6 +2650,15 @@ static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, Be
     }
 }
 
+/* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
+   them. Their part of the gradients, m and v is never written, and so never gets memory. */
+static size_t bert_frozen_(const Bert *m, const BertTensor *t)
+{
+    if (strncmp(t->key, "bert.embeddings.", 16) == 0) return m->freeze_embeddings ? t->size : 0;
+    if (strncmp(t->key, "bert.encoder.", 13)) return 0;
+    return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
+}
+
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale)
 {
@@ -2659,9 +2676,9 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
         s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
         s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
-        const ptrdiff_t size = (ptrdiff_t)t->size;
+        const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for)
-        for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
+        for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
             for (int met; at < end; at += run) {
@@ -2832,23 +2849,14 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
    Hugging Face's Rust library is followed in every oddity, and dev/check_tokenizer.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
-enum { /* properties in the Unicode table; the combining class is in bits 8..15 */
-    BERT_REMOVED_ = 1,
-    BERT_BLANK_ = 2,
-    BERT_SPACE_ = 4,
-    BERT_PUNCTUATION_ = 8,
-    BERT_CJK_ = 16,
-    BERT_ACCENT_ = 32,
-    BERT_WORD_ = 64
-};
-enum { /* flags of added tokens */
-    BERT_SPECIAL_ = 1,
-    BERT_SINGLE_WORD_ = 2,
-    BERT_LSTRIP_ = 4,
-    BERT_RSTRIP_ = 8,
-    BERT_NORMALIZED_ = 16,
-    BERT_NO_PIECE_ = 32
-};
+/* Properties in the Unicode table; the combining class is in bits 8..15. */
+enum { BERT_REMOVED_ = 1, BERT_BLANK_ = 2, BERT_SPACE_ = 4, BERT_PUNCTUATION_ = 8 };
+enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
+
+/* Flags of added tokens. */
+enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
+enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
+
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
@@ -2879,8 +2887,8 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
-    char *shown;               /* what decode shows of those: the normal forms, in UTF-8; of added */
-    size_t *shown_at;          /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    char *shown;      /* what decode shows of those: the normal forms, in UTF-8; of added */
+    size_t *shown_at; /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
     size_t shown_room;
 };
 
@@ -2891,13 +2899,15 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChar_ *chars, *normal, *marks; /* marks: the run of combining marks that is not yet in order */
+    BertChar_ *chars, *normal; /* the text, its normal form */
+    BertChar_ *marks;          /* the run of combining marks whose order is not yet known */
     BertToken_ *tokens;
     size_t chars_room, normal_room, marks_room, tokens_room;
     int num_chars, num_normal, num_marks, num_tokens;
-    int last, disorder; /* source of the last character but decomposition's additions; marks' order */
-    int text, word;     /* that the tokens belong to */
-    int failed;         /* no memory */
+    int disorder;   /* the marks have to change places */
+    int last;       /* where the last character came from that no decomposition added */
+    int text, word; /* that the tokens belong to */
+    int failed;     /* no memory */
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
@@ -2917,15 +2927,19 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
     return 1;
 }
 
+/* The same for an array of the work, which remembers a failure. */
+#define BERT_ROOM_(w, array, need)                                                                 \
+    (bert_grow_(&(w)->array, &(w)->array##_room, need, sizeof *(w)->array) || ((w)->failed = 1, 0))
+
 /* ---- Characters */
 
-/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest start
-   of a character that is there, or else for one byte (Unicode 15, 3.9, "maximal subparts"). */
+/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest
+   start of a character that is there, else for one byte (Unicode 15, 3.9, "maximal subparts"). */
 static uint32_t bert_utf8_(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
     if (c < 0x80) return c;
-    int more = c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : 0;
+    int more = c < 0xC2 || c > 0xF4 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
     if (!more) return 0xFFFD;
     if (c == 0xE0) low = 0xA0;  /* less would be overlong, */
     if (c == 0xED) high = 0x9F; /* more a surrogate, */
@@ -2953,10 +2967,7 @@ static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
 {
     int count = 0;
     w->num_chars = 0;
-    if (!bert_grow_(&w->chars, &w->chars_room, n + 1, sizeof *w->chars)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, chars, n + 1)) return;
     for (size_t at = 0; at < n; count++) {
         w->chars[count].from = (int)at;
         w->chars[count].c = bert_utf8_(s, n, &at);
@@ -2981,10 +2992,7 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
 
 static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
 {
-    if (!bert_grow_(&w->normal, &w->normal_room, (size_t)w->num_normal + 1, sizeof *w->normal)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, normal, (size_t)w->num_normal + 1)) return;
     w->normal[w->num_normal].c = c;
     w->normal[w->num_normal++].from = from;
 }
@@ -3011,10 +3019,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
     w->num_marks = 0;
     if (w->disorder) {
         int ends[257] = {0};
-        if (!bert_grow_(&w->marks, &w->marks_room, 2 * (size_t)n, sizeof *w->marks)) {
-            w->failed = 1;
-            return;
-        }
+        if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
         sorted = w->marks + n;
         for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
@@ -3040,10 +3045,7 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
         bert_emit_(t, w, c, w->last);
         return;
     }
-    if (!bert_grow_(&w->marks, &w->marks_room, (size_t)w->num_marks + 1, sizeof *w->marks)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
     if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
     w->marks[w->num_marks].c = c;
     w->marks[w->num_marks++].from = from;
@@ -3065,6 +3067,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     const uint32_t *info = t->lookup->info;
     const uint32_t plain = BERT_SPACE_ | BERT_PUNCTUATION_ | BERT_WORD_;
     w->num_normal = w->num_marks = w->disorder = 0;
+    w->last = from;
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
         int apart = t->words[3] && bits & BERT_CJK_;
@@ -3100,12 +3103,13 @@ static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertCh
 }
 
 /* The slot of a piece: its own, or the empty one where it would be. */
-static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
+static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c,
+                             int n)
 {
     const struct BertLookup_ *k = t->lookup;
     size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
-    while (k->slots[i].id && (k->slots[i].tag != (uint32_t)h ||
-                              !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
+    while (k->slots[i].id &&
+           (k->slots[i].tag != (uint32_t)h || !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
         i = (i + 1) & mask;
     return &k->slots[i];
 }
@@ -3114,10 +3118,7 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
     BertToken_ token = {id, {0, 0, start, end, w->word, w->text}};
-    if (!bert_grow_(&w->tokens, &w->tokens_room, (size_t)w->num_tokens + 1, sizeof *w->tokens)) {
-        w->failed = 1;
-        return;
-    }
+    if (!BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) return;
     token.span.start = w->chars[start].from, token.span.end = w->chars[end].from;
     w->tokens[w->num_tokens++] = token;
 }
@@ -3184,10 +3185,11 @@ static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c,
     return -1;
 }
 
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count);
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count);
 
-/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. count:
-   what the index of words goes up by, 0 for a text given in words. */
+/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
+   count: what the index of words goes up by, 0 for a text given in words. */
 static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
 {
     const uint32_t *info = t->lookup->info;
@@ -3214,7 +3216,8 @@ static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int
 }
 
 /* What is between added tokens: a text is normalized, a normalized one has words. */
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to, int count)
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
+                          int count)
 {
     if (late) {
         bert_words_(t, w, from, to, count);
@@ -3240,22 +3243,22 @@ static int bert_check_unicode_(Bert *m, const char *name)
                           name, t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
-    uint64_t i, next = 0;
+    uint64_t i, next = 0, at = Q;
     for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
-        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range";
+        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range", at = i;
         next = (uint64_t)u[1] + 1;
     }
     for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
-        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map";
-        for (int k = 1; k < 3; k++)
-            if ((u[k] & 0xFFFFFF) + (uint64_t)(u[k] >> 24) > W) wrong = "place in the pool of map";
+        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map", at = i;
+        for (int k = 1; k < 3 && !wrong; k++)
+            if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W) wrong = "place in the pool of map", at = i;
         next = (uint64_t)u[0] + 1;
     }
     for (i = 0; i < W && !wrong; i++)
-        if (pool[i] >= BERT_POINTS_) wrong = "code point of pool word";
+        if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
     return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
-                      wrong, (unsigned long long)i - 1);
+                      wrong, (unsigned long long)at);
 }
 
 static int bert_check_added_(Bert *m, const char *name)
@@ -3271,62 +3274,68 @@ static int bert_check_added_(Bert *m, const char *name)
     return BERT_OK;
 }
 
-/* Puts an added token into the tree. Of two that are alike the first counts. */
-static void bert_grow_tree_(struct BertLookup_ *k, struct BertWork_ *w, int late,
-                            const BertChar_ *c, int n, int token)
+/* Puts added token a, whose characters these are, into the tree. Of two alike the first counts. */
+static void bert_grow_tree_(struct BertLookup_ *k, int late, const BertChar_ *c, int n, int a)
 {
-    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + (size_t)n + 1, sizeof *k->nodes))
-        w->failed = 1;
-    int *at = n && !w->failed ? &k->heads[late][c[0].c % BERT_HEADS_] : NULL;
-    if (!at) return; /* one that normalizes to nothing is never found */
-    for (int i = 0;; i++) {
+    int *at = &k->heads[late][c[0].c % BERT_HEADS_];
+    for (int i = 0; i < n; i++) {
         while (*at && k->nodes[*at].c != c[i].c) at = &k->nodes[*at].sibling;
         if (!*at) {
             BertNode_ node = {c[i].c, -1, 0, 0};
             *at = (int)++k->num_nodes;
             k->nodes[*at] = node;
         }
-        BertNode_ *node = &k->nodes[*at];
-        at = &node->child;
-        if (i + 1 < n) continue;
-        if (node->token < 0) node->token = token;
-        k->late |= late;
-        return;
+        if (i + 1 == n && k->nodes[*at].token < 0) k->nodes[*at].token = a;
+        at = &k->nodes[*at].child;
     }
+    k->late |= late;
+}
+
+/* Added token a, whose string is in w->chars. */
+static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
+{
+    struct BertLookup_ *k = t->lookup;
+    const int late = (t->added[2 * a + 1] & BERT_NORMALIZED_) != 0;
+    if (late) bert_normalize_(t, w, 0, w->num_chars);
+    const BertChar_ *c = late ? w->normal : w->chars;
+    size_t n = (size_t)(late ? w->num_normal : w->num_chars), shown = k->shown_at[a];
+    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + n + 1, sizeof *k->nodes) ||
+        !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
+        w->failed = 1;
+    if (w->failed) return;
+    if (n) bert_grow_tree_(k, late, c, (int)n, a); /* what normalizes to nothing is never found */
+    for (size_t i = 0; i < n && late; i++) shown += bert_put_utf8_(k->shown + shown, c[i].c);
+    k->shown_at[a + 1] = shown;
+}
+
+/* The string in w->chars as a piece: under its characters behind ##, if it begins so. */
+static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
+{
+    const BertChar_ *c = w->chars;
+    int n = w->num_chars, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
+    if (tail) c += 2, n -= 2;
+    uint64_t h = BERT_HASH_SEED_(tail);
+    for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
+    BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+    slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
+    if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
 }
 
 static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    struct BertLookup_ *k = t->lookup;
+    uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
-        for (uint32_t c = u[0]; c <= u[1]; c++) k->info[c] = u[2] & 0xFFFF;
-    for (uint32_t i = 0; i < t->unicode[1]; i++) k->info[maps[3 * i]] |= (i + 1) << 16;
+        for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
+    for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
     for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
-        const uint64_t *string = t->vocabulary.offsets + id;
-        int added = a < t->words[10] && t->added[2 * a] == id, flags = 0;
-        bert_characters_(w, t->vocabulary.bytes + string[0], (size_t)(string[1] - string[0]));
-        if (added) {
-            int late = ((flags = t->added[2 * a + 1]) & BERT_NORMALIZED_) != 0;
-            if (late) bert_normalize_(t, w, 0, w->num_chars);
-            bert_grow_tree_(k, w, late, late ? w->normal : w->chars,
-                            late ? w->num_normal : w->num_chars, a);
-            size_t *at = &k->shown_at[++a];
-            *at = at[-1];
-            if (late && !w->failed && bert_grow_(&k->shown, &k->shown_room, *at + 4 * (size_t)w->num_normal, 1))
-                for (int i = 0; i < w->num_normal; i++)
-                    *at += bert_put_utf8_(k->shown + *at, w->normal[i].c);
-            else w->failed |= late;
-        }
-        if (w->failed || !w->num_chars || flags & BERT_NO_PIECE_) continue;
-        const BertChar_ *c = w->chars;
-        int tail = w->num_chars > 2 && c[0].c == '#' && c[1].c == '#', n = w->num_chars;
-        if (tail) c += 2, n -= 2;
-        uint64_t h = BERT_HASH_SEED_(tail);
-        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
-        BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
-        slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
-        if (n > k->longest_piece) k->longest_piece = n;
+        const uint64_t *at = t->vocabulary.offsets + id;
+        int added = a < t->words[10] && t->added[2 * a] == id;
+        bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
+        if (added && !w->failed) bert_add_token_(t, w, a);
+        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_))
+            bert_add_piece_(t, w, id);
+        a += added;
     }
 }
 
@@ -3356,7 +3365,8 @@ static int bert_prepare_(Bert *m, const char *name)
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_look_up_(t, &w);
     bert_free_work_(&w);
-    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name) : BERT_OK;
+    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
+                    : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -3423,18 +3433,17 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
     return BERT_OK;
 }
 
-/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows what
-   is cut off follows in further sequences. */
+/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows
+   what is cut off follows in further sequences. */
 static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
                          int second, const BertEncodeOptions *o)
 {
     const BertToken_ *a = e->work->tokens, *b = a + na;
     int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
     if (keep < 1 || (o->windows && o->stride >= keep))
-        return bert_refuse_(e, BERT_EINPUT,
-                            "of the %s text's %d tokens %d fit, not more than the stride %d",
-                            second ? "second" : "first", all, keep < 0 ? 0 : keep,
-                            o->windows ? o->stride : 0);
+        return bert_refuse_(
+            e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
+            second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
     for (int from = 0; !error; from += keep - o->stride) {
         int n = bert_min_(keep, all - from);
         error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
@@ -3461,8 +3470,7 @@ static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pa
         if (!pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
         if (o->windows)
-            return bert_refuse_(e, BERT_EINPUT,
-                                "windows of a pair need only_first or only_second");
+            return bert_refuse_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
         int large = small < room - small ? room - small : room - room / 2;
         if (na <= nb) na = room - large, nb = large;
         else nb = room - large, na = large;
@@ -3477,7 +3485,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
 {
     BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0};
     if (options) o = *options;
-    if (!o.max_length) o.max_length = m->config.P;
+    if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup)
         return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
@@ -3486,13 +3494,15 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
                             o.max_length, least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return bert_refuse_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
+        return bert_refuse_(e, BERT_EINPUT,
+                            "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
             return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
-    if (!e->work) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     struct BertWork_ *w = e->work;
+    if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
+        return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
@@ -3538,10 +3548,10 @@ static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
 /* The blanks that the library (do_not: of one token; else transformers, of a text) takes out. */
 static size_t bert_clean_up_(char *s, size_t n, int do_not)
 {
-    static const char *const pairs[][2] = {
-        {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},
-        {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
-        {" 're", "'re"}};
+    static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                           {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                           {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                           {" 've", "'ve"}, {" 're", "'re"}};
     for (int i = 0; i < 11; i++)
         if (i != 7 || do_not) n = bert_replace_(s, n, pairs[i][0], pairs[i][1]);
     return n;

@@ -1252,6 +1252,52 @@ static void test_adamw(void)
     done("AdamW: 10 steps of two settings against double");
 }
 
+/* Frozen tensors have no gradient and do not move; the others have the gradients they would have. */
+static void test_freeze(void)
+{
+    for (int set = 0; set < 4; set++) {
+        int layers = set == 0 ? 0 : set == 3 ? 99 : 1, embeddings = set != 1;
+        Bert all, m;
+        BertConfig c = small_config();
+        build(&all, c);
+        build(&m, c);
+        memcpy(m.params_memory, all.params_memory, m.num_parameters * sizeof(float));
+        m.freeze_layers = layers, m.freeze_embeddings = embeddings;
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        must(&all, bert_forward(&all, &batch, 1) || bert_backward(&all, 1));
+        must(&m, bert_forward(&m, &batch, 1) || bert_backward(&m, 1));
+        for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+            const BertTensor *t = &m.tensors[i];
+            int frozen = strstr(t->key, ".embeddings.") ? embeddings : 0;
+            for (size_t j = 0; j < t->size; j++) {
+                size_t at = t->offset + j;
+                if (strstr(t->key, "%d")) frozen = j / (t->rows * t->cols) < (size_t)layers;
+                expect(m.grads_memory[at] == (frozen ? 0 : all.grads_memory[at]),
+                       "%d layers, embeddings %d: gradient %zu of %s", layers, embeddings, j,
+                       t->name);
+            }
+        }
+        must(&m, bert_adamw(&m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 1, 1.0f));
+        for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+            const BertTensor *t = &m.tensors[i];
+            size_t layer = t->rows * t->cols * sizeof(float), moved = 0;
+            int parts = strstr(t->key, "%d") ? (int)t->layers : t->size > 0;
+            for (int l = 0; l < parts; l++) {
+                size_t at = t->offset + l * layer / sizeof(float);
+                int frozen = parts > 1 || strstr(t->key, "%d") ? l < layers
+                             : strstr(t->key, ".embeddings.") ? embeddings
+                                                              : 0;
+                moved = memcmp(m.params_memory + at, all.params_memory + at, layer) != 0;
+                expect(moved == !frozen, "%s, layer %d: frozen %d, moved %d", t->name, l, frozen,
+                       (int)moved);
+            }
+        }
+        bert_free(&all);
+        bert_free(&m);
+    }
+    done("frozen layers and embeddings: no gradient, no step; the others' gradients as ever");
+}
+
 static void test_schedule_and_clip(void)
 {
     static const long cases[][4] = {{0, 4, 24, 0},    {1, 4, 24, 250},  {4, 4, 24, 1000},
@@ -2114,6 +2160,300 @@ static void test_fuzzed_models(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+   The tokenizer */
+
+/* dev/fixtures/tokenizer.bin: texts, settings, and what Hugging Face makes of them; its layout is
+   in dev/check_tokenizer.py, write_fixture. */
+typedef struct {
+    unsigned char *data;
+    size_t size, model_bytes;
+    int cases;
+    const unsigned char *at;
+} Fixture;
+
+static Fixture tokenizer_fixture(void)
+{
+    Fixture f;
+    int32_t head[2];
+    f.data = read_file("dev/fixtures/tokenizer.bin", &f.size);
+    memcpy(head, f.data, 8);
+    f.model_bytes = (size_t)head[0], f.cases = head[1];
+    f.at = f.data + 8 + head[0];
+    return f;
+}
+
+static int next16(Fixture *f)
+{
+    int16_t x;
+    memcpy(&x, f->at, 2);
+    f->at += 2;
+    return x;
+}
+
+static const char *next_text(Fixture *f, size_t size)
+{ /* a copy of its own, so that a sanitizer sees who reads on behind it */
+    char *copy = get(size, 1);
+    memcpy(copy, f->at, size);
+    f->at += size;
+    return copy;
+}
+
+/* The characters of the first so many bytes of valid UTF-8. */
+static int characters(const char *s, int bytes)
+{
+    int n = 0;
+    for (int i = 0; i < bytes; i++) n += (s[i] & 0xC0) != 0x80;
+    return n;
+}
+
+/* One sequence against the fixture's; f->at moves behind it. */
+static int same_tokens(Fixture *f, const BertEncoding *e, int b, BertText *const *parts, int split)
+{
+    int n = next16(f), ok = b < e->B && e->offsets[b + 1] - e->offsets[b] == n;
+    for (int i = 0; i < n; i++) {
+        int id = next16(f), type = next16(f), word = next16(f), start = next16(f), end = next16(f);
+        if (!ok) continue;
+        const BertSpan *s = &e->spans[e->offsets[b] + i];
+        ok = e->tokens[e->offsets[b] + i] == id && e->types[e->offsets[b] + i] == type / 4 &&
+             s->text == type % 4 - 1 && s->word == word && s->char_start == start &&
+             s->char_end == end;
+        const char *text = s->text < 0 ? "" : parts[s->text][split ? word : 0].bytes;
+        ok = ok && characters(text, s->start) == start && characters(text, s->end) == end;
+    }
+    return ok;
+}
+
+static void test_tokenizer(void)
+{
+    Fixture f = tokenizer_fixture();
+    static Bert models[8];
+    BertEncoding e = {0};
+    int sequences = 0, refused = 0;
+    for (int c = 0; c < f.cases; c++) {
+        BertText *parts[2] = {NULL, NULL};
+        int counts[2] = {0, 0}, settings = 0, num_texts, B, shown;
+        for (int i = 0; i < 3; i++) f.data[8 + 4 * (33 + i)] = (unsigned char)next16(&f);
+        for (int i = 0; i < 3; i++) settings = 2 * settings + f.data[8 + 4 * (33 + i)];
+        Bert *m = &models[settings];
+        if (!m->params_memory) must(m, bert_load_memory(m, f.data + 8, f.model_bytes));
+        BertEncodeOptions o = {0};
+        o.is_words = next16(&f), o.max_length = next16(&f), o.truncation = next16(&f);
+        o.windows = next16(&f), o.stride = next16(&f), o.no_special = next16(&f);
+        num_texts = next16(&f);
+        for (int k = 0; k < num_texts; k++) {
+            counts[k] = next16(&f);
+            parts[k] = get((size_t)counts[k], sizeof(BertText));
+            for (int i = 0; i < counts[k]; i++) parts[k][i].size = (size_t)next16(&f);
+        }
+        const unsigned char *expected = f.at; /* the texts are behind it */
+        B = next16(&f);
+        for (int b = 0; b < B; b++) {
+            int n = next16(&f);
+            f.at += 10 * n;
+        }
+        shown = next16(&f);
+        const unsigned char *begin = f.at;
+        for (int k = 0; k < num_texts; k++)
+            for (int i = 0; i < counts[k]; i++) parts[k][i].bytes = next_text(&f, parts[k][i].size);
+        const char *decoded = next_text(&f, (size_t)shown);
+        const unsigned char *behind = f.at + (f.at - begin) % 2;
+        bert_encoding_clear(&e);
+        int error = bert_encode_texts(m, &e, parts[0], counts[0], parts[1], counts[1], &o);
+        f.at = expected + 2;
+        expect(B < 0 ? error && !e.N : !error && e.B == B,
+               "case %d: error %d, %d sequences, not %d", c, error, e.B, B);
+        for (int b = 0; b < B; b++)
+            expect(same_tokens(&f, &e, b, parts, o.is_words), "case %d, sequence %d", c, b);
+        char text[2048];
+        size_t n = B > 0 ? bert_decode(m, text, sizeof text, e.tokens, e.offsets[1], 0, 0) : 0;
+        expect(n == (size_t)shown && !memcmp(text, decoded, n), "case %d: decoded '%.*s'", c,
+               (int)n, text);
+        f.at = behind, sequences += B > 0 ? B : 0, refused += B < 0;
+    }
+    expect(f.at == f.data + f.size, "the fixture has something behind its last case");
+    bert_encoding_free(&e);
+    for (int i = 0; i < 8; i++) bert_free(&models[i]);
+    done("tokenizer: %d cases as Hugging Face has them, %d sequences, %d refused", f.cases,
+         sequences, refused);
+}
+
+static void expect_ids(const BertEncoding *e, int b, const char *want)
+{
+    char got[256] = "";
+    size_t at = 0;
+    for (int i = e->offsets[b]; i < e->offsets[b + 1] && at < 240; i++)
+        at += (size_t)snprintf(got + at, 256 - at, "%s%d", at ? " " : "", e->tokens[i]);
+    expect(!strcmp(got, want), "'%s', not '%s'", got, want);
+}
+
+/* The image's model knows a b ##a zoo . and one accent; its Unicode table is nearly empty. */
+static void test_encode(void)
+{
+    const uint64_t before = state; /* the tests that follow draw what they always did */
+    Image im = image(1), plain = image(0);
+    Bert m = {0};
+    BertEncoding e = {0};
+    BertEncodeOptions o = {0};
+    char text[64];
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    expect(!bert_encode(&m, &e, "a", NULL, NULL), "%s", e.message);
+    expect(!bert_encode(&m, &e, "baa[MASK]b", "zoo", NULL), "%s", e.message); /* P is 6 */
+    expect(e.B == 2 && e.offsets[1] == 3 && e.offsets[2] == e.N && e.cut > 0, "appended");
+    expect_ids(&e, 0, "2 5 3");
+    expect_ids(&e, 1, "2 6 7 3 9 3");
+    BertBatch batch = {0};
+    batch.B = e.B, batch.tokens = e.tokens, batch.types = e.types, batch.offsets = e.offsets;
+    must(&m, bert_forward(&m, &batch, 0));
+    bert_encoding_clear(&e);
+    o.max_length = 100;
+    BertText bad = {"b\xe2\x82"
+                    "a\xff\0[SEP]\xf0\x9f",
+                    13}; /* U+FFFD is no piece: one [UNK] */
+    expect(!bert_encode_texts(&m, &e, &bad, 1, NULL, 0, &o), "%s", e.message);
+    expect_ids(&e, 0, "2 1 3 1 3");
+    expect(e.spans[1].end == 6 && e.spans[1].char_end == 5 && e.spans[3].start == 11 &&
+               e.spans[3].end == 13,
+           "bytes %d..%d, characters ..%d, bytes %d..%d", e.spans[1].start, e.spans[1].end,
+           e.spans[1].char_end, e.spans[3].start, e.spans[3].end);
+    char word[102] = {0};
+    for (int n = 100; n <= 101; n++) { /* the longest word, and one that is longer */
+        bert_encoding_clear(&e), o.max_length = 200;
+        memset(word, 'a', (size_t)n);
+        expect(!bert_encode(&m, &e, word, NULL, &o) && e.N == (n == 100 ? 102 : 3) &&
+                   e.tokens[1] == (n == 100 ? 5 : 1) && e.spans[e.N - 2].end == n,
+               "a word of %d characters: %d tokens", n, e.N);
+    }
+    static const struct {
+        const char *bytes;
+        int characters; /* that Python's errors="replace" makes of them */
+    } broken[] = {{"\xed\xa0\x80", 3},
+                  {"\xe0\x9f\xbf", 3},
+                  {"\xf4\x90\x80\x80", 4},
+                  {"\xf0\x8f\xbf\xbf", 4},
+                  {"\xc1\xbf", 2},
+                  {"\xe2\x82"
+                   "A",
+                   2},
+                  {"\xf0\x9f\x98\x80", 1},
+                  {"\xf0\x9f\x98", 1},
+                  {"\xf5\x80", 2},
+                  {"\xef\xbf\xbf", 1},
+                  {"\x80\xbf", 2},
+                  {"\xf3\xb0\xf3\xb0", 2}};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        bert_encoding_clear(&e);
+        expect(!bert_encode(&m, &e, broken[i].bytes, NULL, &o), "%s", e.message);
+        expect(e.N == 3 && e.spans[1].char_end == broken[i].characters &&
+                   e.spans[1].end == (int)strlen(broken[i].bytes),
+               "broken UTF-8 %zu: %d characters", i, e.spans[1].char_end);
+    }
+    static const int ids[] = {2, 5, 7, 10, 99, -1, 9, 3};
+    expect(bert_decode(&m, text, sizeof text, ids, 8, 1, 0) == 7 && !strcmp(text, "aa. zoo"),
+           "'%s'", text);
+    expect(bert_decode(&m, text, 5, ids, 8, 1, 0) >= 5 && !text[0], "a small buffer");
+    expect(bert_decode(&m, NULL, 0, ids, 8, 1, 0) >= 7, "no buffer");
+
+    static const struct {
+        const char *hint;
+        int max_length, truncation, windows, stride, pair;
+    } wrong[] = {{"max_length is 1", 1, 0, 0, 0, 0},   {"max_length is 2", 2, 0, 0, 0, 1},
+                 {"max_length is -3", -3, 0, 0, 0, 0}, {"out of range", 9, 4, 0, 0, 0},
+                 {"out of range", 9, -1, 0, 0, 0},     {"out of range", 9, 1, 1, -1, 0},
+                 {"no second", 3, 2, 0, 0, 0},         {"stride 1", 3, 1, 1, 1, 0},
+                 {"only_first or", 5, 0, 1, 0, 1},     {"0 fit", 4, 2, 0, 0, 1}};
+    bert_encoding_clear(&e);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        BertEncodeOptions w = {
+            wrong[i].max_length, wrong[i].truncation, wrong[i].windows, wrong[i].stride, 0, 0};
+        expect(bert_encode(&m, &e, "a[MASK]b[MASK]zoo", wrong[i].pair ? "a" : NULL, &w) ==
+                       BERT_EINPUT &&
+                   strstr(e.message, wrong[i].hint) && !e.B && !e.N,
+               "%s: '%s'", wrong[i].hint, e.message);
+    }
+    must(&m, bert_load_memory(&m, plain.data, plain.size));
+    expect(bert_encode(&m, &e, "a", NULL, NULL) == BERT_EINPUT && strstr(e.message, "no tokenizer"),
+           "a model without a vocabulary: '%s'", e.message);
+    expect(bert_decode(&m, text, sizeof text, ids, 8, 0, 0) == 0 && !text[0], "decoded: '%s'",
+           text);
+    bert_encoding_free(&e), bert_free(&m);
+    state = before;
+    done("tokenizer: sequences as a batch, bytes that are not UTF-8, decode, bad options");
+}
+
+/* A model that loads has tables that can be used; each allocation may fail. */
+static void test_damaged_tokenizers(void)
+{
+    static const struct {
+        int word; /* of the Unicode table */
+        uint32_t value;
+        const char *hint;
+    } forged[] = {{0, 2, "counts"},
+                  {1, 0, "counts"},
+                  {2, UINT32_MAX, "counts"},
+                  {3, 'a', "range 0"},
+                  {4, '@', "range 0"},
+                  {4, 0x110000, "range 0"},
+                  {6, 0x110000, "of map 0"},
+                  {7, 3u << 24, "pool of map 0"},
+                  {8, 0xFFFFFF, "pool of map 0"},
+                  {9, 0x110000, "pool word 0"}};
+    static const char *const texts[] = {"a zoo.\xc3\x89\xcc\x81 [MASK]\xf0\x9f\x98\x80",
+                                        "\xea\xb0\x80\xe4\xb8\x80 <x> N\xc3\x89W y\xef\xbf\xbd"};
+    const uint64_t state_before = state;
+    Image im = image(1);
+    size_t table = im.size - 48; /* 44 bytes and 4 of padding */
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        Image bad = copy_of(&im);
+        memcpy(bad.data + table + 4 * (size_t)forged[i].word, &forged[i].value, 4);
+        refuse(&bad, forged[i].hint, "Unicode table");
+    }
+    Fixture f = tokenizer_fixture();
+    Image big = {f.data + 8, f.model_bytes, {0}, 0};
+    size_t tail = 1024 + (size_t)get_word(&big, 20) * 4;
+    int loaded = 0, error;
+    enum { ROUNDS = 3000 };
+    for (int i = 0; i < ROUNDS; i++) {
+        size_t mark = num_gotten;
+        Bert m = {0};
+        BertEncoding e = {0};
+        Image bad = copy_of(&big);
+        for (int n = 1 + below(4); n > 0; n--) {
+            size_t at = tail + draw() % (bad.size - tail - 4);
+            uint32_t nasty[] = {(uint32_t)draw(), 0, 0xFFFFFFFF, 1u << 24, 0xFFFF, 0x10FFFF};
+            if (below(2)) bad.data[at] ^= (unsigned char)(1 << below(8));
+            else memcpy(bad.data + at / 4 * 4, &nasty[below(6)], 4);
+        }
+        if (!bert_load_memory(&m, bad.data, bad.size)) {
+            char out[512];
+            for (int k = 0; k < 2; k++) bert_encode(&m, &e, texts[k], texts[!k], NULL);
+            bert_decode(&m, out, sizeof out, e.tokens, e.N, 1, 1);
+            loaded++;
+        }
+        bert_encoding_free(&e), bert_free(&m), release(mark);
+    }
+    Bert m = {0};
+    must(&m, bert_load_memory(&m, f.data + 8, f.model_bytes));
+    int k = 0;
+    for (error = 1; error && k < 100; k++) {
+        BertEncoding e = {0};
+        long before = blocks;
+        fail_at = k;
+        error = bert_encode(&m, &e, texts[0], texts[1], NULL);
+        fail_at = -1;
+        expect(!error || (error == BERT_EMEMORY && strstr(e.message, "memory") && !e.B && !e.N),
+               "failure %d: %d, '%s'", k, error, e.message);
+        expect(!bert_encode(&m, &e, texts[0], NULL, NULL), "does not go on: %s", e.message);
+        bert_encoding_free(&e);
+        expect(blocks == before, "failure %d: %ld blocks are lost", k, blocks - before);
+    }
+    expect(!error && k > 5, "ends with %d at allocation %d", error, k);
+    bert_free(&m);
+    state = state_before;
+    done("tokenizer: forged tables are refused; %d damaged files (%d load); %d allocations fail",
+         ROUNDS, loaded, k - 1);
+}
+
+/* ------------------------------------------------------------------------------------------------
    The driver, called as from a shell, inside a folder of its own; output has what it wrote */
 
 static char output[1 << 16];
@@ -2838,6 +3178,7 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_whole_gradient,
                                       test_nan,
                                       test_adamw,
+                                      test_freeze,
                                       test_schedule_and_clip,
                                       test_table,
                                       test_set_task,
@@ -2847,6 +3188,9 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_bad_losses,
                                       test_no_memory,
                                       test_fuzzed_models,
+                                      test_tokenizer,
+                                      test_encode,
+                                      test_damaged_tokenizers,
                                       make_files, /* from here on inside the folder */
                                       test_driver,
                                       test_every_task,

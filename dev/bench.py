@@ -17,6 +17,7 @@ theirs   padded to the longest of the batch; no attention mask where nothing is 
 import argparse
 import array
 import concurrent.futures
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -710,6 +711,50 @@ class Bench:
             self.ourselves("%s, 4 x 512" % work, "itself, 16 x 128",
                            [(mode, model, x, (), None) for x in (long, short)], 0.75)
 
+    def tokenizer(self):
+        """Text to ids with offsets on one thread, line by line and in a batch. Theirs is called
+        from Python, as its users do; ours takes its batch into one encoding that grows."""
+        os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+        path = os.path.join(os.path.dirname(os.path.abspath(self.a.sst2)), "wikitext2/train.txt")
+        if not os.path.exists(path):
+            path = ROOT + "/data/movie-reviews/train.tsv"
+        against, targets = "tokenizers (Rust)", (("line by line", 3.0), ("in a batch", 2.0))
+        try:
+            import tokenizers
+        except ImportError:
+            for how, target in targets:
+                self.row("tokenizer, " + how, against, why="is not installed", target=target)
+            return
+        rust = tokenizers.Tokenizer.from_file(self.a.model + "/tokenizer.json")
+        rust.no_truncation()
+        rust.no_padding()
+        with open(path, "rb") as f:
+            data = f.read().rstrip(b"\n")
+        lines = data.decode().split("\n")
+        lib = ctypes.CDLL(self.program("bert_tokenizer.so"))
+        lib.tok_load.restype, lib.tok_time.restype = ctypes.c_void_p, ctypes.c_double
+        why, tokens = ctypes.create_string_buffer(512), ctypes.c_long()
+        model = ctypes.c_void_p(lib.tok_load(self.exported().encode(), why))
+        for how, target in targets:
+            both = []
+            for _ in range(self.a.rounds + 1):
+                start = time.perf_counter()
+                if target == 3.0:
+                    count = sum(len(rust.encode(line)) for line in lines)
+                else:
+                    count = sum(map(len, rust.encode_batch(lines)))
+                theirs, n = time.perf_counter() - start, 10
+                mine = lib.tok_time(model, data, ctypes.c_size_t(len(data)), n, target == 2.0,
+                                    ctypes.byref(tokens)) / n
+                both.append((theirs / mine, mine, theirs))
+            if tokens.value != n * count:
+                self.notes.append("tokenizer: **other tokens**: %d, %d" % (tokens.value // n,
+                                                                                  count))
+            ratio, mine, theirs = map(statistics.median, zip(*both[1:]))  # the first warms up
+            show = lambda seconds: "%.1f MB/s" % (len(data) / seconds / 1e6)
+            self.row("tokenizer, %s, one thread" % how, against, show(mine), show(theirs), ratio,
+                     target)
+
     # ---- what it was measured with
 
     def machine(self):
@@ -720,7 +765,7 @@ class Bench:
         except (OSError, StopIteration):
             pass
         versions = []
-        for package in ("torch", "transformers", "openvino", "onnx", "onnxruntime"):
+        for package in ("torch", "transformers", "tokenizers", "openvino", "onnx", "onnxruntime"):
             try:
                 versions.append("%s %s" % (package, importlib.metadata.version(package)))
             except importlib.metadata.PackageNotFoundError:
@@ -744,7 +789,8 @@ CASES = {"finetune4": Bench.finetune4, "finetune32": Bench.finetune32,
          "train-base": Bench.train_base, "train-minilm": Bench.train_minilm,
          "infer-minilm": Bench.infer_minilm, "infer-base": Bench.infer_base,
          "infer-mixed": Bench.infer_mixed, "sentence": Bench.sentence, "memory": Bench.memory,
-         "matmul": Bench.matmul, "threads": Bench.threads_row, "lengths": Bench.lengths}
+         "tokenizer": Bench.tokenizer, "matmul": Bench.matmul, "threads": Bench.threads_row,
+         "lengths": Bench.lengths}
 
 
 def cores():

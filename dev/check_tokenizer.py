@@ -244,41 +244,42 @@ class Both:
         got = self.native.encode(a, b, max_length, "longest_first")
         same("C, " + name, got[0][:3], theirs, text)
 
-    def check_options(self, rng, a, b):
-        """Random truncation, windows, special tokens; a and b may be lists of words."""
+    def options(self, rng, a, b):
+        """Random truncation, windows, special tokens for a and b, which may be lists of words:
+        (max_length, how, windows, stride, special), and what the library makes of it: a list of
+        encodings, or None where it refuses, or should."""
         words, special, how = isinstance(a, list), rng.random() < 0.8, rng.choice(list(HOW))
         extra = (2 if b is None else 3) * special
         theirs = lambda: self.rust.encode(a, b, is_pretokenized=words, add_special_tokens=special)
-        full, refused = theirs(), None
+        full = theirs()
         max_length = extra + rng.choice((rng.randint(0, 8), rng.randint(0, len(full.ids) + 2)))
         windows = how is not None and rng.random() < 0.5
         if b is not None and windows and how == "longest_first":
             how = "only_first"
         room, lengths = max_length - extra, [full.sequence_ids.count(k) for k in (0, 1)]
-        over = sum(lengths) - room
         stride = rng.randint(0, max(0, min(room - 1, max_length - 3, 9))) if windows else 0
-        second = how == "only_second"
-        keep = lengths[second] - over
-        got = self.native.encode(a, b, max_length, how, windows, stride, special)
+        chosen = max_length, how, windows, stride, special
+        keep = lengths[how == "only_second"] - sum(lengths) + room
         if how is None or max_length == 0:  # of ours 0 is the model's P
-            expected = [full] if how is None else None
-        elif over > 0 and windows and (room == 0 or 0 < keep <= stride):
-            expected = None  # there the library panics, or leaves whole texts behind
-        else:
-            try:
-                self.rust.enable_truncation(max_length, stride=stride, strategy=how)
-                e = theirs()
-                expected = [e] + e.overflowing * windows
-            except Exception as error:
-                expected, refused = None, error
+            return chosen, [plain(full)] if how is None else []
+        if sum(lengths) > room and windows and (room == 0 or 0 < keep <= stride):
+            return chosen, None  # there the library panics, or leaves whole texts behind
+        try:
+            self.rust.enable_truncation(max_length, stride=stride, strategy=how)
+            e = theirs()
+            return chosen, list(map(plain, [e] + e.overflowing * windows))
+        except Exception:
+            return chosen, None
+        finally:
             self.rust.no_truncation()
-        name = "%s %d, windows %d, stride %d, special %d, %s" % (how, max_length, windows, stride,
-                                                               special, self.name)
-        if expected is None:
-            same(name, (max_length == 0 and special == 0) or isinstance(got, str), True,
-                 repr((a, b, refused)))
-        else:
-            same(name, [e[:5] for e in got], [plain(e) for e in expected], repr((a, b)))
+
+    def check_options(self, rng, a, b):
+        chosen, expected = self.options(rng, a, b)
+        got = self.native.encode(a, b, *chosen)
+        if expected == []:
+            return
+        same("max_length %d, %s, windows %d, stride %d, special %d, " % chosen + self.name,
+             None if isinstance(got, str) else [e[:5] for e in got], expected, repr((a, b)))
 
     def check_decode(self, ids):
         for skip, clean in itertools.product((False, True), (False, True)):
@@ -533,6 +534,99 @@ class Checks:
         self.done("added tokens")
 
 
+def reduced(unicode, points):
+    """The Unicode table of these code points and of what they become."""
+    points = set(points)
+    for c in map(chr, sorted(points)):
+        points |= set(map(ord, unicode.decompose(c)))
+    for c in map(chr, sorted(points)):
+        points |= set(map(ord, unicode.lower.get(c, c)))
+    rows, pool, maps = [], [], []
+    def place(text):
+        pool.extend(map(ord, text))
+        return (len(pool) - len(text) | len(text) << 24) if text else 0
+    for code in sorted(points):
+        c = chr(code)
+        if rows and rows[-1][1:] == [code - 1, unicode[c]]:
+            rows[-1][1] = code
+        else:
+            rows.append([code, code, unicode[c]])
+        if c in unicode.nfd or c in unicode.lower:
+            maps.append([code, place(unicode.nfd.get(c, "")), place(unicode.lower.get(c, ""))])
+    words = [len(rows), len(maps), len(pool)] + sum(rows + maps, []) + pool
+    return struct.pack("<%dI" % len(words), *words), points
+
+
+def write_fixture(checks, path):
+    """Random strings under all settings, with what Hugging Face makes of them, for test_bert.c:
+    int32 bytes of a model file, number of cases, then the model, then for each case, in int16,
+        lower, strip, chinese (the settings to patch into the model), is_words, max_length,
+        truncation, windows, stride, no_special; the number of texts; the words of each and their
+        sizes; sequences, or -1: refused; and of each: tokens and five numbers of every one (id,
+        type * 4 + text + 1, word, first and last character); then the size of the first sequence
+        decoded; at the end the bytes of texts and of what was decoded, filled up to an even number."""
+    rng, unicode = checks.rng, checks.unicode
+    added = [AddedToken("<x>", lstrip=True, rstrip=True, normalized=False),
+             AddedToken("N\u00c9w y", single_word=True), AddedToken("[E1]", special=True),
+             AddedToken("zq", single_word=True, rstrip=True, normalized=False)]
+    words = [t.content for t in added] + checks.specials + ["n\u00e9w y", "NEW Y", "the", "<x",
+                                                            "_zq", "zqa", " ", "\u00a0"]
+    texts = []
+    for k in range(240):
+        make = lambda: random_text(rng, unicode, words)[:rng.choice((12, 25, 40, 140))]
+        a, b = make(), rng.choice((None, None, "", make()))
+        if k % 6 == 1:  # added tokens and what is near them
+            a = "".join(rng.choice((rng.choice(words), rng.choice(words), " ", "  ", "_", "the"))
+                        for _ in range(rng.randint(2, 14)))
+        elif k % 6 == 2:  # two texts that have to be cut both
+            a, b = "the " * rng.randint(2, 9), "new " * rng.randint(2, 9)
+        texts.append((a.split(" "), None if b is None else b.split(" ")) if k % 6 == 0 else (a, b))
+    text = "".join(words) + "".join("".join(part) for pair in texts for part in pair if part)
+    table, points = reduced(unicode, map(ord, text + " ."))
+    vocab = checks.chars[:5] + ["##a", "the", "##the", "new"] + [
+        prefix + chr(c) for c in sorted(points) for prefix in ("", "##") if rng.random() < 0.7]
+    vocab = [t for t in dict.fromkeys(vocab) if t.strip()]
+    cases, first = b"", None
+    for k, (a, b) in enumerate(texts):
+        settings = SETTINGS[k % len(SETTINGS)]
+        if k < len(SETTINGS):
+            settings_both = checks.both(vocab, settings, added)
+            write_fixture.both = getattr(write_fixture, "both", []) + [settings_both]
+        both = write_fixture.both[k % len(SETTINGS)]
+        chosen, expected = [], []
+        while expected == []:
+            chosen, expected = both.options(rng, a, b)
+        max_length, how, windows, stride, special = chosen
+        parts = [x if isinstance(x, list) else [x] for x in (a, b) if x is not None]
+        lower, strip, chinese = settings
+        row = [lower, lower if strip is None else strip, chinese, isinstance(a, list), max_length,
+               HOW[how], windows, stride, not special, len(parts)]
+        row += sum(([len(part)] + [len(word.encode()) for word in part] for part in parts), [])
+        row.append(-1 if expected is None else len(expected))
+        data = b"".join(word.encode() for part in parts for word in part)
+        for ids, types, offsets, word, which in expected or ():
+            row.append(len(ids))
+            for i, t, (start, end), w, x in zip(ids, types, offsets, word, which):
+                row += i, t * 4 + x + 1, w, start, end
+        shown = both.hf.decode(expected[0][0]).encode() if expected else b""
+        data += shown
+        row.append(len(shown))
+        cases += struct.pack("<%dh" % len(row), *row) + data + bytes(len(data) % 2)
+    model = write_fixture.both[0].image
+    model = model.replace(unicode.table, b"")  # the same with the reduced table
+    words = list(struct.unpack("<256i", model[:1024]))
+    words[27] = len(table)
+    tail = table + bytes(-len(table) % 8)
+    body = model[1024:]
+    pad = ours.padded(len(unicode.table)) - len(unicode.table)
+    body = (body[:-pad] if pad else body) + tail
+    words[30] = 1024 + len(body)
+    model = struct.pack("<256i", *words) + body
+    with open(path, "wb") as file:
+        file.write(struct.pack("<ii", len(model), len(texts)) + model + cases)
+    print("%s: %d cases, %d bytes" % (path, len(texts), os.path.getsize(path)))
+
+
 PARTS = ("real", "points", "marks", "random", "options", "decode", "bytes", "added")
 
 
@@ -549,8 +643,11 @@ def main():
     parser.add_argument("--setting", type=int, help="of points: this one of %d" % len(SETTINGS))
     parser.add_argument("--no_python", action="store_true", help="compare the C tokenizer alone")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fixture", metavar="FILE", help="write the cases of test_bert.c instead")
     args = parser.parse_args()
     checks = Checks(args)
+    if args.fixture:
+        return write_fixture(checks, args.fixture)
     for part in args.only or PARTS:
         getattr(checks, part)()
     print("%d passed, %d failed" % (passed, failed))
