@@ -4,8 +4,7 @@ batches.c - what `train_bert train` would train on: dev/compare_torch.py gives P
     ./batches FLAGS_OF_TRAIN
 
 Writes output_dir/start.bin, the model before its first step, and output_dir/batches.jsonl, a batch
-a line: tokens, types, offsets, and what is to be predicted: rows and labels, next. Only mlm and
-pretraining: other tasks' files have their examples' labels in them.
+a line: tokens, types, offsets, and what is to be predicted: the arrays of BertBatch.
 */
 #define TESTING /* train_bert.c without main */
 #include "../train_bert.c"
@@ -17,17 +16,19 @@ static void put_array(FILE *f, const char *name, const int *x, int n)
     fputs("], ", f);
 }
 
-static void put_batch(FILE *f, const BertBatch *x)
+static void put_batch(FILE *f, const BertBatch *x, int task)
 {
-    int N = x->offsets[x->B];
+    int N = x->offsets[x->B], labels[BERT_NUM_TASKS] = {0, x->B, 0, N, 2 * x->B, x->R, x->R};
     fputc('{', f);
     put_array(f, "tokens", x->tokens, N);
     put_array(f, "types", x->types, N);
     put_array(f, "offsets", x->offsets, x->B + 1);
     put_array(f, "rows", x->rows, x->R);
-    put_array(f, "labels", x->labels, x->R);
-    if (x->next) put_array(f, "next", x->next, x->B);
-    fprintf(f, "\"B\": %d}\n", x->B);
+    put_array(f, "labels", x->labels, labels[task]);
+    put_array(f, "next", x->next, x->next ? x->B : 0);
+    fputs("\"targets\": [", f);
+    for (int i = 0; i < x->B && x->targets; i++) fprintf(f, i ? ", %.9g" : "%.9g", x->targets[i]);
+    fputs("]}\n", f);
 }
 
 /* As train_epochs and train_shard go through one file. */
@@ -38,7 +39,7 @@ static void put_epochs(Driver *d, FILE *f)
         for (size_t at = 0, B; at < d->pass.n && d->step < d->total; at += B, d->step++) {
             B = min_size(d->micro_batch, d->pass.n - at);
             BertBatch x = train_batch(d, at, B);
-            put_batch(f, &x);
+            put_batch(f, &x, d->data.task);
         }
     }
 }
@@ -49,10 +50,8 @@ int main(int argc, char **argv)
     char path[PATH_MAX];
     FILE *f;
     if (parse(&d.o, 0, argc - 1, argv + 1) || train_load(&d)) return 1;
-    if (d.data.task != BERT_MLM && d.data.task != BERT_PRETRAINING)
-        return fail("%s: not for mlm or pretraining", d.data.path);
-    if (d.shards.gl_pathc > 1 || d.o.gradient_accumulation_steps > 1)
-        return fail("one file, and no accumulation");
+    if (d.shards.gl_pathc > 1 || d.o.gradient_accumulation_steps > 1 || d.data.multi_label)
+        return fail("one file, no accumulation, no multi-label");
     if (save_model(&d, "start.bin")) return 1;
     snprintf(path, sizeof path, "%s/batches.jsonl", d.o.output_dir);
     f = fopen(path, "w");
