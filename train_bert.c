@@ -654,7 +654,13 @@ typedef struct {
     const BertTokenizer *tokenizer;
 } Pass;
 
-enum { ID_PAD = 5, ID_CLS = 7, ID_SEP, ID_MASK }; /* in tokenizer.words; ID_PAD on: all special */
+enum {
+    ID_PAD = 5,
+    ID_UNK,
+    ID_CLS,
+    ID_SEP,
+    ID_MASK
+}; /* in tokenizer.words; ID_PAD on: all special */
 
 static int pass_room(Pass *p, const Data *d, int shuffled)
 {
@@ -1377,10 +1383,39 @@ static void ner_report(const Evaluation *e, const Data *d)
     free_entities(&c);
 }
 
-static void put_pieces(const Bert *m, const int *tokens, int n)
+/* Characters start .. end-1 of text i: their first byte; their bytes in n. */
+static const char *text_part(const BertStrings *texts, size_t i, int start, int end, size_t *n)
 {
-    char text[65536];
-    put_quoted(stdout, text, bert_decode(m, text, sizeof text, tokens, n, 0, 0));
+    const char *text = texts->bytes + texts->offsets[i];
+    size_t bytes = name_bytes(texts, i), at = 0, from = 0;
+    for (int c = 0; c < end && at < bytes; c++) {
+        if (c == start) from = at;
+        bert_utf8_(text, bytes, &at);
+    }
+    *n = at > from && start < end ? at - from : 0;
+    return text + from;
+}
+
+/* An entity's tokens as the pipeline joins them, as WordPiece's decoder does, but for an [UNK],
+   which is the text it stands for: ## goes on, no blank before . ? ! and the comma. */
+static void put_word(const Output *out, int b, const BertEntity *e)
+{
+    const BertTokenizer *t = &out->m->tokenizer;
+    size_t item = out->first + (size_t)b, at = out->d->offsets[item] + (size_t)e->first, n;
+    putchar('"');
+    for (int i = 0; i <= e->last - e->first; i++, at++) {
+        size_t id = (size_t)out->d->tokens[at];
+        if (id >= t->vocabulary.count) continue;
+        const int32_t *span = out->d->spans + 2 * at;
+        const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
+        n = name_bytes(&t->vocabulary, id);
+        if ((int)id == t->words[ID_UNK])
+            piece = text_part(&out->d->texts, item, span[0], span[1], &n);
+        int goes_on = i && n > 2 && piece[0] == '#' && piece[1] == '#';
+        if (i && !goes_on && !(n && strchr(".?!,", piece[0]))) putchar(' ');
+        put_text(stdout, piece + 2 * goes_on, n - 2 * (size_t)goes_on);
+    }
+    putchar('"');
 }
 
 /* What pipeline("token-classification", aggregation_strategy="simple") gives, and a tag for each
@@ -1406,8 +1441,7 @@ static int ner_predict(const Output *out, int b)
         printf(", \"score\": ");
         put_number(stdout, found[i].score, 9);
         printf(", \"word\": ");
-        put_pieces(m, out->x->tokens + out->x->offsets[b] + found[i].first,
-                   found[i].last - found[i].first + 1);
+        put_word(out, b, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
     printf("], \"tags\": [");
@@ -1442,19 +1476,6 @@ static int qa_window(const Output *out, int b)
     return item + 1 == d->n || d->words[item + 1] != d->words[item] ? d->words[item] : -1;
 }
 
-/* Characters start .. end-1 of the question's context: their first byte; their bytes in n. */
-static const char *qa_text(const Data *d, size_t question, int start, int end, size_t *n)
-{
-    const char *text = d->texts.bytes + d->texts.offsets[question];
-    size_t bytes = name_bytes(&d->texts, question), at = 0, from = 0;
-    for (int c = 0; c < end && at < bytes; c++) {
-        if (c == start) from = at;
-        bert_utf8_(text, bytes, &at);
-    }
-    *n = at > from && start < end ? at - from : 0;
-    return text + from;
-}
-
 /* Where a question's strings begin: its id, itself, its gold answers. */
 static size_t qa_strings(const Data *d, int question)
 {
@@ -1476,7 +1497,7 @@ static int qa_collect(const Output *out)
         answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
         const BertAnswer *span = &out->e->answers.best[answer < 0 ? 0 : answer];
         const char *text = "";
-        if (answer >= 0) text = qa_text(d, (size_t)question, span->start, span->end, &n);
+        if (answer >= 0) text = text_part(&d->texts, (size_t)question, span->start, span->end, &n);
         if (squad_scores(&out->m->tokenizer, text, n, &d->golds, first + 2, count, d->may_lack,
                          &exact, &f1))
             return 1;
@@ -1502,7 +1523,8 @@ static int qa_measure(Evaluation *e, const Data *d)
 static void put_span(const Data *d, int question, const BertAnswer *span)
 {
     size_t n = 0;
-    const char *text = span ? qa_text(d, (size_t)question, span->start, span->end, &n) : "";
+    const char *text =
+        span ? text_part(&d->texts, (size_t)question, span->start, span->end, &n) : "";
     printf("\"answer\": ");
     put_quoted(stdout, text, n);
     printf(", \"score\": ");
@@ -1577,6 +1599,7 @@ static int masked_predict(const Output *out, int b)
     const BertBatch *x = out->x;
     int ids[BERT_MOST_ANSWERS], V = m->config.V, written = 0;
     float probs[BERT_MOST_ANSWERS];
+    char text[512]; /* no piece is longer than a word of 100 characters */
     printf("{\"masks\": [");
     for (int r = 0; r < x->R; r++) {
         if (x->rows[r] < x->offsets[b] || x->rows[r] >= x->offsets[b + 1]) continue;
@@ -1587,7 +1610,8 @@ static int masked_predict(const Output *out, int b)
             printf(i ? ", {\"score\": " : "{\"score\": ");
             put_number(stdout, probs[i], 9);
             printf(", \"token\": %d, \"token_str\": ", ids[i]);
-            put_pieces(m, ids + i, 1);
+            bert_decode(m, text, sizeof text, ids + i, 1, 0, 0); /* too long: empty */
+            put_quoted(stdout, text, strlen(text));
             printf("}");
         }
         printf("]");
