@@ -67,10 +67,10 @@ DEMOS = {
                        "tsv"),
     "ner": Demo("wnut17", "train.conll", "dev.conll", 3, ("--max_length", "128"), (),
                 conll(TWEETS), "conll"),
-    "qa": Demo("xquad", "train.json", "dev.json", 3, (), ("--n_best_size", "2"), squad(), "json"),
+    "qa": Demo("xquad", "train.json", "dev.json", 3, (), (), squad(), "json"),
     "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, ("--max_length", "128"), ("--top_k", "3"),
                 MASKS, "txt"),
-    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 20, ("--max_length", "128"),
+    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 10, ("--max_length", "128"),
                         ("--top_k", "3"), MASKS, "txt"),
     "embed": Demo(None, None, None, 0, (), ("--normalize",), SENTENCES, "tsv"),
 }
@@ -178,7 +178,8 @@ def main():
                    help="name under models/, Hugging Face id or folder (default: %(default)s)")
     p.add_argument("--train", metavar="FILE", help="text file to learn from")
     p.add_argument("--dev", metavar="FILE", help="text file to measure on")
-    p.add_argument("--epochs", type=float, help="passes over it (default: 3; mlm 1, pretraining 20)")
+    p.add_argument("--epochs", type=float,
+                   help="passes over it (default: 3; mlm 1, pretraining 10)")
     p.add_argument("--seed", type=int, default=0)
     a, extra = p.parse_known_args()
     demo, folder = DEMOS[a.task], "demo/" + a.task
@@ -198,7 +199,7 @@ def main():
     text = run("./train_bert", "embed" if a.task == "embed" else "predict", "--model", best,
                "--predict_file", folder + "/inputs.bin", *demo.predict, keep=True)
     for line in text.splitlines():
-        print(line if len(line) < 1000 else line[:100] + " ...")
+        print(line if len(line) < 1000 else line[:200] + " ...")
     if a.task == "embed":
         similarities(text, demo.inputs.splitlines())
 
