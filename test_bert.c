@@ -1252,7 +1252,7 @@ static void test_adamw(void)
     done("AdamW: 10 steps of two settings against double");
 }
 
-/* Frozen tensors have no gradient and do not move; the others have the gradients they would have. */
+/* Frozen tensors have no gradient and do not move; the others have the gradients as ever. */
 static void test_freeze(void)
 {
     for (int set = 0; set < 4; set++) {
@@ -1285,8 +1285,8 @@ static void test_freeze(void)
             for (int l = 0; l < parts; l++) {
                 size_t at = t->offset + l * layer / sizeof(float);
                 int frozen = parts > 1 || strstr(t->key, "%d") ? l < layers
-                             : strstr(t->key, ".embeddings.") ? embeddings
-                                                              : 0;
+                             : strstr(t->key, ".embeddings.")  ? embeddings
+                                                               : 0;
                 moved = memcmp(m.params_memory + at, all.params_memory + at, layer) != 0;
                 expect(moved == !frozen, "%s, layer %d: frozen %d, moved %d", t->name, l, frozen,
                        (int)moved);
@@ -1550,8 +1550,8 @@ static double compare_acts(Bert *m)
     return worst;
 }
 
-/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds the
-   same to a query's score with every key, or for qa to every token's logit. */
+/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds
+   the same to a query's score with every key, or for qa to every token's logit. */
 static int unseen(const Bert *m, const char *key)
 {
     char last[64];
