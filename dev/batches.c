@@ -49,6 +49,7 @@ int main(int argc, char **argv)
     static Driver d;
     char path[PATH_MAX];
     FILE *f;
+    (void)bert_main; /* not used here, and that is no mistake */
     if (parse(&d.o, 0, argc - 1, argv + 1) || train_load(&d)) return 1;
     if (d.shards.gl_pathc > 1 || d.o.gradient_accumulation_steps > 1 || d.data.multi_label)
         return fail("one file, no accumulation, no multi-label");
