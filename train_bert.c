@@ -43,7 +43,8 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
 enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL, "model file, of dev/export_hf.py or an earlier run")     \
+    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL,                                                  \
+      "model file, of dev/export_hf.py or an earlier run")                                         \
     X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
     X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
     X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
@@ -52,7 +53,8 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
     X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
     X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, {\"text\", \"text_pair\"}")                \
-    X(max_length, COUNT, "", TEXT, 0, "tokens a line is cut at: at most 512 or the model's; qa: 384") \
+    X(max_length, COUNT, "", TEXT, 0,                                                              \
+      "tokens a line is cut at: at most 512 or the model's; qa: 384")                              \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
@@ -813,7 +815,7 @@ typedef struct {
     BertAnswers answers; /* qa: of the question that windows are being read of */
     BertAnswer *found;   /* qa, text: its answers so far */
     int num_found;
-    double sums[2][3];   /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
+    double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
     struct {
         const char *name;
@@ -1429,8 +1431,7 @@ static void put_word(const Output *out, int b, const BertEntity *e)
         const int32_t *span = out->d->spans + 2 * at;
         const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
         n = name_bytes(&t->vocabulary, id);
-        if ((int)id == t->words[ID_UNK])
-            piece = text_part(out->d, item, span[0], span[1], &n);
+        if ((int)id == t->words[ID_UNK]) piece = text_part(out->d, item, span[0], span[1], &n);
         int goes_on = i && n > 2 && piece[0] == '#' && piece[1] == '#';
         if (i && !goes_on && !(n && strchr(".?!,", piece[0]))) putchar(' ');
         put_text(stdout, piece + 2 * goes_on, n - 2 * (size_t)goes_on);
@@ -1543,8 +1544,7 @@ static int qa_measure(Evaluation *e, const Data *d)
 static void put_span(const Data *d, int question, const BertAnswer *span)
 {
     size_t n = 0;
-    const char *text =
-        span ? text_part(d, (size_t)question, span->start, span->end, &n) : "";
+    const char *text = span ? text_part(d, (size_t)question, span->start, span->end, &n) : "";
     printf("\"answer\": ");
     put_quoted(stdout, text, n);
     printf(", \"score\": ");
