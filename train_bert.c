@@ -1581,8 +1581,8 @@ static void add_found(const Output *out, size_t question, BertAnswer span)
     e->found[e->num_found++] = span;
 }
 
-/* A window as the question-answering pipeline of transformers 4 reads it: starts and ends are each a
-   softmax over the context's tokens and [CLS]; the best top_k products are answers. */
+/* A window as the question-answering pipeline of transformers 4 reads it: starts and ends are a
+   softmax each over the context's tokens and [CLS]; the best top_k products are answers. */
 static void qa_text_window(const Output *out, int b, int top_k, BertAnswer *none)
 {
     const Data *d = out->d;
