@@ -1,6 +1,8 @@
 # make            train_bert
 # make test       every check that needs only a C compiler
+# make examples   dev/examples: a page of C each
 # make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
+# make demo-ner   the same for each task: ner, qa, regression, mlm, pretraining, embed
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
@@ -41,13 +43,18 @@ train_bert: train_bert.c bert.h Makefile
 test_bert: test_bert.c train_bert.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
 
+EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))
+examples: $(EXAMPLES)
+$(EXAMPLES): %: %.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
+
 # The program in README.md, cut out of it.
 readme_example: README.md bert.h Makefile
 	sed -n '/^```c$$/,/^```$$/{/^```/d;p;}' README.md > $@.c
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
 test: test_bert readme_example
-	./readme_example dev/fixtures/awkward.model.bin 2 7 9 3
+	./readme_example dev/fixtures/text.model.bin "A good film is not dully DULL." | diff - dev/fixtures/text.txt
 	./test_bert
 
 bench_matmul: dev/bench_matmul.c bert.h Makefile
@@ -58,6 +65,9 @@ bench_model: dev/bench_model.c bert.h Makefile
 
 check_math: dev/check_math.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check_math.c -o $@ $(LDLIBS)
+
+batches: dev/batches.c train_bert.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/batches.c -o $@ $(LDLIBS)
 
 bert_tokenizer.so: dev/tokenize.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/tokenize.c -o $@ $(LDLIBS)
@@ -108,8 +118,13 @@ demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sent
 	@echo; echo "Sentences of our own:"; cat dev/demo_sentences.txt; echo
 	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
 
-clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math bert_tokenizer.so
+# demo-ner, demo-qa, demo-regression, demo-mlm, demo-pretraining, ...: see dev/demo.py
+demo-%:
+	$(PYTHON) dev/demo.py $*
 
-.PHONY: all test demo bench bench-matmul clean
+clean:
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
+	    bert_tokenizer.so batches $(EXAMPLES)
+
+.PHONY: all test examples demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -529,6 +529,11 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
+/* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
+   (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
+   m->batch.rows (m->R) counts in e->tokens. */
+BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
+
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
@@ -848,15 +853,15 @@ static inline float bert_dot_(const float *a, float x, const float *b, float y, 
             +----+                    registers while k runs. Both operands are first copied, in the
       DEPTH | b  | panels             order in which the tiles read them: DEPTH rows of b into
             +----+                    panels, which stay in the second-level cache while all strips
-     +-----++----+                    of a pass over them, and a strip of a, which stays in the first
-ROWS |  a  || c  | tile               while it passes over the panels.
+     +-----++----+                    of a pass over them, and a strip of a, which stays in the
+ROWS |  a  || c  | tile               first-level one while it passes over the panels.
      +-----++----+
       strip
 
    A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
    up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
    part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* WIDE: a multiple of any COLS */
+enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* 288: COLS times something */
 
 typedef struct {
     const float *at;
@@ -904,7 +909,7 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
     size_t ldt = ldc;
-    int whole = rows == BERT_TILE_ROWS_ && cols == BERT_TILE_COLS_;
+    int whole = rows == BERT_TILE_ROWS_ && cols % BERT_LANES_ == 0; /* vectors */
     if (!whole) {
         t = edge;
         ldt = BERT_TILE_COLS_;
@@ -931,7 +936,8 @@ static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const fl
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, BERT_TILE_VECS_) {
             float *to = t + i * ldt + v * BERT_LANES_;
-            bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
+            if (v * BERT_LANES_ < cols)
+                bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
         }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
@@ -1070,8 +1076,8 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, most = 1024,
-              least = 64; /* rows of a task */
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    const int most = 1024, least = 64; /* rows of a task */
     const int tasks = 2 * bert_threads_(), panels = (N + W - 1) / W;
     int across = bert_max_((N + BERT_WIDE_ - 1) / BERT_WIDE_, bert_min_((panels + 1) / 2, tasks));
     int down = bert_max_((M + most - 1) / most,
@@ -3528,6 +3534,27 @@ BERTDEF void bert_encoding_free(BertEncoding *e)
     BERT_FREE(e->spans);
     BERT_FREE(e->offsets);
     memset(e, 0, sizeof *e);
+}
+
+BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
+{
+    const int mask = m->tokenizer.words[9];
+    BertBatch batch = {0};
+    int *rows = NULL;
+    batch.B = e->B;
+    batch.tokens = e->tokens;
+    batch.types = e->types;
+    batch.offsets = e->offsets;
+    if (bert_has_mlm_(m->config.task) && mask > 0 && e->N > 0) {
+        rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
+        if (!rows) return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
+        for (int n = 0; n < e->N; n++)
+            if (e->tokens[n] == mask) rows[batch.R++] = n;
+    }
+    batch.rows = rows;
+    int error = bert_forward(m, &batch, 0);
+    BERT_FREE(rows);
+    return error;
 }
 
 /* ---- Decode */

@@ -1252,7 +1252,7 @@ static void test_adamw(void)
     done("AdamW: 10 steps of two settings against double");
 }
 
-/* Frozen tensors have no gradient and do not move; the others have the gradients they would have. */
+/* Frozen tensors have no gradient and do not move; the others have the gradients as ever. */
 static void test_freeze(void)
 {
     for (int set = 0; set < 4; set++) {
@@ -1550,8 +1550,8 @@ static double compare_acts(Bert *m)
     return worst;
 }
 
-/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds the
-   same to a query's score with every key, or for qa to every token's logit. */
+/* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds
+   the same to a query's score with every key, or for qa to every token's logit. */
 static int unseen(const Bert *m, const char *key)
 {
     char last[64];
@@ -2370,6 +2370,15 @@ static void test_encode(void)
                    strstr(e.message, wrong[i].hint) && !e.B && !e.N,
                "%s: '%s'", wrong[i].hint, e.message);
     }
+    expect(bert_predict(&m, &e) == BERT_EINPUT, "predicted from nothing");
+    expect(!bert_encode(&m, &e, "a[MASK]", NULL, NULL) && !bert_encode(&m, &e, "a", NULL, NULL) &&
+               !bert_encode(&m, &e, "[MASK]a", NULL, NULL),
+           "%s", e.message);
+    must(&m, bert_predict(&m, &e)); /* classification: no rows */
+    expect(m.B == 3 && m.R == 0, "%d sequences, %d rows", m.B, m.R);
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    must(&m, bert_predict(&m, &e));
+    expect(m.R == 2 && m.batch.rows[0] == 2 && m.batch.rows[1] == 8, "[MASK]s: %d", m.R);
     must(&m, bert_load_memory(&m, plain.data, plain.size));
     expect(bert_encode(&m, &e, "a", NULL, NULL) == BERT_EINPUT && strstr(e.message, "no tokenizer"),
            "a model without a vocabulary: '%s'", e.message);

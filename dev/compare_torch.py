@@ -3,11 +3,14 @@
 
     dev/compare_torch.py curve HF_DIR TRAIN.tsv             the losses of 200 steps, one by one:
                                                             dropout 0, same order, same head
+    dev/compare_torch.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm:
+                                                            the batches and the head train_bert drew
+    dev/compare_torch.py pretraining HF_DIR TEXT            from scratch: 2 layers, 128 wide
     dev/compare_torch.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
                                                             make demo: best epoch by dev accuracy
 
-curve fails where two losses differ by more than 1e-3. PyTorch runs padded, with the attention mask,
-fused AdamW, its own shuffle and dropout; train_bert as in the README.
+All but accuracy fail where two losses differ by more than 1e-3. PyTorch runs padded, with the
+attention mask, fused AdamW, its own shuffle and dropout; train_bert as in the README.
 """
 import argparse
 import array
@@ -60,15 +63,14 @@ def build_data(work, model, train, *others):
 class Torch:
     """A plain PyTorch training loop with the demo's settings."""
 
-    def __init__(self, folder, steps, a, dropout=None):
+    def __init__(self, folder, steps, a, dropout=None, kind="SequenceClassification"):
         import torch
         import transformers
         self.torch = torch
         torch.set_num_threads(a.threads)
         extra = {} if dropout is None else dict(hidden_dropout_prob=dropout,
                                                 attention_probs_dropout_prob=dropout)
-        self.model = transformers.BertForSequenceClassification.from_pretrained(
-            folder, num_labels=2, **extra)
+        self.model = getattr(transformers, "BertFor" + kind).from_pretrained(folder, **extra)
         still = ("bias", "LayerNorm.weight")
         named = list(self.model.named_parameters())
         groups = [{"params": [p for n, p in named if not n.endswith(still)],
@@ -86,9 +88,35 @@ class Torch:
                                    for ids, _ in examples]),
             labels=tensor([label for _, label in examples]))
 
-    def step(self, examples):
+    def loss_of(self, task, x):
+        """Of a line of batches.jsonl, padded: what is not predicted has the label -100."""
+        tensor, spans = self.torch.tensor, list(zip(x["offsets"], x["offsets"][1:]))
+        longest = max(b - a for a, b in spans)
+        rows = lambda flat, pad: tensor([flat[a:b] + [pad] * (longest - b + a) for a, b in spans])
+        mask = rows([1] * len(x["tokens"]), 0)
+        inputs = dict(input_ids=rows(x["tokens"], 0), token_type_ids=rows(x["types"], 0),
+                      attention_mask=mask)
+        if task == "qa":  # Hugging Face's own loss lets padding into the softmax
+            out, ends = self.model(**inputs), tensor(x["labels"]).view(-1, 2)
+            logits = [o.masked_fill(mask == 0, -1e30) for o in (out.start_logits, out.end_logits)]
+            return sum(self.torch.nn.functional.cross_entropy(logits[k], ends[:, k])
+                       for k in (0, 1)) / 2
+        if task == "regression":
+            labels = tensor(x["targets"])
+        elif task == "ner":
+            labels = rows([k if k >= 0 else -100 for k in x["labels"]], -100)
+        else:
+            flat = [-100] * len(x["tokens"])
+            for row, label in zip(x["rows"], x["labels"]):
+                flat[row] = label
+            labels = rows(flat, -100)
+        if task == "pretraining":
+            inputs["next_sentence_label"] = tensor(x["next"])
+        return self.model(**inputs, labels=labels).loss
+
+    def step(self, examples, task=None):
         self.model.train()
-        loss = self.model(**self.batch(examples)).loss
+        loss = self.loss_of(task, examples) if task else self.model(**self.batch(examples)).loss
         loss.backward()
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -135,18 +163,58 @@ def curve(a, work):
                      "--train_sampling_strategy", "sequential", *zero)
     ours = [row["loss"] for row in log if "loss" in row]
     reference = Torch(folder, a.steps, a, dropout=0.0)
+    whole = len(data) // a.batch * a.batch
+    return compare(a, ours, lambda step: reference.step(
+        data[step * a.batch % whole:step * a.batch % whole + a.batch]))
+
+
+def compare(a, ours, theirs):
+    """The losses of each step, one by one."""
     worst, bad = 0.0, 0
     for step in range(a.steps):
-        at = step * a.batch % (len(data) // a.batch * a.batch)
-        theirs = reference.step(data[at:at + a.batch])
-        difference = abs(ours[step] - theirs)
+        loss = theirs(step)
+        difference = abs(ours[step] - loss)
         worst = max(worst, difference)
         bad += not difference <= 1e-3
         if step % 20 == 19:
-            print("step %d: train_bert %.6f, PyTorch %.6f" % (step + 1, ours[step], theirs))
+            print("step %d: train_bert %.6f, PyTorch %.6f" % (step + 1, ours[step], loss))
     print("largest difference of %d losses: %.2e" % (a.steps, worst))
     print("%d passed, %d failed" % (a.steps - bad, bad))
     return bad > 0
+
+
+CLASSES = {"regression": "SequenceClassification", "ner": "TokenClassification",
+           "qa": "QuestionAnswering", "mlm": "MaskedLM", "pretraining": "PreTraining"}
+
+
+def task_curve(a, work):
+    """batches writes the model with its drawn head and every batch; both learn from them."""
+    model, text = work + "/model.bin", a.train
+    start = ["--model", model]
+    if a.what == "pretraining":
+        sys.path.insert(0, HERE)
+        import demo
+        text = demo.documents(os.path.abspath(a.train), work + "/train.txt")
+        start = ["--init", demo.write(work + "/config.json", json.dumps(demo.CONFIG)),
+                 "--tokenizer", model]
+    run(sys.executable, HERE + "/export_hf.py", a.hf_dir, model, "--task", "none")
+    run(sys.executable, ROOT + "/tokenizer.py", a.what, text, work + "/train.bin", "--model",
+        model, "--max_length", 384 if a.what == "qa" else 128)
+    run("make", "-s", "-C", ROOT, "batches", "train_bert")
+    flags = start + [
+        "--train_file", work + "/train.bin", "--output_dir", work + "/out", "--logging_dir",
+        work + "/logs", "--per_device_train_batch_size", a.batch, "--learning_rate",
+        a.learning_rate, "--warmup_steps", a.warmup_steps, "--weight_decay", a.weight_decay,
+        "--max_steps", a.steps, "--logging_steps", 1, "--hidden_dropout_prob", 0,
+        "--attention_probs_dropout_prob", 0]
+    run(ROOT + "/batches", *flags)
+    run(ROOT + "/train_bert", "train", *flags)
+    with open(work + "/logs/log.jsonl") as f:
+        ours = [row["loss"] for row in map(json.loads, f) if "loss" in row]
+    run(sys.executable, HERE + "/export_hf.py", "--to-hf", work + "/out/start.bin", work + "/hf")
+    reference = Torch(work + "/hf", a.steps, a, 0.0, CLASSES[a.what])
+    with open(work + "/out/batches.jsonl") as f:
+        return compare(a, ours, lambda step: reference.step(json.loads(f.readline()), a.what))
 
 
 def accuracy(a, work):
@@ -194,26 +262,31 @@ def torch_run(a, seed, train, dev, test):
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=("curve", "accuracy"))
+    p.add_argument("what", choices=("curve", "accuracy") + tuple(CLASSES))
     p.add_argument("hf_dir")
     p.add_argument("train")
     p.add_argument("dev", nargs="?")
     p.add_argument("test", nargs="?")
-    p.add_argument("--steps", type=int, default=200, help="of curve")
+    p.add_argument("--steps", type=int, default=200, help="of all but accuracy")
     p.add_argument("--seeds", type=int, default=3, help="how many")
     p.add_argument("--first_seed", type=int, default=1)
     p.add_argument("--epochs", type=int, default=3)
-    p.add_argument("--batch", type=int, default=4)
-    p.add_argument("--learning_rate", type=float, default=5e-5)
-    p.add_argument("--warmup_steps", type=int, default=500)
+    p.add_argument("--batch", type=int, help="default: 4 (curve, accuracy) or 16")
+    p.add_argument("--learning_rate", type=float, help="default: 5e-5; pretraining: 1e-3")
+    p.add_argument("--warmup_steps", type=int, help="default: 500 (curve, accuracy) or 20")
     p.add_argument("--weight_decay", type=float, default=0.01)
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     p.add_argument("--only", choices=("train_bert", "torch"), help="one of the two")
     a = p.parse_args()
+    for name, value in zip(("batch", "learning_rate", "warmup_steps"),
+                           (4, 5e-5, 500) if a.what in ("curve", "accuracy") else
+                           (16, 1e-3 if a.what == "pretraining" else 5e-5, 20)):
+        if getattr(a, name) is None:
+            setattr(a, name, value)
     if a.what == "accuracy" and not a.test:
         p.error("accuracy needs TRAIN DEV TEST")
     with tempfile.TemporaryDirectory() as work:
-        sys.exit({"curve": curve, "accuracy": accuracy}[a.what](a, work))
+        sys.exit({"curve": curve, "accuracy": accuracy}.get(a.what, task_curve)(a, work))
 
 
 if __name__ == "__main__":

