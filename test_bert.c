@@ -2920,9 +2920,11 @@ static void test_text(void)
            "%s", output);
     expect(!call_text("predict --model qa.bin --top_k 9",
                       "{\"id\": 7, \"question\": \"\", \"context\": \"b[MASK]zoo\"}\n"
-                      "{\"question\": \"\", \"context\": \"\", \"id\": \"q\"}\n"),
+                      "{\"question\": \"\", \"context\": \"\", \"id\": \"q\"}\n"
+                      "{\"id\": [\"x\"], \"question\": \"\", \"context\": \"A\"}"),
            "%s", output);
-    expect(lines("{\"id\": 7, \"answer\": \"") == 1 && lines("\"answer\": ") == 1 + 6 + 1 &&
+    expect(lines("{\"id\": 7, \"answer\": \"") == 1 && lines("\"answer\": ") == 1 + 6 + 1 + 2 &&
+               lines("\"id\"") == 2 &&
                lines("{\"id\": \"q\", \"answer\": \"\", \"score\": 0,") == 1,
            "%s", output); /* 6 spans of 3 tokens */
     expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&

@@ -807,13 +807,19 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 
 enum { MAX_METRICS = 8 };
 
+/* An answer to a question of standard input. */
+typedef struct {
+    BertAnswer span;
+    BertText text;
+} Found;
+
 typedef struct {
     size_t n;            /* inputs: examples, or pairs */
     double loss;         /* their mean */
     int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
     double *values;      /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
-    BertAnswer *found;   /* qa, text: its answers so far */
+    Found *found;        /* qa, text: its answers so far */
     int num_found;
     double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
@@ -1553,32 +1559,31 @@ static void put_span(const Data *d, int question, const BertAnswer *span)
 }
 
 /* Are two texts the same in lower case? */
-static int same_lower(const BertTokenizer *t, const char *a, size_t na, const char *b, size_t nb)
+static int same_lower(const BertTokenizer *t, BertText a, BertText b)
 {
     uint32_t x[3] = {0}, y[3] = {0};
     size_t i = 0, j = 0;
     int same = 1;
-    while (same && i < na && j < nb) {
-        int n = lower_case(t, x, 0, bert_utf8_(a, na, &i), 0);
-        same = n == lower_case(t, y, 0, bert_utf8_(b, nb, &j), 0) &&
+    while (same && i < a.size && j < b.size) {
+        int n = lower_case(t, x, 0, bert_utf8_(a.bytes, a.size, &i), 0);
+        same = n == lower_case(t, y, 0, bert_utf8_(b.bytes, b.size, &j), 0) &&
                !memcmp(x, y, (size_t)n * sizeof *x);
     }
-    return same && i == na && j == nb;
+    return same && i == a.size && j == b.size;
 }
 
 /* An answer joins those found before; the same words found again add to the score. */
 static void add_found(const Output *out, size_t question, BertAnswer span)
 {
     Evaluation *e = out->e;
-    size_t n, m;
-    const char *text = text_part(out->d, question, span.start, span.end, &n), *other;
+    Found fresh = {span, {NULL, 0}};
+    fresh.text.bytes = text_part(out->d, question, span.start, span.end, &fresh.text.size);
     for (int i = 0; i < e->num_found; i++) {
-        other = text_part(out->d, question, e->found[i].start, e->found[i].end, &m);
-        if (!same_lower(&out->m->tokenizer, text, n, other, m)) continue;
-        e->found[i].score += span.score;
+        if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
+        e->found[i].span.score += span.score;
         return;
     }
-    e->found[e->num_found++] = span;
+    e->found[e->num_found++] = fresh;
 }
 
 /* A window as the question-answering pipeline of transformers 4 reads it: starts and ends are a
@@ -1629,7 +1634,7 @@ static int qa_text_predict(const Output *out, int b)
     if (item == 0 || d->words[item - 1] != d->words[item]) e->num_found = 0, *none = none_yet;
     qa_text_window(out, b, top_k, none);
     if (item + 1 < (size_t)line->end) return 0;
-    if (out->o->version_2_with_negative) e->found[e->num_found++] = *none;
+    if (out->o->version_2_with_negative) e->found[e->num_found++].span = *none;
     printf("{");
     if (line->id.size) {
         int quoted = line->id.bytes[-1] == '"'; /* not a number */
@@ -1641,14 +1646,14 @@ static int qa_text_predict(const Output *out, int b)
     for (int i = 0; i < top_k; i++) {
         int best = 0;
         for (int j = 1; j < e->num_found; j++)
-            if (e->found[j].score > e->found[best].score) best = j;
-        if (i && (best == e->num_found || e->found[best].score < 0)) break;
-        if (i == 0) put_span(d, (int)question, e->num_found ? &e->found[best] : NULL);
+            if (e->found[j].span.score > e->found[best].span.score) best = j;
+        if (i && (best == e->num_found || e->found[best].span.score < 0)) break;
+        if (i == 0) put_span(d, (int)question, e->num_found ? &e->found[best].span : NULL);
         if (!out->o->top_k || !e->num_found) continue;
         printf(i ? ", {" : ", \"nbest\": [{");
-        put_span(d, (int)question, &e->found[best]);
+        put_span(d, (int)question, &e->found[best].span);
         printf("}");
-        e->found[best].score = -1; /* written */
+        e->found[best].span.score = -1; /* written */
     }
     if (out->o->top_k) printf(e->num_found ? "]" : ", \"nbest\": []");
     return 1;
@@ -2592,8 +2597,8 @@ static char *json_blank(char *at, char *end)
     return at;
 }
 
-/* The values of a JSON object's fields that have one of three names (NULL: none). 0: not JSON. The
-   first two must be strings; other fields are passed over. */
+/* The values of a JSON object's fields that have one of three names (NULL: none): the first two
+   strings, the last a string or number. What else there is is passed over. 0: not JSON. */
 static int json_fields(char *at, char *end, const char *const *names, BertText *values)
 {
     BertText key;
@@ -2615,7 +2620,8 @@ static int json_fields(char *at, char *end, const char *const *names, BertText *
         if (!quoted) value.bytes = from, value.size = (size_t)(at - from);
         for (int i = 0; i < 3; i++)
             if (names[i] && strlen(names[i]) == key.size && !memcmp(names[i], key.bytes, key.size))
-                if (quoted || i == 2) values[i] = value;
+                if (quoted || (i == 2 && strspn(from, "+-.0123456789eE") >= value.size))
+                    values[i] = value;
         at = json_blank(at, end);
         if (at == end) return 0;
         if (*at == '}') return json_blank(at + 1, end) == end;
@@ -2758,10 +2764,11 @@ static int text_data(Driver *d)
     const BertEncoding *e = &d->input.e;
     const size_t n = (size_t)e->B, N = (size_t)e->N;
     const int qa = data->task == BERT_QA;
+    const size_t found = n * (size_t)(d->o.top_k ? d->o.top_k : 1) + 1;
     free(data->memory);
     data->memory = malloc(8 * (n + 1) + 8 * N + 8 * n);
     free(d->result.found);
-    d->result.found = qa ? malloc((n * BERT_MOST_ANSWERS + 1) * sizeof *d->result.found) : NULL;
+    d->result.found = qa ? malloc(found * sizeof *d->result.found) : NULL;
     if (!data->memory || (qa && !d->result.found))
         return fail("out of memory for %zu sequences", n);
     data->n = n, data->N = N, data->lines = d->input.lines;
@@ -2770,9 +2777,9 @@ static int text_data(Driver *d)
     data->segments = data->spans + 2 * N;
     data->words = qa ? data->segments + n : NULL;
     data->tokens = e->tokens;
-    for (int i = 0, line = 0; i <= e->B; i++) {
-        data->offsets[i] = i < e->B ? (uint64_t)e->offsets[i] : N;
-        if (i == e->B) break;
+    data->offsets[n] = N;
+    for (int i = 0, line = 0; i < e->B; i++) {
+        data->offsets[i] = (uint64_t)e->offsets[i];
         int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
         for (int t = from; t < to; t++) {
             second += e->types[t];
