@@ -2540,6 +2540,10 @@ static void make_files(void)
     Image im = image(1);
     if (chdir(folder)) exit(2);
     write_file("model.bin", im.data, im.size);
+    const uint64_t before = state; /* the tests that follow draw what they always did */
+    Image plain = image(0);
+    write_file("plain.bin", plain.data, plain.size);
+    state = before;
     write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
     write_data("unlabelled.bin", data_image(EXAMPLES, 0, label_names, IP));
     write_data("none.bin", data_image(0, 1, label_names, IP));
@@ -2831,6 +2835,131 @@ static void test_every_task(void)
     done("driver: fill-mask has the top k of each [MASK], and none where there is none");
 }
 
+/* The same with a text on standard input. */
+static int call_text(const char *command_line, const char *text)
+{
+    write_file("lines", text, strlen(text));
+    int file = open("lines", O_RDONLY), kept = dup(0);
+    dup2(file, 0), close(file);
+    int code = call(command_line);
+    dup2(kept, 0), close(kept);
+    return code;
+}
+
+static void expect_text(const char *command_line, const char *text, int code, const char *want)
+{
+    int got = call_text(command_line, text);
+    expect(got == code && !strcmp(output, want), "%s < '%s': %d '%.300s', not '%s'", command_line,
+           text, got, output, want);
+}
+
+/* The image's model, with the heads that text has answers of their own for. */
+static void test_text(void)
+{
+    Bert m = {0};
+    static char first[sizeof output];
+    const char *const names[] = {"ner.bin", "qa.bin", "mlm.bin"};
+    const int heads[] = {BERT_NER, BERT_QA, BERT_MLM};
+    must(&m, bert_load(&m, "model.bin"));
+    for (int i = 0; i < 3; i++) {
+        must(&m, bert_set_task(&m, heads[i], i ? 0 : IK, 0, NULL, 1));
+        must(&m, bert_save(&m, names[i]));
+    }
+    bert_free(&m);
+    expect_text("encode --model model.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
+                "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\n2 1 3\n");
+    expect_text("encode --model model.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
+    expect_text("encode --model model.bin --json",
+                " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
+                "{\"text_pair\": \"b\", \"id\": null, \"text\": \"\\ud83d\\u0041\"}",
+                0, "2 6 7 3\n2 1 3 6 3\n");
+    expect_text("encode --model model.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
+                "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
+    expect_text("encode --model model.bin --pair", "a\tb\na b\n", 1,
+                "2 5 3 6 3\ntrain_bert: stdin:2: no tab, --pair expects one between the two "
+                "texts\n");
+    const char *const broken[] = {"{",
+                                  "{\"text\"",
+                                  "{\"text\": \"a",
+                                  "{\"text\": \"\\u12\"}",
+                                  "[]",
+                                  "{\"text\": \"a\"} x",
+                                  "{\"text\": \"a\",}",
+                                  "{\"a\": [1}",
+                                  "{\"text\": \"\\x\"}",
+                                  "{\"text\": \"a\tb\"}",
+                                  "{,}"};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        expect_text("encode --model model.bin --json", broken[i], 1,
+                    "train_bert: stdin:1: not a JSON object\n");
+    done("driver: encode: lines, pairs, JSON, and what is none, by its line");
+
+    char many[1024] = ""; /* more than a batch */
+    for (int i = 0; i < 150; i++) strcat(many, i % 3 ? "ba\n" : "zoo\n");
+    expect(!call_text("predict --model model.bin", many) && lines("{\"label\": ") == 150, "%.300s",
+           output);
+    expect(!call_text("predict --model model.bin --top_k 2 --logits", "ba\r\n\nzoo"), "%s", output);
+    for (const char *at = output, *end; *at; at = end + 1) {
+        end = json(at);
+        expect(end && *end == '\n', "not JSON: %.200s", at);
+        if (!end) break;
+    }
+    expect(lines("\n") == 3 && lines(", \"") == 3 * 4, "%s", output); /* label, 2 scores, logits */
+    memcpy(first, output, sizeof first);
+    call_text("predict --model model.bin --top_k 2 --logits --json",
+              "{\"text\": \"b\\u0061\\r\"}\n{\"text\": \"\"}\n{\"text\": \"zoo\"}");
+    expect(!strcmp(first, output), "%s is not %s", output, first);
+    expect(!call_text("embed --model model.bin --normalize", "a\nb\n") &&
+               lines("{\"embedding\": [") == 2,
+           "%s", output);
+    expect(!call_text("predict --model ner.bin", "ba\n\n") && lines("{\"entities\": [") == 2 &&
+               !lines("tags") && strstr(output, "\"start\": 0, \"end\": "),
+           "%s", output);
+    expect(!call_text("predict --model mlm.bin --top_k 3", "a[MASK]b\na\n") &&
+               lines("\"sequence\": \"a ") == 3 && lines("{\"masks\": []}") == 1,
+           "%s", output);
+    expect(!call_text("predict --model qa.bin --top_k 9",
+                      "{\"id\": 7, \"question\": \"\", \"context\": \"b[MASK]zoo\"}\n"
+                      "{\"question\": \"\", \"context\": \"\", \"id\": \"q\"}\n"
+                      "{\"id\": [\"x\"], \"question\": \"\", \"context\": \"A\"}"),
+           "%s", output);
+    expect(lines("{\"id\": 7, \"answer\": \"") == 1 && lines("\"answer\": ") == 1 + 6 + 1 + 2 &&
+               lines("\"id\"") == 2 &&
+               lines("{\"id\": \"q\", \"answer\": \"\", \"score\": 0,") == 1,
+           "%s", output); /* 6 spans of 3 tokens */
+    expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&
+               strstr(output, "stdin:1: no string in field context"),
+           "%s", output);
+    done("driver: text on standard input is answered for every task, in order");
+}
+
+static void test_frozen_run(void)
+{
+    Bert before = {0}, after = {0};
+    const size_t layer = 3 * IC * IC;
+    expect(call(TRAIN_CALL "--max_steps 4 --freeze_layers 1 --freeze_embeddings") == 0 &&
+               strstr(output, "frozen     the embeddings and the first 1 layers of 2"),
+           "%.500s", output);
+    must(&before, bert_load(&before, "model.bin"));
+    must(&after, bert_load(&after, "out/model.bin"));
+    const struct {
+        const float *a, *b;
+        size_t n;
+        int frozen;
+    } parts[] = {
+        {before.params.wte, after.params.wte, IV * IC, 1},
+        {before.params.ln0b, after.params.ln0b, IC, 1},
+        {before.params.qkvw, after.params.qkvw, layer, 1},
+        {before.params.qkvw + layer, after.params.qkvw + layer, layer, 0},
+        {before.params.poolw, after.params.poolw, IC * IC, 0},
+    };
+    for (int i = 0; i < 5; i++)
+        expect((memcmp(parts[i].a, parts[i].b, parts[i].n * sizeof(float)) == 0) == parts[i].frozen,
+               "part %d: frozen %d", i, parts[i].frozen);
+    bert_free(&before), bert_free(&after);
+    done("driver: frozen layers and embeddings stay, the rest is trained");
+}
+
 static void test_shards_and_init(void)
 {
     static const char config[] =
@@ -2987,7 +3116,13 @@ static void test_bad_commands(void)
         {"train --train_file data.bin --output_dir out", "--model", "--init"},
         {"train --model model.bin --train_file data.bin", "--output_dir", "train"},
         {"eval --model model.bin", "--eval_file", "eval"},
-        {"predict --model model.bin", "--predict_file", ""},
+        {"predict --model model.bin --pair --json", "--pair", "JSON"},
+        {"predict --model model.bin --predict_file data.bin --json", "--json", "--predict_file"},
+        {"predict --model model.bin --max_length 7", "--max_length", "6"},
+        {"predict --model encoder.bin", "encoder.bin", "head"},
+        {"encode --model plain.bin", "plain.bin", "no tokenizer"},
+        {TRAIN_CALL "--freeze_layers 3", "--freeze_layers", "0 to 2"},
+        {TRAIN_CALL "--freeze_layers -1", "--freeze_layers", "0 to 2"},
         {"eval --learning_rate 1 --model model.bin --eval_file data.bin", "--learning_rate",
          "train"},
         {"eval --model missing.bin --eval_file data.bin", "missing.bin", "open"},
@@ -3137,28 +3272,14 @@ static void test_fixtures(void)
 
 static void remove_files(void)
 {
-    static const char *const names[] = {"saved.bin",
-                                        "forged.bin",
-                                        "model.bin",
-                                        "data.bin",
-                                        "unlabelled.bin",
-                                        "none.bin",
-                                        "long.bin",
-                                        "otherlabels.bin",
-                                        "othervocab.bin",
-                                        "encoder.bin",
-                                        "empty",
-                                        "forged.data",
-                                        "output",
-                                        "out/model.bin",
-                                        "out/best.bin",
-                                        "logs/log.jsonl",
-                                        "task.bin",
-                                        "part-1.bin",
-                                        "part-2.bin",
-                                        "config.json",
-                                        "out",
-                                        "logs"};
+    static const char *const names[] = {
+        "saved.bin",      "forged.bin",    "model.bin",    "data.bin",
+        "unlabelled.bin", "none.bin",      "long.bin",     "otherlabels.bin",
+        "othervocab.bin", "encoder.bin",   "empty",        "forged.data",
+        "output",         "out/model.bin", "out/best.bin", "logs/log.jsonl",
+        "task.bin",       "part-1.bin",    "part-2.bin",   "config.json",
+        "plain.bin",      "lines",         "ner.bin",      "qa.bin",
+        "mlm.bin",        "out",           "logs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) remove(in_folder(names[i]));
     rmdir(folder);
 }
@@ -3205,6 +3326,8 @@ static void (*const tests[])(void) = {test_embeddings,
                                       make_files, /* from here on inside the folder */
                                       test_driver,
                                       test_every_task,
+                                      test_text,
+                                      test_frozen_run,
                                       test_shards_and_init,
                                       test_pairs,
                                       test_masks,

@@ -4,11 +4,11 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert train   --model model.bin --train_file train.bin --output_dir out
     ./train_bert eval    --model out/best.bin --eval_file test.bin
     ./train_bert predict --model out/best.bin --predict_file test.bin
-    ./train_bert embed   --model model.bin --predict_file test.bin
+    ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
 
 Everything that BERT computes is in bert.h. Here is what stands around it, to be read downwards:
 flags - messages - JSON - data files - chance - batches - metrics - tasks - evaluation - saving -
-training - commands. Flags have the names, defaults and meaning of Hugging Face's
+training - text - commands. Flags have the names, defaults and meaning of Hugging Face's
 TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
 */
 #define _POSIX_C_SOURCE 200809L
@@ -39,16 +39,22 @@ TrainingArguments. A task is one row of the table "tasks" in the middle of the f
    The flags: this table declares struct Options, and parsing, checks and help go by it.
    name, kind, default, commands that take it, commands that need it, help (CHOICE: the choices) */
 
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ANSWER = TRAIN | EVAL | PREDICT, ANY = 15 };
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
+enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY, ANY & ~TRAIN, "model file, of dev/export_hf.py or an earlier run")     \
+    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL,                                                  \
+      "model file, of dev/export_hf.py or an earlier run")                                         \
     X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
     X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
     X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
       "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
-    X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file to predict, labelled or not")         \
+    X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
+    X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
+    X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, {\"text\", \"text_pair\"}")                \
+    X(max_length, COUNT, "", TEXT, 0,                                                              \
+      "tokens a line is cut at: at most 512 or the model's; qa: 384")                              \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
@@ -75,12 +81,14 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ANSWER = TRAIN | EVAL | PRED
     X(version_2_with_negative, SWITCH, "", ANSWER, 0, "qa: maybe no answer (v2 data says so)")     \
     X(null_score_diff_threshold, REAL, "0", ANSWER, 0, "qa: no answer where [CLS] leads by more")  \
     X(n_best_size, BEST, "20", ANSWER, 0, "qa: spans to choose from")                              \
-    X(max_answer_length, COUNT, "30", ANSWER, 0, "qa: tokens of the longest answer")               \
+    X(max_answer_length, COUNT, "", ANSWER, 0, "qa: tokens of the longest answer [30; text: 15]")  \
     X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
+    X(freeze_layers, STEPS, "0", TRAIN, 0, "the first so many layers are not trained")             \
+    X(freeze_embeddings, SWITCH, "", TRAIN, 0, "nor are the embeddings")                           \
     X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
-    X(top_k, BEST, "5", PREDICT, 0, "mlm: words for each [MASK]")                                  \
+    X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
     X(logits, SWITCH, "", PREDICT, 0, "classification, regression, ner: the raw outputs too")      \
     X(pooling, CHOICE, "mean", EMBED, 0, "mean|cls|pooler")                                        \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
@@ -234,6 +242,12 @@ static int generic_names(const BertStrings *names)
 /* ------------------------------------------------------------------------------------------------
    Data files, as the byte table in bert.h has them: all is checked here, and nothing after. */
 
+/* A line of standard input: a text or two (ner: one; qa: question and context). */
+typedef struct {
+    BertText text, pair, id; /* id: of the JSON object, or empty */
+    int end;                 /* its last sequence, and one; qa: windows; else: its only one */
+} Line;
+
 typedef struct {
     const char *path;
     int task, multi_label, K, labelled, longest, V, max_length;
@@ -255,6 +269,7 @@ typedef struct {
     uint64_t *documents; /* pretraining (Q+1): document d is sentences documents[d] .. */
     int32_t *num_golds;  /* qa (Q) */
     BertStrings golds;   /* qa (2Q+A): id, question, gold answers, of each question */
+    const Line *lines;   /* where it is text, not a file: in place of texts and golds; else NULL */
 } Data;
 
 enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
@@ -792,13 +807,21 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 
 enum { MAX_METRICS = 8 };
 
+/* An answer to a question of standard input. */
+typedef struct {
+    BertAnswer span;
+    BertText text;
+} Found;
+
 typedef struct {
     size_t n;            /* inputs: examples, or pairs */
     double loss;         /* their mean */
     int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
     double *values;      /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
-    double sums[2][3];   /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
+    Found *found;        /* qa, text: its answers so far */
+    int num_found;
+    double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
     struct {
         const char *name;
@@ -1146,7 +1169,7 @@ typedef struct {
     int (*collect)(const Output *out);                  /* what metrics need of a batch */
     int (*measure)(Evaluation *e, const Data *d);       /* the metrics */
     void (*report)(const Evaluation *e, const Data *d); /* details, at the end */
-    int (*predict)(const Output *out, int b);           /* 1: wrote a JSON object, left open */
+    int (*predict)(const Output *out, int b); /* 1: wrote a JSON object, left open; -1: failed */
 } Task;
 
 static const float *logits_of(const Output *out, int b)
@@ -1257,7 +1280,8 @@ static int classification_predict(const Output *out, int b)
     size_t K = (size_t)out->m->config.K, written = 0;
     const float *logits = logits_of(out, b), *probs = out->m->acts.probs + (size_t)b * K;
     double sum = 0;
-    int best;
+    int best, highest[BERT_MOST_ANSWERS];
+    int n = bert_top_k(highest, NULL, logits, (int)K, (int)out->o->top_k);
     bert_top_k(&best, NULL, logits, (int)K, 1);
     for (size_t k = 0; k < K; k++) sum += exp((double)logits[k] - logits[best]);
     if (out->d->multi_label) {
@@ -1274,8 +1298,9 @@ static int classification_predict(const Output *out, int b)
         printf(", \"score\": ");
         put_number(stdout, 1 / sum, 9);
     }
-    for (size_t k = 0; k < K; k++) {
-        fputs(k ? ", " : ", \"scores\": {", stdout);
+    for (size_t i = 0, k; i < (n ? (size_t)n : K); i++) { /* all in their order, or the best */
+        k = n ? (size_t)highest[i] : i;
+        fputs(i ? ", " : ", \"scores\": {", stdout);
         put_name(stdout, names, k);
         fputs(": ", stdout);
         put_number(stdout,
@@ -1384,10 +1409,13 @@ static void ner_report(const Evaluation *e, const Data *d)
 }
 
 /* Characters start .. end-1 of text i: their first byte; their bytes in n. */
-static const char *text_part(const BertStrings *texts, size_t i, int start, int end, size_t *n)
+static const char *text_part(const Data *d, size_t i, int start, int end, size_t *n)
 {
-    const char *text = texts->bytes + texts->offsets[i];
-    size_t bytes = name_bytes(texts, i), at = 0, from = 0;
+    const BertText *line = !d->lines            ? NULL
+                           : d->task == BERT_QA ? &d->lines[i].pair
+                                                : &d->lines[i].text;
+    const char *text = line ? line->bytes : d->texts.bytes + d->texts.offsets[i];
+    size_t bytes = line ? line->size : name_bytes(&d->texts, i), at = 0, from = 0;
     for (int c = 0; c < end && at < bytes; c++) {
         if (c == start) from = at;
         bert_utf8_(text, bytes, &at);
@@ -1409,8 +1437,7 @@ static void put_word(const Output *out, int b, const BertEntity *e)
         const int32_t *span = out->d->spans + 2 * at;
         const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
         n = name_bytes(&t->vocabulary, id);
-        if ((int)id == t->words[ID_UNK])
-            piece = text_part(&out->d->texts, item, span[0], span[1], &n);
+        if ((int)id == t->words[ID_UNK]) piece = text_part(out->d, item, span[0], span[1], &n);
         int goes_on = i && n > 2 && piece[0] == '#' && piece[1] == '#';
         if (i && !goes_on && !(n && strchr(".?!,", piece[0]))) putchar(' ');
         put_text(stdout, piece + 2 * goes_on, n - 2 * (size_t)goes_on);
@@ -1418,16 +1445,16 @@ static void put_word(const Output *out, int b, const BertEntity *e)
     putchar('"');
 }
 
-/* What pipeline("token-classification", aggregation_strategy="simple") gives, and a tag for each
-   word that has tokens, null for the others. */
+/* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
+   for each word that has tokens, null for the others. */
 static int ner_predict(const Output *out, int b)
 {
     const Bert *m = out->m;
     size_t item = out->first + (size_t)b, at = out->d->offsets[item];
     const int T = out->x->offsets[b + 1] - out->x->offsets[b], K = m->config.K;
-    const int32_t *words = out->d->words + at;
+    const int32_t *words = out->d->words ? out->d->words + at : NULL; /* text has none */
     BertEntity *found = malloc((size_t)T * sizeof *found);
-    if (!found) return fail("out of memory for the entities of %d tokens", T);
+    if (!found) return fail("out of memory for the entities of %d tokens", T), -1;
     int n = bert_entities(found, logits_of(out, b), out->d->spans + 2 * at, T, K, &m->labels);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
@@ -1444,8 +1471,8 @@ static int ner_predict(const Output *out, int b)
         put_word(out, b, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
-    printf("], \"tags\": [");
-    for (int t = 0, word = -1; t < T; t++) {
+    if (words) printf("], \"tags\": [");
+    for (int t = 0, word = -1; words && t < T; t++) {
         if (words[t] <= word) continue;
         for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
         printf(word++ >= 0 ? ", " : "");
@@ -1468,7 +1495,7 @@ static int qa_window(const Output *out, int b)
     if (item == 0 || d->words[item] != d->words[item - 1]) {
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
-        a->max_tokens = (int)out->o->max_answer_length;
+        a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
         a->may_lack = d->may_lack || out->o->version_2_with_negative;
     }
     bert_answers_add(a, logits_of(out, b), d->spans + 2 * d->offsets[item],
@@ -1497,7 +1524,7 @@ static int qa_collect(const Output *out)
         answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
         const BertAnswer *span = &out->e->answers.best[answer < 0 ? 0 : answer];
         const char *text = "";
-        if (answer >= 0) text = text_part(&d->texts, (size_t)question, span->start, span->end, &n);
+        if (answer >= 0) text = text_part(d, (size_t)question, span->start, span->end, &n);
         if (squad_scores(&out->m->tokenizer, text, n, &d->golds, first + 2, count, d->may_lack,
                          &exact, &f1))
             return 1;
@@ -1523,8 +1550,7 @@ static int qa_measure(Evaluation *e, const Data *d)
 static void put_span(const Data *d, int question, const BertAnswer *span)
 {
     size_t n = 0;
-    const char *text =
-        span ? text_part(&d->texts, (size_t)question, span->start, span->end, &n) : "";
+    const char *text = span ? text_part(d, (size_t)question, span->start, span->end, &n) : "";
     printf("\"answer\": ");
     put_quoted(stdout, text, n);
     printf(", \"score\": ");
@@ -1532,9 +1558,111 @@ static void put_span(const Data *d, int question, const BertAnswer *span)
     printf(", \"start\": %d, \"end\": %d", span ? span->start : 0, span ? span->end : 0);
 }
 
+/* Are two texts the same in lower case? */
+static int same_lower(const BertTokenizer *t, BertText a, BertText b)
+{
+    uint32_t x[3] = {0}, y[3] = {0};
+    size_t i = 0, j = 0;
+    int same = 1;
+    while (same && i < a.size && j < b.size) {
+        int n = lower_case(t, x, 0, bert_utf8_(a.bytes, a.size, &i), 0);
+        same = n == lower_case(t, y, 0, bert_utf8_(b.bytes, b.size, &j), 0) &&
+               !memcmp(x, y, (size_t)n * sizeof *x);
+    }
+    return same && i == a.size && j == b.size;
+}
+
+/* An answer joins those found before; the same words found again add to the score. */
+static void add_found(const Output *out, size_t question, BertAnswer span)
+{
+    Evaluation *e = out->e;
+    Found fresh = {span, {NULL, 0}};
+    fresh.text.bytes = text_part(out->d, question, span.start, span.end, &fresh.text.size);
+    for (int i = 0; i < e->num_found; i++) {
+        if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
+        e->found[i].span.score += span.score;
+        return;
+    }
+    e->found[e->num_found++] = fresh;
+}
+
+/* A window as the question-answering pipeline of transformers 4 reads it: starts and ends are a
+   softmax each over the context's tokens and [CLS]; the best top_k products are answers. */
+static void qa_text_window(const Output *out, int b, int top_k, BertAnswer *none)
+{
+    const Data *d = out->d;
+    const size_t item = out->first + (size_t)b;
+    const float *logits = logits_of(out, b);
+    const int32_t *spans = d->spans + 2 * d->offsets[item];
+    const int T = out->x->offsets[b + 1] - out->x->offsets[b];
+    const int longest = out->o->max_answer_length ? (int)out->o->max_answer_length : 15;
+    BertAnswer best[BERT_MOST_ANSWERS];
+    double sum[2] = {0, 0};
+    float top[2] = {logits[0], logits[1]};
+    int count = 0;
+    for (int t = 1; t < T; t++)
+        for (int j = 0; j < 2 && spans[2 * t] >= 0; j++)
+            if (logits[2 * t + j] > top[j]) top[j] = logits[2 * t + j];
+    for (int t = 0; t < T; t++)
+        for (int j = 0; j < 2 && (t == 0 || spans[2 * t] >= 0); j++)
+            sum[j] += exp((double)logits[2 * t + j] - top[j]);
+    for (int s = 0; s < T; s++) /* 0: [CLS] with itself */
+        for (int e = s; e < T && e < s + (s ? longest : 1); e++) {
+            if (s && (spans[2 * s] < 0 || spans[2 * e] < 0)) continue;
+            double score = exp((double)logits[2 * s] - top[0]) / sum[0] *
+                           exp((double)logits[2 * e + 1] - top[1]) / sum[1];
+            BertAnswer span = {0, 0, spans[2 * s], spans[2 * e + 1], score};
+            if (s == 0 && score < none->score) none->score = score;
+            if (s == 0 || (count == top_k && score <= best[count - 1].score)) continue;
+            int at = count < top_k ? count++ : count - 1;
+            for (; at > 0 && score > best[at - 1].score; at--) best[at] = best[at - 1];
+            best[at] = span;
+        }
+    for (int i = 0; i < count; i++) add_found(out, (size_t)d->words[item], best[i]);
+}
+
+/* The answer or, with top_k, all of them beside it; with version_2_with_negative (the pipeline's
+   handle_impossible_answer) an empty one is among them. */
+static int qa_text_predict(const Output *out, int b)
+{
+    const Data *d = out->d;
+    Evaluation *e = out->e;
+    const size_t item = out->first + (size_t)b, question = (size_t)d->words[item];
+    const Line *line = &d->lines[question];
+    const int top_k = out->o->top_k ? (int)out->o->top_k : 1;
+    BertAnswer *none = &e->answers.none, none_yet = {0, 0, 0, 0, 1};
+    if (item == 0 || d->words[item - 1] != d->words[item]) e->num_found = 0, *none = none_yet;
+    qa_text_window(out, b, top_k, none);
+    if (item + 1 < (size_t)line->end) return 0;
+    if (out->o->version_2_with_negative) e->found[e->num_found++].span = *none;
+    printf("{");
+    if (line->id.size) {
+        int quoted = line->id.bytes[-1] == '"'; /* not a number */
+        printf("\"id\": ");
+        if (quoted) put_quoted(stdout, line->id.bytes, line->id.size);
+        else put_text(stdout, line->id.bytes, line->id.size);
+        printf(", ");
+    }
+    for (int i = 0; i < top_k; i++) {
+        int best = 0;
+        for (int j = 1; j < e->num_found; j++)
+            if (e->found[j].span.score > e->found[best].span.score) best = j;
+        if (i && (best == e->num_found || e->found[best].span.score < 0)) break;
+        if (i == 0) put_span(d, (int)question, e->num_found ? &e->found[best].span : NULL);
+        if (!out->o->top_k || !e->num_found) continue;
+        printf(i ? ", {" : ", \"nbest\": [{");
+        put_span(d, (int)question, &e->found[best].span);
+        printf("}");
+        e->found[best].span.score = -1; /* written */
+    }
+    if (out->o->top_k) printf(e->num_found ? "]" : ", \"nbest\": []");
+    return 1;
+}
+
 static int qa_predict(const Output *out, int b)
 {
     const Data *d = out->d;
+    if (d->lines) return qa_text_predict(out, b);
     BertAnswers *a = &out->e->answers;
     int question = qa_window(out, b), answer;
     const BertAnswer *best = NULL;
@@ -1599,23 +1727,35 @@ static int masked_predict(const Output *out, int b)
     const BertBatch *x = out->x;
     int ids[BERT_MOST_ANSWERS], V = m->config.V, written = 0;
     float probs[BERT_MOST_ANSWERS];
-    char text[512]; /* no piece is longer than a word of 100 characters */
+    const int first = x->offsets[b], T = x->offsets[b + 1] - first, id_mask = m->tokenizer.words[9];
+    const size_t room = 512 * (size_t)T; /* no piece is longer than a word of 100 characters */
+    int *tokens = malloc((size_t)T * sizeof *tokens + room), masks = 0;
+    if (!tokens) return fail("out of memory for the text of %d tokens", T), -1;
+    char *text = (char *)(tokens + T);
+    memcpy(tokens, x->tokens + first, (size_t)T * sizeof *tokens);
+    for (int t = 0; t < T; t++) masks += tokens[t] == id_mask;
     printf("{\"masks\": [");
     for (int r = 0; r < x->R; r++) {
         if (x->rows[r] < x->offsets[b] || x->rows[r] >= x->offsets[b + 1]) continue;
-        int n =
-            bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V, (int)out->o->top_k);
+        int n = bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V,
+                           out->o->top_k ? (int)out->o->top_k : 5);
         printf(written++ ? ", [" : "[");
         for (int i = 0; i < n; i++) {
             printf(i ? ", {\"score\": " : "{\"score\": ");
             put_number(stdout, probs[i], 9);
             printf(", \"token\": %d, \"token_str\": ", ids[i]);
-            bert_decode(m, text, sizeof text, ids + i, 1, 0, 0); /* too long: empty */
+            bert_decode(m, text, room, ids + i, 1, 0, 0); /* too long: empty */
+            put_quoted(stdout, text, strlen(text));
+            printf(", \"sequence\": ");
+            tokens[x->rows[r] - first] = ids[i];
+            bert_decode(m, text, room, tokens, T, masks == 1, 0);
             put_quoted(stdout, text, strlen(text));
             printf("}");
         }
+        tokens[x->rows[r] - first] = id_mask;
         printf("]");
     }
+    free(tokens);
     return putchar(']') == ']';
 }
 
@@ -1636,6 +1776,19 @@ static const Task tasks[BERT_NUM_TASKS] = {
 /* ------------------------------------------------------------------------------------------------
    What a command works with. bert_main frees it. */
 
+/* Standard input, and the lines of it that are being answered. */
+typedef struct {
+    char *bytes; /* read and not answered: bytes[start] .. bytes[end-1]; no newline before seen */
+    size_t start, seen, end, room;
+    int ended;
+    size_t number; /* of the last line, from 1 */
+    Line *lines;   /* (n) */
+    int n;
+    BertEncoding e; /* of the lines */
+    BertEncodeOptions how;
+    char why[400]; /* what is wrong with the line behind them, or empty */
+} Input;
+
 typedef struct {
     Options o;
     Bert model;
@@ -1643,6 +1796,7 @@ typedef struct {
     Pass pass, eval_pass;
     Batch batch;
     Evaluation result;
+    Input input;
     FILE *log;    /* log.jsonl, or NULL */
     int log_open; /* a line was begun */
 
@@ -2123,6 +2277,9 @@ static void show_run(const Driver *d)
     if (o->eval_file) show_data("eval", &d->eval_data, NULL);
     printf("dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout, c->att_dropout,
            c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
+    if (o->freeze_layers || o->freeze_embeddings)
+        printf("frozen     %sthe first %lld layers of %d\n",
+               o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
     printf("run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
            "threads: %d\n\n",
            d->total, o->gradient_accumulation_steps, d->micro_batch, d->items, o->lr_scheduler_type,
@@ -2156,7 +2313,12 @@ static int train_load(Driver *d)
     printf("model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
            "intermediate %d, positions %d, vocabulary %d\n",
            o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    if (o->freeze_layers < 0 || o->freeze_layers > c->L)
+        return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
+                    o->freeze_layers, c->L, c->L);
     if (train_head(d) || scan_shards(d, &largest, &longest)) return 1;
+    m->freeze_layers = (int)o->freeze_layers;
+    m->freeze_embeddings = o->freeze_embeddings != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)
@@ -2371,7 +2533,267 @@ static int command_train(Driver *d)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   eval, predict and embed */
+   Text: lines of standard input become a Data in memory, a batch at a time. Whatever is there is
+   answered before more is waited for, so that a person at a terminal, or a program behind two
+   pipes, gets each line's answer. */
+
+enum { MOST_LINES = 64, MOST_TOKENS = 2048 }; /* a batch ends at either */
+
+/* \uXXXX, or 0 where there is none */
+static int json_unit(const char *at, const char *end, uint32_t *c)
+{
+    char hex[5] = "";
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return 0;
+    memcpy(hex, at + 2, 4);
+    *c = (uint32_t)strtoul(hex, NULL, 16);
+    return strspn(hex, "0123456789abcdefABCDEF") == 4;
+}
+
+/* A string, from behind its first quote: its escapes are undone in place. Returns what follows it,
+   or NULL. */
+static char *json_string(char *at, char *end, BertText *out)
+{
+    static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    char *to = at;
+    out->bytes = at;
+    while (at < end && *at != '"') {
+        const char *escape = *at == '\\' && at + 1 < end ? memchr(escapes, at[1], 8) : NULL;
+        uint32_t c, low;
+        if ((unsigned char)*at < ' ') return NULL; /* JSON wants them escaped */
+        if (*at != '\\') {
+            *to++ = *at++;
+        } else if (escape) {
+            *to++ = meant[escape - escapes];
+            at += 2;
+        } else {
+            if (!json_unit(at, end, &c)) return NULL;
+            at += 6;
+            if (c >> 10 == 0x36 && json_unit(at, end, &low) && low >> 10 == 0x37) {
+                c = 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF);
+                at += 6;
+            }
+            to += bert_put_utf8_(to, c >> 11 == 0x1B ? 0xFFFD : c); /* half a pair */
+        }
+    }
+    out->size = (size_t)(to - out->bytes);
+    return at < end ? at + 1 : NULL;
+}
+
+/* What follows a value that is no string; NULL: the line ends inside it. */
+static char *json_value_end(char *at, char *end)
+{
+    BertText ignored;
+    for (int depth = 0; at && at < end;) {
+        if (depth == 0 && is_one_of(*at, ",} \t\r")) return at;
+        depth += (*at == '[' || *at == '{') - (*at == ']' || *at == '}');
+        at = *at == '"' ? json_string(at + 1, end, &ignored) : at + 1;
+    }
+    return NULL;
+}
+
+static char *json_blank(char *at, char *end)
+{
+    while (at < end && is_one_of(*at, " \t\r")) at++;
+    return at;
+}
+
+/* The values of a JSON object's fields that have one of three names (NULL: none): the first two
+   strings, the last a string or number. What else there is is passed over. 0: not JSON. */
+static int json_fields(char *at, char *end, const char *const *names, BertText *values)
+{
+    BertText key;
+    at = json_blank(at, end);
+    if (at == end || *at++ != '{') return 0;
+    at = json_blank(at, end);
+    if (at < end && *at == '}') return json_blank(at + 1, end) == end;
+    for (;;) {
+        BertText value = {NULL, 0};
+        at = json_blank(at, end);
+        if (at == end || *at != '"' || !(at = json_string(at + 1, end, &key))) return 0;
+        at = json_blank(at, end);
+        if (at == end || *at++ != ':') return 0;
+        at = json_blank(at, end);
+        char *from = at;
+        int quoted = at < end && *at == '"';
+        at = quoted ? json_string(at + 1, end, &value) : json_value_end(at, end);
+        if (!at || at == from) return 0;
+        if (!quoted) value.bytes = from, value.size = (size_t)(at - from);
+        for (int i = 0; i < 3; i++)
+            if (names[i] && strlen(names[i]) == key.size && !memcmp(names[i], key.bytes, key.size))
+                if (quoted || (i == 2 && strspn(from, "+-.0123456789eE") >= value.size))
+                    values[i] = value;
+        at = json_blank(at, end);
+        if (at == end) return 0;
+        if (*at == '}') return json_blank(at + 1, end) == end;
+        if (*at++ != ',') return 0;
+    }
+}
+
+/* Takes a line apart and encodes it. 1: why says what is wrong with it. */
+static int take_line(Driver *d, char *bytes, size_t n)
+{
+    Input *in = &d->input;
+    const int qa = d->data.task == BERT_QA;
+    const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
+    BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+    const char *what = NULL, *field = "";
+    if (d->data.task == BERT_NER) names[1] = NULL;
+    if (qa || d->o.json) {
+        if (json_blank(bytes, bytes + n) == bytes + n) return 0; /* blank: no object */
+        if (!json_fields(bytes, bytes + n, names, parts)) what = "not a JSON object";
+        else if (!parts[0].bytes) what = "no string in field ", field = names[0];
+        else if (qa && !parts[1].bytes) what = "no string in field ", field = names[1];
+    } else {
+        char *tab = d->o.pair ? memchr(bytes, '\t', n) : NULL;
+        parts[0].bytes = bytes, parts[0].size = tab ? (size_t)(tab - bytes) : n;
+        if (tab) parts[1].bytes = tab + 1, parts[1].size = (size_t)(bytes + n - tab - 1);
+        if (d->o.pair && !tab) what = "no tab, --pair expects one between the two texts";
+    }
+    if (!what && parts[1].bytes && d->model.config.S < 2)
+        what = "a pair of texts, the model has one token type only";
+    if (!what && bert_encode_texts(&d->model, &in->e, &parts[0], 1,
+                                   parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
+        what = in->e.message;
+    if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
+    Line line = {parts[0], parts[1], parts[2], in->e.B};
+    in->lines[in->n++] = line;
+    return 0;
+}
+
+/* The next line, or NULL: there is no more, or it is waited for only when none is unanswered. */
+static char *next_line(Input *in, size_t *n)
+{
+    for (;;) {
+        char *line = in->bytes + in->start, *end = in->bytes + in->end;
+        char *newline =
+            in->seen < in->end ? memchr(in->bytes + in->seen, '\n', in->end - in->seen) : NULL;
+        in->seen = newline ? (size_t)(newline - in->bytes) + 1 : in->end;
+        if (newline || (in->ended && line < end)) {
+            *n = (size_t)((newline ? newline : end) - line);
+            in->start = in->seen;
+            in->number++;
+            return line;
+        }
+        if (in->ended || in->n) return NULL;
+        memmove(in->bytes, line, (size_t)(end - line)); /* no line points into it now */
+        in->end = in->seen -= in->start;
+        in->start = 0;
+        if (in->end == in->room) {
+            char *more = realloc(in->bytes, 2 * in->room);
+            if (!more) return snprintf(in->why, sizeof in->why, "out of memory"), NULL;
+            in->bytes = more;
+            in->room *= 2;
+        }
+        ssize_t got = read(STDIN_FILENO, in->bytes + in->end, in->room - in->end);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return snprintf(in->why, sizeof in->why, "%s", strerror(errno)), NULL;
+        in->ended = got == 0;
+        in->end += (size_t)got;
+    }
+}
+
+/* The lines of the next batch; how many. A damaged one waits for the others' answers. */
+static int read_lines(Driver *d)
+{
+    Input *in = &d->input;
+    char *line;
+    size_t n;
+    bert_encoding_clear(&in->e);
+    in->n = 0;
+    while (!in->why[0] && in->n < MOST_LINES && in->e.N < MOST_TOKENS) {
+        line = next_line(in, &n);
+        if (!line || take_line(d, line, n)) break;
+    }
+    return in->n;
+}
+
+static int text_end(const Driver *d)
+{
+    const Input *in = &d->input;
+    return in->why[0] ? fail("stdin:%zu: %s", in->number, in->why) : 0;
+}
+
+static int text_start(Driver *d, int task)
+{
+    const BertConfig *c = &d->model.config;
+    Input *in = &d->input;
+    BertEncodeOptions *how = &in->how;
+    int most = task == BERT_QA ? 384 : 512;
+    if (!d->model.tokenizer.lookup)
+        return fail("%s: has no tokenizer, which text needs: make it again with dev/export_hf.py "
+                    "from a folder with vocab.txt",
+                    d->o.model);
+    if (d->o.pair && (d->o.json || task == BERT_QA || task == BERT_NER))
+        return fail("--pair goes with plain lines of two texts, not with JSON, qa or ner");
+    d->data.path = "standard input";
+    d->data.task = task;
+    d->data.multi_label = c->multi_label;
+    how->max_length = d->o.max_length ? (int)min_size((size_t)d->o.max_length, INT_MAX)
+                                      : (int)min_size((size_t)most, (size_t)c->P);
+    if (how->max_length > c->P)
+        return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
+    if (task == BERT_QA) {
+        how->truncation = BERT_ONLY_SECOND;
+        how->windows = 1;
+        how->stride = (int)min_size((size_t)how->max_length / 2, 128);
+    }
+    in->room = 65536;
+    in->bytes = malloc(in->room);
+    in->lines = malloc(MOST_LINES * sizeof *in->lines);
+    if (!in->bytes || !in->lines) return fail("out of memory for lines");
+    if (isatty(STDIN_FILENO)) fprintf(stderr, "reading lines; Ctrl-D ends\n");
+    return 0;
+}
+
+/* Characters of token t, of sequences where answers are whole words (qa) those of its word as far
+   as the sequence from .. to-1 has it. */
+static void text_span(const BertEncoding *e, int t, int from, int to, int qa, int32_t *span)
+{
+    const BertSpan *s = e->spans;
+    int first = t, last = t;
+    while (qa && first > from && s[first - 1].text == 1 && s[first - 1].word == s[t].word) first--;
+    while (qa && last + 1 < to && s[last + 1].text == 1 && s[last + 1].word == s[t].word) last++;
+    span[0] = s[t].text == qa ? s[first].char_start : -1;
+    span[1] = s[t].text == qa ? s[last].char_end : -1;
+}
+
+/* The lines as Data. */
+static int text_data(Driver *d)
+{
+    Data *data = &d->data;
+    const BertEncoding *e = &d->input.e;
+    const size_t n = (size_t)e->B, N = (size_t)e->N;
+    const int qa = data->task == BERT_QA;
+    const size_t found = n * (size_t)(d->o.top_k ? d->o.top_k : 1) + 1;
+    free(data->memory);
+    data->memory = malloc(8 * (n + 1) + 8 * N + 8 * n);
+    free(d->result.found);
+    d->result.found = qa ? malloc(found * sizeof *d->result.found) : NULL;
+    if (!data->memory || (qa && !d->result.found))
+        return fail("out of memory for %zu sequences", n);
+    data->n = n, data->N = N, data->lines = d->input.lines;
+    data->offsets = (uint64_t *)(void *)data->memory;
+    data->spans = (int32_t *)(void *)(data->offsets + n + 1);
+    data->segments = data->spans + 2 * N;
+    data->words = qa ? data->segments + n : NULL;
+    data->tokens = e->tokens;
+    data->offsets[n] = N;
+    for (int i = 0, line = 0; i < e->B; i++) {
+        data->offsets[i] = (uint64_t)e->offsets[i];
+        int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
+        for (int t = from; t < to; t++) {
+            second += e->types[t];
+            text_span(e, t, from, to, qa, data->spans + 2 * t);
+        }
+        data->segments[i] = to - from - second;
+        if (i >= d->input.lines[line].end) line++;
+        if (qa) data->words[i] = line;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   eval, predict, embed and encode */
 
 static int command_eval(Driver *d)
 {
@@ -2426,11 +2848,13 @@ static int predict_batch(Driver *d, size_t first, size_t B)
                         "damaged",
                         data->path, first, m->acts.logits[i]);
     for (int b = 0; b < (int)B; b++) {
-        if (!tasks[data->task].predict(&out, b)) continue;
+        int wrote = tasks[data->task].predict(&out, b);
+        if (wrote < 0) return 1;
+        if (!wrote) continue;
         if (d->o.logits) put_logits(&out, b);
         puts("}");
     }
-    return ferror(stdout); /* bert_main tells */
+    return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
 
 static int embed_batch(Driver *d, size_t first, size_t B)
@@ -2451,46 +2875,71 @@ static int embed_batch(Driver *d, size_t first, size_t B)
         put_number(stdout, d->batch.targets[i], 9);
         if (i % C == C - 1) puts("]}");
     }
-    return ferror(stdout);
+    return fflush(stdout) || ferror(stdout);
 }
 
-/* predict, and where task is BERT_NONE embed: batch by batch in the file's order. */
+/* predict, and where task is BERT_NONE embed: batch by batch in order, of a file, or of the lines
+   of standard input as long as there are any. */
 static int read_through(Driver *d, int embed)
 {
+    const Options *o = &d->o;
     Data *data = &d->data;
     Bert *m = &d->model;
-    size_t batch = (size_t)d->o.per_device_eval_batch_size;
-    double start;
-    if (!d->o.predict_file)
-        return fail("%s needs --predict_file: text on standard input will be read once the "
-                    "tokenizer is in C.\n  Until then: python3 tokenizer.py classification "
-                    "lines.tsv lines.bin --unlabelled --model %s",
-                    embed ? "embed" : "predict", d->o.model);
-    if (bert_load(m, d->o.model)) return fail("%s", bert_error(m));
-    if (load_data(m, data, d->o.predict_file, 0)) return 1;
+    const int text = !o->predict_file;
+    size_t most = text ? MOST_LINES : (size_t)o->per_device_eval_batch_size;
+    double start = seconds();
+    if (!text && (o->json || o->pair || o->max_length))
+        return fail("--json, --pair and --max_length go with text on standard input, not with "
+                    "--predict_file");
+    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
+    int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
+    if (text ? text_start(d, task) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed ? bert_set_task(m, BERT_NONE, 0, 0, NULL, 0) : 0) return fail("%s", bert_error(m));
-    if (!embed && check_head(m, d->o.model, data)) return 1;
-    if (d->o.logits && (data->task == BERT_QA || data->task == BERT_MLM))
+    if (!embed && check_head(m, o->model, data)) return 1;
+    if (o->logits && (data->task == BERT_QA || data->task == BERT_MLM))
         return fail("--logits goes with classification, regression and ner");
-    if (batch_room(&d->batch, min_size(batch, data->n), (size_t)data->longest,
+    if (text && data->task == BERT_MLM && !m->tokenizer.words[ID_MASK])
+        return fail("%s: its vocabulary has no [MASK]", o->model);
+    if (text && embed && m->config.max_seq_length && !o->max_length)
+        d->input.how.max_length =
+            (int)min_size((size_t)m->config.max_seq_length, (size_t)m->config.P);
+    if (batch_room(&d->batch, text ? most : min_size(most, data->n),
+                   (size_t)(text ? d->input.how.max_length : data->longest),
                    (size_t)(embed ? m->config.C : m->config.K)))
         return 1;
-    d->pass.n = data->n; /* share 0: no masks but those in the text */
-    d->pass.tokenizer = &m->tokenizer;
-    start = seconds();
-    for (size_t first = 0, B; first < data->n; first += B) {
-        B = min_size(batch, data->n - first);
-        if (embed ? embed_batch(d, first, B) : predict_batch(d, first, B)) return 1;
-        if (!isatty(STDOUT_FILENO))
-            progress(embed ? "embed" : "predict", first + B, data->n, start);
-    }
+    d->pass.tokenizer = &m->tokenizer; /* share 0: no masks but those in the text */
+    do {
+        if (text && !read_lines(d)) return text_end(d);
+        if (text && text_data(d)) return 1;
+        for (size_t first = 0, B; first < data->n; first += B) {
+            for (B = 1; B < most && first + B < data->n; B++)
+                if (text && data->offsets[first + B] - data->offsets[first] >= MOST_TOKENS) break;
+            if (embed ? embed_batch(d, first, B) : predict_batch(d, first, B)) return 1;
+            if (!text && !isatty(STDOUT_FILENO))
+                progress(embed ? "embed" : "predict", first + B, data->n, start);
+        }
+    } while (text);
     return 0;
 }
 
 static int command_predict(Driver *d) { return read_through(d, 0); }
 static int command_embed(Driver *d) { return read_through(d, 1); }
+
+static int command_encode(Driver *d)
+{
+    const BertEncoding *e = &d->input.e;
+    if (bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
+    if (text_start(d, BERT_NONE)) return 1;
+    while (read_lines(d)) {
+        for (int b = 0; b < e->B; b++)
+            for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
+                printf("%d%c", e->tokens[t], t + 1 < e->offsets[b + 1] ? ' ' : '\n');
+        if (fflush(stdout) || ferror(stdout)) return 1;
+    }
+    return text_end(d);
+}
 
 static const struct {
     const char *name, *help;
@@ -2501,6 +2950,7 @@ static const struct {
     {"eval", "loss and metrics of a fine-tuned model", EVAL, command_eval},
     {"predict", "a JSON object a line for each example, in order", PREDICT, command_predict},
     {"embed", "a vector a line for each example, in order", EMBED, command_embed},
+    {"encode", "the token ids of each line of standard input", ENCODE, command_encode},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -2694,8 +3144,9 @@ static void usage(FILE *f)
     fputs("train_bert: fine-tune BERT, measure it, and predict with it\n\n"
           "  train_bert train   --model M --train_file D --output_dir O [--eval_file D] [...]\n"
           "  train_bert eval    --model M --eval_file D [...]\n"
-          "  train_bert predict --model M --predict_file D [...]\n"
-          "  train_bert embed   --model M --predict_file D [...]\n"
+          "  train_bert predict --model M [...] < lines.txt      (or --predict_file D)\n"
+          "  train_bert embed   --model M [...] < lines.txt      (or --predict_file D)\n"
+          "  train_bert encode  --model M [...] < lines.txt\n"
           "  train_bert help COMMAND\n\n",
           f);
     for (int c = 0; c < NUM_COMMANDS; c++)
@@ -2745,12 +3196,15 @@ static int bert_main(int argc, char **argv)
     errno = 0;
     int result = run(&d, argc, argv);
     live_clear();
-    if (fflush(stdout) || ferror(stdout)) result = fail("standard output: %s", strerror(errno));
+    if (fflush(stdout) || ferror(stdout)) /* head has had enough: no more to say */
+        result = errno == EPIPE ? 1 : fail("standard output: %s", strerror(errno));
     bert_free(&d.model);
+    bert_encoding_free(&d.input.e);
     globfree(&d.shards);
     void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
                       d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
-                      d.result.values, d.shard_order,      d.counts,          d.class_weights};
+                      d.result.values, d.shard_order,      d.counts,          d.class_weights,
+                      d.result.found,  d.input.bytes,      d.input.lines};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;
