@@ -2915,6 +2915,9 @@ static void test_text(void)
     expect(!call_text("predict --model ner.bin", "ba\n\n") && lines("{\"entities\": [") == 2 &&
                !lines("tags") && strstr(output, "\"start\": 0, \"end\": "),
            "%s", output);
+    expect(!call_text("predict --model ner.bin --json", "{\"text\": \"\\udc00\"}") &&
+               strstr(output, "\"start\": 0, \"end\": 1}"), /* half a pair: one U+FFFD */
+           "%s", output);
     expect(!call_text("predict --model mlm.bin --top_k 3", "a[MASK]b\na\n") &&
                lines("\"sequence\": \"a ") == 3 && lines("{\"masks\": []}") == 1,
            "%s", output);
