@@ -124,7 +124,7 @@ def check_qa(source, folder, rows):
         with torch.no_grad():
             outs = [model(torch.tensor([enc.ids]), token_type_ids=torch.tensor([enc.type_ids])) for enc in e.encodings]
         everything.append([(o.start_logits[0].double().numpy(), o.end_logits[0].double().numpy(), enc) for o, enc in zip(outs, e.encodings)])
-    for top_k, longest, impossible in ((1, 15, False), (1, 15, True), (3, 40, False), (5, 3, True)):
+    for top_k, longest, impossible in ((1, 15, False), (1, 15, True), (12, 15, False), (3, 40, False), (5, 3, True)):
         flags = (["--top_k", str(top_k)] if top_k > 1 else []) + (["--max_answer_length", str(longest)] if longest != 15 else [])
         mine = [json.loads(line) for line in run("predict", exported, as_json(rows), *flags, *["--version_2_with_negative"] * impossible)]
         wrong = []
