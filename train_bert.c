@@ -1460,7 +1460,7 @@ static int ner_predict(const Output *out, int b)
     for (int i = 0; i < n; i++) {
         size_t label = (size_t)found[i].label,
                length = m->labels.count ? name_bytes(&m->labels, label) : 0;
-        const char *name = m->labels.bytes + (length ? m->labels.offsets[label] : 0);
+        const char *name = length ? m->labels.bytes + m->labels.offsets[label] : NULL;
         const char *dash = length ? memchr(name, '-', length) : NULL;
         printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
         if (dash) put_quoted(stdout, dash + 1, length - (size_t)(dash + 1 - name));

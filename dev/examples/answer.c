@@ -32,7 +32,7 @@ int main(int argc, char **argv)
     int *spans = malloc(2 * (size_t)e.N * sizeof *spans); /* of each token; -1: not the context */
     if (!spans) return fail("no memory");
     for (int n = 0; n < e.N; n++) {
-        /* Spans may count whatever we like: here e's tokens, which know their bytes and characters. */
+        /* Spans may count whatever we like: here e's tokens, which know their bytes. */
         spans[2 * n] = e.spans[n].text == 1 ? n : -1;
         spans[2 * n + 1] = e.spans[n].text == 1 ? n + 1 : -1;
     }
