@@ -304,11 +304,26 @@ typedef struct {
     char *bytes;
 } BertStrings;
 
+/* What stands where in words of a BertTokenizer: header words 32..42. */
+enum {
+    BERT_NUM_PIECES,
+    BERT_LOWER_CASE,
+    BERT_STRIP_ACCENTS,
+    BERT_CHINESE_CHARS,
+    BERT_LONGEST_WORD,
+    BERT_ID_PAD, /* the special tokens' ids, from here to BERT_ID_MASK */
+    BERT_ID_UNK,
+    BERT_ID_CLS,
+    BERT_ID_SEP,
+    BERT_ID_MASK,
+    BERT_NUM_ADDED
+};
+
 /* The tokenizer's settings and tables, as model.bin has them. */
 typedef struct {
     int32_t words[12]; /* header words 32..43 */
     BertStrings vocabulary;
-    int32_t *added; /* (id, flags) pairs, words[10] of them */
+    int32_t *added; /* (id, flags) pairs, words[BERT_NUM_ADDED] of them */
     uint32_t *unicode;
     size_t unicode_bytes;
     uint64_t hash;              /* ties data files to this vocabulary */
@@ -1051,13 +1066,11 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
             for (int p = 0; p < cols; p += W)
                 bert_pack_panel_(packed + p * deep, bert_from_(b, k, j + p), depth, deep,
                                  bert_min_(W, cols - p));
-            if (few && j + W < N)
-                ahead = bert_ahead_(bert_from_(b, k, j + W), depth, bert_min_(W, N - j - W),
-                                    (M + R - 1) / R * tiles);
-            else if (few && k + depth < K)
+            int next_j = j + W < N ? j + W : 0, next_k = next_j ? k : k + depth;
+            if (few && next_k < K)
                 ahead =
-                    bert_ahead_(bert_from_(b, k + depth, 0), bert_min_(BERT_DEPTH_, K - k - depth),
-                                bert_min_(W, N), (M + R - 1) / R * tiles);
+                    bert_ahead_(bert_from_(b, next_k, next_j), bert_min_(BERT_DEPTH_, K - next_k),
+                                bert_min_(W, N - next_j), (M + R - 1) / R * tiles);
             for (int i = 0; i < M; i += R) {
                 int rows = bert_min_(R, M - i);
                 float *strip = packed + deep * (wide + (few ? i : 0));
@@ -1203,6 +1216,14 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
     bert_matmul_(out, (size_t)OC, bert_matrix_(inp, C, 1), bert_matrix_(w, 1, C), N, OC, C, b, 0);
 }
 
+/* dinp = dout . w; add: dinp += dout . w, where two branches of a residual join */
+static void bert_linear_dinp_(float *dinp, const float *dout, const float *w, int N, int C, int OC,
+                              int add)
+{
+    bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
+                 add);
+}
+
 /* out = inp . w^T + b, so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
    Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
@@ -1210,9 +1231,7 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
                                   const float *inp, const float *w, int N, int C, int OC)
 {
     const int block = 64;
-    if (dinp)
-        bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
-                     NULL, 0);
+    if (dinp) bert_linear_dinp_(dinp, dout, w, N, C, OC, 0);
     if (dw)
         bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
                      NULL, 1);
@@ -1524,21 +1543,15 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    a small loss. */
 static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
-    float top[BERT_LANES_], max = x[0];
+    float max = bert_max_of_(x, n, x[0]);
     double sum = 0.0;
-    int i = 0;
-    for (int l = 0; l < BERT_LANES_; l++) top[l] = max;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
-        for (int l = 0; l < BERT_LANES_; l++) top[l] = x[i + l] > top[l] ? x[i + l] : top[l];
-    for (; i < n; i++) max = x[i] > max ? x[i] : max;
-    for (int l = 0; l < BERT_LANES_; l++) max = top[l] > max ? top[l] : max;
     for (int at = 0; at < n; at += 1024) { /* by parts: they stay in the cache */
         int end = at + bert_min_(1024, n - at);
-        for (i = at; i < end; i++) p[i] = bert_exp_(x[i] - max);
+        for (int i = at; i < end; i++) p[i] = bert_exp_(x[i] - max);
         sum += bert_sum_(p + at, end - at);
     }
     float scale = (float)(1.0 / sum);
-    for (i = 0; i < n; i++) p[i] *= scale;
+    for (int i = 0; i < n; i++) p[i] *= scale;
     *max_x = max;
     return (float)log(sum);
 }
@@ -2475,13 +2488,6 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     return BERT_OK;
 }
 
-/* A residual's join: dx += dout . w, of the linear layer that its branch begins with. */
-static void bert_join_(float *dx, const float *dout, const float *w, int N, int C, int OC)
-{
-    bert_matmul_(dx, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
-                 1);
-}
-
 /* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
    bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
    branch in dpart. */
@@ -2502,7 +2508,7 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
     bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_join_(d->dsum, d->dfch, w.fcw, n, C, F); /* of ln1: straight on, and through the branch */
+    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
@@ -2518,7 +2524,7 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
     bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_join_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C);
+    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -3007,8 +3013,8 @@ static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
 static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
     const uint32_t *lower;
-    if (t->words[2] && t->lookup->info[c] & BERT_ACCENT_) return;
-    int n = t->words[1] ? bert_map_(t, c, 1, &lower) : 0;
+    if (t->words[BERT_STRIP_ACCENTS] && t->lookup->info[c] & BERT_ACCENT_) return;
+    int n = t->words[BERT_LOWER_CASE] ? bert_map_(t, c, 1, &lower) : 0;
     if (!n) bert_push_(w, c, from);
     for (int i = 0; i < n; i++) bert_push_(w, lower[i], from);
 }
@@ -3044,7 +3050,8 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 /* One character after decomposition: a mark waits for those that follow it. */
 static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    const uint32_t *info = t->lookup->info, mark = t->words[2] ? info[c] >> 8 & 255 : 0;
+    const uint32_t *info = t->lookup->info,
+                   mark = t->words[BERT_STRIP_ACCENTS] ? info[c] >> 8 & 255 : 0;
     if (!mark) {
         if (w->num_marks) bert_flush_(t, w);
         if (from >= 0) w->last = from;
@@ -3062,8 +3069,8 @@ static void bert_decompose_(const BertTokenizer *t, struct BertWork_ *w, uint32_
     const uint32_t *parts = &c, s = c - 0xAC00;
     uint32_t hangul[3] = {0x1100 + s / 588, 0x1161 + s % 588 / 28, 0x11A7 + s % 28};
     int n = 0;
-    if (t->words[2] && s < 11172) parts = hangul, n = 2 + (s % 28 != 0);
-    else if (t->words[2]) n = bert_map_(t, c, 0, &parts);
+    if (t->words[BERT_STRIP_ACCENTS] && s < 11172) parts = hangul, n = 2 + (s % 28 != 0);
+    else if (t->words[BERT_STRIP_ACCENTS]) n = bert_map_(t, c, 0, &parts);
     bert_part_(t, w, n ? parts[0] : c, from);
     for (int i = 1; i < n; i++) bert_part_(t, w, parts[i], -1);
 }
@@ -3076,7 +3083,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     w->last = from;
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
-        int apart = t->words[3] && bits & BERT_CJK_;
+        int apart = t->words[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
         if ((c == ' ' || (!(bits & ~plain) && c - 0xAC00 >= 11172)) && !w->num_marks) { /* most */
             bert_push_(w, c, i);
             w->last = i;
@@ -3138,7 +3145,8 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
         int tail = at > from;
         uint64_t h = BERT_HASH_SEED_(tail);
         id = -1;
-        n = to - from > t->words[4] ? 0 : bert_min_(to - at, t->lookup->longest_piece);
+        n = to - from > t->words[BERT_LONGEST_WORD] ? 0
+                                                    : bert_min_(to - at, t->lookup->longest_piece);
         for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
         while (n > 0 && (id = bert_slot_(t, h, tail, c + at, n)->id - 1) < 0) {
             n--;
@@ -3148,7 +3156,7 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
     }
     if (id >= 0) return;
     w->num_tokens = first;
-    bert_token_(w, t->words[6], c[from].from, c[to - 1].from + 1);
+    bert_token_(w, t->words[BERT_ID_UNK], c[from].from, c[to - 1].from + 1);
 }
 
 /* The words of normal[from] .. normal[to-1]. */
@@ -3270,13 +3278,14 @@ static int bert_check_unicode_(Bert *m, const char *name)
 static int bert_check_added_(Bert *m, const char *name)
 {
     const BertTokenizer *t = &m->tokenizer;
-    for (int i = 0, last = -1; i < t->words[10]; last = t->added[2 * i++])
-        if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[0] ||
+    for (int i = 0, last = -1; i < t->words[BERT_NUM_ADDED]; last = t->added[2 * i++])
+        if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[BERT_NUM_PIECES] ||
             (t->added[2 * i + 1] & ~63) != 0)
             return bert_fail_(m, BERT_EFORMAT,
                               "%s: added token %d: id %d with flags %d, expected ids that rise "
                               "below %d, flags 0..63",
-                              name, i, t->added[2 * i], t->added[2 * i + 1], t->words[0]);
+                              name, i, t->added[2 * i], t->added[2 * i + 1],
+                              t->words[BERT_NUM_PIECES]);
     return BERT_OK;
 }
 
@@ -3334,9 +3343,9 @@ static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
     for (; u < maps; u += 3)
         for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
     for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
-    for (int id = 0, a = 0; id < t->words[0] && !w->failed; id++) {
+    for (int id = 0, a = 0; id < t->words[BERT_NUM_PIECES] && !w->failed; id++) {
         const uint64_t *at = t->vocabulary.offsets + id;
-        int added = a < t->words[10] && t->added[2 * a] == id;
+        int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
         bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
         if (added && !w->failed) bert_add_token_(t, w, a);
         if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_))
@@ -3366,7 +3375,8 @@ static int bert_prepare_(Bert *m, const char *name)
         for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
         k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
         k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
-        k->shown_at = (size_t *)BERT_CALLOC((size_t)t->words[10] + 1, sizeof *k->shown_at);
+        k->shown_at =
+            (size_t *)BERT_CALLOC((size_t)t->words[BERT_NUM_ADDED] + 1, sizeof *k->shown_at);
     }
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_look_up_(t, &w);
@@ -3430,7 +3440,7 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
         return bert_refuse_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
     for (int k = 0; k < 5; k++)
         for (int i = 0; i < counts[k]; i++, n++) {
-            e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? 8 : 7];
+            e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? BERT_ID_SEP : BERT_ID_CLS];
             e->types[n] = k > 2;
             e->spans[n] = from[k] ? from[k][i].span : none;
         }
@@ -3538,7 +3548,7 @@ BERTDEF void bert_encoding_free(BertEncoding *e)
 
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
 {
-    const int mask = m->tokenizer.words[9];
+    const int mask = m->tokenizer.words[BERT_ID_MASK];
     BertBatch batch = {0};
     int *rows = NULL;
     batch.B = e->B;
@@ -3591,14 +3601,14 @@ static const char *bert_shown_(const BertTokenizer *t, int id, size_t *size, int
     const struct BertLookup_ *k = t->lookup;
     const uint64_t *at = t->vocabulary.offsets + id;
     const char *string = t->vocabulary.bytes + at[0];
-    int low = 0, high = t->words[10];
+    int low = 0, high = t->words[BERT_NUM_ADDED];
     while (low < high) { /* ids of added tokens rise */
         int middle = (low + high) / 2;
         if (t->added[2 * middle] < id) low = middle + 1;
         else high = middle;
     }
     *size = (size_t)(at[1] - at[0]), *special = 0;
-    if (low == t->words[10] || t->added[2 * low] != id) return string;
+    if (low == t->words[BERT_NUM_ADDED] || t->added[2 * low] != id) return string;
     *special = t->added[2 * low + 1] & BERT_SPECIAL_;
     size_t length = k->shown_at[low + 1] - k->shown_at[low];
     if (!length) return string;
@@ -3614,7 +3624,8 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
     size_t length = 0, size;
     int fits = 1, first = 1, special;
     for (int i = 0; i < n; i++) {
-        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[0]) continue;
+        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[BERT_NUM_PIECES])
+            continue;
         const char *s = bert_shown_(&m->tokenizer, ids[i], &size, &special);
         if (!size || (special && skip_special)) continue; /* "": no token */
         int tail = !first && size >= 2 && !memcmp(s, "##", 2), blank = !first && !tail;
@@ -3821,7 +3832,7 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
         t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, (n + 1) * 8);
         t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, (size_t)t->vocabulary.offsets[n]);
     }
-    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[10] * 8);
+    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8);
     return BERT_OK;
 }
 

@@ -149,8 +149,6 @@ static int fail(const char *format, ...)
     return 1;
 }
 
-static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ------------------------------------------------------------------------------------------------
    JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
    numbers that are not finite null. */
@@ -277,11 +275,6 @@ enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
 static const char *const task_names[BERT_NUM_TASKS] = {
     "none", "classification", "regression", "ner", "qa", "mlm", "pretraining"};
 
-static unsigned long long word_pair(const int32_t *w, int at)
-{
-    return (uint32_t)w[at] | (unsigned long long)(uint32_t)w[at + 1] << 32;
-}
-
 static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
 
 /* Bytes of each section, by the header's counts. What only the header can tell (strings, sets) is
@@ -291,15 +284,15 @@ static void section_sizes(const Data *d, const int32_t *w, unsigned long long *s
     const unsigned long long n = d->n, N = d->N,
                              of_labels[BERT_NUM_TASKS] = {0, 4 * n, 4 * n, 4 * N, 8 * n, 0, 0};
     const int ner = d->task == BERT_NER, qa = d->task == BERT_QA;
-    sizes[0] = word_pair(w, 15);
+    sizes[0] = bert_u64_(w + 15);
     sizes[1] = 8 * (n + 1);
     sizes[2] = 4 * N;
     sizes[3] = 4 * n;
-    sizes[4] = !w[5] ? 0 : d->multi_label ? word_pair(w, 17) : of_labels[d->task];
-    sizes[5] = ner || qa ? word_pair(w, 19) : 0;
+    sizes[4] = !w[5] ? 0 : d->multi_label ? bert_u64_(w + 17) : of_labels[d->task];
+    sizes[5] = ner || qa ? bert_u64_(w + 19) : 0;
     sizes[6] = ner || qa ? 8 * N : 0;
     sizes[7] = ner ? 4 * N : qa ? 4 * n : d->task == BERT_PRETRAINING ? 8 * (d->Q + 1ull) : 0;
-    sizes[8] = qa ? word_pair(w, 23) : 0;
+    sizes[8] = qa ? bert_u64_(w + 23) : 0;
 }
 
 /* Checks the header against itself and the file's length, before memory is taken. */
@@ -317,7 +310,7 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
                   {14, 0, INT_MAX, "max_length"},
                   {22, 0, INT_MAX, "questions or documents"},
                   {25, 0, 1, "no-answer questions"}};
-    unsigned long long n = word_pair(w, 6), N = word_pair(w, 8), sizes[SECTIONS], total = HEADER;
+    unsigned long long n = bert_u64_(w + 6), N = bert_u64_(w + 8), sizes[SECTIONS], total = HEADER;
     if (w[0] != DATA_MAGIC)
         return fail("%s: not a data file: its magic is 0x%08X, not 0x%08X", d->path, (unsigned)w[0],
                     (unsigned)DATA_MAGIC);
@@ -337,10 +330,10 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
                     bytes);
     d->task = w[2], d->multi_label = w[3], d->K = w[4], d->labelled = w[5], d->longest = w[10];
     d->V = w[11], d->max_length = w[14], d->Q = (size_t)w[22], d->may_lack = w[25];
-    d->n = (size_t)n, d->N = (size_t)N, d->hash = word_pair(w, 12);
+    d->n = (size_t)n, d->N = (size_t)N, d->hash = bert_u64_(w + 12);
     section_sizes(d, w, sizes);
     const unsigned long long said[SECTIONS] = {
-        [0] = sizes[0], [4] = word_pair(w, 17), [5] = word_pair(w, 19), [8] = word_pair(w, 23)};
+        [0] = sizes[0], [4] = bert_u64_(w + 17), [5] = bert_u64_(w + 19), [8] = bert_u64_(w + 23)};
     for (int i = 0; i < SECTIONS; i++) {
         if (sizes[i] > bytes || ((i == 4 || i == 5 || i == 8) && sizes[i] != said[i]))
             return fail("%s: section %d cannot have %llu bytes: make the file again", d->path,
@@ -349,9 +342,9 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
     }
     if (w[4] ? sizes[0] < 8 * ((unsigned long long)w[4] + 1) : sizes[0] > 0)
         return fail("%s: %d label names in %llu bytes", d->path, w[4], sizes[0]);
-    if (total != bytes || word_pair(w, 30) != bytes)
+    if (total != bytes || bert_u64_(w + 30) != bytes)
         return fail("%s: is %llu bytes long; its header says %llu, and its arrays take %llu",
-                    d->path, bytes, word_pair(w, 30), total);
+                    d->path, bytes, (unsigned long long)bert_u64_(w + 30), total);
     return 0;
 }
 
@@ -539,7 +532,7 @@ static int data_read(Data *d, FILE *f)
     if (!d->memory) return fail("%s: out of memory: it takes %zu bytes", d->path, bytes);
     /* in pieces: some systems read no more than 2 GiB at once */
     for (; done < bytes; done += got) {
-        got = fread(d->memory + done, 1, min_size(bytes - done, (size_t)1 << 30), f);
+        got = fread(d->memory + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
         if (got == 0) return fail("%s: cannot be read: %s", d->path, strerror(errno));
     }
     return data_arrays(d, words);
@@ -669,14 +662,6 @@ typedef struct {
     const BertTokenizer *tokenizer;
 } Pass;
 
-enum {
-    ID_PAD = 5,
-    ID_UNK,
-    ID_CLS,
-    ID_SEP,
-    ID_MASK
-}; /* in tokenizer.words; ID_PAD on: all special */
-
 static int pass_room(Pass *p, const Data *d, int shuffled)
 {
     p->order = shuffled ? realloc(p->order, (d->n + 1) * sizeof *p->order) : NULL;
@@ -731,12 +716,12 @@ static int put_item(Batch *b, const Data *d, const Pass *p, size_t item, int i, 
     if (d->task == BERT_PRETRAINING) {
         const Pair *pair = &p->pairs[item];
         const int32_t *id = p->tokenizer->words;
-        N = put_tokens(b, N, id + ID_CLS, 1, 0);
+        N = put_tokens(b, N, id + BERT_ID_CLS, 1, 0);
         N = put_tokens(b, N, d->tokens + pair->a, pair->a_end - pair->a, 0);
-        N = put_tokens(b, N, id + ID_SEP, 1, 0);
+        N = put_tokens(b, N, id + BERT_ID_SEP, 1, 0);
         N = put_tokens(b, N, d->tokens + pair->b, pair->b_end - pair->b, 1);
         b->next[i] = pair->random;
-        return put_tokens(b, N, id + ID_SEP, 1, 1);
+        return put_tokens(b, N, id + BERT_ID_SEP, 1, 1);
     }
     const int32_t *tokens = d->tokens + d->offsets[item];
     size_t T = (size_t)(d->offsets[item + 1] - d->offsets[item]), first = (size_t)d->segments[item];
@@ -768,13 +753,13 @@ static int put_masks(Batch *b, const Pass *p, size_t item, int i, int R)
     for (int n = b->offsets[i]; n < b->offsets[i + 1]; n++) {
         uint64_t r = random_at(key, (uint64_t)(n - b->offsets[i]));
         int special = 0, token = b->tokens[n];
-        for (int j = ID_PAD; j <= ID_MASK; j++) special |= token == id[j];
+        for (int j = BERT_ID_PAD; j <= BERT_ID_MASK; j++) special |= token == id[j];
         if (p->share > 0 ? special || (double)(r >> 32) >= p->share * 4294967296.0
-                         : token != id[ID_MASK])
+                         : token != id[BERT_ID_MASK])
             continue;
         b->rows[R] = n;
         b->labels[R++] = token;
-        if (p->share > 0 && r % 10 < 8) b->tokens[n] = id[ID_MASK];
+        if (p->share > 0 && r % 10 < 8) b->tokens[n] = id[BERT_ID_MASK];
         if (p->share > 0 && r % 10 == 8)
             b->tokens[n] = (int)(random_at(r, 0) % p->tokenizer->vocabulary.count);
     }
@@ -785,7 +770,7 @@ static int put_masks(Batch *b, const Pass *p, size_t item, int i, int R)
 static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first, size_t B)
 {
     BertBatch out = {0};
-    int N = 0, masked = d->task == BERT_MLM || d->task == BERT_PRETRAINING;
+    int N = 0, masked = bert_has_mlm_(d->task);
     for (int i = 0; i < (int)B; i++) {
         size_t item = p->order ? p->order[first + (size_t)i] : first + (size_t)i;
         b->offsets[i] = N;
@@ -1039,7 +1024,7 @@ static int is_alnum(const BertTokenizer *t, uint32_t c)
     uint32_t info = t->lookup && c >= 128 ? t->lookup->info[c] : 0;
     if (c < 128) return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
     if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE)) return 1;
-    return (info & 64) && !(info & (8 | 32));
+    return (info & BERT_WORD_) && !(info & (BERT_PUNCTUATION_ | BERT_ACCENT_));
 }
 
 /* str.lower of one code point: its letters, at most 3. Sigma is the final one behind a letter and
@@ -1141,8 +1126,8 @@ static int squad_scores(const BertTokenizer *t, const char *text, size_t n,
         if (v2 && ng == 0 && i < count) continue;
         used++;
         int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
-        double shared = 0, words = count_words(answer, na) + count_words(gold, ng);
-        shared = shared_words(answer, na, gold, ng);
+        double words = count_words(answer, na) + count_words(gold, ng);
+        double shared = shared_words(answer, na, gold, ng);
         double score = na && ng ? 2 * shared / words : v2 && same;
         if (same) *exact = 1;
         if (score > *f1) *f1 = score;
@@ -1194,7 +1179,8 @@ static int name_width(const BertStrings *names)
 {
     size_t width = 12;
     for (size_t k = 0; k < names->count; k++)
-        if (min_size(40, name_bytes(names, k)) > width) width = min_size(40, name_bytes(names, k));
+        if (bert_zmin_(40, name_bytes(names, k)) > width)
+            width = bert_zmin_(40, name_bytes(names, k));
     return (int)width;
 }
 
@@ -1437,7 +1423,7 @@ static void put_word(const Output *out, int b, const BertEntity *e)
         const int32_t *span = out->d->spans + 2 * at;
         const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
         n = name_bytes(&t->vocabulary, id);
-        if ((int)id == t->words[ID_UNK]) piece = text_part(out->d, item, span[0], span[1], &n);
+        if ((int)id == t->words[BERT_ID_UNK]) piece = text_part(out->d, item, span[0], span[1], &n);
         int goes_on = i && n > 2 && piece[0] == '#' && piece[1] == '#';
         if (i && !goes_on && !(n && strchr(".?!,", piece[0]))) putchar(' ');
         put_text(stdout, piece + 2 * goes_on, n - 2 * (size_t)goes_on);
@@ -1727,7 +1713,8 @@ static int masked_predict(const Output *out, int b)
     const BertBatch *x = out->x;
     int ids[BERT_MOST_ANSWERS], V = m->config.V, written = 0;
     float probs[BERT_MOST_ANSWERS];
-    const int first = x->offsets[b], T = x->offsets[b + 1] - first, id_mask = m->tokenizer.words[9];
+    const int first = x->offsets[b], T = x->offsets[b + 1] - first,
+              id_mask = m->tokenizer.words[BERT_ID_MASK];
     const size_t room = 512 * (size_t)T; /* no piece is longer than a word of 100 characters */
     int *tokens = malloc((size_t)T * sizeof *tokens + room), masks = 0;
     if (!tokens) return fail("out of memory for the text of %d tokens", T), -1;
@@ -1829,7 +1816,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
     int failed = data_read(d, f);
     fclose(f);
     if (failed || tasks[d->task].check(d)) return 1;
-    int masked = d->task == BERT_MLM || d->task == BERT_PRETRAINING;
+    int masked = bert_has_mlm_(d->task);
     if (labelled && !d->labelled && !masked)
         return fail("%s: is unlabelled, labels are needed here", path);
     if (labelled && d->n == 0) return fail("%s: has no examples", path);
@@ -1837,7 +1824,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
         return fail("%s: was made with another vocabulary or other tokenizer settings than this "
                     "model's: make it again with tokenizer.py --model THIS_MODEL",
                     path);
-    if (masked && (!t->vocabulary.count || !t->words[ID_MASK]))
+    if (masked && (!t->vocabulary.count || !t->words[BERT_ID_MASK]))
         return fail("%s: masks need a vocabulary with [MASK]: this model has none", path);
     if (d->V > m->config.V)
         return fail("%s: token ids up to %d, the model has %d", path, d->V - 1, m->config.V);
@@ -1899,7 +1886,7 @@ static int make_room(Driver *d, size_t train_batch, int longest)
     e->predicted = malloc((slots + 1) * sizeof *e->predicted);
     e->values = malloc((eval->n + 1) * sizeof *e->values);
     if (!e->predicted || !e->values) return fail("out of memory for %zu predictions", eval->n);
-    size_t B = min_size((size_t)d->o.per_device_eval_batch_size, p->n);
+    size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
     if (longest_input(eval) > longest) longest = longest_input(eval);
     return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest,
                       (size_t)d->model.config.K);
@@ -1921,7 +1908,7 @@ static int evaluate(Driver *d)
     double start = seconds(), loss = 0, rows = 0, divisor;
     memset(e->sums, 0, sizeof e->sums);
     for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
-        B = min_size((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
+        B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
         BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
         if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
         divisor = bert_divisor(m, &x);
@@ -2117,12 +2104,11 @@ static int init_model(Driver *d)
 /* Loads a shard in place of the last one: no two are in memory. */
 static int open_shard(Driver *d, size_t shard)
 {
-    int labelled = 1;
     if (d->shard == shard + 1) return 0;
     free(d->data.memory);
     memset(&d->data, 0, sizeof d->data);
     d->shard = 0;
-    if (load_data(&d->model, &d->data, d->shards.gl_pathv[shard], labelled)) return 1;
+    if (load_data(&d->model, &d->data, d->shards.gl_pathv[shard], 1)) return 1;
     d->shard = shard + 1;
     return pass_room(&d->pass, &d->data, !strcmp(d->o.train_sampling_strategy, "random"));
 }
@@ -2156,7 +2142,7 @@ static int scan_shards(Driver *d, size_t *largest, int *longest)
         if (d->pass.n > *largest) *largest = d->pass.n;
         if (longest_input(data) > *longest) *longest = longest_input(data);
     }
-    d->micro_batch = min_size(batch, *largest);
+    d->micro_batch = bert_zmin_(batch, *largest);
     return 0;
 }
 
@@ -2361,11 +2347,11 @@ static int train_step(Driver *d, size_t first, size_t end)
     Bert *m = &d->model;
     double start = seconds(), loss = 0, divisor = 0, spent;
     for (size_t at = first; at < end && end - first > d->micro_batch; at += d->micro_batch) {
-        BertBatch x = train_batch(d, at, min_size(d->micro_batch, end - at));
+        BertBatch x = train_batch(d, at, bert_zmin_(d->micro_batch, end - at));
         divisor += bert_divisor(m, &x);
     }
     for (size_t at = first, B; at < end; at += B) {
-        B = min_size(d->micro_batch, end - at);
+        B = bert_zmin_(d->micro_batch, end - at);
         BertBatch x = train_batch(d, at, B);
         x.place = (int)(at - first);
         x.divisor = divisor; /* 0: its own */
@@ -2452,7 +2438,7 @@ static int train_shard(Driver *d, uint64_t epoch, size_t *done)
 {
     size_t group = d->micro_batch * (size_t)d->o.gradient_accumulation_steps;
     for (size_t at = 0, to; at < d->pass.n && d->step < d->total; at = to) {
-        to = min_size(at + group, d->pass.n);
+        to = bert_zmin_(at + group, d->pass.n);
         if (train_step(d, at, to)) return 1;
         *done += (to - at + d->micro_batch - 1) / d->micro_batch;
         /* pretraining draws more pairs in one epoch than in another: at most a whole one */
@@ -2728,14 +2714,14 @@ static int text_start(Driver *d, int task)
     d->data.path = "standard input";
     d->data.task = task;
     d->data.multi_label = c->multi_label;
-    how->max_length = d->o.max_length ? (int)min_size((size_t)d->o.max_length, INT_MAX)
-                                      : (int)min_size((size_t)most, (size_t)c->P);
+    how->max_length = d->o.max_length ? (int)bert_zmin_((size_t)d->o.max_length, INT_MAX)
+                                      : (int)bert_zmin_((size_t)most, (size_t)c->P);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
         how->truncation = BERT_ONLY_SECOND;
         how->windows = 1;
-        how->stride = (int)min_size((size_t)how->max_length / 2, 128);
+        how->stride = (int)bert_zmin_((size_t)how->max_length / 2, 128);
     }
     in->room = 65536;
     in->bytes = malloc(in->room);
@@ -2896,16 +2882,16 @@ static int read_through(Driver *d, int embed)
     if (text ? text_start(d, task) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
-    if (embed ? bert_set_task(m, BERT_NONE, 0, 0, NULL, 0) : 0) return fail("%s", bert_error(m));
+    if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
     if (!embed && check_head(m, o->model, data)) return 1;
     if (o->logits && (data->task == BERT_QA || data->task == BERT_MLM))
         return fail("--logits goes with classification, regression and ner");
-    if (text && data->task == BERT_MLM && !m->tokenizer.words[ID_MASK])
+    if (text && data->task == BERT_MLM && !m->tokenizer.words[BERT_ID_MASK])
         return fail("%s: its vocabulary has no [MASK]", o->model);
     if (text && embed && m->config.max_seq_length && !o->max_length)
         d->input.how.max_length =
-            (int)min_size((size_t)m->config.max_seq_length, (size_t)m->config.P);
-    if (batch_room(&d->batch, text ? most : min_size(most, data->n),
+            (int)bert_zmin_((size_t)m->config.max_seq_length, (size_t)m->config.P);
+    if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
                    (size_t)(text ? d->input.how.max_length : data->longest),
                    (size_t)(embed ? m->config.C : m->config.K)))
         return 1;
@@ -3101,7 +3087,7 @@ static int parse_flag(Options *o, int command, char **argv, int left)
 {
     const char *text = argv[0] + 2, *equals = strchr(text, '='), *value;
     char name[64];
-    size_t n = min_size(equals ? (size_t)(equals - text) : strlen(text), sizeof name - 1);
+    size_t n = bert_zmin_(equals ? (size_t)(equals - text) : strlen(text), sizeof name - 1);
     for (size_t i = 0; i < n; i++) name[i] = text[i] == '-' ? '_' : text[i]; /* --max-steps too */
     name[n] = '\0';
     int i = find_flag(name, command);

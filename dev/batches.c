@@ -37,7 +37,7 @@ static void put_epochs(Driver *d, FILE *f)
     for (uint64_t epoch = 0; d->step < d->total; epoch++) {
         pass_start(&d->pass, &d->data, (uint64_t)d->o.seed, epoch, 0, d->o.short_seq_prob);
         for (size_t at = 0, B; at < d->pass.n && d->step < d->total; at += B, d->step++) {
-            B = min_size(d->micro_batch, d->pass.n - at);
+            B = bert_zmin_(d->micro_batch, d->pass.n - at);
             BertBatch x = train_batch(d, at, B);
             put_batch(f, &x, d->data.task);
         }

@@ -33,15 +33,8 @@ def example(name, *args, stdin=""):
 
 def model_of(cls, source, folder, **more):
     """The model, and its file: heads drawn wide, so that scores are not all alike."""
-    torch.manual_seed(0)
-    model = cls.from_pretrained(source, attn_implementation="eager", **more).eval()
-    for name, p in model.named_parameters():
-        if name.startswith(("classifier", "qa_outputs", "cls.predictions.transform")):
-            torch.nn.init.normal_(p, std=3.0 if "LayerNorm" in name else 0.2)
-    hf, exported = os.path.join(folder, "hf"), os.path.join(folder, "model.bin")
-    model.save_pretrained(hf)
-    transformers.BertTokenizerFast.from_pretrained(source).save_pretrained(hf)
-    call("python3", "dev/export_hf.py", hf, exported)
+    heads = ("classifier", "qa_outputs", "cls.predictions.transform")
+    model, _, exported = check_predict.model_of(cls, source, folder, 0.2, heads, attn_implementation="eager", **more)
     return model, exported
 
 

@@ -134,14 +134,22 @@ class Torch:
         return right / len(data)
 
 
-def train_bert(work, model, train, dev, a, *more):
-    flags = ["--model", model, "--train_file", train, "--output_dir", work + "/out",
-             "--logging_dir", work + "/logs", "--per_device_train_batch_size", a.batch,
-             "--learning_rate", a.learning_rate, "--warmup_steps", a.warmup_steps,
-             "--weight_decay", a.weight_decay, *more]
-    run(ROOT + "/train_bert", "train", *flags, *(["--eval_file", dev] if dev else []))
+def flags(work, start, train, a, *more):
+    return [*start, "--train_file", train, "--output_dir", work + "/out",
+            "--logging_dir", work + "/logs", "--per_device_train_batch_size", a.batch,
+            "--learning_rate", a.learning_rate, "--warmup_steps", a.warmup_steps,
+            "--weight_decay", a.weight_decay, *more]
+
+
+def train_bert(work, given):
+    """The log of train_bert train."""
+    run(ROOT + "/train_bert", "train", *given)
     with open(work + "/logs/log.jsonl") as f:
         return [json.loads(line) for line in f]
+
+
+def losses(log):
+    return [row["loss"] for row in log if "loss" in row]
 
 
 def curve(a, work):
@@ -159,9 +167,9 @@ def curve(a, work):
     data = read_data(train)
     zero = [x for name in ("hidden_dropout_prob", "attention_probs_dropout_prob",
                            "classifier_dropout") for x in ("--" + name, 0)]
-    log = train_bert(work, model, train, None, a, "--max_steps", a.steps, "--logging_steps", 1,
-                     "--train_sampling_strategy", "sequential", *zero)
-    ours = [row["loss"] for row in log if "loss" in row]
+    ours = losses(train_bert(work, flags(
+        work, ["--model", model], train, a, "--max_steps", a.steps, "--logging_steps", 1,
+        "--train_sampling_strategy", "sequential", *zero)))
     reference = Torch(folder, a.steps, a, dropout=0.0)
     whole = len(data) // a.batch * a.batch
     return compare(a, ours, lambda step: reference.step(
@@ -201,16 +209,10 @@ def task_curve(a, work):
     run(sys.executable, ROOT + "/tokenizer.py", a.what, text, work + "/train.bin", "--model",
         model, "--max_length", 384 if a.what == "qa" else 128)
     run("make", "-s", "-C", ROOT, "batches", "train_bert")
-    flags = start + [
-        "--train_file", work + "/train.bin", "--output_dir", work + "/out", "--logging_dir",
-        work + "/logs", "--per_device_train_batch_size", a.batch, "--learning_rate",
-        a.learning_rate, "--warmup_steps", a.warmup_steps, "--weight_decay", a.weight_decay,
-        "--max_steps", a.steps, "--logging_steps", 1, "--hidden_dropout_prob", 0,
-        "--attention_probs_dropout_prob", 0]
-    run(ROOT + "/batches", *flags)
-    run(ROOT + "/train_bert", "train", *flags)
-    with open(work + "/logs/log.jsonl") as f:
-        ours = [row["loss"] for row in map(json.loads, f) if "loss" in row]
+    given = flags(work, start, work + "/train.bin", a, "--max_steps", a.steps, "--logging_steps", 1,
+                  "--hidden_dropout_prob", 0, "--attention_probs_dropout_prob", 0)
+    run(ROOT + "/batches", *given)
+    ours = losses(train_bert(work, given))
     run(sys.executable, HERE + "/export_hf.py", "--to-hf", work + "/out/start.bin", work + "/hf")
     reference = Torch(work + "/hf", a.steps, a, 0.0, CLASSES[a.what])
     with open(work + "/out/batches.jsonl") as f:
@@ -225,8 +227,9 @@ def accuracy(a, work):
     results = {"train_bert": [], "PyTorch": []}
     for seed in range(a.first_seed, a.first_seed + a.seeds):
         if a.only != "torch":
-            train_bert(work, model, files[0], files[1], a, "--seed", seed, "--num_train_epochs",
-                       a.epochs, "--logging_steps", 1000)
+            train_bert(work, flags(work, ["--model", model], files[0], a, "--eval_file", files[1],
+                                   "--seed", seed, "--num_train_epochs", a.epochs,
+                                   "--logging_steps", 1000))
             text = run(ROOT + "/train_bert", "eval", "--model", work + "/out/best.bin",
                        "--eval_file", files[2])
             results["train_bert"].append(float(text.split("accuracy")[1].split()[0]))
