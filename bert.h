@@ -1144,7 +1144,7 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const int most = 1024, least = 64; /* rows of a task */
     const int threads = bert_threads_(), tasks = threads > 1 ? 2 * threads : 1;
     const int panels = (N + W - 1) / W, mirrored = M <= BERT_LANES_ && b.row == 1 && !add;
-    int across = N < M ? 1 : bert_min_((panels + 1) / 2, tasks);
+    int across = N < M || a.col != 1 ? 1 : bert_min_((panels + 1) / 2, tasks);
     int down = bert_max_((M + most - 1) / most,
                          bert_min_((M + least - 1) / least, (tasks + across - 1) / across));
     across = bert_max_(across, bert_min_((panels + 1) / 2, (tasks + down - 1) / down));
