@@ -761,9 +761,15 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
 #define BERT_ALIGNED_
+#define BERT_INLINE_ static inline
+#define BERT_APART_ static
 #define BERT_PREFETCH_(p, w) ((void)(p))
 #else
 #define BERT_PREFETCH_(p, w) __builtin_prefetch(p, w)
+/* Left to itself, gcc now calls a tile, now copies the whole product into its callers: a change far
+   away then costs a fifth of a step. */
+#define BERT_INLINE_ static inline __attribute__((always_inline))
+#define BERT_APART_ static __attribute__((noinline))
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
@@ -899,7 +905,7 @@ typedef struct {
 } BertAhead_;
 
 /* rows x cols of m, one of whose steps is 1, spread over so many times LANES k's. */
-static BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
+BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
 {
     int lines = ((m.col == 1 ? cols : rows) + 15) / 16, left = (m.col == 1 ? rows : cols) * lines;
     BertAhead_ ahead = {m.at, m.col == 1 ? m.row : m.col, lines, 0,
@@ -923,9 +929,9 @@ typedef struct {
 /* One tile: c (rows, cols) = start + strip . panel, or c += strip . panel where start is NULL.
    panel is (depth, vecs * LANES), depth a multiple of LANES. soon is the tile of c that comes
    next. */
-static inline void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
-                              BertStrip_ strip, const float *panel, int depth, const float *start,
-                              const float *soon, BertAhead_ *ahead)
+BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
+                             BertStrip_ strip, const float *panel, int depth, const float *start,
+                             const float *soon, BertAhead_ *ahead)
 {
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
@@ -975,7 +981,7 @@ static int bert_panel_vecs_(int cols)
    rows out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two
    new rows; after log2(LANES) passes every element is in its place. Element by element, a third of
    a forward's time at N = 96 would go into packing. */
-static inline void bert_transpose_(float *to, size_t ldt, const float *from, size_t ldf)
+BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size_t ldf)
 {
     bert_vec_ x[BERT_LANES_], y[BERT_LANES_];
     BERT_FOR_ (i, BERT_LANES_) x[i] = bert_get_(from + i * ldf);
@@ -1056,9 +1062,9 @@ static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
         BertStrip_ of = {strip.at, __VA_ARGS__};                                                   \
         bert_tile_(c + j, ldc, rows, cols, vecs, of, panels, depth, from, soon, ahead);            \
     } while (0)
-static inline void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
-                                            const float *panels, int depth, int N,
-                                            const float *start, BertAhead_ *ahead)
+BERT_INLINE_ void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
+                                           const float *panels, int depth, int N,
+                                           const float *start, BertAhead_ *ahead)
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_, by_rows = strip.down > 1;
     for (int j = 0; j < N; j += W, panels += depth * W) {
@@ -1077,8 +1083,8 @@ static inline void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ str
    begin with what c holds. Of few rows and many columns, strips are copied once and b a panel at a
    time, the next one fetched meanwhile; else b for WIDE columns, and strip after strip passes over
    it, fetched likewise. */
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                int K, const float *start, int add)
+BERT_APART_ void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M,
+                                     int N, int K, const float *start, int add)
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
     const int few = M <= BERT_ROWS_ && N > W, wide = few ? W : BERT_WIDE_;
