@@ -2611,10 +2611,12 @@ static void test_driver(void)
 
     int32_t truth[] = {0, 0, 1, 1, 1, 2};
     int predicted[] = {0, 1, 1, 1, 0, 2};
+    LabelCount counts[3];
     Evaluation e = {0};
     Data d = {0};
-    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted;
-    expect(!classification_measure(&e, &d) && e.num_metrics == 3, "%d metrics", e.num_metrics);
+    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted, e.counts = counts;
+    classification_measure(&e, &d);
+    expect(e.num_metrics == 3, "%d metrics", e.num_metrics);
     expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
                fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
            "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
@@ -3010,7 +3012,8 @@ static void test_pairs(void)
     size_t before = 0;
     write_data("task.bin", im);
     must(&m, bert_load(&m, "model.bin"));
-    expect(load_data(&m, &d, "task.bin", 1) == 0 && pass_room(&p, &d, 0) == 0, "no data");
+    expect(load_data(&m, &d, "task.bin", 1) == 0, "no data");
+    pass_room(&p, &d, 0);
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
         pass_start(&p, &d, 1, epoch, 0, 0.1);
         same &= epoch == 0 || p.n == before;
