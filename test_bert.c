@@ -2968,7 +2968,8 @@ static void test_frozen_run(void)
 static void test_shards_and_init(void)
 {
     static const char config[] =
-        "{\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
+        "{\"id2label\": {\"0\": \"a \\\"\", \"vocab_size\": 1, \"x\": [1]},\n"
+        "\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
         "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
         "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
     Bert m = {0}, again = {0};

@@ -40,12 +40,10 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
 enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL,                                                  \
-      "model file, of dev/export_hf.py or an earlier run")                                         \
+    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL, "model file, of export_hf.py or an earlier run") \
     X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
     X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
-    X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
-      "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
+    X(train_file, PATH, "", TRAIN, TRAIN, "data, of tokenizer.py; shards: 'c-*.bin'")              \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
     X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
@@ -216,7 +214,7 @@ static int same_text(BertText a, BertText b)
     return a.size == b.size && !memcmp(a.bytes, b.bytes, a.size);
 }
 
-/* A label's name; of a model whose labels have none LABEL_0, LABEL_1, ..., as Hugging Face has it. */
+/* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
 static void put_label(const char *before, const BertStrings *names, size_t k)
 {
     if (names->count) put_string(before, string_at(names, k));
@@ -357,10 +355,11 @@ static int json_fields(char *at, char *end, const char *const *names, int n, int
 /* ------------------------------------------------------------------------------------------------
    Data files, as the byte table in bert.h has them: all is checked here, and nothing after. */
 
-/* A line of standard input: a text or two (ner: one; qa: question and context). */
+/* A line of standard input. */
 typedef struct {
-    BertText text, pair, id; /* id: of the JSON object, or empty */
-    int end;                 /* its last sequence, and one; qa: windows; else: its only one */
+    BertText text; /* that answers are part of: qa: the context */
+    BertText id;   /* of the JSON object, or empty */
+    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
 } Line;
 
 enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
@@ -610,21 +609,7 @@ static int check_pretraining(Data *d)
     return check_offsets(d, d->documents, (size_t)d->Q, d->n, 0, "document", "sentences");
 }
 
-/* Finds the arrays in memory. */
-static void data_arrays(Data *d)
-{
-    char *at = d->memory;
-    for (int i = 0; i < SECTIONS; at += padded(d->sizes[i++])) d->at[i] = at;
-    d->offsets = (uint64_t *)(void *)d->at[1];
-    d->tokens = (int32_t *)(void *)d->at[2];
-    d->segments = (int32_t *)(void *)d->at[3];
-    d->labels = (int32_t *)(void *)d->at[4];
-    d->targets = (float *)(void *)d->at[4];
-    d->spans = (int32_t *)(void *)d->at[6];
-    d->words = (int32_t *)(void *)d->at[7];
-    d->documents = (uint64_t *)(void *)d->at[7];
-}
-
+/* Reads the file, and finds its arrays in memory. */
 static int data_read(Data *d, FILE *f)
 {
     int32_t words[HEADER / 4];
@@ -636,13 +621,21 @@ static int data_read(Data *d, FILE *f)
                     (long long)info.st_size, HEADER);
     if (data_header(d, words, (unsigned long long)info.st_size)) return 1;
     size_t bytes = (size_t)info.st_size - HEADER;
-    d->memory = take(bytes, 1, d->path);
+    char *at = d->memory = take(bytes, 1, d->path);
     /* in pieces: some systems read no more than 2 GiB at once */
     for (size_t done = 0, got; done < bytes; done += got) {
-        got = fread(d->memory + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
+        got = fread(at + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
         if (got == 0) return fail("%s: cannot be read: %s", d->path, strerror(errno));
     }
-    data_arrays(d);
+    for (int i = 0; i < SECTIONS; at += padded(d->sizes[i++])) d->at[i] = at;
+    d->offsets = (uint64_t *)(void *)d->at[1];
+    d->tokens = (int32_t *)(void *)d->at[2];
+    d->segments = (int32_t *)(void *)d->at[3];
+    d->labels = (int32_t *)(void *)d->at[4];
+    d->targets = (float *)(void *)d->at[4];
+    d->spans = (int32_t *)(void *)d->at[6];
+    d->words = (int32_t *)(void *)d->at[7];
+    d->documents = (uint64_t *)(void *)d->at[7];
     return find_strings(d, &d->names, d->at[0], (size_t)d->K, d->sizes[0], "label names") ||
            check_examples(d);
 }
@@ -1043,14 +1036,6 @@ static BertText tag_type(const BertStrings *names, int k)
     return type;
 }
 
-static Tag tag_of(const BertStrings *names, int k)
-{
-    BertText name = string_at(names, (size_t)k);
-    Tag tag = {name.size ? name.bytes[0] : 'O', 0};
-    while (!same_text(tag_type(names, tag.type), tag_type(names, k))) tag.type++;
-    return tag;
-}
-
 /* Does an entity end before the second tag, does one start with it? A stray I- or E- opens one. */
 static int entity_ends(Tag before, Tag tag)
 {
@@ -1122,18 +1107,11 @@ static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, 
     return n ? n : 1;
 }
 
-static int is_article(const uint32_t *word, size_t n)
-{
-    static const char *const articles[] = {"a", "an", "the"};
-    for (size_t i = 0; i < n; i++)
-        if (n > 3 || word[i] != (uint32_t)articles[n - 1][i]) return 0;
-    return 1;
-}
-
 /* normalize_answer: lower case, no ASCII punctuation, no articles, one blank between words. out
    has room for 3n + 1; returns its length. */
 static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, BertText text)
 {
+    static const uint32_t articles[][3] = {{'a'}, {'a', 'n'}, {'t', 'h', 'e'}}; /* by length */
     size_t length = 0, kept = 0, end;
     uint32_t before = 0, c, after, lower[3];
     for (size_t at = 0, ahead; at < text.size; before = c) {
@@ -1146,10 +1124,11 @@ static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, BertText t
                 out[length++] = lower[i];
     }
     /* a run of letters and numbers that is a, an or the becomes a blank; so does white space */
-    for (size_t i = 0; i < length; i = end) {
+    for (size_t i = 0, n; i < length; i = end) {
         int word = is_alnum(t, out[i]);
         for (end = i + 1; word && end < length && is_alnum(t, out[end]);) end++;
-        if ((word && is_article(out + i, end - i)) || is_space(out[i])) {
+        n = end - i;
+        if (is_space(out[i]) || (n <= 3 && !memcmp(out + i, articles[n - 1], n * sizeof *out))) {
             if (kept && out[kept - 1] != ' ') out[kept++] = ' ';
         } else {
             for (size_t j = i; j < end; j++) out[kept++] = out[j];
@@ -1165,11 +1144,12 @@ static size_t next_word(const uint32_t *s, size_t length, size_t at, size_t *n)
     return at + *n + 1;
 }
 
-/* Words that both have, each as often as both have it. */
-static double shared_words(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
+/* F1 of the words: those that both have, each as often as both have it. Uses b up. */
+static double word_f1(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
 {
-    double shared = 0;
-    for (size_t i = 0, n, next; i < na; i = next) {
+    double shared = 0, words = 0;
+    for (size_t j = 0, m; j < nb; words++) j = next_word(b, nb, j, &m);
+    for (size_t i = 0, n, next; i < na; i = next, words++) {
         next = next_word(a, na, i, &n);
         for (size_t j = 0, m, after; j < nb; j = after) {
             after = next_word(b, nb, j, &m);
@@ -1179,14 +1159,7 @@ static double shared_words(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
             break;
         }
     }
-    return shared;
-}
-
-static double count_words(const uint32_t *s, size_t length)
-{
-    double words = length > 0;
-    for (size_t i = 0; i < length; i++) words += s[i] == ' ';
-    return words;
+    return ratio(2 * shared, words);
 }
 
 /* The highest exact match and F1 over the gold answers (first .. first+count-1 of golds). v2.0's
@@ -1195,10 +1168,9 @@ static double count_words(const uint32_t *s, size_t length)
 static void squad_scores(const BertTokenizer *t, BertText text, const BertStrings *golds,
                          size_t first, size_t count, int v2, double *exact, double *f1)
 {
-    size_t longest = 0, used = 0;
-    for (size_t i = 0; i < count; i++)
-        if (string_at(golds, first + i).size > longest) longest = string_at(golds, first + i).size;
-    uint32_t *answer = take(3 * (text.size + longest) + 2, sizeof *answer, "an answer");
+    size_t room = text.size, used = 0;
+    for (size_t i = 0; i < count; i++) room += string_at(golds, first + i).size;
+    uint32_t *answer = take(3 * room + 2, sizeof *answer, "an answer");
     uint32_t *gold = answer + 3 * text.size + 1;
     size_t na = normalize_answer(t, answer, text), ng;
     *exact = *f1 = 0;
@@ -1208,11 +1180,8 @@ static void squad_scores(const BertTokenizer *t, BertText text, const BertString
         if (v2 && ng == 0 && i < count) continue;
         used++;
         int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
-        double words = count_words(answer, na) + count_words(gold, ng);
-        double shared = shared_words(answer, na, gold, ng);
-        double score = na && ng ? 2 * shared / words : v2 && same;
-        if (same) *exact = 1;
-        if (score > *f1) *f1 = score;
+        *exact = fmax(*exact, same);
+        *f1 = fmax(*f1, na && ng ? word_f1(answer, na, gold, ng) : v2 && same);
     }
     free(answer);
 }
@@ -1242,14 +1211,6 @@ typedef struct {
     void (*predict)(const Output *out);                 /* writes a JSON object, or none yet */
 } Task;
 
-/* The labels of a whole file, each counted (K). */
-static void count_truth(const Data *d, double *counts)
-{
-    size_t n = d->task == BERT_NER ? d->N : d->multi_label ? d->A : d->n;
-    for (size_t i = 0; i < n && d->K; i++)
-        if (d->labels[i] >= 0) counts[d->labels[i]]++;
-}
-
 /* The end of a prediction: the raw outputs, a row for each token where there is one for each. */
 static void put_end(const Output *out)
 {
@@ -1267,9 +1228,8 @@ static void put_end(const Output *out)
 static int name_width(const BertStrings *names)
 {
     size_t width = 12;
-    for (size_t k = 0; k < names->count; k++)
-        if (bert_zmin_(40, string_at(names, k).size) > width)
-            width = bert_zmin_(40, string_at(names, k).size);
+    for (size_t k = 0, n; k < names->count; k++)
+        if ((n = bert_zmin_(40, string_at(names, k).size)) > width) width = n;
     return (int)width;
 }
 
@@ -1396,7 +1356,11 @@ static void ner_measure(Evaluation *e, const Data *d)
     Tag *tags = take(K, sizeof *tags, "tags");
     double right = 0, words = 0;
     memset(e->counts, 0, K * sizeof *e->counts);
-    for (int k = 0; k < d->K; k++) tags[k] = tag_of(&d->names, k);
+    for (int k = 0; k < d->K; k++) {
+        BertText name = string_at(&d->names, (size_t)k), type = tag_type(&d->names, k);
+        tags[k].letter = name.size ? name.bytes[0] : 'O';
+        while (!same_text(tag_type(&d->names, tags[k].type), type)) tags[k].type++;
+    }
     for (size_t i = 0; i < d->n; i++) {
         size_t at = d->offsets[i], T = d->offsets[i + 1] - at;
         count_entities(e->counts, tags, d->labels + at, e->predicted + at, T);
@@ -1424,8 +1388,7 @@ static void ner_report(const Evaluation *e, const Data *d)
 /* Characters start .. end-1 of text i */
 static BertText text_part(const Data *d, size_t i, int start, int end)
 {
-    BertText text = d->lines ? d->task == BERT_QA ? d->lines[i].pair : d->lines[i].text
-                             : string_at(&d->texts, i);
+    BertText text = d->lines ? d->lines[i].text : string_at(&d->texts, i);
     size_t at = 0, from = 0;
     for (int c = 0; c < end && at < text.size; c++) {
         if (c == start) from = at;
@@ -1492,20 +1455,30 @@ static void ner_predict(const Output *out)
 
 /* -- qa: a span of the context, over all its windows -- */
 
+static int first_window(const Output *out)
+{
+    const int32_t *question = out->d->words + out->item;
+    return out->item == 0 || question[0] != question[-1];
+}
+
+static int last_window(const Output *out)
+{
+    const int32_t *question = out->d->words + out->item;
+    return out->item + 1 == out->d->n || question[0] != question[1];
+}
+
 /* Takes in a window. Returns its question where it was the last of it, or -1. */
 static int qa_window(const Output *out)
 {
-    const Data *d = out->d;
-    const int32_t *question = d->words + out->item;
     BertAnswers *a = &out->e->answers;
-    if (out->item == 0 || question[0] != question[-1]) {
+    if (first_window(out)) {
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
         a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
-        a->may_lack = d->may_lack || out->o->version_2_with_negative;
+        a->may_lack = out->d->may_lack || out->o->version_2_with_negative;
     }
     bert_answers_add(a, out->logits, out->spans, out->T);
-    return out->item + 1 == d->n || question[1] != question[0] ? question[0] : -1;
+    return last_window(out) ? out->d->words[out->item] : -1;
 }
 
 /* Where a question's strings begin: its id, itself, its gold answers. */
@@ -1635,17 +1608,18 @@ static void qa_text_predict(const Output *out)
     const int question = d->words[out->item], top_k = out->o->top_k ? (int)out->o->top_k : 1;
     const Line *line = &d->lines[question];
     Found none = {{0}, {"", 0}};
-    if (out->item == 0 || d->words[out->item - 1] != question) {
+    if (first_window(out)) {
         e->num_found = 0;
         e->answers.none.score = 1; /* of the windows the lowest counts */
     }
     qa_text_window(out, (size_t)question, top_k);
-    if (out->item + 1 < (size_t)line->end) return;
+    if (!last_window(out)) return;
     none.span.score = e->answers.none.score;
     if (out->o->version_2_with_negative) push_found(e, none);
     printf("{");
     if (line->id.size && line->id.bytes[-1] == '"') put_string("\"id\": ", line->id);
-    else if (line->id.size) printf("\"id\": %.*s", (int)line->id.size, line->id.bytes);
+    else if (line->id.size)
+        printf("\"id\": %.*s", (int)line->id.size, line->id.bytes); /* a number */
     if (line->id.size) printf(", ");
     none.span.score = 0;
     if (!e->num_found) put_span("", d, question, none.span);
@@ -1991,18 +1965,15 @@ static int save_model(Driver *d, const char *name)
 static int make_folder(const char *flag, const char *folder)
 {
     char path[PATH_MAX];
-    size_t n = strlen(folder);
-    if (n + 32 > sizeof path) return fail("%s: the name is too long", flag);
-    memcpy(path, folder, n + 1);
-    for (size_t i = 1; i <= n; i++) {
-        if (folder[i] != '/' && folder[i] != '\0') continue;
-        path[i] = '\0';
+    if (strlen(folder) + 32 > sizeof path) return fail("%s: the name is too long", flag);
+    snprintf(path, sizeof path, "%s/", folder); /* access fails where that is not a folder */
+    for (char *at = path + 1; *at; at++) {
+        if (*at != '/') continue;
+        *at = '\0';
         if (mkdir(path, 0777) && errno != EEXIST)
             return fail("%s: cannot make the folder %s: %s", flag, path, strerror(errno));
-        path[i] = folder[i];
+        *at = '/';
     }
-    path[n] = '/'; /* access then fails where it is not a folder */
-    path[n + 1] = '\0';
     if (access(path, W_OK | X_OK))
         return fail("%s: cannot write into %s: %s", flag, folder, strerror(errno));
     return 0;
@@ -2151,7 +2122,9 @@ static int scan_shards(Driver *d, size_t *largest, int *longest)
     *largest = 0, *longest = 0;
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
         if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
-        count_truth(data, d->counts);
+        size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
+        for (size_t j = 0; j < labels && data->K; j++)
+            if (data->labels[j] >= 0) d->counts[data->labels[j]]++;
         pass_start(&d->pass, data, (uint64_t)o->seed, 0, i, o->short_seq_prob);
         batches = (d->pass.n + batch - 1) / batch;
         d->items += d->pass.n;
@@ -2500,20 +2473,17 @@ static void on_signal(int number) { stop_signal = number; }
 static int command_train(Driver *d)
 {
     static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction stop, old[2];
-    double start;
-    int result;
+    struct sigaction old[2],
+        stop = {.sa_handler = on_signal,
+                .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
     if (train_load(d)) return 1;
-    start = seconds();
+    double start = seconds();
     stop_signal = 0;
-    memset(&stop, 0, sizeof stop);
-    stop.sa_handler = on_signal;
-    stop.sa_flags = SA_RESTART | (int)SA_RESETHAND; /* the second Ctrl-C ends it at once */
     for (int i = 0; i < 2; i++) {
         sigaction(signals[i], NULL, &old[i]);
         if (old[i].sa_handler != SIG_IGN) sigaction(signals[i], &stop, NULL); /* nohup stays */
     }
-    result = train_epochs(d);
+    int result = train_epochs(d);
     if (!result) result = train_end(d, seconds() - start);
     for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
     stop_signal = 0;
@@ -2553,7 +2523,7 @@ static int take_line(Driver *d, char *bytes, size_t n)
                                    parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
         what = in->e.message;
     if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
-    Line line = {parts[0], parts[1], parts[2], in->e.B};
+    Line line = {parts[qa], parts[2], in->e.B};
     in->lines[in->n++] = line;
     return 0;
 }
@@ -2740,8 +2710,7 @@ static int embed_batch(Driver *d, size_t first, size_t B)
                                              d->o.normalize != 0))
         return fail("%s: %s", d->data.path, bert_error(m));
     for (size_t i = 0; i < B * C; i++) {
-        fputs(i % C ? ", " : "{\"embedding\": [", stdout);
-        put_number(stdout, d->batch.targets[i], 9);
+        put_float(i % C ? ", " : "{\"embedding\": [", d->batch.targets[i]);
         if (i % C == C - 1) puts("]}");
     }
     return fflush(stdout) || ferror(stdout);
@@ -2867,22 +2836,22 @@ static const char trainer_flags[] =
     "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
     "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
     "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
-    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
+    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm do_eval "
+    "do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
     "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
     "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
     "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
     "hub_private_repo hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
-    "include_num_input_tokens_seen label_names length_column_name "
-    "liger_kernel_config load_best_model_at_end local_rank log_level log_level_replica "
-    "log_on_each_node logging_first_step logging_nan_inf_filter logging_strategy "
-    "lr_scheduler_kwargs metric_for_best_model neftune_noise_alpha optim optim_args "
-    "optim_target_modules parallelism_config prediction_loss_only project push_to_hub "
-    "remove_unused_columns report_to restore_callback_states_from_checkpoint "
-    "resume_from_checkpoint run_name save_on_each_node save_only_model save_steps save_strategy "
-    "save_total_limit skip_memory_metrics tf32 torch_compile torch_compile_backend "
-    "torch_compile_mode torch_empty_cache_steps trackio_bucket_id trackio_space_id "
-    "trackio_static_space_id use_cache use_cpu use_liger_kernel ";
+    "include_num_input_tokens_seen label_names length_column_name liger_kernel_config "
+    "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
+    "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
+    "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
+    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns report_to "
+    "restore_callback_states_from_checkpoint resume_from_checkpoint run_name save_on_each_node "
+    "save_only_model save_steps save_strategy save_total_limit skip_memory_metrics tf32 "
+    "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps "
+    "trackio_bucket_id trackio_space_id trackio_static_space_id use_cache use_cpu "
+    "use_liger_kernel ";
 
 /* Is word in the list, between separators or its ends? */
 static int in_list(const char *list, const char *word, char separator)
@@ -2908,14 +2877,6 @@ static int set_flag(Options *o, int i, const char *text)
     if (kind >= REAL) memcpy(field, &number, sizeof number);
     else memcpy(field, &whole, sizeof whole);
     return good && (kind >= REAL || (double)whole == number);
-}
-
-static void set_defaults(Options *o)
-{
-    memset(o, 0, sizeof *o);
-    for (int i = 0; i < NUM_FLAGS; i++)
-        if (flags[i].value[0] || flags[i].kind >= REAL)
-            set_flag(o, i, flags[i].value[0] ? flags[i].value : "-1"); /* -1: not given */
 }
 
 /* Levenshtein's distance between two words of less than 64 characters. */
@@ -2985,7 +2946,9 @@ static int parse_flag(Options *o, int command, char **argv, int left)
 
 static int parse(Options *o, int command, int argc, char **argv)
 {
-    set_defaults(o);
+    for (int i = 0; i < NUM_FLAGS; i++)
+        if (flags[i].value[0] || flags[i].kind >= REAL)
+            set_flag(o, i, flags[i].value[0] ? flags[i].value : "-1"); /* -1: not given */
     for (int i = 0, taken; i < argc; i += taken) {
         if (strncmp(argv[i], "--", 2))
             return fail("'%s' is not a flag; 'train_bert help %s' lists them", argv[i],
