@@ -40,10 +40,12 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
 enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL, "model file, of export_hf.py or an earlier run") \
+    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL,                                                  \
+      "model file, of dev/export_hf.py or an earlier run")                                         \
     X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
     X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
-    X(train_file, PATH, "", TRAIN, TRAIN, "data, of tokenizer.py; shards: 'c-*.bin'")              \
+    X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
+      "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
     X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
