@@ -1524,18 +1524,18 @@ static double compare_acts(Bert *m)
     compare_act(&worst, a->emb, "emb", -1, N, C, C);
     compare_act(&worst, a->ln0, "ln0", -1, N, C, C);
     for (int l = 0; l < m->config.L; l++) {
-        size_t nc = (size_t)l * N * C, nf = (size_t)l * N * F;
-        compare_act(&worst, a->qkv + 3 * nc, "query", l, N, C, 3 * C);
-        compare_act(&worst, a->qkv + 3 * nc + C, "key", l, N, C, 3 * C);
-        compare_act(&worst, a->qkv + 3 * nc + 2 * C, "value", l, N, C, 3 * C);
-        compare_act(&worst, a->atty + nc, "atty", l, N, C, C);
+        BertActs x = bert_layer_acts_(m, l);
+        compare_act(&worst, x.qkv, "query", l, N, C, 3 * C);
+        compare_act(&worst, x.qkv + C, "key", l, N, C, 3 * C);
+        compare_act(&worst, x.qkv + 2 * C, "value", l, N, C, 3 * C);
+        compare_act(&worst, x.atty, "atty", l, N, C, C);
         rows = bert_first_only_(m, l) ? m->batch.offsets : NULL, num_rows = m->B;
-        compare_act(&worst, a->res1 + nc, "res1", l, N, C, C);
-        compare_act(&worst, a->ln1 + nc, "ln1", l, N, C, C);
-        compare_act(&worst, a->fch + nf, "fch", l, N, F, F);
-        compare_act(&worst, a->gelu + nf, "gelu", l, N, F, F);
-        compare_act(&worst, a->res2 + nc, "res2", l, N, C, C);
-        compare_act(&worst, a->ln2 + nc, "ln2", l, N, C, C);
+        compare_act(&worst, x.res1, "res1", l, N, C, C);
+        compare_act(&worst, x.ln1, "ln1", l, N, C, C);
+        compare_act(&worst, x.fch, "fch", l, N, F, F);
+        compare_act(&worst, x.gelu, "gelu", l, N, F, F);
+        compare_act(&worst, x.res2, "res2", l, N, C, C);
+        compare_act(&worst, x.ln2, "ln2", l, N, C, C);
     }
     rows = NULL;
     if (m->config.pooler) compare_act(&worst, a->pooled, "pooled", -1, m->B, C, C);
