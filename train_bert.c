@@ -74,7 +74,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
     X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
-    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner: spread over all labels") \
+    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
     X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
@@ -312,8 +312,9 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
                   {25, 0, 1, "no-answer questions"}};
     unsigned long long n = bert_u64_(w + 6), N = bert_u64_(w + 8), sizes[SECTIONS], total = HEADER;
     if (w[0] != DATA_MAGIC)
-        return fail("%s: not a data file: its magic is 0x%08X, not 0x%08X", d->path, (unsigned)w[0],
-                    (unsigned)DATA_MAGIC);
+        return fail("%s: not a data file, which tokenizer.py makes: its magic is 0x%08X, not "
+                    "0x%08X",
+                    d->path, (unsigned)w[0], (unsigned)DATA_MAGIC);
     if (w[1] != 1) return fail("%s: version is %d, not 1: make it again", d->path, w[1]);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (w[fields[i].word] < fields[i].low || w[fields[i].word] > fields[i].high)
@@ -524,8 +525,9 @@ static int data_read(Data *d, FILE *f)
     if (fstat(fileno(f), &info) || !S_ISREG(info.st_mode))
         return fail("%s: not a regular file", d->path);
     if (info.st_size < HEADER || fread(words, 1, HEADER, f) != HEADER)
-        return fail("%s: not a data file: %lld bytes, its header alone has %d", d->path,
-                    (long long)info.st_size, HEADER);
+        return fail("%s: not a data file, which tokenizer.py makes: %lld bytes, its header alone "
+                    "has %d",
+                    d->path, (long long)info.st_size, HEADER);
     if (data_header(d, words, (unsigned long long)info.st_size)) return 1;
     bytes = (size_t)info.st_size - HEADER;
     d->memory = malloc(bytes);
@@ -1431,6 +1433,15 @@ static void put_word(const Output *out, int b, const BertEntity *e)
     putchar('"');
 }
 
+/* Words of sentence i of a file: there is one blank between two. */
+static int count_words_of(const BertStrings *texts, size_t i)
+{
+    int words = name_bytes(texts, i) > 0;
+    for (uint64_t at = texts->offsets[i]; at < texts->offsets[i + 1]; at++)
+        words += texts->bytes[at] == ' ';
+    return words;
+}
+
 /* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
    for each word that has tokens, null for the others. */
 static int ner_predict(const Output *out, int b)
@@ -1457,8 +1468,9 @@ static int ner_predict(const Output *out, int b)
         put_word(out, b, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
+    int word = -1, last = words ? count_words_of(&out->d->texts, item) - 1 : -1;
     if (words) printf("], \"tags\": [");
-    for (int t = 0, word = -1; words && t < T; t++) {
+    for (int t = 0; words && t < T; t++) {
         if (words[t] <= word) continue;
         for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
         printf(word++ >= 0 ? ", " : "");
@@ -1466,6 +1478,7 @@ static int ner_predict(const Output *out, int b)
         bert_top_k(&label, NULL, logits_of(out, b) + (size_t)t * (size_t)K, K, 1);
         put_name(stdout, &m->labels, (size_t)label);
     }
+    for (; word < last; word++) printf(word >= 0 ? ", null" : "null"); /* cut away */
     free(found);
     return putchar(']') == ']';
 }
@@ -1858,8 +1871,8 @@ static int check_head(Bert *m, const char *path, const Data *d)
         bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
         return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
-        return fail("%s: has no head for %s: fine-tune it first (train_bert train)", path,
-                    task_names[d->task]);
+        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
+                    d->task ? " for " : "", d->task ? task_names[d->task] : "");
     if (m->config.task != d->task || m->config.multi_label != d->multi_label)
         return fail("%s: is a model for %s%s, %s is data for %s%s", path,
                     m->config.multi_label ? "multi-label " : "", task_names[m->config.task],
@@ -1922,6 +1935,9 @@ static int evaluate(Driver *d)
     live_clear();
     e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
+    if (rows == 0)
+        fail("warning: %s: %s, so nothing was measured", data->path,
+             bert_has_mlm_(data->task) ? "no token was masked" : "no token has a label");
     e->num_metrics = 0;
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
@@ -2022,19 +2038,51 @@ static void log_end(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
 
-/* The number behind "key": in a flat JSON object, or fallback; text: the string, cut to 31. */
+/* The value of a field of a JSON object, not of the objects in it; NULL: it has no such field. */
+static const char *json_find(const char *json, const char *key)
+{
+    const size_t n = strlen(key);
+    int depth = 0;
+    for (const char *at = json; *at; at++) {
+        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+        if (*at != '"') continue;
+        const char *name = ++at;
+        while (*at && *at != '"') at += at[0] == '\\' && at[1] ? 2 : 1;
+        if (!*at) break;
+        const char *value = at + 1 + strspn(at + 1, " \t\r\n");
+        if (depth == 1 && *value == ':' && (size_t)(at - name) == n && !memcmp(name, key, n))
+            return value + 1 + strspn(value + 1, " \t\r\n");
+    }
+    return NULL;
+}
+
+/* The number behind "key":, or fallback; text: the string, cut to 31. */
 static double json_value(const char *json, const char *key, double fallback, char text[32])
 {
-    char quoted[64];
-    snprintf(quoted, sizeof quoted, "\"%s\"", key);
-    const char *at = strstr(json, quoted);
+    const char *at = json_find(json, key);
     if (!at) return fallback;
-    at += strlen(quoted);
-    at += strspn(at, " \t\r\n:");
     if (text) sscanf(at, "\"%31[^\"]", text);
     char *end;
     double number = strtod(at, &end);
     return end == at ? fallback : number;
+}
+
+/* What would make another network of it, as dev/export_hf.py refuses it. */
+static int check_config(const char *json, const char *path)
+{
+    static const struct {
+        const char *key, *only;
+    } fields[] = {{"model_type", "\"bert\""},
+                  {"position_embedding_type", "\"absolute\""},
+                  {"is_decoder", "false"},
+                  {"add_cross_attention", "false"}};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        const char *value = json_find(json, fields[i].key);
+        if (value && strncmp(value, fields[i].only, strlen(fields[i].only)))
+            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, fields[i].key,
+                        (int)strcspn(value, ",}\r\n"), value, fields[i].only);
+    }
+    return 0;
 }
 
 static int read_config(BertConfig *c, const char *path)
@@ -2054,11 +2102,12 @@ static int read_config(BertConfig *c, const char *path)
                  {"type_vocab_size", &c->S}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         double value = json_value(json, sizes[i].key, 0, NULL);
-        if (!(value >= 1 && value <= INT_MAX))
+        if (!(value >= 1 && value <= INT_MAX && value == floor(value)))
             return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
                         sizes[i].key, INT_MAX);
         *sizes[i].field = (int)value;
     }
+    if (check_config(json, path)) return 1;
     json_value(json, "hidden_act", 0, act);
     if (!strcmp(act, "gelu_pytorch_tanh")) strcpy(act, acts[1]);
     while (c->act < 3 && strcmp(act, acts[c->act])) c->act++;
@@ -2207,6 +2256,17 @@ static int set_class_weights(Driver *d)
     return 0;
 }
 
+/* A share of the label for all others: where one of several labels is right. */
+static int check_smoothing(const Driver *d)
+{
+    const int task = d->data.task;
+    if (d->o.label_smoothing_factor == 0 || task == BERT_NER || task == BERT_MLM ||
+        (task == BERT_CLASSIFICATION && !d->data.multi_label))
+        return 0;
+    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
+                d->data.multi_label ? "multi-label " : "", task_names[task]);
+}
+
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
 static int train_head(Driver *d)
 {
@@ -2282,6 +2342,8 @@ static int train_load(Driver *d)
     int longest = 0;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
+    if (o->tokenizer && !o->init)
+        return fail("--tokenizer goes with --init; %s has its own", o->model);
     if (make_folder("--output_dir", o->output_dir)) return 1;
     if (o->init ? init_model(d) : 0) return 1;
     if (o->model && bert_load(m, o->model)) return fail("%s", bert_error(m));
@@ -2311,7 +2373,8 @@ static int train_load(Driver *d)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
     d->shard_order = malloc(d->shards.gl_pathc * sizeof *d->shard_order);
     if (!d->shard_order) return fail("out of memory for %zu shards", d->shards.gl_pathc);
-    if (set_class_weights(d) || plan(d) || make_room(d, d->micro_batch, longest) || log_start(d))
+    if (check_smoothing(d) || set_class_weights(d) || plan(d) ||
+        make_room(d, d->micro_batch, longest) || log_start(d))
         return 1;
     show_run(d);
     return 0;
@@ -2329,9 +2392,8 @@ static int diverged(const Driver *d, const char *what, double value)
 static BertBatch train_batch(Driver *d, size_t at, size_t B)
 {
     BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, at, B);
-    int smooths = x.labels && d->data.task != BERT_QA;
     x.class_weights = d->class_weights;
-    x.label_smoothing = smooths ? (float)d->o.label_smoothing_factor : 0;
+    x.label_smoothing = (float)d->o.label_smoothing_factor;
     x.seed = (uint64_t)d->o.seed;
     x.step = (uint64_t)d->step;
     return x;
@@ -2657,7 +2719,8 @@ static char *next_line(Input *in, size_t *n)
         if (newline || (in->ended && line < end)) {
             *n = (size_t)((newline ? newline : end) - line);
             in->start = in->seen;
-            in->number++;
+            if (in->number++ == 0 && *n >= 3 && !memcmp(line, "\xEF\xBB\xBF", 3))
+                line += 3, *n -= 3; /* a byte order mark is no text, as in tokenizer.py */
             return line;
         }
         if (in->ended || in->n) return NULL;
