@@ -3751,8 +3751,9 @@ static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
         return bert_fail_(m, BERT_EFORMAT, "%s: cut off: %llu bytes, more were expected", s->name,
                           (unsigned long long)s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu", s->name,
-                          (unsigned long long)s->at);
+        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu%s", s->name,
+                          (unsigned long long)s->at,
+                          s->at ? "" : ": is it a folder? dev/export_hf.py makes a file of one");
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
     return BERT_OK;

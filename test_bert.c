@@ -2673,9 +2673,9 @@ static void task_labels(Image *im, int task, int multi)
 /* Sections 6 to 9 */
 static void task_texts(Image *im, int32_t *head, int task)
 {
-    static const char *const text[ITEMS] = {"aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
-                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
-                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc"};
+    static const char *const text[ITEMS] = {"aa bb cc dd", "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc"};
     const char *golds[3 * QUESTIONS];
     int32_t tokens[8];
     if (task == BERT_NER || task == BERT_QA) {
@@ -2814,6 +2814,7 @@ static void test_every_task(void)
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
+    expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
     expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
@@ -2822,6 +2823,10 @@ static void test_every_task(void)
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    expect(!strstr(output, "warning"), "%.300s", output);
+    expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 0") == 0 &&
+               strstr(output, "task.bin: no token was masked"),
+           "%.300s", output);
     expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
                lines("{\"embedding\": [") == ITEMS,
            "%.300s", output);
@@ -2875,6 +2880,7 @@ static void test_text(void)
                 " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
                 "{\"text_pair\": \"b\", \"id\": null, \"text\": \"\\ud83d\\u0041\"}",
                 0, "2 6 7 3\n2 1 3 6 3\n");
+    expect_text("encode --model model.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
     expect_text("encode --model model.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
                 "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
     expect_text("encode --model model.bin --pair", "a\tb\na b\n", 1,
@@ -2996,6 +3002,24 @@ static void test_shards_and_init(void)
     expect_error(
         "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
         "empty", "vocab_size");
+    static const char *const others[][2] = {
+        {"\"model_type\": \"roberta\"", "model_type"},
+        {"\"position_embedding_type\":\"relative_key\"", "relative_key"},
+        {"\"is_decoder\": true", "is_decoder is true"},
+        {"\"vocab_size\": 12.5", "vocab_size"}, /* the last of two counts, as in Python */
+        {"\"vocab_size\": 3, \"x\": {\"vocab_size\": 99, \"y\": \"}\\\"\"}", "vocab_size is 3"},
+        {"\"add_cross_attention\": true", "add_cross_attention is true"},
+        {"\"initializer_range\": \"x\"", "initializer_range is x, not a number"},
+        {"\"hidden_act\": \"silu\"", "hidden_act silu is not gelu"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char text[512];
+        int n =
+            snprintf(text, sizeof text, "%.*s, %s}", (int)sizeof config - 2, config, others[i][0]);
+        write_file("config.json", text, (size_t)n);
+        expect_error("train --init config.json --tokenizer model.bin --train_file part-1.bin "
+                     "--output_dir out",
+                     "config.json", others[i][1]);
+    }
     write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
     expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
                  "another task");
@@ -3094,6 +3118,19 @@ static void test_bad_tasks(void)
     expect_error(
         "train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
         "--class_weights", "regression");
+    static const struct {
+        int task, multi;
+        const char *name;
+    } rough[] = {{BERT_REGRESSION, 0, "regression"},
+                 {BERT_CLASSIFICATION, 1, "multi-label classification"},
+                 {BERT_QA, 0, "qa"},
+                 {BERT_PRETRAINING, 0, "pretraining"}};
+    for (size_t i = 0; i < sizeof rough / sizeof rough[0]; i++) {
+        write_data("task.bin", task_image(rough[i].task, rough[i].multi));
+        expect_error("train --model encoder.bin --train_file task.bin --output_dir out "
+                     "--label_smoothing_factor 0.1",
+                     "--label_smoothing_factor", rough[i].name);
+    }
     expect_error(TRAIN_CALL "--class_weights 1,2", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,2,3,4", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,-2,3", "--class_weights", "3 numbers");
@@ -3126,7 +3163,7 @@ static void test_bad_commands(void)
         {"predict --model model.bin --pair --json", "--pair", "JSON"},
         {"predict --model model.bin --predict_file data.bin --json", "--json", "--predict_file"},
         {"predict --model model.bin --max_length 7", "--max_length", "6"},
-        {"predict --model encoder.bin", "encoder.bin", "head"},
+        {"predict --model encoder.bin", "encoder.bin", "has no head: fine-tune"},
         {"encode --model plain.bin", "plain.bin", "no tokenizer"},
         {TRAIN_CALL "--freeze_layers 3", "--freeze_layers", "0 to 2"},
         {TRAIN_CALL "--freeze_layers -1", "--freeze_layers", "0 to 2"},
@@ -3136,10 +3173,13 @@ static void test_bad_commands(void)
         {"eval --model model.bin --eval_file missing.bin", "missing.bin", "open"},
         {"eval --model empty --eval_file data.bin", "empty", "0 bytes"},
         {"eval --model model.bin --eval_file empty", "empty", "0 bytes"},
-        {"eval --model . --eval_file data.bin", ".", ""},
+        {"eval --model . --eval_file data.bin", ".", "export_hf.py"},
         {"eval --model model.bin --eval_file .", ".", "regular"},
         {"eval --model data.bin --eval_file data.bin", "data.bin", "not a model"},
         {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
+        {"eval --model model.bin --eval_file model.bin", "model.bin", "tokenizer.py"},
+        {"eval --model model.bin --eval_file empty", "empty", "tokenizer.py"},
+        {TRAIN_CALL "--tokenizer model.bin", "--tokenizer", "--init"},
         {"eval --model model.bin --eval_file othervocab.bin", "othervocab.bin", "vocabulary"},
         {"eval --model model.bin --eval_file otherlabels.bin", "otherlabels.bin", "labels"},
         {"eval --model model.bin --eval_file unlabelled.bin", "unlabelled.bin", "labels"},

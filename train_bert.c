@@ -71,7 +71,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
     X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
-    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner: spread over all labels") \
+    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
     X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
@@ -330,7 +330,8 @@ static char *json_skip(char *at, char *end, char c)
 }
 
 /* The values of a JSON object's fields that have one of n names (NULL: none): the first few are
-   strings, the others strings or numbers. What else there is is passed over. 0: not JSON. */
+   strings, the others strings or numbers; strings -1: all are what they are, but for null. What
+   else there is is passed over. 0: not JSON. */
 static int json_fields(char *at, char *end, const char *const *names, int n, int strings,
                        BertText *values)
 {
@@ -346,7 +347,8 @@ static int json_fields(char *at, char *end, const char *const *names, int n, int
         if (!at) return 0;
         for (int i = 0; i < n; i++)
             if (names[i] && same_text(key, text_of(names[i])) &&
-                (quoted || (i >= strings && strspn(value.bytes, "+-.0123456789eE") >= value.size)))
+                (quoted || (i >= strings && strspn(value.bytes, "+-.0123456789eE") >= value.size) ||
+                 (strings < 0 && !same_text(value, text_of("null")))))
                 values[i] = value;
         next = json_skip(at, end, ',');
         last = json_skip(at, end, '}');
@@ -443,8 +445,9 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
                   {22, 0, INT_MAX, &d->Q, "questions or documents"},
                   {25, 0, 1, &d->may_lack, "no-answer questions"}};
     if (w[0] != DATA_MAGIC)
-        return fail("%s: not a data file: its magic is 0x%08X, not 0x%08X", d->path, (unsigned)w[0],
-                    (unsigned)DATA_MAGIC);
+        return fail("%s: not a data file, which tokenizer.py makes: its magic is 0x%08X, not "
+                    "0x%08X",
+                    d->path, (unsigned)w[0], (unsigned)DATA_MAGIC);
     if (w[1] != 1) return fail("%s: version is %d, not 1: make it again", d->path, w[1]);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         int value = *fields[i].field = w[fields[i].word];
@@ -619,8 +622,9 @@ static int data_read(Data *d, FILE *f)
     if (fstat(fileno(f), &info) || !S_ISREG(info.st_mode))
         return fail("%s: not a regular file", d->path);
     if (info.st_size < HEADER || fread(words, 1, HEADER, f) != HEADER)
-        return fail("%s: not a data file: %lld bytes, its header alone has %d", d->path,
-                    (long long)info.st_size, HEADER);
+        return fail("%s: not a data file, which tokenizer.py makes: %lld bytes, its header alone "
+                    "has %d",
+                    d->path, (long long)info.st_size, HEADER);
     if (data_header(d, words, (unsigned long long)info.st_size)) return 1;
     size_t bytes = (size_t)info.st_size - HEADER;
     char *at = d->memory = take(bytes, 1, d->path);
@@ -1420,6 +1424,14 @@ static void put_word(const Output *out, const BertEntity *e)
     putchar('"');
 }
 
+/* Words of a file's sentence: there is one blank between two. */
+static int count_words(BertText sentence)
+{
+    int words = sentence.size > 0;
+    for (size_t i = 0; i < sentence.size; i++) words += sentence.bytes[i] == ' ';
+    return words;
+}
+
 /* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
    for each word that has tokens, null for the others. */
 static void ner_predict(const Output *out)
@@ -1444,13 +1456,15 @@ static void ner_predict(const Output *out)
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
     free(found);
+    int word = -1, last = words ? count_words(string_at(&out->d->texts, out->item)) - 1 : -1;
     if (words) printf("], \"tags\": ["); /* text has none */
-    for (int t = 0, word = -1, label; words && t < T; t++) {
+    for (int t = 0, label; words && t < T; t++) {
         if (words[t] <= word) continue;
         for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
         bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
         put_label(word++ >= 0 ? ", " : "", names, (size_t)label);
     }
+    for (; word < last; word++) printf(word >= 0 ? ", null" : "null"); /* cut away */
     printf("]");
     put_end(out);
 }
@@ -1838,8 +1852,8 @@ static int check_head(Bert *m, const char *path, const Data *d)
         bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
         return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
-        return fail("%s: has no head for %s: fine-tune it first (train_bert train)", path,
-                    task_names[d->task]);
+        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
+                    d->task ? " for " : "", d->task ? task_names[d->task] : "");
     if (m->config.task != d->task || m->config.multi_label != d->multi_label)
         return fail("%s: is a model for %s%s, %s is data for %s%s", path,
                     m->config.multi_label ? "multi-label " : "", task_names[m->config.task],
@@ -1920,6 +1934,9 @@ static int evaluate(Driver *d)
     live_clear();
     e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
+    if (rows == 0)
+        fail("warning: %s: %s, so nothing was measured", data->path,
+             bert_has_mlm_(data->task) ? "no token was masked" : "no token has a label");
     e->num_metrics = 0;
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
@@ -2018,17 +2035,39 @@ static void log_end(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
 
+/* NaN: it is no number. */
+static double number_of(BertText value)
+{
+    char *end;
+    double number = strtod(value.bytes, &end);
+    return end == value.bytes + value.size ? number : NAN;
+}
+
 static int read_config(BertConfig *c, const char *path)
 {
-    enum { SIZES = 7, FLOATS = 5, KEYS = SIZES + FLOATS + 1 };
-    static const char *const acts[] = {"gelu", "gelu_new", "relu", "gelu_pytorch_tanh"};
-    static const char *const keys[KEYS] = {"vocab_size",          "hidden_size",
-                                           "num_hidden_layers",   "num_attention_heads",
-                                           "intermediate_size",   "max_position_embeddings",
-                                           "type_vocab_size",     "layer_norm_eps",
-                                           "hidden_dropout_prob", "attention_probs_dropout_prob",
-                                           "classifier_dropout",  "initializer_range",
-                                           "hidden_act"};
+    enum { SIZES = 7, FLOATS = 5, ACT = SIZES + FLOATS, ONLY = 4, KEYS = ACT + 1 + ONLY, ACTS = 5 };
+    static const char *const acts[ACTS] = {"gelu", "gelu_new", "relu", "gelu_pytorch_tanh",
+                                           "gelu_python"};
+    static const int act_of[ACTS] = {BERT_GELU, BERT_GELU_TANH, BERT_RELU, BERT_GELU_TANH,
+                                     BERT_GELU};
+    static const char *const only[ONLY] = {"bert", "absolute", "false", "false"};
+    static const char *const keys[KEYS] = {"vocab_size",
+                                           "hidden_size",
+                                           "num_hidden_layers",
+                                           "num_attention_heads",
+                                           "intermediate_size",
+                                           "max_position_embeddings",
+                                           "type_vocab_size",
+                                           "layer_norm_eps",
+                                           "hidden_dropout_prob",
+                                           "attention_probs_dropout_prob",
+                                           "classifier_dropout",
+                                           "initializer_range",
+                                           "hidden_act",
+                                           "model_type",
+                                           "position_embedding_type",
+                                           "is_decoder",
+                                           "add_cross_attention"};
     int *const sizes[SIZES] = {&c->V, &c->C, &c->L, &c->NH, &c->F, &c->P, &c->S};
     float *const floats[FLOATS] = {&c->eps, &c->hidden_dropout, &c->att_dropout, &c->cls_dropout,
                                    &c->init_range};
@@ -2039,25 +2078,35 @@ static int read_config(BertConfig *c, const char *path)
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
     size_t n = fread(json, 1, sizeof json - 1, f);
     fclose(f);
-    int whole = json_fields(json, json + n, keys, KEYS, 0, values);
+    int whole = json_fields(json, json + n, keys, KEYS, -1, values);
     for (int i = 0; i < SIZES; i++) {
-        double value = values[i].bytes ? strtod(values[i].bytes, NULL) : 0;
-        if (!(value >= 1 && value <= INT_MAX))
+        double value = values[i].size ? number_of(values[i]) : 0;
+        if (!(value >= 1 && value <= INT_MAX && value == floor(value)))
             return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
                         keys[i], INT_MAX);
         *sizes[i] = (int)value;
     }
     if (!whole) return fail("%s: not a JSON object", path);
     for (int i = 0; i < FLOATS; i++) {
-        const char *number = values[SIZES + i].bytes;
-        *floats[i] = number ? strtof(number, NULL) : otherwise[i];
+        BertText value = values[SIZES + i];
+        *floats[i] = value.size ? (float)number_of(value) : otherwise[i];
+        if (isnan(*floats[i]))
+            return fail("%s: %s is %.*s, not a number", path, keys[SIZES + i], (int)value.size,
+                        value.bytes);
     }
-    BertText act = values[KEYS - 1].bytes ? values[KEYS - 1] : text_of(acts[0]);
-    while (c->act < 4 && !same_text(act, text_of(acts[c->act]))) c->act++;
-    if (c->act == 4)
+    for (int i = 0; i < ONLY; i++) { /* what would make another network, as in dev/export_hf.py */
+        const char *key = keys[KEYS - ONLY + i];
+        BertText value = values[KEYS - ONLY + i];
+        if (value.bytes && !same_text(value, text_of(only[i])))
+            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, key,
+                        (int)value.size, value.bytes, only[i]);
+    }
+    BertText act = values[ACT].bytes ? values[ACT] : text_of(acts[0]);
+    while (c->act < ACTS && !same_text(act, text_of(acts[c->act]))) c->act++;
+    if (c->act == ACTS)
         return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)act.size,
                     act.bytes);
-    if (c->act == 3) c->act = BERT_GELU_TANH;
+    c->act = act_of[c->act];
     return 0;
 }
 
@@ -2199,6 +2248,17 @@ static int set_class_weights(Driver *d)
     return 0;
 }
 
+/* A share of the label for all others: where one of several labels is right. */
+static int check_smoothing(const Driver *d)
+{
+    const int task = d->data.task;
+    if (d->o.label_smoothing_factor == 0 || task == BERT_NER || task == BERT_MLM ||
+        (task == BERT_CLASSIFICATION && !d->data.multi_label))
+        return 0;
+    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
+                d->data.multi_label ? "multi-label " : "", task_names[task]);
+}
+
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
 static int train_head(Driver *d)
 {
@@ -2267,6 +2327,8 @@ static int train_load(Driver *d)
     int longest = 0;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
+    if (o->tokenizer && !o->init)
+        return fail("--tokenizer goes with --init; %s has its own", o->model);
     if (make_folder("--output_dir", o->output_dir)) return 1;
     if (o->init && init_model(d)) return 1;
     if (glob(o->train_file, GLOB_NOCHECK, NULL, &d->shards)) /* sorted */
@@ -2289,7 +2351,8 @@ static int train_load(Driver *d)
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
     d->shard_order = take(d->shards.gl_pathc, sizeof *d->shard_order, "the order of shards");
-    if (set_class_weights(d) || plan(d) || make_room(d, d->micro_batch, longest) || log_start(d))
+    if (check_smoothing(d) || set_class_weights(d) || plan(d) ||
+        make_room(d, d->micro_batch, longest) || log_start(d))
         return 1;
     show_run(d);
     return 0;
@@ -2307,9 +2370,8 @@ static int diverged(const Driver *d, const char *what, double value)
 static BertBatch train_batch(Driver *d, size_t at, size_t B)
 {
     BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, at, B);
-    int smooths = x.labels && d->data.task != BERT_QA;
     x.class_weights = d->class_weights;
-    x.label_smoothing = smooths ? (float)d->o.label_smoothing_factor : 0;
+    x.label_smoothing = (float)d->o.label_smoothing_factor;
     x.seed = (uint64_t)d->o.seed;
     x.step = (uint64_t)d->step;
     return x;
@@ -2541,7 +2603,8 @@ static char *next_line(Input *in, size_t *n)
         if (newline || (in->ended && line < end)) {
             *n = (size_t)((newline ? newline : end) - line);
             in->start = in->seen;
-            in->number++;
+            if (in->number++ == 0 && *n >= 3 && !memcmp(line, "\xEF\xBB\xBF", 3))
+                line += 3, *n -= 3; /* a byte order mark is no text, as in tokenizer.py */
             return line;
         }
         if (in->ended || in->n) return NULL;
