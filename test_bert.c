@@ -1839,7 +1839,7 @@ static void test_files(void)
                    "a full disk: '%s'", bert_error(&m));
         }
         expect(bert_save(&m, in_folder("no/such")) == BERT_EFILE &&
-                   strstr(bert_error(&m), "no/such"),
+                   strstr(bert_error(&m), "no/such") && strstr(bert_error(&m), strerror(ENOENT)),
                "no folder: '%s'", bert_error(&m));
         bert_free(&m);
     }
@@ -1945,8 +1945,9 @@ static void test_forged(void)
     other.size = 0, refuse(&other, "", "an empty file");
     Bert m = {0};
     const char *missing = in_folder("missing.bin");
-    expect(bert_load(&m, missing) == BERT_EFILE && strstr(bert_error(&m), missing),
-           "a missing file");
+    expect(bert_load(&m, missing) == BERT_EFILE && strstr(bert_error(&m), missing) &&
+               strstr(bert_error(&m), strerror(ENOENT)),
+           "a missing file: '%s'", bert_error(&m));
     expect(bert_load(&m, folder) < 0 && strstr(bert_error(&m), folder), "a folder");
     done("model files: cut anywhere, with garbage behind, empty, missing, a folder");
 }
@@ -2809,12 +2810,30 @@ static void test_task(const char *name, int task, int multi, const char *metric,
            name, found, objects, lines(with), with, output);
 }
 
+/* out/model.bin's sentences, without a label: nothing to learn from, and that is said. */
+static void test_no_labels(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    int32_t head[256];
+    memcpy(head, im.data, sizeof head);
+    size_t N = (size_t)bert_u64_(head + 8), names = (size_t)bert_u64_(head + 15);
+    memset(im.data + 1024 + padded(names) + 8 * (ITEMS + 1) + padded(4 * N) + padded(4 * ITEMS),
+           0xFF, 4 * N);
+    write_data("task.bin", im);
+    expect(call("train --model out/model.bin --train_file task.bin --eval_file task.bin "
+                "--output_dir out --num_train_epochs 1") == 0 &&
+               strstr(output, "task.bin: no token has a label, so nothing was learned") &&
+               strstr(output, "task.bin: no token has a label, so nothing was measured"),
+           "%.500s", output);
+}
+
 static void test_every_task(void)
 {
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
     expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
     expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
@@ -2827,6 +2846,12 @@ static void test_every_task(void)
     expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 0") == 0 &&
                strstr(output, "task.bin: no token was masked"),
            "%.300s", output);
+    for (int masks = 0; masks < 2; masks++)
+        expect(call(masks ? "train --model out/model.bin --train_file task.bin --output_dir out"
+                          : "train --model out/model.bin --train_file task.bin --output_dir out "
+                            "--mlm_probability 0") == 0 &&
+                   (strstr(output, "no token was masked, so nothing was learned") == NULL) == masks,
+               "masks %d: %.300s", masks, output);
     expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
                lines("{\"embedding\": [") == ITEMS,
            "%.300s", output);
@@ -2843,14 +2868,19 @@ static void test_every_task(void)
 }
 
 /* The same with a text on standard input. */
-static int call_text(const char *command_line, const char *text)
+static int call_from(const char *command_line, const char *path)
 {
-    write_file("lines", text, strlen(text));
-    int file = open("lines", O_RDONLY), kept = dup(0);
+    int file = open(path, O_RDONLY), kept = dup(0);
     dup2(file, 0), close(file);
     int code = call(command_line);
     dup2(kept, 0), close(kept);
     return code;
+}
+
+static int call_text(const char *command_line, const char *text)
+{
+    write_file("lines", text, strlen(text));
+    return call_from(command_line, "lines");
 }
 
 static void expect_text(const char *command_line, const char *text, int code, const char *want)
@@ -2941,6 +2971,9 @@ static void test_text(void)
     expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&
                strstr(output, "stdin:1: no string in field context"),
            "%s", output);
+    expect(call_from("predict --model model.bin", ".") == 1 && strstr(output, "standard input: ") &&
+               strstr(output, strerror(EISDIR)),
+           "a folder: %s", output);
     done("driver: text on standard input is answered for every task, in order");
 }
 
@@ -2978,12 +3011,16 @@ static void test_shards_and_init(void)
         "\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
         "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
         "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
+    static const char *const acts[] = {"gelu", "gelu_python"}; /* two names of one function */
     Bert m = {0}, again = {0};
     int pad_zero = 1, ones = 1;
     write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
     write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
-    write_file("config.json", config, sizeof config - 1);
     for (int i = 0; i < 2; i++) {
+        char text[512];
+        int n = snprintf(text, sizeof text, "%.*s, \"hidden_act\": \"%s\"}", (int)sizeof config - 2,
+                         config, acts[i]);
+        write_file("config.json", text, (size_t)n);
         expect(call("train --init config.json --tokenizer model.bin --train_file part-*.bin "
                     "--output_dir out --num_train_epochs 2 --logging_steps 1") == 0,
                "%.300s", output);
@@ -3199,6 +3236,12 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--eval_file otherlabels.bin", "otherlabels.bin", "maybe"},
         {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
         {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
+        {TRAIN_CALL "--overwrite_output_dir", "--overwrite_output_dir is a Trainer flag",
+         "4 that train_bert does not have"},
+        {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a Trainer flag",
+         "now that is --eval_strategy, which train_bert does not have"},
+        {TRAIN_CALL "--per-gpu-train-batch-size 4", "--per_gpu_train_batch_size",
+         "now that is --per_device_train_batch_size\n"},
         {TRAIN_CALL "stray", "stray", "flag"},
         {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
         {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},

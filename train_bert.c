@@ -1769,6 +1769,7 @@ typedef struct {
 /* What training adds up. */
 typedef struct {
     double steps, loss, items, tokens, seconds;
+    double rows; /* that have a label */
 } Sums;
 
 typedef struct {
@@ -1911,6 +1912,13 @@ static void each_output(Driver *d, const Data *data, const BertBatch *x, size_t 
     }
 }
 
+/* Where it holds nothing that a loss is taken of: that loss is 0. */
+static void warn_unlabelled(const char *path, int task, const char *done)
+{
+    fail("warning: %s: %s, so nothing was %s", path,
+         bert_has_mlm_(task) ? "no token was masked" : "no token has a label", done);
+}
+
 /* Mean loss and metrics over eval_data, without class weights and label smoothing, so that runs
    compare. Interrupted: 1, with stop_signal set. */
 static int evaluate(Driver *d)
@@ -1934,9 +1942,7 @@ static int evaluate(Driver *d)
     live_clear();
     e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
-    if (rows == 0)
-        fail("warning: %s: %s, so nothing was measured", data->path,
-             bert_has_mlm_(data->task) ? "no token was masked" : "no token has a label");
+    if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
     e->num_metrics = 0;
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
@@ -2399,7 +2405,9 @@ static int train_step(Driver *d, size_t first, size_t end)
         if (bert_forward(m, &x, 1)) return fail("%s: %s", d->data.path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(d, "loss", m->loss);
         if (bert_backward(m, 1)) return fail("%s", bert_error(m));
+        x.class_weights = NULL; /* rows, not their weights */
         d->run.loss += (double)m->loss;
+        d->run.rows += bert_divisor(m, &x);
         d->run.tokens += x.offsets[B];
     }
     d->norm = bert_grad_norm(m);
@@ -2448,6 +2456,7 @@ static int end_of_epoch(Driver *d)
     Evaluation *e = &d->result;
     double start = seconds();
     int better;
+    if (d->run.rows == 0) warn_unlabelled(d->o.train_file, d->data.task, "learned from it");
     if (!d->o.eval_file) return save_model(d, "model.bin");
     if (evaluate(d)) return 1;
     start = seconds() - start;
@@ -2619,7 +2628,8 @@ static char *next_line(Input *in, size_t *n)
         }
         ssize_t got = read(STDIN_FILENO, in->bytes + in->end, in->room - in->end);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return snprintf(in->why, sizeof in->why, "%s", strerror(errno)), NULL;
+        if (got < 0)
+            return snprintf(in->why, sizeof in->why, "cannot be read: %s", strerror(errno)), NULL;
         in->ended = got == 0;
         in->end += (size_t)got;
     }
@@ -2643,7 +2653,9 @@ static int read_lines(Driver *d)
 static int text_end(const Driver *d)
 {
     const Input *in = &d->input;
-    return in->why[0] ? fail("stdin:%zu: %s", in->number, in->why) : 0;
+    if (!in->why[0]) return 0;
+    if (!in->number) return fail("standard input: %s", in->why); /* no line of it was read */
+    return fail("stdin:%zu: %s", in->number, in->why);
 }
 
 static int text_start(Driver *d, int task)
@@ -2918,6 +2930,43 @@ static const char trainer_flags[] =
     "trackio_bucket_id trackio_space_id trackio_static_space_id use_cache use_cpu "
     "use_liger_kernel ";
 
+/* What only transformers 4 had, and what has taken its place, where something has. */
+static const char *const old_flags[][2] = {
+    {"adafactor", "optim"},
+    {"dispatch_batches", "accelerator_config"},
+    {"evaluate_during_training", "eval_strategy"},
+    {"evaluation_strategy", "eval_strategy"},
+    {"fp16_backend", ""},
+    {"fp16_opt_level", ""},
+    {"fsdp_min_num_params", "fsdp_config"},
+    {"fsdp_transformer_layer_cls_to_wrap", "fsdp_config"},
+    {"group_by_length", "train_sampling_strategy"},
+    {"half_precision_backend", ""},
+    {"include_inputs_for_metrics", "include_for_metrics"},
+    {"include_tokens_per_second", ""},
+    {"jit_mode_eval", ""},
+    {"mp_parameters", ""},
+    {"no_cuda", "use_cpu"},
+    {"overwrite_output_dir", ""},
+    {"past_index", ""},
+    {"per_gpu_eval_batch_size", "per_device_eval_batch_size"},
+    {"per_gpu_train_batch_size", "per_device_train_batch_size"},
+    {"push_to_hub_model_id", "hub_model_id"},
+    {"push_to_hub_organization", "hub_model_id"},
+    {"push_to_hub_token", "hub_token"},
+    {"ray_scope", ""},
+    {"save_safetensors", ""},
+    {"sharded_ddp", "fsdp"},
+    {"split_batches", "accelerator_config"},
+    {"torchdynamo", "torch_compile_backend"},
+    {"tpu_metrics_debug", "debug"},
+    {"tpu_num_cores", ""},
+    {"use_ipex", ""},
+    {"use_legacy_prediction_loop", ""},
+    {"use_mps_device", ""},
+    {"xpu_backend", "ddp_backend"}};
+enum { NUM_OLD_FLAGS = sizeof old_flags / sizeof old_flags[0] };
+
 /* Is word in the list, between separators or its ends? */
 static int in_list(const char *list, const char *word, char separator)
 {
@@ -2962,6 +3011,21 @@ static int distance(const char *a, const char *b)
     return row[n];
 }
 
+/* A flag of transformers 4 by its name. 1: it is one, and was answered. */
+static int old_flag(const char *name)
+{
+    int i = 0, known = 0;
+    while (i < NUM_OLD_FLAGS && strcmp(name, old_flags[i][0])) i++;
+    if (i == NUM_OLD_FLAGS) return 0;
+    const char *now = old_flags[i][1];
+    for (int j = 0; j < NUM_FLAGS; j++) known |= !strcmp(now, flags[j].name);
+    return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
+                *now ? "; now that is --" : "", now,
+                known  ? ""
+                : *now ? ", which train_bert does not have"
+                       : " that train_bert does not have");
+}
+
 /* The flag's index, or -1 with a message that helps. */
 static int find_flag(const char *name, int command)
 {
@@ -2980,6 +3044,8 @@ static int find_flag(const char *name, int command)
         fail("--%s is a flag of %s, not of %s", name, owner, commands[command].name);
     } else if (!strchr(name, ' ') && in_list(trainer_flags, name, ' ')) {
         fail("--%s is a Trainer flag that train_bert does not have", name);
+    } else if (old_flag(name)) {
+        return -1;
     } else if (least <= 3 + (int)strlen(name) / 4) {
         fail("--%s: no such flag. Did you mean --%s?", name, flags[nearest].name);
     } else {
