@@ -622,6 +622,7 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #ifndef BERT_IMPLEMENTATION_ONCE_
 #define BERT_IMPLEMENTATION_ONCE_
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -3763,8 +3764,9 @@ static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
         return bert_fail_(m, BERT_EFORMAT, "%s: cut off: %llu bytes, more were expected", s->name,
                           (unsigned long long)s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu", s->name,
-                          (unsigned long long)s->at);
+        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu%s", s->name,
+                          (unsigned long long)s->at,
+                          s->at ? "" : ": is it a folder? dev/export_hf.py makes a file of one");
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
     return BERT_OK;
@@ -3942,8 +3944,9 @@ BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size)
 BERTDEF int bert_load(Bert *m, const char *path)
 {
     BertSource_ s = {fopen(path, "rb"), NULL, path, 0, 0};
+    const int reason = errno;
     bert_free(m);
-    if (!s.file) return bert_fail_(m, BERT_EFILE, "%s: cannot open it", path);
+    if (!s.file) return bert_fail_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
 #ifdef _WIN32
     long long size = _fseeki64(s.file, 0, SEEK_END) ? -1 : _ftelli64(s.file);
 #else
@@ -4009,7 +4012,9 @@ BERTDEF int bert_save(Bert *m, const char *path)
     bert_put_u64_(h + 30, total + (uint64_t)h[42] * 8 + (t->unicode_bytes + 7) / 8 * 8);
 
     FILE *f = fopen(path, "wb");
-    if (!f) return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing", path);
+    if (!f)
+        return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
+                          strerror(errno));
     bert_write_section_(f, h, sizeof h, NULL, 0);
     bert_write_section_(f, m->params_memory, (uint64_t)m->num_parameters * 4, NULL, 0);
     for (int i = 0; i < 2; i++)

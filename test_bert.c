@@ -1839,7 +1839,7 @@ static void test_files(void)
                    "a full disk: '%s'", bert_error(&m));
         }
         expect(bert_save(&m, in_folder("no/such")) == BERT_EFILE &&
-                   strstr(bert_error(&m), "no/such"),
+                   strstr(bert_error(&m), "no/such") && strstr(bert_error(&m), strerror(ENOENT)),
                "no folder: '%s'", bert_error(&m));
         bert_free(&m);
     }
@@ -1945,8 +1945,9 @@ static void test_forged(void)
     other.size = 0, refuse(&other, "", "an empty file");
     Bert m = {0};
     const char *missing = in_folder("missing.bin");
-    expect(bert_load(&m, missing) == BERT_EFILE && strstr(bert_error(&m), missing),
-           "a missing file");
+    expect(bert_load(&m, missing) == BERT_EFILE && strstr(bert_error(&m), missing) &&
+               strstr(bert_error(&m), strerror(ENOENT)),
+           "a missing file: '%s'", bert_error(&m));
     expect(bert_load(&m, folder) < 0 && strstr(bert_error(&m), folder), "a folder");
     done("model files: cut anywhere, with garbage behind, empty, missing, a folder");
 }
@@ -2611,10 +2612,12 @@ static void test_driver(void)
 
     int32_t truth[] = {0, 0, 1, 1, 1, 2};
     int predicted[] = {0, 1, 1, 1, 0, 2};
+    LabelCount counts[3];
     Evaluation e = {0};
     Data d = {0};
-    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted;
-    expect(!classification_measure(&e, &d) && e.num_metrics == 3, "%d metrics", e.num_metrics);
+    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted, e.counts = counts;
+    classification_measure(&e, &d);
+    expect(e.num_metrics == 3, "%d metrics", e.num_metrics);
     expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
                fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
            "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
@@ -2671,9 +2674,9 @@ static void task_labels(Image *im, int task, int multi)
 /* Sections 6 to 9 */
 static void task_texts(Image *im, int32_t *head, int task)
 {
-    static const char *const text[ITEMS] = {"aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
-                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc",
-                                            "aa bb cc", "aa bb cc", "aa bb cc", "aa bb cc"};
+    static const char *const text[ITEMS] = {"aa bb cc dd", "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc",
+                                            "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc"};
     const char *golds[3 * QUESTIONS];
     int32_t tokens[8];
     if (task == BERT_NER || task == BERT_QA) {
@@ -2807,11 +2810,30 @@ static void test_task(const char *name, int task, int multi, const char *metric,
            name, found, objects, lines(with), with, output);
 }
 
+/* out/model.bin's sentences, without a label: nothing to learn from, and that is said. */
+static void test_no_labels(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    int32_t head[256];
+    memcpy(head, im.data, sizeof head);
+    size_t N = (size_t)bert_u64_(head + 8), names = (size_t)bert_u64_(head + 15);
+    memset(im.data + 1024 + padded(names) + 8 * (ITEMS + 1) + padded(4 * N) + padded(4 * ITEMS),
+           0xFF, 4 * N);
+    write_data("task.bin", im);
+    expect(call("train --model out/model.bin --train_file task.bin --eval_file task.bin "
+                "--output_dir out --num_train_epochs 1") == 0 &&
+               strstr(output, "task.bin: no token has a label, so nothing was learned") &&
+               strstr(output, "task.bin: no token has a label, so nothing was measured"),
+           "%.500s", output);
+}
+
 static void test_every_task(void)
 {
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
+    expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
     expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
@@ -2820,6 +2842,16 @@ static void test_every_task(void)
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    expect(!strstr(output, "warning"), "%.300s", output);
+    expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 0") == 0 &&
+               strstr(output, "task.bin: no token was masked"),
+           "%.300s", output);
+    for (int masks = 0; masks < 2; masks++)
+        expect(call(masks ? "train --model out/model.bin --train_file task.bin --output_dir out"
+                          : "train --model out/model.bin --train_file task.bin --output_dir out "
+                            "--mlm_probability 0") == 0 &&
+                   (strstr(output, "no token was masked, so nothing was learned") == NULL) == masks,
+               "masks %d: %.300s", masks, output);
     expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
                lines("{\"embedding\": [") == ITEMS,
            "%.300s", output);
@@ -2836,14 +2868,19 @@ static void test_every_task(void)
 }
 
 /* The same with a text on standard input. */
-static int call_text(const char *command_line, const char *text)
+static int call_from(const char *command_line, const char *path)
 {
-    write_file("lines", text, strlen(text));
-    int file = open("lines", O_RDONLY), kept = dup(0);
+    int file = open(path, O_RDONLY), kept = dup(0);
     dup2(file, 0), close(file);
     int code = call(command_line);
     dup2(kept, 0), close(kept);
     return code;
+}
+
+static int call_text(const char *command_line, const char *text)
+{
+    write_file("lines", text, strlen(text));
+    return call_from(command_line, "lines");
 }
 
 static void expect_text(const char *command_line, const char *text, int code, const char *want)
@@ -2873,6 +2910,7 @@ static void test_text(void)
                 " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
                 "{\"text_pair\": \"b\", \"id\": null, \"text\": \"\\ud83d\\u0041\"}",
                 0, "2 6 7 3\n2 1 3 6 3\n");
+    expect_text("encode --model model.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
     expect_text("encode --model model.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
                 "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
     expect_text("encode --model model.bin --pair", "a\tb\na b\n", 1,
@@ -2933,6 +2971,9 @@ static void test_text(void)
     expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&
                strstr(output, "stdin:1: no string in field context"),
            "%s", output);
+    expect(call_from("predict --model model.bin", ".") == 1 && strstr(output, "standard input: ") &&
+               strstr(output, strerror(EISDIR)),
+           "a folder: %s", output);
     done("driver: text on standard input is answered for every task, in order");
 }
 
@@ -2966,15 +3007,20 @@ static void test_frozen_run(void)
 static void test_shards_and_init(void)
 {
     static const char config[] =
-        "{\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
+        "{\"id2label\": {\"0\": \"a \\\"\", \"vocab_size\": 1, \"x\": [1]},\n"
+        "\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
         "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
         "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
+    static const char *const acts[] = {"gelu", "gelu_python"}; /* two names of one function */
     Bert m = {0}, again = {0};
     int pad_zero = 1, ones = 1;
     write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
     write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
-    write_file("config.json", config, sizeof config - 1);
     for (int i = 0; i < 2; i++) {
+        char text[512];
+        int n = snprintf(text, sizeof text, "%.*s, \"hidden_act\": \"%s\"}", (int)sizeof config - 2,
+                         config, acts[i]);
+        write_file("config.json", text, (size_t)n);
         expect(call("train --init config.json --tokenizer model.bin --train_file part-*.bin "
                     "--output_dir out --num_train_epochs 2 --logging_steps 1") == 0,
                "%.300s", output);
@@ -2993,6 +3039,24 @@ static void test_shards_and_init(void)
     expect_error(
         "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
         "empty", "vocab_size");
+    static const char *const others[][2] = {
+        {"\"model_type\": \"roberta\"", "model_type"},
+        {"\"position_embedding_type\":\"relative_key\"", "relative_key"},
+        {"\"is_decoder\": true", "is_decoder is true"},
+        {"\"vocab_size\": 12.5", "vocab_size"}, /* the last of two counts, as in Python */
+        {"\"vocab_size\": 3, \"x\": {\"vocab_size\": 99, \"y\": \"}\\\"\"}", "vocab_size is 3"},
+        {"\"add_cross_attention\": true", "add_cross_attention is true"},
+        {"\"initializer_range\": \"x\"", "initializer_range is x, not a number"},
+        {"\"hidden_act\": \"silu\"", "hidden_act silu is not gelu"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char text[512];
+        int n =
+            snprintf(text, sizeof text, "%.*s, %s}", (int)sizeof config - 2, config, others[i][0]);
+        write_file("config.json", text, (size_t)n);
+        expect_error("train --init config.json --tokenizer model.bin --train_file part-1.bin "
+                     "--output_dir out",
+                     "config.json", others[i][1]);
+    }
     write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
     expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
                  "another task");
@@ -3010,7 +3074,8 @@ static void test_pairs(void)
     size_t before = 0;
     write_data("task.bin", im);
     must(&m, bert_load(&m, "model.bin"));
-    expect(load_data(&m, &d, "task.bin", 1) == 0 && pass_room(&p, &d, 0) == 0, "no data");
+    expect(load_data(&m, &d, "task.bin", 1) == 0, "no data");
+    pass_room(&p, &d, 0);
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
         pass_start(&p, &d, 1, epoch, 0, 0.1);
         same &= epoch == 0 || p.n == before;
@@ -3090,6 +3155,19 @@ static void test_bad_tasks(void)
     expect_error(
         "train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
         "--class_weights", "regression");
+    static const struct {
+        int task, multi;
+        const char *name;
+    } rough[] = {{BERT_REGRESSION, 0, "regression"},
+                 {BERT_CLASSIFICATION, 1, "multi-label classification"},
+                 {BERT_QA, 0, "qa"},
+                 {BERT_PRETRAINING, 0, "pretraining"}};
+    for (size_t i = 0; i < sizeof rough / sizeof rough[0]; i++) {
+        write_data("task.bin", task_image(rough[i].task, rough[i].multi));
+        expect_error("train --model encoder.bin --train_file task.bin --output_dir out "
+                     "--label_smoothing_factor 0.1",
+                     "--label_smoothing_factor", rough[i].name);
+    }
     expect_error(TRAIN_CALL "--class_weights 1,2", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,2,3,4", "--class_weights", "3 numbers");
     expect_error(TRAIN_CALL "--class_weights 1,-2,3", "--class_weights", "3 numbers");
@@ -3122,7 +3200,7 @@ static void test_bad_commands(void)
         {"predict --model model.bin --pair --json", "--pair", "JSON"},
         {"predict --model model.bin --predict_file data.bin --json", "--json", "--predict_file"},
         {"predict --model model.bin --max_length 7", "--max_length", "6"},
-        {"predict --model encoder.bin", "encoder.bin", "head"},
+        {"predict --model encoder.bin", "encoder.bin", "has no head: fine-tune"},
         {"encode --model plain.bin", "plain.bin", "no tokenizer"},
         {TRAIN_CALL "--freeze_layers 3", "--freeze_layers", "0 to 2"},
         {TRAIN_CALL "--freeze_layers -1", "--freeze_layers", "0 to 2"},
@@ -3132,10 +3210,13 @@ static void test_bad_commands(void)
         {"eval --model model.bin --eval_file missing.bin", "missing.bin", "open"},
         {"eval --model empty --eval_file data.bin", "empty", "0 bytes"},
         {"eval --model model.bin --eval_file empty", "empty", "0 bytes"},
-        {"eval --model . --eval_file data.bin", ".", ""},
+        {"eval --model . --eval_file data.bin", ".", "export_hf.py"},
         {"eval --model model.bin --eval_file .", ".", "regular"},
         {"eval --model data.bin --eval_file data.bin", "data.bin", "not a model"},
         {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
+        {"eval --model model.bin --eval_file model.bin", "model.bin", "tokenizer.py"},
+        {"eval --model model.bin --eval_file empty", "empty", "tokenizer.py"},
+        {TRAIN_CALL "--tokenizer model.bin", "--tokenizer", "--init"},
         {"eval --model model.bin --eval_file othervocab.bin", "othervocab.bin", "vocabulary"},
         {"eval --model model.bin --eval_file otherlabels.bin", "otherlabels.bin", "labels"},
         {"eval --model model.bin --eval_file unlabelled.bin", "unlabelled.bin", "labels"},
@@ -3155,6 +3236,12 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--eval_file otherlabels.bin", "otherlabels.bin", "maybe"},
         {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
         {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
+        {TRAIN_CALL "--overwrite_output_dir", "--overwrite_output_dir is a Trainer flag",
+         "4 that train_bert does not have"},
+        {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a Trainer flag",
+         "now that is --eval_strategy, which train_bert does not have"},
+        {TRAIN_CALL "--per-gpu-train-batch-size 4", "--per_gpu_train_batch_size",
+         "now that is --per_device_train_batch_size\n"},
         {TRAIN_CALL "stray", "stray", "flag"},
         {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
         {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},

@@ -18,6 +18,7 @@ dev/check_tokenizer.py verifies. Vocabulary, settings and the Unicode table come
 import argparse
 import array
 import bisect
+import codecs
 import collections
 import csv
 import itertools
@@ -435,10 +436,24 @@ Example = collections.namedtuple("Example", "a b label")  # b: None for a single
 Question = collections.namedtuple("Question", "id text context answers v2")  # [(start, text)]
 
 
+damaged = collections.Counter()  # bytes of the input that are no UTF-8, with what is before them
+
+
+def replace_bytes(error):
+    """errors="replace" that remembers: U+FFFD is cleaned away, so letters would go in silence."""
+    line = error.object[:error.start].rpartition(b"\n")[2]
+    raw = error.object[error.start:error.end].hex().upper()
+    damaged[(raw, line[-30:].decode("utf-8", "ignore")) if not damaged else "more"] += 1
+    return "\ufffd", error.end
+
+
+codecs.register_error("replace and remember", replace_bytes)
+
+
 def open_text(path, newline="\n"):
     """A lone \\r is white space in a text, not a line's end; utf-8-sig skips the byte order mark
     that spreadsheets write."""
-    file = open(path, encoding="utf-8-sig", errors="replace", newline=newline)
+    file = open(path, encoding="utf-8-sig", errors="replace and remember", newline=newline)
     if file.buffer.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
         file.close()
         raise Error("%s: is UTF-16, expected UTF-8" % path)
@@ -1119,9 +1134,13 @@ def build(args):
     require(not os.path.exists(args.output) or os.path.isfile(args.output), "%s: is not a file, "
             "and would be replaced by one", args.output)
     data = Data(args.task, args, Model(args.model))
+    damaged.clear()
     task.build(data, progress(task.read(args.input, args), args.input))
     data.write(args.output)
     data.report(args.output)
+    for raw, before in list(damaged)[:1]:
+        warn("%s: is not UTF-8 in %s, the first is 0x%s behind %a: such letters are lost",
+             args.input, plural(sum(damaged.values()), "place"), raw, before)
 
 
 def encode(args):

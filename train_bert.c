@@ -31,9 +31,6 @@ TrainingArguments. A task is one row of the table "tasks" in the middle of the f
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 /* ------------------------------------------------------------------------------------------------
    The flags: this table declares struct Options, and parsing, checks and help go by it.
@@ -74,7 +71,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
     X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
-    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner: spread over all labels") \
+    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
     X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
@@ -149,31 +146,39 @@ static int fail(const char *format, ...)
     return 1;
 }
 
+/* Memory for n elements, zero. Where there is none the program ends: nothing could go on. */
+static void *take(size_t n, size_t size, const char *what)
+{
+    void *memory = calloc(n + 1, size); /* n 0: no null pointer */
+    if (!memory) exit(fail("out of memory: %zu x %zu bytes for %s", n, size, what));
+    return memory;
+}
+
 /* ------------------------------------------------------------------------------------------------
    JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
    numbers that are not finite null. */
 
 /* Text with JSON's escapes, without the quotes; returns its characters. */
-static int put_text(FILE *f, const char *text, size_t n)
+static int put_text(FILE *f, BertText text)
 {
     int characters = 0;
-    for (size_t at = 0, from = 0; at < n; from = at, characters++) {
-        uint32_t c = bert_utf8_(text, n, &at);
+    for (size_t at = 0, from = 0; at < text.size; from = at, characters++) {
+        uint32_t c = bert_utf8_(text.bytes, text.size, &at);
         if (c == 0xFFFD) fputs("\xEF\xBF\xBD", f);
         else if (c < 0x20 || c == 0x7F) fprintf(f, "\\u%04x", (unsigned)c);
         else {
             if (c == '"' || c == '\\') fputc('\\', f);
-            fwrite(text + from, 1, at - from, f);
+            fwrite(text.bytes + from, 1, at - from, f);
         }
     }
     return characters;
 }
 
-static void put_quoted(FILE *f, const char *text, size_t n)
+static void put_string(const char *before, BertText text)
 {
-    fputc('"', f);
-    put_text(f, text, n);
-    fputc('"', f);
+    printf("%s\"", before);
+    put_text(stdout, text);
+    putchar('"');
 }
 
 /* The shortest decimal that reads back as the same float (digits 9) or double (17). */
@@ -188,180 +193,279 @@ static void put_number(FILE *f, double value, int digits)
     fputs(isfinite(value) ? text : "null", f);
 }
 
-/* Label names. Those of a model without names are LABEL_0, LABEL_1, ..., as Hugging Face has it. */
-
-static size_t name_bytes(const BertStrings *names, size_t i)
+static void put_float(const char *before, double value)
 {
-    return (size_t)(names->offsets[i + 1] - names->offsets[i]);
+    fputs(before, stdout);
+    put_number(stdout, value, 9);
 }
 
-static void put_name(FILE *f, const BertStrings *names, size_t i)
+static BertText string_at(const BertStrings *s, size_t i)
 {
-    if (!names->count) {
-        fprintf(f, "\"LABEL_%zu\"", i);
-        return;
-    }
-    put_quoted(f, names->bytes + names->offsets[i], name_bytes(names, i));
+    BertText text = {s->bytes + s->offsets[i], (size_t)(s->offsets[i + 1] - s->offsets[i])};
+    return text;
+}
+
+static BertText text_of(const char *string)
+{
+    BertText text = {string, strlen(string)};
+    return text;
+}
+
+static int same_text(BertText a, BertText b)
+{
+    return a.size == b.size && !memcmp(a.bytes, b.bytes, a.size);
+}
+
+/* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
+static void put_label(const char *before, const BertStrings *names, size_t k)
+{
+    if (names->count) put_string(before, string_at(names, k));
+    else printf("%s\"LABEL_%zu\"", before, k);
 }
 
 /* For people: no quotes, and blanks behind it up to width. */
-static void print_name(FILE *f, const BertStrings *names, size_t i, int width)
+static void print_name(FILE *f, BertText name, int width)
 {
-    int columns = put_text(f, names->bytes + names->offsets[i], name_bytes(names, i));
+    int columns = put_text(f, name);
     if (columns < width) fprintf(f, "%*s", width - columns, "");
 }
 
-static void print_names(FILE *f, const BertStrings *names)
+/* The first 20, and with counts how often each stands in the data. */
+static void print_names(FILE *f, const BertStrings *names, const double *counts)
 {
     for (size_t i = 0; i < names->count && i < 20; i++) {
         if (i) fputs(", ", f);
-        print_name(f, names, i, 0);
+        print_name(f, string_at(names, i), 0);
+        if (counts) fprintf(f, " %.0f", counts[i]);
     }
     fputs(names->count > 20 ? ", ...\n" : names->count ? "\n" : "(none)\n", f);
 }
 
 static int same_names(const BertStrings *a, const BertStrings *b)
 {
-    if (a->count != b->count || a->count == 0) return a->count == b->count;
-    return !memcmp(a->offsets, b->offsets, (a->count + 1) * sizeof *a->offsets) &&
-           !memcmp(a->bytes, b->bytes, (size_t)a->offsets[a->count]);
+    if (a->count != b->count) return 0;
+    for (size_t i = 0; i < a->count; i++)
+        if (!same_text(string_at(a, i), string_at(b, i))) return 0;
+    return 1;
 }
 
 static int generic_names(const BertStrings *names)
 {
     char name[32];
-    for (size_t i = 0; i < names->count; i++)
-        if ((size_t)snprintf(name, sizeof name, "LABEL_%zu", i) != name_bytes(names, i) ||
-            memcmp(names->bytes + names->offsets[i], name, name_bytes(names, i)))
-            return 0;
+    for (size_t i = 0; i < names->count; i++) {
+        snprintf(name, sizeof name, "LABEL_%zu", i);
+        if (!same_text(string_at(names, i), text_of(name))) return 0;
+    }
     return 1;
+}
+
+/* -- reading -- */
+
+static int is_one_of(char letter, const char *letters)
+{
+    return letter && strchr(letters, letter) != NULL;
+}
+
+/* \uXXXX, or 0 where there is none */
+static int json_unit(const char *at, const char *end, uint32_t *c)
+{
+    char hex[5] = "";
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return 0;
+    memcpy(hex, at + 2, 4);
+    *c = (uint32_t)strtoul(hex, NULL, 16);
+    return strspn(hex, "0123456789abcdefABCDEF") == 4;
+}
+
+/* A string, from behind its first quote: its escapes are undone in place. Returns what follows it,
+   or NULL. */
+static char *json_string(char *at, char *end, BertText *out)
+{
+    static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    char *to = at;
+    out->bytes = at;
+    while (at < end && *at != '"') {
+        const char *escape = *at == '\\' && at + 1 < end ? memchr(escapes, at[1], 8) : NULL;
+        uint32_t c, low;
+        if ((unsigned char)*at < ' ') return NULL; /* JSON wants them escaped */
+        if (*at != '\\') {
+            *to++ = *at++;
+        } else if (escape) {
+            *to++ = meant[escape - escapes];
+            at += 2;
+        } else {
+            if (!json_unit(at, end, &c)) return NULL;
+            at += 6;
+            if (c >> 10 == 0x36 && json_unit(at, end, &low) && low >> 10 == 0x37) {
+                c = 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF);
+                at += 6;
+            }
+            to += bert_put_utf8_(to, c >> 11 == 0x1B ? 0xFFFD : c); /* half a pair */
+        }
+    }
+    out->size = (size_t)(to - out->bytes);
+    return at < end ? at + 1 : NULL;
+}
+
+/* A value that is no string, as it stands. Returns what follows it; NULL: it has no end. */
+static char *json_other(char *at, char *end, BertText *out)
+{
+    BertText ignored;
+    int depth = 0;
+    out->bytes = at;
+    while (at && at < end && (depth || !is_one_of(*at, ",} \t\r\n"))) {
+        depth += (*at == '[' || *at == '{') - (*at == ']' || *at == '}');
+        at = *at == '"' ? json_string(at + 1, end, &ignored) : at + 1;
+    }
+    if (!at || at == end || at == out->bytes) return NULL;
+    out->size = (size_t)(at - out->bytes);
+    return at;
+}
+
+/* Behind the blanks at at, and the character c, which has to follow them. */
+static char *json_skip(char *at, char *end, char c)
+{
+    while (at && at < end && is_one_of(*at, " \t\r\n")) at++;
+    if (!at || !c) return at;
+    return at < end && *at == c ? at + 1 : NULL;
+}
+
+/* The values of a JSON object's fields that have one of n names (NULL: none): the first few are
+   strings, the others strings or numbers; strings -1: all are what they are, but for null. What
+   else there is is passed over. 0: not JSON. */
+static int json_fields(char *at, char *end, const char *const *names, int n, int strings,
+                       BertText *values)
+{
+    char *next = json_skip(at, end, '{'), *last = json_skip(next, end, '}');
+    while (!last) {
+        BertText key, value;
+        at = json_skip(next, end, '"');
+        if (at) at = json_skip(json_string(at, end, &key), end, ':');
+        at = json_skip(at, end, 0);
+        if (!at || at == end) return 0;
+        int quoted = *at == '"';
+        at = quoted ? json_string(at + 1, end, &value) : json_other(at, end, &value);
+        if (!at) return 0;
+        for (int i = 0; i < n; i++)
+            if (names[i] && same_text(key, text_of(names[i])) &&
+                (quoted || (i >= strings && strspn(value.bytes, "+-.0123456789eE") >= value.size) ||
+                 (strings < 0 && !same_text(value, text_of("null")))))
+                values[i] = value;
+        next = json_skip(at, end, ',');
+        last = json_skip(at, end, '}');
+    }
+    return json_skip(last, end, 0) == end;
 }
 
 /* ------------------------------------------------------------------------------------------------
    Data files, as the byte table in bert.h has them: all is checked here, and nothing after. */
 
-/* A line of standard input: a text or two (ner: one; qa: question and context). */
+/* A line of standard input. */
 typedef struct {
-    BertText text, pair, id; /* id: of the JSON object, or empty */
-    int end;                 /* its last sequence, and one; qa: windows; else: its only one */
+    BertText text; /* that answers are part of: qa: the context */
+    BertText id;   /* of the JSON object, or empty */
+    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
 } Line;
+
+enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
 
 typedef struct {
     const char *path;
     int task, multi_label, K, labelled, longest, V, max_length;
-    int may_lack;        /* qa: questions without an answer */
-    int pairs;           /* some example has a second segment */
-    size_t n, N, Q, A;   /* examples, tokens; qa: questions, gold answers; Q: documents */
-    uint64_t hash;       /* of the tokenizer */
-    char *memory;        /* the file behind its header; what follows points into it */
-    BertStrings names;   /* (K) */
-    uint64_t *offsets;   /* (n+1) */
-    int32_t *tokens;     /* (N) */
-    int32_t *segments;   /* (n) */
-    int32_t *labels;     /* classification (n), multi-label (sets[n]), ner (N), qa (n,2); or NULL */
-    uint64_t *sets;      /* multi-label (n+1): example i has labels[sets[i]] .. */
-    float *targets;      /* regression (n), or NULL */
-    BertStrings texts;   /* ner (n): sentences; qa (Q): contexts */
-    int32_t *spans;      /* ner, qa (N,2): characters in the text */
-    int32_t *words;      /* ner (N): the token's word; qa (n): the window's question */
-    uint64_t *documents; /* pretraining (Q+1): document d is sentences documents[d] .. */
-    int32_t *num_golds;  /* qa (Q) */
-    BertStrings golds;   /* qa (2Q+A): id, question, gold answers, of each question */
-    const Line *lines;   /* where it is text, not a file: in place of texts and golds; else NULL */
+    int may_lack;                /* qa: questions without an answer */
+    int pairs;                   /* some example has a second segment */
+    int Q;                       /* qa: questions; pretraining: documents */
+    size_t n, N, A;              /* examples, tokens; all gold answers, or multi-label's labels */
+    uint64_t hash;               /* of the tokenizer */
+    size_t sizes[SECTIONS];      /* bytes of each */
+    char *memory, *at[SECTIONS]; /* the file behind its header; what follows points into it */
+    BertStrings names;           /* (K) */
+    uint64_t *offsets;           /* (n+1) */
+    int32_t *tokens;             /* (N) */
+    int32_t *segments;           /* (n) */
+    int32_t *labels;             /* classification (n), multi-label (sets[n]), ner (N), qa (n,2) */
+    uint64_t *sets;              /* multi-label (n+1): example i has labels[sets[i]] .. */
+    float *targets;              /* regression (n) */
+    BertStrings texts;           /* ner (n): sentences; qa (Q): contexts */
+    int32_t *spans;              /* ner, qa (N,2): characters in the text */
+    int32_t *words;              /* ner (N): the token's word; qa (n): the window's question */
+    uint64_t *documents;         /* pretraining (Q+1): document d is sentences documents[d] .. */
+    int32_t *num_golds;          /* qa (Q) */
+    BertStrings golds;           /* qa (2Q+A): id, question, gold answers, of each question */
+    const Line *lines;           /* where it is text, not a file: in place of texts and golds */
 } Data;
-
-enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
 
 static const char *const task_names[BERT_NUM_TASKS] = {
     "none", "classification", "regression", "ner", "qa", "mlm", "pretraining"};
 
 static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
 
-/* Bytes of each section, by the header's counts. What only the header can tell (strings, sets) is
-   checked by whoever reads the section. */
-static void section_sizes(const Data *d, const int32_t *w, unsigned long long *sizes)
+/* Bytes of each section: what the counts make of it or, where strings and sets decide, what the
+   header says, and whoever reads the section checks that. */
+static int section_sizes(Data *d, const int32_t *w, unsigned long long bytes)
 {
+    static const int words[SECTIONS] = {15, 0, 0, 0, 17, 19, 0, 0, 23}; /* of the header */
     const unsigned long long n = d->n, N = d->N,
                              of_labels[BERT_NUM_TASKS] = {0, 4 * n, 4 * n, 4 * N, 8 * n, 0, 0};
     const int ner = d->task == BERT_NER, qa = d->task == BERT_QA;
-    sizes[0] = bert_u64_(w + 15);
-    sizes[1] = 8 * (n + 1);
-    sizes[2] = 4 * N;
-    sizes[3] = 4 * n;
-    sizes[4] = !w[5] ? 0 : d->multi_label ? bert_u64_(w + 17) : of_labels[d->task];
-    sizes[5] = ner || qa ? bert_u64_(w + 19) : 0;
-    sizes[6] = ner || qa ? 8 * N : 0;
-    sizes[7] = ner ? 4 * N : qa ? 4 * n : d->task == BERT_PRETRAINING ? 8 * (d->Q + 1ull) : 0;
-    sizes[8] = qa ? bert_u64_(w + 23) : 0;
+    unsigned long long said[SECTIONS], sizes[SECTIONS] = {0, 8 * (n + 1), 4 * N, 4 * n}, total = 0;
+    for (int i = 0; i < SECTIONS; i++) said[i] = words[i] ? bert_u64_(w + words[i]) : 0;
+    sizes[0] = said[0];
+    if (d->labelled) sizes[4] = d->multi_label ? said[4] : of_labels[d->task];
+    if (ner || qa) sizes[5] = said[5], sizes[6] = 8 * N, sizes[7] = ner ? 4 * N : 4 * n;
+    if (d->task == BERT_PRETRAINING) sizes[7] = 8 * (d->Q + 1ull);
+    if (qa) sizes[8] = said[8];
+    for (int i = 0; i < SECTIONS; i++) {
+        if (sizes[i] > bytes || (words[i] && sizes[i] != said[i]))
+            return fail("%s: section %d cannot have %llu bytes: make the file again", d->path,
+                        i + 1, words[i] ? said[i] : sizes[i]);
+        d->sizes[i] = (size_t)sizes[i];
+        total += padded(d->sizes[i]);
+    }
+    if (d->K ? sizes[0] / 8 <= (unsigned)d->K : sizes[0] > 0)
+        return fail("%s: %d label names in %llu bytes", d->path, d->K, sizes[0]);
+    if (HEADER + total != bytes || bert_u64_(w + 30) != bytes)
+        return fail("%s: is %llu bytes long; its header says %llu, and its arrays take %llu",
+                    d->path, bytes, (unsigned long long)bert_u64_(w + 30), HEADER + total);
+    return 0;
 }
 
 /* Checks the header against itself and the file's length, before memory is taken. */
 static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
 {
-    static const struct {
-        int word, low, high;
+    const struct {
+        int word, low, high, *field;
         const char *name;
-    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, "task"},
-                  {3, 0, 1, "problem type"},
-                  {4, 0, INT_MAX, "the count of label names"},
-                  {5, 0, 1, "labels present"},
-                  {10, 0, INT_MAX, "the longest example"},
-                  {11, 1, INT_MAX, "V"},
-                  {14, 0, INT_MAX, "max_length"},
-                  {22, 0, INT_MAX, "questions or documents"},
-                  {25, 0, 1, "no-answer questions"}};
-    unsigned long long n = bert_u64_(w + 6), N = bert_u64_(w + 8), sizes[SECTIONS], total = HEADER;
+    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, &d->task, "task"},
+                  {3, 0, 1, &d->multi_label, "problem type"},
+                  {4, 0, INT_MAX, &d->K, "the count of label names"},
+                  {5, 0, 1, &d->labelled, "labels present"},
+                  {10, 0, INT_MAX, &d->longest, "the longest example"},
+                  {11, 1, INT_MAX, &d->V, "V"},
+                  {14, 0, INT_MAX, &d->max_length, "max_length"},
+                  {22, 0, INT_MAX, &d->Q, "questions or documents"},
+                  {25, 0, 1, &d->may_lack, "no-answer questions"}};
     if (w[0] != DATA_MAGIC)
-        return fail("%s: not a data file: its magic is 0x%08X, not 0x%08X", d->path, (unsigned)w[0],
-                    (unsigned)DATA_MAGIC);
+        return fail("%s: not a data file, which tokenizer.py makes: its magic is 0x%08X, not "
+                    "0x%08X",
+                    d->path, (unsigned)w[0], (unsigned)DATA_MAGIC);
     if (w[1] != 1) return fail("%s: version is %d, not 1: make it again", d->path, w[1]);
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (w[fields[i].word] < fields[i].low || w[fields[i].word] > fields[i].high)
-            return fail("%s: %s is %d, not %d to %d", d->path, fields[i].name, w[fields[i].word],
-                        fields[i].low, fields[i].high);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        int value = *fields[i].field = w[fields[i].word];
+        if (value < fields[i].low || value > fields[i].high)
+            return fail("%s: %s is %d, not %d to %d", d->path, fields[i].name, value, fields[i].low,
+                        fields[i].high);
+    }
     for (int i = 26; i < HEADER / 4; i++)
         if (w[i] != 0 && i != 30 && i != 31)
             return fail("%s: header word %d is %d, not zero", d->path, i, w[i]);
-    if (w[3] && w[2] != BERT_CLASSIFICATION)
+    if (d->multi_label && d->task != BERT_CLASSIFICATION)
         return fail("%s: problem type multi-label goes with classification", d->path);
-    /* No array is larger than the file, so no sum below can overflow. */
-    if (n > bytes || N > bytes || bytes > SIZE_MAX / 64)
-        return fail("%s: %llu examples, %llu tokens are not in a file of %llu bytes", d->path, n, N,
-                    bytes);
-    d->task = w[2], d->multi_label = w[3], d->K = w[4], d->labelled = w[5], d->longest = w[10];
-    d->V = w[11], d->max_length = w[14], d->Q = (size_t)w[22], d->may_lack = w[25];
-    d->n = (size_t)n, d->N = (size_t)N, d->hash = bert_u64_(w + 12);
-    section_sizes(d, w, sizes);
-    const unsigned long long said[SECTIONS] = {
-        [0] = sizes[0], [4] = bert_u64_(w + 17), [5] = bert_u64_(w + 19), [8] = bert_u64_(w + 23)};
-    for (int i = 0; i < SECTIONS; i++) {
-        if (sizes[i] > bytes || ((i == 4 || i == 5 || i == 8) && sizes[i] != said[i]))
-            return fail("%s: section %d cannot have %llu bytes: make the file again", d->path,
-                        i + 1, said[i] ? said[i] : sizes[i]);
-        total += padded((size_t)sizes[i]);
-    }
-    if (w[4] ? sizes[0] < 8 * ((unsigned long long)w[4] + 1) : sizes[0] > 0)
-        return fail("%s: %d label names in %llu bytes", d->path, w[4], sizes[0]);
-    if (total != bytes || bert_u64_(w + 30) != bytes)
-        return fail("%s: is %llu bytes long; its header says %llu, and its arrays take %llu",
-                    d->path, bytes, (unsigned long long)bert_u64_(w + 30), total);
-    return 0;
-}
-
-/* Strings inside the file: count + 1 rising offsets, then the bytes they point into. */
-static int data_strings(const Data *d, BertStrings *s, char *at, size_t count, size_t bytes,
-                        const char *what)
-{
-    s->count = count;
-    s->offsets = (uint64_t *)(void *)at;
-    s->bytes = at + 8 * (count + 1);
-    if (count >= bytes / 8)
-        return count + bytes ? fail("%s: %zu %s in %zu bytes", d->path, count, what, bytes) : 0;
-    for (size_t i = 0; i < count; i++)
-        if (s->offsets[0] != 0 || s->offsets[i] > s->offsets[i + 1] ||
-            s->offsets[count] != bytes - 8 * (count + 1))
-            return fail("%s: the offsets of the %s are damaged at %zu", d->path, what, i);
-    return 0;
+    d->n = (size_t)bert_u64_(w + 6), d->N = (size_t)bert_u64_(w + 8), d->hash = bert_u64_(w + 12);
+    /* No array is larger than the file, so no sum from here on can overflow. */
+    if (bert_u64_(w + 6) > bytes || bert_u64_(w + 8) > bytes || bytes > SIZE_MAX / 64)
+        return fail("%s: %zu examples, %zu tokens are not in a file of %llu bytes", d->path, d->n,
+                    d->N, bytes);
+    return section_sizes(d, w, bytes);
 }
 
 /* Offsets rise from 0 to the end by one at least, or where empty is allowed by none. */
@@ -369,8 +473,8 @@ static int check_offsets(const Data *d, const uint64_t *offsets, size_t n, size_
                          const char *whose, const char *what)
 {
     if (offsets[0] != 0 || offsets[n] != end)
-        return fail("%s: %s offsets run from %zu to %zu, not from 0 to %zu", d->path, what,
-                    (size_t)offsets[0], (size_t)offsets[n], end);
+        return fail("%s: %s: offsets of %s run from %zu to %zu, not from 0 to %zu", d->path, whose,
+                    what, (size_t)offsets[0], (size_t)offsets[n], end);
     for (size_t i = 0; i < n; i++)
         if (offsets[i + 1] + (unsigned)empty <= offsets[i] || offsets[i + 1] > end)
             return fail("%s: %s %zu: its %s are %zu up to %zu of %zu; offsets must rise", d->path,
@@ -378,19 +482,40 @@ static int check_offsets(const Data *d, const uint64_t *offsets, size_t n, size_
     return 0;
 }
 
+/* Strings inside the file: count + 1 rising offsets, then the bytes they point into. */
+static int find_strings(const Data *d, BertStrings *s, char *at, size_t count, size_t bytes,
+                        const char *what)
+{
+    if (count + bytes == 0) return 0;
+    if (!count || count >= bytes / 8)
+        return fail("%s: %zu %s in %zu bytes", d->path, count, what, bytes);
+    s->count = count;
+    s->offsets = (uint64_t *)(void *)at;
+    s->bytes = at + 8 * (count + 1);
+    return check_offsets(d, s->offsets, count, bytes - 8 * (count + 1), 1, what, "bytes");
+}
+
+static int check_range(const Data *d, const int32_t *x, size_t n, int low, int high,
+                       const char *whose, const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (x[i] < low || x[i] > high)
+            return fail("%s: %s %zu: %s %d, not %d to %d", d->path, whose, i, what, x[i], low,
+                        high);
+    return 0;
+}
+
 static int check_examples(Data *d)
 {
     size_t longest = 0;
-    if (check_offsets(d, d->offsets, d->n, d->N, 0, "example", "tokens")) return 1;
+    if (check_offsets(d, d->offsets, d->n, d->N, 0, "example", "tokens") ||
+        check_range(d, d->tokens, d->N, 0, d->V - 1, "token", "token id"))
+        return 1;
     for (size_t i = 0; i < d->n; i++) {
-        size_t from = (size_t)d->offsets[i], to = (size_t)d->offsets[i + 1], T = to - from;
+        size_t T = (size_t)(d->offsets[i + 1] - d->offsets[i]);
         if (d->segments[i] < 0 || (size_t)d->segments[i] > T)
             return fail("%s: example %zu: its second segment is at %d, not 0 to %zu", d->path, i,
                         d->segments[i], T);
-        for (size_t t = from; t < to; t++)
-            if (d->tokens[t] < 0 || d->tokens[t] >= d->V)
-                return fail("%s: example %zu: token id %d, not 0 to %d", d->path, i, d->tokens[t],
-                            d->V - 1);
         d->pairs |= (size_t)d->segments[i] < T;
         if (T > longest) longest = T;
     }
@@ -400,15 +525,12 @@ static int check_examples(Data *d)
     return 0;
 }
 
-/* n labels, low .. K-1, each of example i / per. */
-static int check_labels(const Data *d, size_t n, int low)
+/* n labels, low .. K-1 */
+static int check_labels(const Data *d, size_t n, int low, const char *whose)
 {
-    if (d->labels && d->K == 0) return fail("%s: has labels, but no label names", d->path);
-    for (size_t i = 0; d->labels && i < n; i++)
-        if (d->labels[i] < low || d->labels[i] >= d->K)
-            return fail("%s: %s %zu: label %d, not %d to %d", d->path,
-                        d->task == BERT_NER ? "token" : "example", i, d->labels[i], low, d->K - 1);
-    return 0;
+    if (!d->labelled) return 0;
+    if (d->K == 0) return fail("%s: has labels, but no label names", d->path);
+    return check_range(d, d->labels, n, low, d->K - 1, whose, "label");
 }
 
 static int check_spans(const Data *d)
@@ -421,121 +543,107 @@ static int check_spans(const Data *d)
     return 0;
 }
 
-static int check_classification(const Data *d)
+/* multi-label: sets of rising labels */
+static int check_classification(Data *d)
 {
-    if (!d->multi_label) return check_labels(d, d->n, 0);
-    if (!d->labels) return 0;
+    if (!d->multi_label || !d->labelled) return check_labels(d, d->n, 0, "example");
+    if (d->sizes[4] < d->sizes[1] || d->sizes[4] % 4)
+        return fail("%s: label sets of %zu bytes", d->path, d->sizes[4]);
+    d->sets = (uint64_t *)(void *)d->labels;
+    d->labels = (int32_t *)(void *)(d->sets + d->n + 1);
+    d->A = (d->sizes[4] - d->sizes[1]) / 4;
     if (check_offsets(d, d->sets, d->n, d->A, 1, "example", "labels")) return 1;
     for (size_t i = 0; i < d->n; i++)
         for (size_t j = d->sets[i] + 1; j < d->sets[i + 1]; j++)
             if (d->labels[j] <= d->labels[j - 1])
                 return fail("%s: example %zu: its labels do not rise", d->path, i);
-    return check_labels(d, d->A, 0);
+    return check_labels(d, d->A, 0, "label");
 }
 
-static int check_regression(const Data *d)
+static int check_regression(Data *d)
 {
-    for (size_t i = 0; d->targets && i < d->n; i++)
+    for (size_t i = 0; d->labelled && i < d->n; i++)
         if (!isfinite(d->targets[i]))
             return fail("%s: example %zu: its value is %g", d->path, i, d->targets[i]);
     return 0;
 }
 
-static int check_ner(const Data *d)
+static int check_ner(Data *d)
 {
-    for (size_t t = 0; t < d->N; t++)
-        if (d->words[t] < -1) return fail("%s: token %zu: its word is %d", d->path, t, d->words[t]);
-    return check_labels(d, d->N, -1) || check_spans(d);
+    return check_range(d, d->words, d->N, -1, INT_MAX, "token", "word") ||
+           check_labels(d, d->N, -1, "token") || check_spans(d) ||
+           find_strings(d, &d->texts, d->at[5], d->n, d->sizes[5], "texts");
 }
 
-static int check_qa(const Data *d)
+static int check_windows(const Data *d)
 {
     for (size_t i = 0; i < d->n; i++) {
         int before = i ? d->words[i - 1] : -1, T = (int)(d->offsets[i + 1] - d->offsets[i]);
-        const int32_t *label = d->labels ? d->labels + 2 * i : NULL;
+        const int32_t *label = d->labelled ? d->labels + 2 * i : NULL;
         if (d->words[i] < 0 || d->words[i] < before || d->words[i] > before + 1)
             return fail("%s: example %zu: question %d after %d", d->path, i, d->words[i], before);
         if (label && (label[0] < 0 || label[1] < label[0] || label[1] >= T))
             return fail("%s: example %zu: its answer is tokens %d to %d of %d", d->path, i,
                         label[0], label[1], T);
     }
-    if (d->Q != (d->n ? (size_t)d->words[d->n - 1] + 1 : 0))
-        return fail("%s: %zu questions, not all have examples", d->path, d->Q);
-    return check_spans(d);
+    if (d->Q != (d->n ? d->words[d->n - 1] + 1 : 0))
+        return fail("%s: %d questions, not all have examples", d->path, d->Q);
+    return 0;
 }
 
-static int check_pretraining(const Data *d)
+static int check_qa(Data *d)
+{
+    const size_t Q = (size_t)d->Q, counts = padded(4 * Q), bytes = d->sizes[8];
+    d->num_golds = (int32_t *)(void *)d->at[8];
+    if (counts > bytes) return fail("%s: %zu questions in %zu bytes", d->path, Q, bytes);
+    if (check_range(d, d->num_golds, Q, 0, INT_MAX, "question", "answers") || check_windows(d) ||
+        check_spans(d) || find_strings(d, &d->texts, d->at[5], Q, d->sizes[5], "texts"))
+        return 1;
+    for (size_t i = 0; i < Q && d->A <= bytes; i++) d->A += (size_t)d->num_golds[i];
+    return find_strings(d, &d->golds, d->at[8] + counts, 2 * Q + d->A, bytes - counts,
+                        "questions and answers");
+}
+
+static int check_pretraining(Data *d)
 {
     if (d->max_length < 5)
         return fail("%s: max_length is %d, not 5 or more", d->path, d->max_length);
     if (d->Q < 2)
-        return fail("%s: %zu documents: another one is needed to draw from (blank lines part them)",
+        return fail("%s: %d documents: another one is needed to draw from (blank lines part them)",
                     d->path, d->Q);
-    return check_offsets(d, d->documents, d->Q, d->n, 0, "document", "sentences");
+    return check_offsets(d, d->documents, (size_t)d->Q, d->n, 0, "document", "sentences");
 }
 
-/* Finds the arrays in memory and checks what they hold. */
-static int data_arrays(Data *d, const int32_t *words)
-{
-    unsigned long long sizes[SECTIONS];
-    char *at[SECTIONS + 1];
-    at[0] = d->memory;
-    section_sizes(d, words, sizes);
-    for (int i = 0; i < SECTIONS; i++) at[i + 1] = at[i] + padded((size_t)sizes[i]);
-    if (data_strings(d, &d->names, at[0], (size_t)d->K, (size_t)sizes[0], "label names")) return 1;
-    d->offsets = (uint64_t *)(void *)at[1];
-    d->tokens = (int32_t *)(void *)at[2];
-    d->segments = (int32_t *)(void *)at[3];
-    d->labels = d->labelled ? (int32_t *)(void *)at[4] : NULL;
-    d->targets = d->task == BERT_REGRESSION ? (float *)(void *)d->labels : NULL;
-    d->spans = (int32_t *)(void *)at[6];
-    d->words = (int32_t *)(void *)at[7];
-    d->documents = (uint64_t *)(void *)at[7];
-    if (d->multi_label && d->labelled) {
-        if (sizes[4] < sizes[1] || sizes[4] % 4)
-            return fail("%s: label sets of %llu bytes", d->path, sizes[4]);
-        d->sets = (uint64_t *)(void *)at[4];
-        d->labels = (int32_t *)(void *)(at[4] + sizes[1]);
-        d->A = (size_t)(sizes[4] - sizes[1]) / 4;
-    }
-    if (check_examples(d)) return 1;
-    if ((d->task == BERT_NER || d->task == BERT_QA) &&
-        data_strings(d, &d->texts, at[5], d->task == BERT_NER ? d->n : d->Q, (size_t)sizes[5],
-                     "texts"))
-        return 1;
-    if (d->task != BERT_QA) return 0;
-    size_t counts = padded(4 * d->Q);
-    d->num_golds = (int32_t *)(void *)at[8];
-    if (counts > sizes[8]) return fail("%s: %zu questions in %llu bytes", d->path, d->Q, sizes[8]);
-    for (size_t i = 0; i < d->Q; i++) {
-        if (d->num_golds[i] < 0 || (unsigned)d->num_golds[i] > sizes[8])
-            return fail("%s: question %zu has %d answers", d->path, i, d->num_golds[i]);
-        d->A += (size_t)d->num_golds[i];
-    }
-    return data_strings(d, &d->golds, at[8] + counts, 2 * d->Q + d->A, (size_t)sizes[8] - counts,
-                        "questions and answers");
-}
-
+/* Reads the file, and finds its arrays in memory. */
 static int data_read(Data *d, FILE *f)
 {
     int32_t words[HEADER / 4];
     struct stat info;
-    size_t bytes, done = 0, got;
     if (fstat(fileno(f), &info) || !S_ISREG(info.st_mode))
         return fail("%s: not a regular file", d->path);
     if (info.st_size < HEADER || fread(words, 1, HEADER, f) != HEADER)
-        return fail("%s: not a data file: %lld bytes, its header alone has %d", d->path,
-                    (long long)info.st_size, HEADER);
+        return fail("%s: not a data file, which tokenizer.py makes: %lld bytes, its header alone "
+                    "has %d",
+                    d->path, (long long)info.st_size, HEADER);
     if (data_header(d, words, (unsigned long long)info.st_size)) return 1;
-    bytes = (size_t)info.st_size - HEADER;
-    d->memory = malloc(bytes);
-    if (!d->memory) return fail("%s: out of memory: it takes %zu bytes", d->path, bytes);
+    size_t bytes = (size_t)info.st_size - HEADER;
+    char *at = d->memory = take(bytes, 1, d->path);
     /* in pieces: some systems read no more than 2 GiB at once */
-    for (; done < bytes; done += got) {
-        got = fread(d->memory + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
+    for (size_t done = 0, got; done < bytes; done += got) {
+        got = fread(at + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
         if (got == 0) return fail("%s: cannot be read: %s", d->path, strerror(errno));
     }
-    return data_arrays(d, words);
+    for (int i = 0; i < SECTIONS; at += padded(d->sizes[i++])) d->at[i] = at;
+    d->offsets = (uint64_t *)(void *)d->at[1];
+    d->tokens = (int32_t *)(void *)d->at[2];
+    d->segments = (int32_t *)(void *)d->at[3];
+    d->labels = (int32_t *)(void *)d->at[4];
+    d->targets = (float *)(void *)d->at[4];
+    d->spans = (int32_t *)(void *)d->at[6];
+    d->words = (int32_t *)(void *)d->at[7];
+    d->documents = (uint64_t *)(void *)d->at[7];
+    return find_strings(d, &d->names, d->at[0], (size_t)d->K, d->sizes[0], "label names") ||
+           check_examples(d);
 }
 
 /* Tokens of the longest input. */
@@ -611,7 +719,7 @@ static void cut_pair(Pair *p, size_t n, Stream *s)
 static void draw_next(Pair *p, const Data *d, size_t document, size_t want, Stream *s)
 {
     size_t other = document, at;
-    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, d->Q);
+    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, (size_t)d->Q);
     at = d->documents[other] + draw_below(s, d->documents[other + 1] - d->documents[other]);
     p->random = 1;
     p->b = d->offsets[at];
@@ -662,13 +770,11 @@ typedef struct {
     const BertTokenizer *tokenizer;
 } Pass;
 
-static int pass_room(Pass *p, const Data *d, int shuffled)
+static void pass_room(Pass *p, const Data *d, int shuffled)
 {
-    p->order = shuffled ? realloc(p->order, (d->n + 1) * sizeof *p->order) : NULL;
-    if (d->task == BERT_PRETRAINING) p->pairs = realloc(p->pairs, (d->n + 1) * sizeof *p->pairs);
-    if ((shuffled && !p->order) || (d->task == BERT_PRETRAINING && !p->pairs))
-        return fail("out of memory for the order of %zu examples", d->n);
-    return 0;
+    free(p->order), free(p->pairs);
+    p->order = shuffled ? take(d->n, sizeof *p->order, "the order of examples") : NULL;
+    p->pairs = d->task == BERT_PRETRAINING ? take(d->n, sizeof *p->pairs, "pairs") : NULL;
 }
 
 /* The epoch's items and their order. shard: 0, or which file of several. */
@@ -678,7 +784,7 @@ static void pass_start(Pass *p, const Data *d, uint64_t seed, uint64_t epoch, ui
     Stream s = {random_at(random_key(FOR_PAIRS, seed, epoch), shard), 0};
     uint64_t order = random_key(FOR_ORDER, seed, epoch);
     p->n = d->task == BERT_PRETRAINING ? 0 : d->n;
-    for (size_t i = 0; d->task == BERT_PRETRAINING && i < d->Q; i++)
+    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->Q; i++)
         p->n += draw_document(p->pairs + p->n, d, i, short_share, &s);
     p->masks = random_at(random_key(FOR_MASKS, seed, epoch), shard);
     if (p->order) shuffle(p->order, p->n, shard ? random_at(order, shard) : order);
@@ -693,9 +799,8 @@ static int batch_room(Batch *b, size_t B, size_t longest, size_t K)
 {
     size_t N = B * (longest + 1) <= INT_MAX ? B * longest : 0; /* longest < 2^31, B < 2^31 */
     if (B && !N) return fail("a batch of %zu x %zu tokens is too large", B, longest);
-    b->tokens = malloc((4 * N + 5 * B + 1) * sizeof *b->tokens);
-    b->targets = malloc((B + 1) * (K + 1) * sizeof *b->targets);
-    if (!b->tokens || !b->targets) return fail("out of memory for a batch of %zu tokens", N);
+    b->tokens = take(4 * N + 5 * B, sizeof *b->tokens, "a batch");
+    b->targets = take((B + 1) * (K + 1), sizeof *b->targets, "a batch");
     b->types = b->tokens + N;
     b->rows = b->types + N;
     b->labels = b->rows + N;
@@ -798,14 +903,21 @@ typedef struct {
     BertText text;
 } Found;
 
+/* What counting metrics are made of: how often a label (or entities of a type) is true, is
+   predicted, and is both. */
+typedef struct {
+    double truth, predicted, both;
+} LabelCount;
+
 typedef struct {
     size_t n;            /* inputs: examples, or pairs */
     double loss;         /* their mean */
     int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
+    LabelCount *counts;  /* (K): of each label; ner: of each type, at the first label that has it */
     double *values;      /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
     Found *found;        /* qa, text: its answers so far */
-    int num_found;
+    size_t num_found, found_room;
     double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
     int num_metrics;
     struct {
@@ -823,28 +935,16 @@ static void add_metric(Evaluation *e, const char *name, double value)
 /* x / y, or 0 where y is 0: scikit-learn's zero_division. */
 static double ratio(double x, double y) { return y == 0 ? 0 : x / y; }
 
-/* What counting metrics are made of: how often a label (or entities of a type) is true, is
-   predicted, and is both. */
-typedef struct {
-    double truth, predicted, both;
-} LabelCount;
-
 static double f1_score(LabelCount c) { return ratio(2 * c.both, c.truth + c.predicted); }
 
-static LabelCount sum_counts(const LabelCount *counts, size_t K)
+static void micro_metrics(Evaluation *e, size_t K)
 {
     LabelCount sum = {0};
     for (size_t k = 0; k < K; k++) {
-        sum.truth += counts[k].truth;
-        sum.predicted += counts[k].predicted;
-        sum.both += counts[k].both;
+        sum.truth += e->counts[k].truth;
+        sum.predicted += e->counts[k].predicted;
+        sum.both += e->counts[k].both;
     }
-    return sum;
-}
-
-static void micro_metrics(Evaluation *e, const LabelCount *counts, size_t K)
-{
-    LabelCount sum = sum_counts(counts, K);
     add_metric(e, "f1", f1_score(sum));
     add_metric(e, "precision", ratio(sum.both, sum.predicted));
     add_metric(e, "recall", ratio(sum.both, sum.truth));
@@ -852,11 +952,11 @@ static void micro_metrics(Evaluation *e, const LabelCount *counts, size_t K)
 
 /* scikit-learn's accuracy_score, f1_score(average="macro"), f1_score (of the second of two labels)
    and matthews_corrcoef. macro: a label neither true nor predicted anywhere does not count. */
-static void class_metrics(Evaluation *e, const LabelCount *counts, size_t K)
+static void class_metrics(Evaluation *e, size_t K)
 {
     double n = 0, right = 0, f1 = 0, present = 0, tp = 0, tt = 0, pp = 0;
     for (size_t k = 0; k < K; k++) {
-        LabelCount c = counts[k];
+        LabelCount c = e->counts[k];
         n += c.truth;
         right += c.both;
         f1 += f1_score(c);
@@ -867,7 +967,7 @@ static void class_metrics(Evaluation *e, const LabelCount *counts, size_t K)
     }
     add_metric(e, "accuracy", ratio(right, n));
     add_metric(e, "macro_f1", ratio(f1, present));
-    if (K == 2) add_metric(e, "f1", f1_score(counts[1]));
+    if (K == 2) add_metric(e, "f1", f1_score(e->counts[1]));
     add_metric(e, "matthews_correlation",
                ratio(right * n - tp, sqrt(n * n - tt) * sqrt(n * n - pp)));
 }
@@ -900,10 +1000,9 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Ranks from 1 in place of values; equal values share the mean of theirs. */
-static int rank(double *x, size_t n)
+static void rank(double *x, size_t n)
 {
-    Ranked *r = malloc((n + 1) * sizeof *r);
-    if (!r) return fail("out of memory for %zu ranks", n);
+    Ranked *r = take(n, sizeof *r, "ranks");
     for (size_t i = 0; i < n; i++) r[i].value = x[i], r[i].at = i;
     qsort(r, n, sizeof *r, by_value);
     for (size_t i = 0, j; i < n; i = j) {
@@ -911,63 +1010,36 @@ static int rank(double *x, size_t n)
         for (size_t k = i; k < j; k++) x[r[k].at] = (double)(i + 1 + j) / 2;
     }
     free(r);
-    return 0;
 }
 
 /* Pearson, MSE and, as x and y turn into their ranks, scipy's spearmanr. */
-static int regression_metrics(Evaluation *e, double *x, double *y, size_t n)
+static void regression_metrics(Evaluation *e, double *x, double *y, size_t n)
 {
     double squares = 0;
     for (size_t i = 0; i < n; i++) squares += (x[i] - y[i]) * (x[i] - y[i]);
     add_metric(e, "pearson", pearson(x, y, n));
-    if (rank(x, n) || rank(y, n)) return 1;
+    rank(x, n), rank(y, n);
     add_metric(e, "spearmanr", pearson(x, y, n));
     add_metric(e, "mse", squares / (double)n);
-    return 0;
 }
 
 /* -- entities, as seqeval's default mode finds them in BIO, IOB1 and BIOES tags -- */
 
-/* A tag: its letter, and which type of entity (one index for equal types). */
+/* A tag: its letter, and the type of its entities: the first label of that type. */
 typedef struct {
     char letter;
     int type;
 } Tag;
 
 /* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
-static const char *tag_type(const BertStrings *names, size_t k, size_t *n)
+static BertText tag_type(const BertStrings *names, int k)
 {
-    const char *name = names->bytes + names->offsets[k];
-    size_t length = name_bytes(names, k);
-    const char *dash = length > 1 ? memchr(name + 1, '-', length - 1) : NULL;
-    const char *type = dash ? dash + 1 : name + (length > 0);
-    *n = length - (size_t)(type - name);
-    if (*n) return type;
-    *n = 1;
-    return "_";
-}
-
-/* tags (K) of the label names; type t is called as the first tag that has it. Returns how many. */
-static int tag_types(Tag *tags, int *first_of, const BertStrings *names)
-{
-    int types = 0;
-    for (size_t k = 0; k < names->count; k++) {
-        size_t n, m;
-        const char *type = tag_type(names, k, &n);
-        tags[k].letter = name_bytes(names, k) ? names->bytes[names->offsets[k]] : 'O';
-        tags[k].type = -1;
-        for (int t = 0; t < types && tags[k].type < 0; t++) {
-            const char *other = tag_type(names, (size_t)first_of[t], &m);
-            if (m == n && !memcmp(type, other, n)) tags[k].type = t;
-        }
-        if (tags[k].type < 0) first_of[tags[k].type = types++] = (int)k;
-    }
-    return types;
-}
-
-static int is_one_of(char letter, const char *letters)
-{
-    return letter && strchr(letters, letter) != NULL;
+    BertText name = string_at(names, (size_t)k), type = {"_", 1};
+    const char *dash = name.size > 1 ? memchr(name.bytes + 1, '-', name.size - 1) : NULL;
+    const char *from = dash ? dash + 1 : name.bytes + 1;
+    if (from < name.bytes + name.size)
+        type.bytes = from, type.size = (size_t)(name.bytes + name.size - from);
+    return type;
 }
 
 /* Does an entity end before the second tag, does one start with it? A stray I- or E- opens one. */
@@ -985,22 +1057,23 @@ static int entity_starts(Tag before, Tag tag)
            (!is_one_of(tag.letter, "O.") && before.type != tag.type);
 }
 
-/* Counts a sentence's entities by type: truth and predicted are labels (n). */
-static void count_entities(LabelCount *counts, const Tag *tags, const int *truth,
-                           const int *predicted, size_t n)
+/* Counts a sentence's entities by type; a token whose true label is below 0 is no word. */
+static void count_entities(LabelCount *counts, const Tag *tags, const int32_t *truth,
+                           const int *predicted, size_t T)
 {
     const Tag outside = {'O', -1};
     Tag before[2] = {outside, outside};
     size_t start[2] = {0, 0};
-    for (size_t i = 0; i <= n; i++) {
-        Tag now[2] = {i < n ? tags[truth[i]] : outside, i < n ? tags[predicted[i]] : outside};
+    for (size_t t = 0; t <= T; t++) {
+        if (t < T && truth[t] < 0) continue;
+        Tag now[2] = {t < T ? tags[truth[t]] : outside, t < T ? tags[predicted[t]] : outside};
         int type[2]; /* of the entity that ends here, or -1 */
         for (int p = 0; p < 2; p++) type[p] = entity_ends(before[p], now[p]) ? before[p].type : -1;
         if (type[0] >= 0) counts[type[0]].truth++;
         if (type[1] >= 0) counts[type[1]].predicted++;
         if (type[0] >= 0 && type[0] == type[1] && start[0] == start[1]) counts[type[0]].both++;
         for (int p = 0; p < 2; p++) {
-            if (entity_starts(before[p], now[p])) start[p] = i;
+            if (entity_starts(before[p], now[p])) start[p] = t;
             before[p] = now[p];
         }
     }
@@ -1042,28 +1115,26 @@ static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, 
 
 /* normalize_answer: lower case, no ASCII punctuation, no articles, one blank between words. out
    has room for 3n + 1; returns its length. */
-static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, const char *text, size_t n)
+static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, BertText text)
 {
+    static const uint32_t articles[][3] = {{'a'}, {'a', 'n'}, {'t', 'h', 'e'}}; /* by length */
     size_t length = 0, kept = 0, end;
     uint32_t before = 0, c, after, lower[3];
-    for (size_t at = 0, ahead; at < n; before = c) {
-        c = bert_utf8_(text, n, &at);
+    for (size_t at = 0, ahead; at < text.size; before = c) {
+        c = bert_utf8_(text.bytes, text.size, &at);
         ahead = at;
-        after = at < n ? bert_utf8_(text, n, &ahead) : 0;
+        after = at < text.size ? bert_utf8_(text.bytes, text.size, &ahead) : 0;
         int m = lower_case(t, lower, before, c, after);
         for (int i = 0; i < m; i++)
             if (lower[i] >= 128 || is_alnum(t, lower[i]) || lower[i] <= ' ' || lower[i] == 127)
                 out[length++] = lower[i];
     }
     /* a run of letters and numbers that is a, an or the becomes a blank; so does white space */
-    for (size_t i = 0; i < length; i = end) {
+    for (size_t i = 0, n; i < length; i = end) {
         int word = is_alnum(t, out[i]);
         for (end = i + 1; word && end < length && is_alnum(t, out[end]);) end++;
-        int article =
-            word && ((end - i == 1 && out[i] == 'a') ||
-                     (end - i == 2 && out[i] == 'a' && out[i + 1] == 'n') ||
-                     (end - i == 3 && out[i] == 't' && out[i + 1] == 'h' && out[i + 2] == 'e'));
-        if (article || is_space(out[i])) {
+        n = end - i;
+        if (is_space(out[i]) || (n <= 3 && !memcmp(out + i, articles[n - 1], n * sizeof *out))) {
             if (kept && out[kept - 1] != ' ') out[kept++] = ' ';
         } else {
             for (size_t j = i; j < end; j++) out[kept++] = out[j];
@@ -1079,11 +1150,12 @@ static size_t next_word(const uint32_t *s, size_t length, size_t at, size_t *n)
     return at + *n + 1;
 }
 
-/* Words that both have, each as often as both have it. */
-static double shared_words(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
+/* F1 of the words: those that both have, each as often as both have it. Uses b up. */
+static double word_f1(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
 {
-    double shared = 0;
-    for (size_t i = 0, n, next; i < na; i = next) {
+    double shared = 0, words = 0;
+    for (size_t j = 0, m; j < nb; words++) j = next_word(b, nb, j, &m);
+    for (size_t i = 0, n, next; i < na; i = next, words++) {
         next = next_word(a, na, i, &n);
         for (size_t j = 0, m, after; j < nb; j = after) {
             after = next_word(b, nb, j, &m);
@@ -1093,144 +1165,114 @@ static double shared_words(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
             break;
         }
     }
-    return shared;
-}
-
-static double count_words(const uint32_t *s, size_t length)
-{
-    double words = length > 0;
-    for (size_t i = 0; i < length; i++) words += s[i] == ' ';
-    return words;
+    return ratio(2 * shared, words);
 }
 
 /* The highest exact match and F1 over the gold answers (first .. first+count-1 of golds). v2.0's
    script leaves out golds that are empty when normalized, takes "" where none is left, and gives F1
-   1 to empty on empty; v1.1's gives it 0. 1 for no memory. */
-static int squad_scores(const BertTokenizer *t, const char *text, size_t n,
-                        const BertStrings *golds, size_t first, size_t count, int v2, double *exact,
-                        double *f1)
+   1 to empty on empty; v1.1's gives it 0. */
+static void squad_scores(const BertTokenizer *t, BertText text, const BertStrings *golds,
+                         size_t first, size_t count, int v2, double *exact, double *f1)
 {
-    size_t longest = 0, used = 0;
-    for (size_t i = 0; i < count; i++)
-        if (name_bytes(golds, first + i) > longest) longest = name_bytes(golds, first + i);
-    uint32_t *answer = malloc((3 * (n + longest) + 2) * sizeof *answer);
-    uint32_t *gold = answer ? answer + 3 * n + 1 : NULL;
-    if (!answer) return fail("out of memory for an answer of %zu bytes", n);
-    size_t na = normalize_answer(t, answer, text, n), ng;
+    size_t room = text.size, used = 0;
+    for (size_t i = 0; i < count; i++) room += string_at(golds, first + i).size;
+    uint32_t *answer = take(3 * room + 2, sizeof *answer, "an answer");
+    uint32_t *gold = answer + 3 * text.size + 1;
+    size_t na = normalize_answer(t, answer, text), ng;
     *exact = *f1 = 0;
     for (size_t i = 0; i <= count; i++) {
         if (i == count && (!v2 || used)) break; /* the last round is for "" */
-        ng = i == count ? 0
-                        : normalize_answer(t, gold, golds->bytes + golds->offsets[first + i],
-                                           name_bytes(golds, first + i));
+        ng = i == count ? 0 : normalize_answer(t, gold, string_at(golds, first + i));
         if (v2 && ng == 0 && i < count) continue;
         used++;
         int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
-        double words = count_words(answer, na) + count_words(gold, ng);
-        double shared = shared_words(answer, na, gold, ng);
-        double score = na && ng ? 2 * shared / words : v2 && same;
-        if (same) *exact = 1;
-        if (score > *f1) *f1 = score;
+        *exact = fmax(*exact, same);
+        *f1 = fmax(*f1, na && ng ? word_f1(answer, na, gold, ng) : v2 && same);
     }
     free(answer);
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
    Tasks */
 
-/* A batch and what the model made of it. */
+/* An example of a batch, and what the model made of it. */
 typedef struct {
     const Options *o;
     const Bert *m;
     const Data *d;
     const BertBatch *x;
-    size_t first; /* its first item */
     Evaluation *e;
+    size_t item;          /* its place in the pass */
+    int b, first, T;      /* and in the batch; its first token there, and how many it has */
+    int row, end_row;     /* of the batch's masked rows those that are its own */
+    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V) */
+    const int32_t *spans; /* ner, qa (T,2) */
 } Output;
 
 typedef struct {
-    int (*check)(const Data *d);                        /* what the file holds */
-    int (*collect)(const Output *out);                  /* what metrics need of a batch */
-    int (*measure)(Evaluation *e, const Data *d);       /* the metrics */
-    void (*report)(const Evaluation *e, const Data *d); /* details, at the end */
-    int (*predict)(const Output *out, int b); /* 1: wrote a JSON object, left open; -1: failed */
+    int (*check)(Data *d);                              /* what the file holds, or NULL */
+    void (*collect)(const Output *out);                 /* what metrics need of an example */
+    void (*measure)(Evaluation *e, const Data *d);      /* the metrics */
+    void (*report)(const Evaluation *e, const Data *d); /* details, at the end, or NULL */
+    void (*predict)(const Output *out);                 /* writes a JSON object, or none yet */
 } Task;
 
-static const float *logits_of(const Output *out, int b)
+/* The end of a prediction: the raw outputs, a row for each token where there is one for each. */
+static void put_end(const Output *out)
 {
-    const Bert *m = out->m;
-    size_t row = m->config.task == BERT_NER || m->config.task == BERT_QA
-                     ? (size_t)out->x->offsets[b]
-                     : (size_t)b;
-    return m->acts.logits + row * bert_head_cols_(&m->config);
+    const size_t K = (size_t)out->m->config.K;
+    const int rows = out->m->config.task == BERT_NER ? out->T : 0;
+    if (out->o->logits) printf(", \"logits\": [");
+    for (size_t i = 0; out->o->logits && i < K * (size_t)(rows ? rows : 1); i++) {
+        fputs(rows && i % K == 0 ? i ? "], [" : "[" : i ? ", " : "", stdout);
+        printf("%.9g", out->logits[i]);
+    }
+    if (out->o->logits) printf(rows ? "]]" : "]");
+    puts("}");
 }
 
-/* The labels of a whole file, each counted (K). */
-static void count_truth(const Data *d, double *counts)
-{
-    size_t n = d->task == BERT_NER ? d->N : d->multi_label ? d->A : d->n;
-    for (size_t i = 0; i < n && d->K; i++)
-        if (d->labels[i] >= 0) counts[d->labels[i]]++;
-}
-
-/* A row for each label or type: how well it is found, how often it is true. */
 static int name_width(const BertStrings *names)
 {
     size_t width = 12;
-    for (size_t k = 0; k < names->count; k++)
-        if (bert_zmin_(40, name_bytes(names, k)) > width)
-            width = bert_zmin_(40, name_bytes(names, k));
+    for (size_t k = 0, n; k < names->count; k++)
+        if ((n = bert_zmin_(40, string_at(names, k).size)) > width) width = n;
     return (int)width;
 }
 
-static void print_counts(const char *name, size_t n, int width, LabelCount c)
+/* A row for each label or type: how well it is found, how often it is true. */
+static void print_counts(BertText name, int width, LabelCount c)
 {
-    int columns = put_text(stdout, name, n);
-    printf("%*s  %.4f     %.4f  %.4f  %-6.0f", columns < width ? width - columns : 0, "",
-           ratio(c.both, c.predicted), ratio(c.both, c.truth), f1_score(c), c.truth);
+    print_name(stdout, name, width);
+    printf("  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
+           f1_score(c), c.truth);
 }
 
 /* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
 
-static LabelCount *count_labels(const Evaluation *e, const Data *d)
+static void classification_collect(const Output *out)
 {
-    LabelCount *counts = calloc((size_t)d->K + 1, sizeof *counts);
-    if (!counts) fail("out of memory for the counts of %d labels", d->K);
-    for (size_t i = 0; counts && i < d->n; i++) {
-        const int *predicted = e->predicted + i * (size_t)(d->multi_label ? d->K : 1);
-        for (size_t j = d->sets ? d->sets[i] : i; j < (d->sets ? d->sets[i + 1] : i + 1); j++) {
+    const int K = out->m->config.K, multi = out->d->multi_label;
+    int *predicted = out->e->predicted + out->item * (size_t)(multi ? K : 1);
+    if (!multi) bert_top_k(predicted, NULL, out->logits, K, 1);
+    for (int k = 0; multi && k < K; k++) predicted[k] = out->logits[k] > 0; /* above one half */
+}
+
+static void classification_measure(Evaluation *e, const Data *d)
+{
+    const int multi = d->multi_label;
+    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
+    for (size_t i = 0; i < d->n; i++) {
+        const int *predicted = e->predicted + i * (size_t)(multi ? d->K : 1);
+        for (size_t j = multi ? d->sets[i] : i; j < (multi ? d->sets[i + 1] : i + 1); j++) {
             int truth = d->labels[j];
-            counts[truth].truth++;
-            counts[truth].both += d->multi_label ? predicted[truth] : predicted[0] == truth;
+            e->counts[truth].truth++;
+            e->counts[truth].both += multi ? predicted[truth] : predicted[0] == truth;
         }
-        if (!d->multi_label) counts[predicted[0]].predicted++;
-        for (int k = 0; d->multi_label && k < d->K; k++) counts[k].predicted += predicted[k];
+        if (!multi) e->counts[predicted[0]].predicted++;
+        for (int k = 0; multi && k < d->K; k++) e->counts[k].predicted += predicted[k];
     }
-    return counts;
-}
-
-static int classification_collect(const Output *out)
-{
-    int K = out->m->config.K;
-    for (int b = 0; b < out->x->B; b++) {
-        const float *logits = logits_of(out, b);
-        size_t item = out->first + (size_t)b;
-        if (!out->d->multi_label) bert_top_k(&out->e->predicted[item], NULL, logits, K, 1);
-        for (int k = 0; out->d->multi_label && k < K; k++) /* probability above one half */
-            out->e->predicted[item * (size_t)K + (size_t)k] = logits[k] > 0;
-    }
-    return 0;
-}
-
-static int classification_measure(Evaluation *e, const Data *d)
-{
-    LabelCount *counts = count_labels(e, d);
-    if (!counts) return 1;
-    if (d->multi_label) micro_metrics(e, counts, (size_t)d->K);
-    else class_metrics(e, counts, (size_t)d->K);
-    free(counts);
-    return 0;
+    if (multi) micro_metrics(e, (size_t)d->K);
+    else class_metrics(e, (size_t)d->K);
 }
 
 /* With the confusion matrix, where its K columns can be read. */
@@ -1239,254 +1281,220 @@ static void classification_report(const Evaluation *e, const Data *d)
     enum { MOST = 20 };
     size_t matrix[MOST][MOST] = {{0}}, K = (size_t)d->K;
     int width = name_width(&d->names), wide = K <= MOST && !d->multi_label;
-    LabelCount *counts = count_labels(e, d);
     for (size_t i = 0; wide && i < d->n; i++) matrix[d->labels[i]][e->predicted[i]]++;
     printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
            wide ? "   confusion matrix: predicted as" : "", wide ? width + 37 : 0, "");
     for (size_t k = 0; wide && k < K; k++) {
         printf("  ");
-        print_name(stdout, &d->names, k, 6);
+        print_name(stdout, string_at(&d->names, k), 6);
     }
     if (wide) printf("\n");
-    for (size_t k = 0; counts && k < K; k++) {
-        print_counts(d->names.bytes + d->names.offsets[k], name_bytes(&d->names, k), width,
-                     counts[k]);
-        for (size_t j = 0; wide && j < K; j++)
-            printf("  %-*zu", (int)(name_bytes(&d->names, j) > 6 ? name_bytes(&d->names, j) : 6),
-                   matrix[k][j]);
+    for (size_t k = 0; k < K; k++) {
+        print_counts(string_at(&d->names, k), width, e->counts[k]);
+        for (size_t j = 0; wide && j < K; j++) {
+            size_t column = string_at(&d->names, j).size;
+            printf("  %-*zu", column > 6 ? (int)column : 6, matrix[k][j]);
+        }
         printf("\n");
     }
-    free(counts);
 }
 
 /* What pipeline("text-classification") gives: the softmax, or each label's sigmoid. */
-static int classification_predict(const Output *out, int b)
+static void classification_predict(const Output *out)
 {
     const BertStrings *names = &out->m->labels;
-    size_t K = (size_t)out->m->config.K, written = 0;
-    const float *logits = logits_of(out, b), *probs = out->m->acts.probs + (size_t)b * K;
+    const int K = out->m->config.K, multi = out->d->multi_label;
+    const float *logits = out->logits, *sigmoids = out->m->acts.probs + (size_t)out->b * K;
     double sum = 0;
-    int best, highest[BERT_MOST_ANSWERS];
-    int n = bert_top_k(highest, NULL, logits, (int)K, (int)out->o->top_k);
-    bert_top_k(&best, NULL, logits, (int)K, 1);
-    for (size_t k = 0; k < K; k++) sum += exp((double)logits[k] - logits[best]);
-    if (out->d->multi_label) {
+    int best, written = 0, highest[BERT_MOST_ANSWERS];
+    int n = bert_top_k(highest, NULL, logits, K, (int)out->o->top_k);
+    bert_top_k(&best, NULL, logits, K, 1);
+    for (int k = 0; k < K; k++) sum += exp((double)logits[k] - logits[best]);
+    if (multi) {
         printf("{\"labels\": [");
-        for (size_t k = 0; k < K; k++) {
-            if (logits[k] <= 0) continue;
-            fputs(written++ ? ", " : "", stdout);
-            put_name(stdout, names, k);
-        }
+        for (int k = 0; k < K; k++)
+            if (logits[k] > 0) put_label(written++ ? ", " : "", names, (size_t)k);
         printf("]");
     } else {
-        printf("{\"label\": ");
-        put_name(stdout, names, (size_t)best);
-        printf(", \"score\": ");
-        put_number(stdout, 1 / sum, 9);
+        put_label("{\"label\": ", names, (size_t)best);
+        put_float(", \"score\": ", 1 / sum);
     }
-    for (size_t i = 0, k; i < (n ? (size_t)n : K); i++) { /* all in their order, or the best */
-        k = n ? (size_t)highest[i] : i;
-        fputs(i ? ", " : ", \"scores\": {", stdout);
-        put_name(stdout, names, k);
-        fputs(": ", stdout);
-        put_number(stdout,
-                   out->d->multi_label ? probs[k] : exp((double)logits[k] - logits[best]) / sum, 9);
+    for (int i = 0; i < (n ? n : K); i++) { /* all in their order, or the best */
+        int k = n ? highest[i] : i;
+        put_label(i ? ", " : ", \"scores\": {", names, (size_t)k);
+        put_float(": ", multi ? sigmoids[k] : exp((double)logits[k] - logits[best]) / sum);
     }
-    return putchar('}') == '}';
+    putchar('}');
+    put_end(out);
 }
 
 /* -- regression: one number -- */
 
-static int regression_collect(const Output *out)
-{
-    for (int b = 0; b < out->x->B; b++) out->e->values[out->first + (size_t)b] = *logits_of(out, b);
-    return 0;
-}
+static void regression_collect(const Output *out) { out->e->values[out->item] = *out->logits; }
 
-static int regression_measure(Evaluation *e, const Data *d)
+static void regression_measure(Evaluation *e, const Data *d)
 {
-    double *truth = malloc((d->n + 1) * sizeof *truth);
-    if (!truth) return fail("out of memory for %zu values", d->n);
+    double *truth = take(d->n, sizeof *truth, "values");
     for (size_t i = 0; i < d->n; i++) truth[i] = d->targets[i];
-    int failed = regression_metrics(e, e->values, truth, d->n);
+    regression_metrics(e, e->values, truth, d->n);
     free(truth);
-    return failed;
 }
 
-static int regression_predict(const Output *out, int b)
+static void regression_predict(const Output *out)
 {
-    printf("{\"value\": ");
-    put_number(stdout, *logits_of(out, b), 9);
-    return 1;
+    put_float("{\"value\": ", *out->logits);
+    put_end(out);
 }
 
 /* -- ner: a label for each word, on its first piece -- */
 
-static int ner_collect(const Output *out)
+static void ner_collect(const Output *out)
 {
-    for (int b = 0; b < out->x->B; b++) {
-        size_t K = (size_t)out->m->config.K, at = out->d->offsets[out->first + (size_t)b];
-        for (int t = 0; t < out->x->offsets[b + 1] - out->x->offsets[b]; t++)
-            bert_top_k(&out->e->predicted[at + (size_t)t], NULL, logits_of(out, b) + (size_t)t * K,
-                       (int)K, 1);
-    }
-    return 0;
+    const int K = out->m->config.K;
+    int *predicted = out->e->predicted + out->d->offsets[out->item];
+    for (int t = 0; t < out->T; t++)
+        bert_top_k(&predicted[t], NULL, out->logits + (size_t)t * K, K, 1);
 }
 
-typedef struct {
-    LabelCount *counts; /* (types) */
-    Tag *tags;          /* (K) */
-    int *first_of;      /* (types): a label of that type */
-    int types;
-    double right, words;
-} Entities;
-
-static void free_entities(Entities *c) { free(c->counts), free(c->tags), free(c->first_of); }
-
-static int find_entities(Entities *c, const Evaluation *e, const Data *d)
+static void ner_measure(Evaluation *e, const Data *d)
 {
-    size_t K = (size_t)d->K + 1, longest = (size_t)d->longest + 1, n;
-    int *truth = malloc(2 * longest * sizeof *truth), *predicted = truth + longest;
-    c->right = c->words = 0;
-    c->counts = calloc(K, sizeof *c->counts);
-    c->tags = calloc(K, sizeof *c->tags);
-    c->first_of = calloc(K, sizeof *c->first_of);
-    int failed = !truth || !c->counts || !c->tags || !c->first_of;
-    c->types = failed ? 0 : tag_types(c->tags, c->first_of, &d->names);
-    for (size_t i = 0; i < d->n && !failed; i++, c->words += (double)n) {
-        n = 0;
-        for (size_t t = d->offsets[i]; t < d->offsets[i + 1]; t++) {
-            if (d->labels[t] < 0) continue;
-            c->right += d->labels[t] == e->predicted[t];
-            truth[n] = d->labels[t], predicted[n++] = e->predicted[t];
-        }
-        count_entities(c->counts, c->tags, truth, predicted, n);
+    const size_t K = (size_t)d->K;
+    Tag *tags = take(K, sizeof *tags, "tags");
+    double right = 0, words = 0;
+    memset(e->counts, 0, K * sizeof *e->counts);
+    for (int k = 0; k < d->K; k++) {
+        BertText name = string_at(&d->names, (size_t)k), type = tag_type(&d->names, k);
+        tags[k].letter = name.size ? name.bytes[0] : 'O';
+        while (!same_text(tag_type(&d->names, tags[k].type), type)) tags[k].type++;
     }
-    free(truth);
-    return failed ? fail("out of memory for the entities of %d labels", d->K) : 0;
-}
-
-static int ner_measure(Evaluation *e, const Data *d)
-{
-    Entities c;
-    int failed = find_entities(&c, e, d);
-    if (!failed) {
-        micro_metrics(e, c.counts, (size_t)c.types);
-        add_metric(e, "accuracy", ratio(c.right, c.words));
+    for (size_t i = 0; i < d->n; i++) {
+        size_t at = d->offsets[i], T = d->offsets[i + 1] - at;
+        count_entities(e->counts, tags, d->labels + at, e->predicted + at, T);
     }
-    free_entities(&c);
-    return failed;
+    for (size_t t = 0; t < d->N; t++) {
+        right += d->labels[t] == e->predicted[t]; /* never where there is no label */
+        words += d->labels[t] >= 0;
+    }
+    free(tags);
+    micro_metrics(e, K);
+    add_metric(e, "accuracy", ratio(right, words));
 }
 
 static void ner_report(const Evaluation *e, const Data *d)
 {
-    Entities c;
     int width = name_width(&d->names);
-    if (!find_entities(&c, e, d))
-        printf("\n%-*s  precision  recall  f1      count\n", width, "true entity");
-    for (int t = 0; t < c.types; t++) {
-        size_t n;
-        const char *type = tag_type(&d->names, (size_t)c.first_of[t], &n);
-        if (c.counts[t].truth + c.counts[t].predicted == 0) continue;
-        print_counts(type, n, width, c.counts[t]);
+    printf("\n%-*s  precision  recall  f1      count\n", width, "true entity");
+    for (int k = 0; k < d->K; k++) {
+        if (e->counts[k].truth + e->counts[k].predicted == 0) continue;
+        print_counts(tag_type(&d->names, k), width, e->counts[k]);
         printf("\n");
     }
-    free_entities(&c);
 }
 
-/* Characters start .. end-1 of text i: their first byte; their bytes in n. */
-static const char *text_part(const Data *d, size_t i, int start, int end, size_t *n)
+/* Characters start .. end-1 of text i */
+static BertText text_part(const Data *d, size_t i, int start, int end)
 {
-    const BertText *line = !d->lines            ? NULL
-                           : d->task == BERT_QA ? &d->lines[i].pair
-                                                : &d->lines[i].text;
-    const char *text = line ? line->bytes : d->texts.bytes + d->texts.offsets[i];
-    size_t bytes = line ? line->size : name_bytes(&d->texts, i), at = 0, from = 0;
-    for (int c = 0; c < end && at < bytes; c++) {
+    BertText text = d->lines ? d->lines[i].text : string_at(&d->texts, i);
+    size_t at = 0, from = 0;
+    for (int c = 0; c < end && at < text.size; c++) {
         if (c == start) from = at;
-        bert_utf8_(text, bytes, &at);
+        bert_utf8_(text.bytes, text.size, &at);
     }
-    *n = at > from && start < end ? at - from : 0;
-    return text + from;
+    BertText part = {text.bytes + from, at > from && start < end ? at - from : 0};
+    return part;
 }
 
 /* An entity's tokens as the pipeline joins them, as WordPiece's decoder does, but for an [UNK],
    which is the text it stands for: ## goes on, no blank before . ? ! and the comma. */
-static void put_word(const Output *out, int b, const BertEntity *e)
+static void put_word(const Output *out, const BertEntity *e)
 {
     const BertTokenizer *t = &out->m->tokenizer;
-    size_t item = out->first + (size_t)b, at = out->d->offsets[item] + (size_t)e->first, n;
-    putchar('"');
-    for (int i = 0; i <= e->last - e->first; i++, at++) {
-        size_t id = (size_t)out->d->tokens[at];
-        if (id >= t->vocabulary.count) continue;
-        const int32_t *span = out->d->spans + 2 * at;
-        const char *piece = t->vocabulary.bytes + t->vocabulary.offsets[id];
-        n = name_bytes(&t->vocabulary, id);
-        if ((int)id == t->words[BERT_ID_UNK]) piece = text_part(out->d, item, span[0], span[1], &n);
-        int goes_on = i && n > 2 && piece[0] == '#' && piece[1] == '#';
-        if (i && !goes_on && !(n && strchr(".?!,", piece[0]))) putchar(' ');
-        put_text(stdout, piece + 2 * goes_on, n - 2 * (size_t)goes_on);
+    printf(", \"word\": \"");
+    for (int i = e->first; i <= e->last; i++) {
+        int id = out->x->tokens[out->first + i];
+        if ((size_t)id >= t->vocabulary.count) continue;
+        BertText piece = string_at(&t->vocabulary, (size_t)id);
+        if (id == t->words[BERT_ID_UNK])
+            piece = text_part(out->d, out->item, out->spans[2 * i], out->spans[2 * i + 1]);
+        int goes_on = i > e->first && piece.size > 2 && !memcmp(piece.bytes, "##", 2);
+        if (goes_on) piece.bytes += 2, piece.size -= 2;
+        else if (i > e->first && !(piece.size && strchr(".?!,", piece.bytes[0]))) putchar(' ');
+        put_text(stdout, piece);
     }
     putchar('"');
+}
+
+/* Words of a file's sentence: there is one blank between two. */
+static int count_words(BertText sentence)
+{
+    int words = sentence.size > 0;
+    for (size_t i = 0; i < sentence.size; i++) words += sentence.bytes[i] == ' ';
+    return words;
 }
 
 /* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
    for each word that has tokens, null for the others. */
-static int ner_predict(const Output *out, int b)
+static void ner_predict(const Output *out)
 {
-    const Bert *m = out->m;
-    size_t item = out->first + (size_t)b, at = out->d->offsets[item];
-    const int T = out->x->offsets[b + 1] - out->x->offsets[b], K = m->config.K;
-    const int32_t *words = out->d->words ? out->d->words + at : NULL; /* text has none */
-    BertEntity *found = malloc((size_t)T * sizeof *found);
-    if (!found) return fail("out of memory for the entities of %d tokens", T), -1;
-    int n = bert_entities(found, logits_of(out, b), out->d->spans + 2 * at, T, K, &m->labels);
+    const BertStrings *names = &out->m->labels;
+    const int T = out->T, K = out->m->config.K;
+    const int32_t *words = out->d->words ? out->d->words + out->d->offsets[out->item] : NULL;
+    BertEntity *found = take((size_t)T, sizeof *found, "entities");
+    int n = bert_entities(found, out->logits, out->spans, T, K, names);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
-        size_t label = (size_t)found[i].label,
-               length = m->labels.count ? name_bytes(&m->labels, label) : 0;
-        const char *name = length ? m->labels.bytes + m->labels.offsets[label] : NULL;
-        const char *dash = length ? memchr(name, '-', length) : NULL;
+        BertText name = {"", 0};
+        if (names->count) name = string_at(names, (size_t)found[i].label);
+        const char *dash = memchr(name.bytes, '-', name.size);
         printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
-        if (dash) put_quoted(stdout, dash + 1, length - (size_t)(dash + 1 - name));
-        else put_name(stdout, &m->labels, label);
-        printf(", \"score\": ");
-        put_number(stdout, found[i].score, 9);
-        printf(", \"word\": ");
-        put_word(out, b, &found[i]);
+        if (dash) {
+            BertText type = {dash + 1, name.size - (size_t)(dash + 1 - name.bytes)};
+            put_string("", type);
+        } else put_label("", names, (size_t)found[i].label);
+        put_float(", \"score\": ", found[i].score);
+        put_word(out, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
-    if (words) printf("], \"tags\": [");
-    for (int t = 0, word = -1; words && t < T; t++) {
+    free(found);
+    int word = -1, last = words ? count_words(string_at(&out->d->texts, out->item)) - 1 : -1;
+    if (words) printf("], \"tags\": ["); /* text has none */
+    for (int t = 0, label; words && t < T; t++) {
         if (words[t] <= word) continue;
         for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
-        printf(word++ >= 0 ? ", " : "");
-        int label;
-        bert_top_k(&label, NULL, logits_of(out, b) + (size_t)t * (size_t)K, K, 1);
-        put_name(stdout, &m->labels, (size_t)label);
+        bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
+        put_label(word++ >= 0 ? ", " : "", names, (size_t)label);
     }
-    free(found);
-    return putchar(']') == ']';
+    for (; word < last; word++) printf(word >= 0 ? ", null" : "null"); /* cut away */
+    printf("]");
+    put_end(out);
 }
 
 /* -- qa: a span of the context, over all its windows -- */
 
-/* Takes in a window. Returns its question where it was the last of it, or -1. */
-static int qa_window(const Output *out, int b)
+static int first_window(const Output *out)
 {
-    const Data *d = out->d;
-    size_t item = out->first + (size_t)b;
+    const int32_t *question = out->d->words + out->item;
+    return out->item == 0 || question[0] != question[-1];
+}
+
+static int last_window(const Output *out)
+{
+    const int32_t *question = out->d->words + out->item;
+    return out->item + 1 == out->d->n || question[0] != question[1];
+}
+
+/* Takes in a window. Returns its question where it was the last of it, or -1. */
+static int qa_window(const Output *out)
+{
     BertAnswers *a = &out->e->answers;
-    if (item == 0 || d->words[item] != d->words[item - 1]) {
+    if (first_window(out)) {
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
         a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
-        a->may_lack = d->may_lack || out->o->version_2_with_negative;
+        a->may_lack = out->d->may_lack || out->o->version_2_with_negative;
     }
-    bert_answers_add(a, logits_of(out, b), d->spans + 2 * d->offsets[item],
-                     out->x->offsets[b + 1] - out->x->offsets[b]);
-    return item + 1 == d->n || d->words[item + 1] != d->words[item] ? d->words[item] : -1;
+    bert_answers_add(a, out->logits, out->spans, out->T);
+    return last_window(out) ? out->d->words[out->item] : -1;
 }
 
 /* Where a question's strings begin: its id, itself, its gold answers. */
@@ -1497,31 +1505,26 @@ static size_t qa_strings(const Data *d, int question)
     return first;
 }
 
-static int qa_collect(const Output *out)
+static void qa_collect(const Output *out)
 {
     const Data *d = out->d;
-    for (int b = 0; b < out->x->B; b++) {
-        int question = qa_window(out, b), answer;
-        size_t first, n = 0, count;
-        double exact = 0, f1 = 0;
-        if (question < 0) continue;
-        first = qa_strings(d, question);
-        count = (size_t)d->num_golds[question];
-        answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
-        const BertAnswer *span = &out->e->answers.best[answer < 0 ? 0 : answer];
-        const char *text = "";
-        if (answer >= 0) text = text_part(d, (size_t)question, span->start, span->end, &n);
-        if (squad_scores(&out->m->tokenizer, text, n, &d->golds, first + 2, count, d->may_lack,
-                         &exact, &f1))
-            return 1;
-        double *sums = out->e->sums[count > 0];
-        sums[0] += f1, sums[1] += exact, sums[2]++;
+    const int question = qa_window(out);
+    BertText text = {"", 0};
+    double exact, f1;
+    if (question < 0) return;
+    int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
+    size_t first = qa_strings(d, question) + 2, count = (size_t)d->num_golds[question];
+    if (answer >= 0) {
+        const BertAnswer *span = &out->e->answers.best[answer];
+        text = text_part(d, (size_t)question, span->start, span->end);
     }
-    return 0;
+    squad_scores(&out->m->tokenizer, text, &d->golds, first, count, d->may_lack, &exact, &f1);
+    double *sums = out->e->sums[count > 0];
+    sums[0] += f1, sums[1] += exact, sums[2]++;
 }
 
 /* In percent, as the scripts print them. */
-static int qa_measure(Evaluation *e, const Data *d)
+static void qa_measure(Evaluation *e, const Data *d)
 {
     double(*s)[3] = e->sums, n = s[0][2] + s[1][2];
     add_metric(e, "f1", 100 * ratio(s[0][0] + s[1][0], n));
@@ -1530,18 +1533,14 @@ static int qa_measure(Evaluation *e, const Data *d)
         add_metric(e, has ? "HasAns_f1" : "NoAns_f1", 100 * ratio(s[has][0], s[has][2]));
         add_metric(e, has ? "HasAns_exact" : "NoAns_exact", 100 * ratio(s[has][1], s[has][2]));
     }
-    return 0;
 }
 
-static void put_span(const Data *d, int question, const BertAnswer *span)
+static void put_span(const char *before, const Data *d, int question, BertAnswer span)
 {
-    size_t n = 0;
-    const char *text = span ? text_part(d, (size_t)question, span->start, span->end, &n) : "";
-    printf("\"answer\": ");
-    put_quoted(stdout, text, n);
-    printf(", \"score\": ");
-    put_number(stdout, span ? span->score : 0, 9);
-    printf(", \"start\": %d, \"end\": %d", span ? span->start : 0, span ? span->end : 0);
+    printf("%s\"answer\": ", before);
+    put_string("", text_part(d, (size_t)question, span.start, span.end));
+    put_float(", \"score\": ", span.score);
+    printf(", \"start\": %d, \"end\": %d", span.start, span.end);
 }
 
 /* Are two texts the same in lower case? */
@@ -1558,206 +1557,197 @@ static int same_lower(const BertTokenizer *t, BertText a, BertText b)
     return same && i == a.size && j == b.size;
 }
 
+static void push_found(Evaluation *e, Found fresh)
+{
+    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
+        exit(fail("out of memory for answers"));
+    e->found[e->num_found++] = fresh;
+}
+
 /* An answer joins those found before; the same words found again add to the score. */
 static void add_found(const Output *out, size_t question, BertAnswer span)
 {
     Evaluation *e = out->e;
-    Found fresh = {span, {NULL, 0}};
-    fresh.text.bytes = text_part(out->d, question, span.start, span.end, &fresh.text.size);
-    for (int i = 0; i < e->num_found; i++) {
+    Found fresh = {span, text_part(out->d, question, span.start, span.end)};
+    for (size_t i = 0; i < e->num_found; i++) {
         if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
         e->found[i].span.score += span.score;
         return;
     }
-    e->found[e->num_found++] = fresh;
+    push_found(e, fresh);
 }
 
-/* A window as the question-answering pipeline of transformers 4 reads it: starts and ends are a
-   softmax each over the context's tokens and [CLS]; the best top_k products are answers. */
-static void qa_text_window(const Output *out, int b, int top_k, BertAnswer *none)
+/* Where starts and ends are a softmax each: top has the highest logits, sum those of exp. */
+static double span_share(BertAnswer span, const float *top, const double *sum)
 {
-    const Data *d = out->d;
-    const size_t item = out->first + (size_t)b;
-    const float *logits = logits_of(out, b);
-    const int32_t *spans = d->spans + 2 * d->offsets[item];
-    const int T = out->x->offsets[b + 1] - out->x->offsets[b];
+    return exp((double)span.start_logit - top[0]) / sum[0] *
+           (exp((double)span.end_logit - top[1]) / sum[1]);
+}
+
+/* A window as the question-answering pipeline of transformers 4 reads it: the softmax is over the
+   context's tokens and [CLS]; the best top_k products are answers. */
+static void qa_text_window(const Output *out, size_t question, int top_k)
+{
+    const float *logits = out->logits;
+    const int32_t *spans = out->spans;
+    const int T = out->T;
     const int longest = out->o->max_answer_length ? (int)out->o->max_answer_length : 15;
-    BertAnswer best[BERT_MOST_ANSWERS];
+    BertAnswers *a = &out->e->answers;
+    BertAnswer none = {logits[0], logits[1], 0, 0, 0};
     double sum[2] = {0, 0};
     float top[2] = {logits[0], logits[1]};
-    int count = 0;
     for (int t = 1; t < T; t++)
         for (int j = 0; j < 2 && spans[2 * t] >= 0; j++)
             if (logits[2 * t + j] > top[j]) top[j] = logits[2 * t + j];
     for (int t = 0; t < T; t++)
         for (int j = 0; j < 2 && (t == 0 || spans[2 * t] >= 0); j++)
             sum[j] += exp((double)logits[2 * t + j] - top[j]);
-    for (int s = 0; s < T; s++) /* 0: [CLS] with itself */
-        for (int e = s; e < T && e < s + (s ? longest : 1); e++) {
-            if (s && (spans[2 * s] < 0 || spans[2 * e] < 0)) continue;
-            double score = exp((double)logits[2 * s] - top[0]) / sum[0] *
-                           exp((double)logits[2 * e + 1] - top[1]) / sum[1];
-            BertAnswer span = {0, 0, spans[2 * s], spans[2 * e + 1], score};
-            if (s == 0 && score < none->score) none->score = score;
-            if (s == 0 || (count == top_k && score <= best[count - 1].score)) continue;
-            int at = count < top_k ? count++ : count - 1;
-            for (; at > 0 && score > best[at - 1].score; at--) best[at] = best[at - 1];
-            best[at] = span;
+    a->none.score = fmin(a->none.score, span_share(none, top, sum));
+    a->count = 0;
+    for (int s = 1; s < T; s++)
+        for (int e = s; e < T && e < s + longest; e++) {
+            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0};
+            if (spans[2 * s] >= 0 && spans[2 * e] >= 0) bert_answer_insert_(a, span, top_k);
         }
-    for (int i = 0; i < count; i++) add_found(out, (size_t)d->words[item], best[i]);
+    for (int i = 0; i < a->count; i++) {
+        a->best[i].score = span_share(a->best[i], top, sum);
+        add_found(out, question, a->best[i]);
+    }
 }
 
 /* The answer or, with top_k, all of them beside it; with version_2_with_negative (the pipeline's
    handle_impossible_answer) an empty one is among them. */
-static int qa_text_predict(const Output *out, int b)
+static void qa_text_predict(const Output *out)
 {
     const Data *d = out->d;
     Evaluation *e = out->e;
-    const size_t item = out->first + (size_t)b, question = (size_t)d->words[item];
+    const int question = d->words[out->item], top_k = out->o->top_k ? (int)out->o->top_k : 1;
     const Line *line = &d->lines[question];
-    const int top_k = out->o->top_k ? (int)out->o->top_k : 1;
-    BertAnswer *none = &e->answers.none, none_yet = {0, 0, 0, 0, 1};
-    if (item == 0 || d->words[item - 1] != d->words[item]) e->num_found = 0, *none = none_yet;
-    qa_text_window(out, b, top_k, none);
-    if (item + 1 < (size_t)line->end) return 0;
-    if (out->o->version_2_with_negative) e->found[e->num_found++].span = *none;
+    Found none = {{0}, {"", 0}};
+    if (first_window(out)) {
+        e->num_found = 0;
+        e->answers.none.score = 1; /* of the windows the lowest counts */
+    }
+    qa_text_window(out, (size_t)question, top_k);
+    if (!last_window(out)) return;
+    none.span.score = e->answers.none.score;
+    if (out->o->version_2_with_negative) push_found(e, none);
     printf("{");
-    if (line->id.size) {
-        int quoted = line->id.bytes[-1] == '"'; /* not a number */
-        printf("\"id\": ");
-        if (quoted) put_quoted(stdout, line->id.bytes, line->id.size);
-        else put_text(stdout, line->id.bytes, line->id.size);
-        printf(", ");
-    }
-    for (int i = 0; i < top_k; i++) {
-        int best = 0;
-        for (int j = 1; j < e->num_found; j++)
+    if (line->id.size && line->id.bytes[-1] == '"') put_string("\"id\": ", line->id);
+    else if (line->id.size)
+        printf("\"id\": %.*s", (int)line->id.size, line->id.bytes); /* a number */
+    if (line->id.size) printf(", ");
+    none.span.score = 0;
+    if (!e->num_found) put_span("", d, question, none.span);
+    for (int i = 0; i < top_k && i < (int)e->num_found; i++) {
+        size_t best = 0;
+        for (size_t j = 1; j < e->num_found; j++)
             if (e->found[j].span.score > e->found[best].span.score) best = j;
-        if (i && (best == e->num_found || e->found[best].span.score < 0)) break;
-        if (i == 0) put_span(d, (int)question, e->num_found ? &e->found[best].span : NULL);
-        if (!out->o->top_k || !e->num_found) continue;
-        printf(i ? ", {" : ", \"nbest\": [{");
-        put_span(d, (int)question, &e->found[best].span);
-        printf("}");
-        e->found[best].span.score = -1; /* written */
+        BertAnswer *span = &e->found[best].span;
+        if (i == 0) put_span("", d, question, *span);
+        if (out->o->top_k) put_span(i ? "}, {" : ", \"nbest\": [{", d, question, *span);
+        span->score = -1; /* written */
     }
-    if (out->o->top_k) printf(e->num_found ? "]" : ", \"nbest\": []");
-    return 1;
+    if (out->o->top_k) printf(e->num_found ? "}]" : ", \"nbest\": []");
+    put_end(out);
 }
 
-static int qa_predict(const Output *out, int b)
+static void qa_predict(const Output *out)
 {
     const Data *d = out->d;
-    if (d->lines) return qa_text_predict(out, b);
     BertAnswers *a = &out->e->answers;
-    int question = qa_window(out, b), answer;
-    const BertAnswer *best = NULL;
-    if (question < 0) return 0;
-    answer = bert_answers_end(a, out->o->null_score_diff_threshold);
-    if (answer >= 0) best = &a->best[answer];
-    for (int i = 0; i < a->count && !best; i++)
-        if (a->best[i].end == 0) best = &a->best[i];
-    printf("{\"id\": ");
-    put_name(stdout, &d->golds, qa_strings(d, question));
-    printf(", ");
-    put_span(d, question, best);
+    BertAnswer best = {0};
+    if (d->lines) {
+        qa_text_predict(out);
+        return;
+    }
+    const int question = qa_window(out);
+    if (question < 0) return;
+    int answer = bert_answers_end(a, out->o->null_score_diff_threshold);
+    for (int i = a->count - 1; i >= 0 && answer < 0; i--)
+        if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
+    if (answer >= 0) best = a->best[answer];
+    put_string("{\"id\": ", string_at(&d->golds, qa_strings(d, question)));
+    put_span(", ", d, question, best);
     printf(", \"nbest\": [");
     for (int i = 0; i < a->count; i++) {
-        printf(i ? ", {" : "{");
-        put_span(d, question, &a->best[i]);
-        printf("}");
+        put_span(i ? "}, {" : "{", d, question, a->best[i]);
     }
-    return putchar(']') == ']';
+    printf(a->count ? "}]" : "]");
+    put_end(out);
 }
 
 /* -- mlm and pretraining: words behind masks; does the second text follow the first? -- */
 
-static int masked_collect(const Output *out)
+static void masked_collect(const Output *out)
 {
     const BertActs *a = &out->m->acts;
     const BertBatch *x = out->x;
-    const int V = out->m->config.V;
-    double(*sums)[3] = out->e->sums;
-    for (int r = 0; r < x->R; r++) {
-        int best;
+    const int V = out->m->config.V, b = out->b;
+    double *masks = out->e->sums[0], *nsp = out->e->sums[1];
+    for (int r = out->row, best; r < out->end_row; r++) {
         bert_top_k(&best, NULL, a->logits + (size_t)r * (size_t)V, V, 1);
-        sums[0][0] += best == x->labels[r];
-        sums[0][1] += a->losses[r];
-        sums[0][2]++;
+        masks[0] += best == x->labels[r], masks[1] += a->losses[r], masks[2]++;
     }
-    for (int b = 0; x->next && b < x->B; b++) {
-        sums[1][0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
-        sums[1][1] += a->nsplosses[b];
-        sums[1][2]++;
-    }
-    return 0;
+    if (!x->next) return;
+    nsp[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
+    nsp[1] += a->nsplosses[b], nsp[2]++;
 }
 
-static int masked_measure(Evaluation *e, const Data *d)
+static void masked_measure(Evaluation *e, const Data *d)
 {
     double(*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
     e->loss = mlm + nsp;
     add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
     add_metric(e, "perplexity", exp(mlm));
-    if (d->task != BERT_PRETRAINING) return 0;
+    if (d->task != BERT_PRETRAINING) return;
     add_metric(e, "mlm_loss", mlm);
     add_metric(e, "nsp_loss", nsp);
     add_metric(e, "nsp_accuracy", ratio(s[1][0], s[1][2]));
-    return 0;
 }
 
 /* What pipeline("fill-mask") gives, for each [MASK]; of an input without one: an empty list. */
-static int masked_predict(const Output *out, int b)
+static void masked_predict(const Output *out)
 {
     const Bert *m = out->m;
-    const BertBatch *x = out->x;
-    int ids[BERT_MOST_ANSWERS], V = m->config.V, written = 0;
-    float probs[BERT_MOST_ANSWERS];
-    const int first = x->offsets[b], T = x->offsets[b + 1] - first,
-              id_mask = m->tokenizer.words[BERT_ID_MASK];
+    const int T = out->T, V = m->config.V, most = out->o->top_k ? (int)out->o->top_k : 5;
     const size_t room = 512 * (size_t)T; /* no piece is longer than a word of 100 characters */
-    int *tokens = malloc((size_t)T * sizeof *tokens + room), masks = 0;
-    if (!tokens) return fail("out of memory for the text of %d tokens", T), -1;
-    char *text = (char *)(tokens + T);
-    memcpy(tokens, x->tokens + first, (size_t)T * sizeof *tokens);
-    for (int t = 0; t < T; t++) masks += tokens[t] == id_mask;
+    int ids[BERT_MOST_ANSWERS], *tokens = take((size_t)T, sizeof *tokens, "tokens"), masks = 0;
+    float probs[BERT_MOST_ANSWERS];
+    char *text = take(room, 1, "the text of an example");
+    memcpy(tokens, out->x->tokens + out->first, (size_t)T * sizeof *tokens);
+    for (int t = 0; t < T; t++) masks += tokens[t] == m->tokenizer.words[BERT_ID_MASK];
     printf("{\"masks\": [");
-    for (int r = 0; r < x->R; r++) {
-        if (x->rows[r] < x->offsets[b] || x->rows[r] >= x->offsets[b + 1]) continue;
-        int n = bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V,
-                           out->o->top_k ? (int)out->o->top_k : 5);
-        printf(written++ ? ", [" : "[");
+    for (int r = out->row; r < out->end_row; r++) {
+        int *token = tokens + (out->x->rows[r] - out->first), mask = *token;
+        int n = bert_top_k(ids, probs, m->acts.logits + (size_t)r * (size_t)V, V, most);
+        printf(r > out->row ? ", [" : "[");
         for (int i = 0; i < n; i++) {
-            printf(i ? ", {\"score\": " : "{\"score\": ");
-            put_number(stdout, probs[i], 9);
-            printf(", \"token\": %d, \"token_str\": ", ids[i]);
-            bert_decode(m, text, room, ids + i, 1, 0, 0); /* too long: empty */
-            put_quoted(stdout, text, strlen(text));
-            printf(", \"sequence\": ");
-            tokens[x->rows[r] - first] = ids[i];
+            put_float(i ? "}, {\"score\": " : "{\"score\": ", probs[i]);
+            *token = ids[i];
+            bert_decode(m, text, room, token, 1, 0, 0); /* too long: empty */
+            printf(", \"token\": %d", ids[i]);
+            put_string(", \"token_str\": ", text_of(text));
             bert_decode(m, text, room, tokens, T, masks == 1, 0);
-            put_quoted(stdout, text, strlen(text));
-            printf("}");
+            put_string(", \"sequence\": ", text_of(text));
         }
-        tokens[x->rows[r] - first] = id_mask;
-        printf("]");
+        printf(n ? "}]" : "]");
+        *token = mask;
     }
-    free(tokens);
-    return putchar(']') == ']';
+    free(tokens), free(text);
+    printf("]");
+    put_end(out);
 }
-
-static int check_nothing(const Data *d) { return d->task == BERT_NONE; }
-static void report_nothing(const Evaluation *e, const Data *d) { (void)e, (void)d; }
 
 static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_CLASSIFICATION] = {check_classification, classification_collect, classification_measure,
                              classification_report, classification_predict},
-    [BERT_REGRESSION] = {check_regression, regression_collect, regression_measure, report_nothing,
+    [BERT_REGRESSION] = {check_regression, regression_collect, regression_measure, NULL,
                          regression_predict},
     [BERT_NER] = {check_ner, ner_collect, ner_measure, ner_report, ner_predict},
-    [BERT_QA] = {check_qa, qa_collect, qa_measure, report_nothing, qa_predict},
-    [BERT_MLM] = {check_nothing, masked_collect, masked_measure, report_nothing, masked_predict},
-    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, report_nothing, NULL},
+    [BERT_QA] = {check_qa, qa_collect, qa_measure, NULL, qa_predict},
+    [BERT_MLM] = {NULL, masked_collect, masked_measure, NULL, masked_predict},
+    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, NULL, NULL},
 };
 
 /* ------------------------------------------------------------------------------------------------
@@ -1776,10 +1766,16 @@ typedef struct {
     char why[400]; /* what is wrong with the line behind them, or empty */
 } Input;
 
+/* What training adds up. */
+typedef struct {
+    double steps, loss, items, tokens, seconds;
+    double rows; /* that have a label */
+} Sums;
+
 typedef struct {
     Options o;
     Bert model;
-    Data data, eval_data; /* data: train_file's shard or predict_file */
+    Data data, eval_data; /* data: train_file's shard, predict_file, or lines of text */
     Pass pass, eval_pass;
     Batch batch;
     Evaluation result;
@@ -1793,14 +1789,13 @@ typedef struct {
     double *counts;       /* (K) of each label, over all shards */
     float *class_weights; /* (K) or NULL */
 
-    size_t micro_batch, micro_batches, items;    /* examples in one; of them, and items, an epoch */
-    size_t steps_an_epoch;                       /* optimizer steps */
-    long long total, warmup, step;               /* optimizer steps: all, of the warmup, done */
-    double epoch;                                /* done, with the fraction */
-    double rate, norm;                           /* of the last step */
-    double line_loss, line_tokens, line_seconds; /* sums since the last log line */
-    double run_loss, run_items, run_seconds;     /* sums since the start */
-    long long line_step, saved_step, best_step;  /* of the last line, model.bin, best.bin */
+    size_t micro_batch, micro_batches, items; /* examples in one; of them, and items, an epoch */
+    size_t steps_an_epoch;                    /* optimizer steps */
+    long long total, warmup, step;            /* optimizer steps: all, of the warmup, done */
+    double epoch;                             /* done, with the fraction */
+    double rate, norm;                        /* of the last step */
+    Sums run, line;                           /* so far, and at the last log line */
+    long long saved_step, best_step;          /* of model.bin, best.bin */
     double best;
 } Driver;
 
@@ -1815,7 +1810,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
     d->path = path;
     int failed = data_read(d, f);
     fclose(f);
-    if (failed || tasks[d->task].check(d)) return 1;
+    if (failed || (tasks[d->task].check && tasks[d->task].check(d))) return 1;
     int masked = bert_has_mlm_(d->task);
     if (labelled && !d->labelled && !masked)
         return fail("%s: is unlabelled, labels are needed here", path);
@@ -1842,9 +1837,9 @@ static int check_names(const BertStrings *names, const char *whose, const Data *
     if (same_names(names, &d->names)) return 0;
     fail("%s: its labels are not those of %s. %s", d->path, whose, help);
     fprintf(stderr, "  %s: ", d->path);
-    print_names(stderr, &d->names);
+    print_names(stderr, &d->names, NULL);
     fprintf(stderr, "  %s: ", whose);
-    print_names(stderr, names);
+    print_names(stderr, names, NULL);
     return 1;
 }
 
@@ -1858,8 +1853,8 @@ static int check_head(Bert *m, const char *path, const Data *d)
         bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
         return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
-        return fail("%s: has no head for %s: fine-tune it first (train_bert train)", path,
-                    task_names[d->task]);
+        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
+                    d->task ? " for " : "", d->task ? task_names[d->task] : "");
     if (m->config.task != d->task || m->config.multi_label != d->multi_label)
         return fail("%s: is a model for %s%s, %s is data for %s%s", path,
                     m->config.multi_label ? "multi-label " : "", task_names[m->config.task],
@@ -1881,11 +1876,11 @@ static int make_room(Driver *d, size_t train_batch, int longest)
         eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
     p->tokenizer = &d->model.tokenizer;
     p->share = d->o.mlm_probability;
-    if (pass_room(p, eval, 0)) return 1;
+    pass_room(p, eval, 0);
     pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
-    e->predicted = malloc((slots + 1) * sizeof *e->predicted);
-    e->values = malloc((eval->n + 1) * sizeof *e->values);
-    if (!e->predicted || !e->values) return fail("out of memory for %zu predictions", eval->n);
+    e->predicted = take(slots, sizeof *e->predicted, "predictions");
+    e->values = take(eval->n, sizeof *e->values, "predictions");
+    e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
     if (longest_input(eval) > longest) longest = longest_input(eval);
     return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest,
@@ -1896,6 +1891,32 @@ static void progress(const char *what, size_t done, size_t n, double start)
 {
     live("%s %zu/%zu, %.0f s left", what, done, n,
          (seconds() - start) * (double)(n - done) / (double)done);
+}
+
+/* Calls a task's function for each example of a batch, the first of which is that item. */
+static void each_output(Driver *d, const Data *data, const BertBatch *x, size_t item,
+                        void (*use)(const Output *out))
+{
+    const Bert *m = &d->model;
+    const int task = m->config.task, of_tokens = task == BERT_NER || task == BERT_QA;
+    Output out = {.o = &d->o, .m = m, .d = data, .x = x, .e = &d->result, .item = item};
+    for (; out.b < x->B; out.b++, out.item++) {
+        out.first = x->offsets[out.b];
+        out.T = x->offsets[out.b + 1] - out.first;
+        out.row = out.end_row;
+        while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
+        int row = of_tokens ? out.first : bert_has_mlm_(task) ? out.row : out.b;
+        out.logits = m->acts.logits + (size_t)row * bert_head_cols_(&m->config);
+        if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
+        use(&out);
+    }
+}
+
+/* Where it holds nothing that a loss is taken of: that loss is 0. */
+static void warn_unlabelled(const char *path, int task, const char *done)
+{
+    fail("warning: %s: %s, so nothing was %s", path,
+         bert_has_mlm_(task) ? "no token was masked" : "no token has a label", done);
 }
 
 /* Mean loss and metrics over eval_data, without class weights and label smoothing, so that runs
@@ -1914,18 +1935,19 @@ static int evaluate(Driver *d)
         divisor = bert_divisor(m, &x);
         loss += (double)m->loss * divisor;
         rows += divisor;
-        Output out = {&d->o, m, data, &x, first, e};
-        if (tasks[data->task].collect(&out)) return 1;
+        each_output(d, data, &x, first, tasks[data->task].collect);
         progress("eval", first + B, d->eval_pass.n, start);
         if (stop_signal) return 1;
     }
     live_clear();
     e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
+    if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
     e->num_metrics = 0;
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
-    return tasks[data->task].measure(e, data);
+    tasks[data->task].measure(e, data);
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1968,18 +1990,15 @@ static int save_model(Driver *d, const char *name)
 static int make_folder(const char *flag, const char *folder)
 {
     char path[PATH_MAX];
-    size_t n = strlen(folder);
-    if (n + 32 > sizeof path) return fail("%s: the name is too long", flag);
-    memcpy(path, folder, n + 1);
-    for (size_t i = 1; i <= n; i++) {
-        if (folder[i] != '/' && folder[i] != '\0') continue;
-        path[i] = '\0';
+    if (strlen(folder) + 32 > sizeof path) return fail("%s: the name is too long", flag);
+    snprintf(path, sizeof path, "%s/", folder); /* access fails where that is not a folder */
+    for (char *at = path + 1; *at; at++) {
+        if (*at != '/') continue;
+        *at = '\0';
         if (mkdir(path, 0777) && errno != EEXIST)
             return fail("%s: cannot make the folder %s: %s", flag, path, strerror(errno));
-        path[i] = folder[i];
+        *at = '/';
     }
-    path[n] = '/'; /* access then fails where it is not a folder */
-    path[n + 1] = '\0';
     if (access(path, W_OK | X_OK))
         return fail("%s: cannot write into %s: %s", flag, folder, strerror(errno));
     return 0;
@@ -2022,52 +2041,78 @@ static void log_end(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
 
-/* The number behind "key": in a flat JSON object, or fallback; text: the string, cut to 31. */
-static double json_value(const char *json, const char *key, double fallback, char text[32])
+/* NaN: it is no number. */
+static double number_of(BertText value)
 {
-    char quoted[64];
-    snprintf(quoted, sizeof quoted, "\"%s\"", key);
-    const char *at = strstr(json, quoted);
-    if (!at) return fallback;
-    at += strlen(quoted);
-    at += strspn(at, " \t\r\n:");
-    if (text) sscanf(at, "\"%31[^\"]", text);
     char *end;
-    double number = strtod(at, &end);
-    return end == at ? fallback : number;
+    double number = strtod(value.bytes, &end);
+    return end == value.bytes + value.size ? number : NAN;
 }
 
 static int read_config(BertConfig *c, const char *path)
 {
-    static const char *const acts[] = {"gelu", "gelu_new", "relu"};
-    char json[65536], act[32] = "gelu";
+    enum { SIZES = 7, FLOATS = 5, ACT = SIZES + FLOATS, ONLY = 4, KEYS = ACT + 1 + ONLY, ACTS = 5 };
+    static const char *const acts[ACTS] = {"gelu", "gelu_new", "relu", "gelu_pytorch_tanh",
+                                           "gelu_python"};
+    static const int act_of[ACTS] = {BERT_GELU, BERT_GELU_TANH, BERT_RELU, BERT_GELU_TANH,
+                                     BERT_GELU};
+    static const char *const only[ONLY] = {"bert", "absolute", "false", "false"};
+    static const char *const keys[KEYS] = {"vocab_size",
+                                           "hidden_size",
+                                           "num_hidden_layers",
+                                           "num_attention_heads",
+                                           "intermediate_size",
+                                           "max_position_embeddings",
+                                           "type_vocab_size",
+                                           "layer_norm_eps",
+                                           "hidden_dropout_prob",
+                                           "attention_probs_dropout_prob",
+                                           "classifier_dropout",
+                                           "initializer_range",
+                                           "hidden_act",
+                                           "model_type",
+                                           "position_embedding_type",
+                                           "is_decoder",
+                                           "add_cross_attention"};
+    int *const sizes[SIZES] = {&c->V, &c->C, &c->L, &c->NH, &c->F, &c->P, &c->S};
+    float *const floats[FLOATS] = {&c->eps, &c->hidden_dropout, &c->att_dropout, &c->cls_dropout,
+                                   &c->init_range};
+    static const float otherwise[FLOATS] = {1e-12f, 0.1f, 0.1f, -1, 0.02f};
+    static char json[1 << 20];
+    BertText values[KEYS] = {{NULL, 0}};
     FILE *f = fopen(path, "rb");
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
-    json[fread(json, 1, sizeof json - 1, f)] = '\0';
+    size_t n = fread(json, 1, sizeof json - 1, f);
     fclose(f);
-    const struct {
-        const char *key;
-        int *field;
-    } sizes[] = {{"vocab_size", &c->V},        {"hidden_size", &c->C},
-                 {"num_hidden_layers", &c->L}, {"num_attention_heads", &c->NH},
-                 {"intermediate_size", &c->F}, {"max_position_embeddings", &c->P},
-                 {"type_vocab_size", &c->S}};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        double value = json_value(json, sizes[i].key, 0, NULL);
-        if (!(value >= 1 && value <= INT_MAX))
+    int whole = json_fields(json, json + n, keys, KEYS, -1, values);
+    for (int i = 0; i < SIZES; i++) {
+        double value = values[i].size ? number_of(values[i]) : 0;
+        if (!(value >= 1 && value <= INT_MAX && value == floor(value)))
             return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
-                        sizes[i].key, INT_MAX);
-        *sizes[i].field = (int)value;
+                        keys[i], INT_MAX);
+        *sizes[i] = (int)value;
     }
-    json_value(json, "hidden_act", 0, act);
-    if (!strcmp(act, "gelu_pytorch_tanh")) strcpy(act, acts[1]);
-    while (c->act < 3 && strcmp(act, acts[c->act])) c->act++;
-    if (c->act == 3) return fail("%s: hidden_act %s is not gelu, gelu_new or relu", path, act);
-    c->eps = (float)json_value(json, "layer_norm_eps", 1e-12, NULL);
-    c->hidden_dropout = (float)json_value(json, "hidden_dropout_prob", 0.1, NULL);
-    c->att_dropout = (float)json_value(json, "attention_probs_dropout_prob", 0.1, NULL);
-    c->cls_dropout = (float)json_value(json, "classifier_dropout", -1, NULL);
-    c->init_range = (float)json_value(json, "initializer_range", 0.02, NULL);
+    if (!whole) return fail("%s: not a JSON object", path);
+    for (int i = 0; i < FLOATS; i++) {
+        BertText value = values[SIZES + i];
+        *floats[i] = value.size ? (float)number_of(value) : otherwise[i];
+        if (isnan(*floats[i]))
+            return fail("%s: %s is %.*s, not a number", path, keys[SIZES + i], (int)value.size,
+                        value.bytes);
+    }
+    for (int i = 0; i < ONLY; i++) { /* what would make another network, as in dev/export_hf.py */
+        const char *key = keys[KEYS - ONLY + i];
+        BertText value = values[KEYS - ONLY + i];
+        if (value.bytes && !same_text(value, text_of(only[i])))
+            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, key,
+                        (int)value.size, value.bytes, only[i]);
+    }
+    BertText act = values[ACT].bytes ? values[ACT] : text_of(acts[0]);
+    while (c->act < ACTS && !same_text(act, text_of(acts[c->act]))) c->act++;
+    if (c->act == ACTS)
+        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)act.size,
+                    act.bytes);
+    c->act = act_of[c->act];
     return 0;
 }
 
@@ -2075,26 +2120,24 @@ static int read_config(BertConfig *c, const char *path)
    tokenizer is another model's. */
 static int init_model(Driver *d)
 {
-    Bert *m = &d->model, other = {0};
+    Bert *m = &d->model, fresh = {0};
     BertConfig config = {0};
     if (!d->o.tokenizer)
         return fail("--init needs --tokenizer: a model file whose vocabulary is taken "
                     "(dev/export_hf.py)");
     if (read_config(&config, d->o.init)) return 1;
-    if (bert_load(&other, d->o.tokenizer)) return fail("%s", bert_error(&other));
-    if (bert_build(m, config)) {
-        bert_free(&other);
-        return fail("%s: %s", d->o.init, bert_error(m));
-    }
-    for (int i = 0; i < BERT_NUM_TENSORS; i++)
-        bert_draw_(m, &m->tensors[i], random_at((uint64_t)d->o.seed, 1));
-    memset(m->params.wte, 0, (size_t)config.C * sizeof *m->params.wte);
-    m->tokenizer = other.tokenizer;
-    memset(&other.tokenizer, 0, sizeof other.tokenizer);
-    bert_free(&other);
+    if (bert_load(m, d->o.tokenizer)) return fail("%s", bert_error(m));
     if (m->tokenizer.vocabulary.count > (size_t)config.V)
         return fail("%s: vocab_size is %d, %s has %zu words", d->o.init, config.V, d->o.tokenizer,
                     m->tokenizer.vocabulary.count);
+    if (bert_build(&fresh, config)) return fail("%s: %s", d->o.init, bert_error(&fresh));
+    for (int i = 0; i < BERT_NUM_TENSORS; i++)
+        bert_draw_(&fresh, &fresh.tensors[i], random_at((uint64_t)d->o.seed, 1));
+    memset(fresh.params.wte, 0, (size_t)config.C * sizeof *fresh.params.wte);
+    fresh.tokenizer = m->tokenizer;
+    memset(&m->tokenizer, 0, sizeof m->tokenizer);
+    bert_free(m);
+    *m = fresh;
     return 0;
 }
 
@@ -2110,30 +2153,35 @@ static int open_shard(Driver *d, size_t shard)
     d->shard = 0;
     if (load_data(&d->model, &d->data, d->shards.gl_pathv[shard], 1)) return 1;
     d->shard = shard + 1;
-    return pass_room(&d->pass, &d->data, !strcmp(d->o.train_sampling_strategy, "random"));
+    pass_room(&d->pass, &d->data, !strcmp(d->o.train_sampling_strategy, "random"));
+    return 0;
+}
+
+/* Is this data for the head that training has given the model? */
+static int check_like(const Bert *m, const Data *d, const char *train_file)
+{
+    if (d->task != m->config.task || d->multi_label != m->config.multi_label)
+        return fail("%s: is data for another task than %s", d->path, train_file);
+    return check_names(&m->labels, train_file, d,
+                       "Make it again with tokenizer.py --like TRAIN.bin.");
 }
 
 /* Looks through all shards: are they fit to be trained on together, and how much is there? */
 static int scan_shards(Driver *d, size_t *largest, int *longest)
 {
     const Options *o = &d->o;
+    const Data *data = &d->data;
     size_t batch = (size_t)o->per_device_train_batch_size;
     size_t group = (size_t)o->gradient_accumulation_steps, batches;
-    const int task = d->data.task, multi_label = d->data.multi_label;
     d->pass.tokenizer = &d->model.tokenizer;
     d->pass.share = o->mlm_probability;
-    d->counts = calloc((size_t)d->data.K + 1, sizeof *d->counts);
-    if (!d->counts) return fail("out of memory for the counts of %d labels", d->data.K);
+    d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
     *largest = 0, *longest = 0;
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
-        Data *data = &d->data;
-        if (open_shard(d, i)) return 1;
-        if (data->task != task || data->multi_label != multi_label)
-            return fail("%s: is data for another task than %s", data->path, d->shards.gl_pathv[0]);
-        if (check_names(&d->model.labels, d->shards.gl_pathv[0], data,
-                        "Make it again with tokenizer.py --like FIRST_SHARD."))
-            return 1;
-        count_truth(data, d->counts);
+        if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
+        size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
+        for (size_t j = 0; j < labels && data->K; j++)
+            if (data->labels[j] >= 0) d->counts[data->labels[j]]++;
         pass_start(&d->pass, data, (uint64_t)o->seed, 0, i, o->short_seq_prob);
         batches = (d->pass.n + batch - 1) / batch;
         d->items += d->pass.n;
@@ -2188,8 +2236,7 @@ static int set_class_weights(Driver *d)
     if (task != BERT_CLASSIFICATION && task != BERT_NER)
         return fail("--class_weights goes with classification and ner, not with %s",
                     task_names[task]);
-    d->class_weights = malloc((size_t)K * sizeof *d->class_weights);
-    if (!d->class_weights) return fail("out of memory for %d class weights", K);
+    d->class_weights = take((size_t)K, sizeof *d->class_weights, "class weights");
     for (int k = 0; k < K; k++) all += d->data.multi_label ? 0 : d->counts[k];
     for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
         double count = d->counts[k], weight = 1;
@@ -2207,6 +2254,17 @@ static int set_class_weights(Driver *d)
     return 0;
 }
 
+/* A share of the label for all others: where one of several labels is right. */
+static int check_smoothing(const Driver *d)
+{
+    const int task = d->data.task;
+    if (d->o.label_smoothing_factor == 0 || task == BERT_NER || task == BERT_MLM ||
+        (task == BERT_CLASSIFICATION && !d->data.multi_label))
+        return 0;
+    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
+                d->data.multi_label ? "multi-label " : "", task_names[task]);
+}
+
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
 static int train_head(Driver *d)
 {
@@ -2217,7 +2275,7 @@ static int train_head(Driver *d)
     int same = m->config.task == data->task && m->config.K == head_size(data) &&
                m->config.multi_label == data->multi_label;
     printf("head       %s", task_names[data->task]);
-    if (data->K) printf(", %d labels: ", data->K), print_names(stdout, &data->names);
+    if (data->K) printf(", %d labels: ", data->K), print_names(stdout, &data->names, NULL);
     else printf("\n");
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
@@ -2241,23 +2299,16 @@ static void show_data(const char *what, const Data *d, const double *counts)
 {
     printf("%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
            d->longest);
-    if (d->Q) printf("           %zu %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
-    for (int k = 0; counts && k < d->K && k < 20; k++) {
-        fputs(k ? ", " : "           ", stdout);
-        print_name(stdout, &d->names, (size_t)k, 0);
-        printf(" %.0f", counts[k]);
-    }
-    if (counts && d->K) puts(d->K > 20 ? ", ..." : "");
+    if (d->Q) printf("           %d %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
+    if (!counts || !d->K) return;
+    printf("           ");
+    print_names(stdout, &d->names, counts);
 }
 
 static void show_run(const Driver *d)
 {
     const BertConfig *c = &d->model.config;
     const Options *o = &d->o;
-    int threads = 1;
-#ifdef _OPENMP
-    threads = omp_get_max_threads();
-#endif
     show_data("train", &d->data, d->counts);
     if (d->shards.gl_pathc > 1) printf("           and %zu more\n", d->shards.gl_pathc - 1);
     if (o->eval_file) show_data("eval", &d->eval_data, NULL);
@@ -2269,7 +2320,7 @@ static void show_run(const Driver *d)
     printf("run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
            "threads: %d\n\n",
            d->total, o->gradient_accumulation_steps, d->micro_batch, d->items, o->lr_scheduler_type,
-           o->learning_rate, d->warmup, threads);
+           o->learning_rate, d->warmup, bert_threads_());
     fflush(stdout);
 }
 
@@ -2282,36 +2333,32 @@ static int train_load(Driver *d)
     int longest = 0;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
+    if (o->tokenizer && !o->init)
+        return fail("--tokenizer goes with --init; %s has its own", o->model);
     if (make_folder("--output_dir", o->output_dir)) return 1;
-    if (o->init ? init_model(d) : 0) return 1;
-    if (o->model && bert_load(m, o->model)) return fail("%s", bert_error(m));
+    if (o->init && init_model(d)) return 1;
     if (glob(o->train_file, GLOB_NOCHECK, NULL, &d->shards)) /* sorted */
         return fail("%s: its folder cannot be read", o->train_file);
     if (open_shard(d, 0)) return 1;
-    if (o->eval_file) {
-        if (load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
-        if (d->eval_data.task != d->data.task || d->eval_data.multi_label != d->data.multi_label)
-            return fail("%s: is data for another task than %s", o->eval_file, o->train_file);
-        if (check_names(&d->data.names, o->train_file, &d->eval_data,
-                        "Make it again with tokenizer.py --like TRAIN.bin."))
-            return 1;
-    }
+    if (o->eval_file && load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
     printf("model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
            "intermediate %d, positions %d, vocabulary %d\n",
            o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
-    if (train_head(d) || scan_shards(d, &largest, &longest)) return 1;
+    if (train_head(d) || scan_shards(d, &largest, &longest) ||
+        (o->eval_file && check_like(m, &d->eval_data, o->train_file)))
+        return 1;
     m->freeze_layers = (int)o->freeze_layers;
     m->freeze_embeddings = o->freeze_embeddings != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
-    d->shard_order = malloc(d->shards.gl_pathc * sizeof *d->shard_order);
-    if (!d->shard_order) return fail("out of memory for %zu shards", d->shards.gl_pathc);
-    if (set_class_weights(d) || plan(d) || make_room(d, d->micro_batch, longest) || log_start(d))
+    d->shard_order = take(d->shards.gl_pathc, sizeof *d->shard_order, "the order of shards");
+    if (check_smoothing(d) || set_class_weights(d) || plan(d) ||
+        make_room(d, d->micro_batch, longest) || log_start(d))
         return 1;
     show_run(d);
     return 0;
@@ -2329,9 +2376,8 @@ static int diverged(const Driver *d, const char *what, double value)
 static BertBatch train_batch(Driver *d, size_t at, size_t B)
 {
     BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, at, B);
-    int smooths = x.labels && d->data.task != BERT_QA;
     x.class_weights = d->class_weights;
-    x.label_smoothing = smooths ? (float)d->o.label_smoothing_factor : 0;
+    x.label_smoothing = (float)d->o.label_smoothing_factor;
     x.seed = (uint64_t)d->o.seed;
     x.step = (uint64_t)d->step;
     return x;
@@ -2345,7 +2391,7 @@ static int train_step(Driver *d, size_t first, size_t end)
 {
     const Options *o = &d->o;
     Bert *m = &d->model;
-    double start = seconds(), loss = 0, divisor = 0, spent;
+    double start = seconds(), divisor = 0;
     for (size_t at = first; at < end && end - first > d->micro_batch; at += d->micro_batch) {
         BertBatch x = train_batch(d, at, bert_zmin_(d->micro_batch, end - at));
         divisor += bert_divisor(m, &x);
@@ -2359,8 +2405,10 @@ static int train_step(Driver *d, size_t first, size_t end)
         if (bert_forward(m, &x, 1)) return fail("%s: %s", d->data.path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(d, "loss", m->loss);
         if (bert_backward(m, 1)) return fail("%s", bert_error(m));
-        loss += (double)m->loss;
-        d->line_tokens += x.offsets[B];
+        x.class_weights = NULL; /* rows, not their weights */
+        d->run.loss += (double)m->loss;
+        d->run.rows += bert_divisor(m, &x);
+        d->run.tokens += x.offsets[B];
     }
     d->norm = bert_grad_norm(m);
     if (!isfinite(d->norm)) return diverged(d, "gradient norm", d->norm);
@@ -2369,40 +2417,38 @@ static int train_step(Driver *d, size_t first, size_t end)
                    (float)o->adam_epsilon, (float)o->weight_decay, (int)d->step + 1,
                    bert_clip_scale((float)d->norm, (float)o->max_grad_norm)))
         return fail("%s", bert_error(m));
-    spent = seconds() - start;
     d->step++;
-    d->line_loss += loss;
-    d->line_seconds += spent;
-    d->run_loss += loss;
-    d->run_seconds += spent;
-    d->run_items += (double)(end - first);
+    d->run.steps++;
+    d->run.items += (double)(end - first);
+    d->run.seconds += seconds() - start;
     return 0;
 }
 
 /* A line every logging_steps, and one at the end: short runs have theirs too. */
 static void train_log(Driver *d)
 {
-    double loss = d->line_loss / (double)(d->step - d->line_step);
-    long long left = (long long)(d->run_seconds / (double)d->step * (double)(d->total - d->step));
-    char line[256];
-    snprintf(line, sizeof line,
+    const Sums *run = &d->run, *line = &d->line;
+    double loss = (run->loss - line->loss) / (run->steps - line->steps);
+    double rate = (run->tokens - line->tokens) / (run->seconds - line->seconds);
+    long long left = (long long)(run->seconds / run->steps * (double)(d->total - d->step));
+    char text[256];
+    snprintf(text, sizeof text,
              "step %lld/%lld  epoch %.2f  loss %.4f  lr %.2e  norm %.3f  "
              "%.0f tokens/s  %lld:%02lld:%02lld left",
-             d->step, d->total, d->epoch, loss, d->rate, d->norm, d->line_tokens / d->line_seconds,
-             left / 3600, left / 60 % 60, left % 60);
+             d->step, d->total, d->epoch, loss, d->rate, d->norm, rate, left / 3600, left / 60 % 60,
+             left % 60);
     if (d->step % d->o.logging_steps != 0 && d->step != d->total) {
-        live("%s", line);
+        live("%s", text);
         return;
     }
     live_clear();
-    puts(line);
+    puts(text);
     fflush(stdout);
     log_number(d, "", "loss", loss, 9);
     log_number(d, "", "grad_norm", d->norm, 9);
     log_number(d, "", "learning_rate", d->rate, 9);
     log_end(d);
-    d->line_loss = d->line_tokens = d->line_seconds = 0;
-    d->line_step = d->step;
+    d->line = d->run;
 }
 
 static int end_of_epoch(Driver *d)
@@ -2410,6 +2456,7 @@ static int end_of_epoch(Driver *d)
     Evaluation *e = &d->result;
     double start = seconds();
     int better;
+    if (d->run.rows == 0) warn_unlabelled(d->o.train_file, d->data.task, "learned from it");
     if (!d->o.eval_file) return save_model(d, "model.bin");
     if (evaluate(d)) return 1;
     start = seconds() - start;
@@ -2480,11 +2527,12 @@ static int train_end(Driver *d, double runtime)
         return 128 + (int)stop_signal;
     }
     log_number(d, "train_", "runtime", runtime, 6);
-    log_number(d, "train_", "samples_per_second", d->run_items / runtime, 6);
+    log_number(d, "train_", "samples_per_second", d->run.items / runtime, 6);
     log_number(d, "train_", "steps_per_second", (double)d->step / runtime, 6);
-    log_number(d, "train_", "loss", d->run_loss / (double)d->step, 17);
+    log_number(d, "train_", "loss", d->run.loss / d->run.steps, 17);
     log_end(d);
-    if (d->o.eval_file) tasks[d->data.task].report(&d->result, &d->eval_data);
+    if (d->o.eval_file && tasks[d->data.task].report)
+        tasks[d->data.task].report(&d->result, &d->eval_data);
     printf("\n%lld steps in %.1f s. %s/model.bin is the last model", d->step, runtime, folder);
     if (d->best_step)
         printf(", best.bin the one of step %lld (%s %.4f)", d->best_step, d->result.metrics[0].name,
@@ -2498,20 +2546,17 @@ static void on_signal(int number) { stop_signal = number; }
 static int command_train(Driver *d)
 {
     static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction stop, old[2];
-    double start;
-    int result;
+    struct sigaction old[2],
+        stop = {.sa_handler = on_signal,
+                .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
     if (train_load(d)) return 1;
-    start = seconds();
+    double start = seconds();
     stop_signal = 0;
-    memset(&stop, 0, sizeof stop);
-    stop.sa_handler = on_signal;
-    stop.sa_flags = SA_RESTART | (int)SA_RESETHAND; /* the second Ctrl-C ends it at once */
     for (int i = 0; i < 2; i++) {
         sigaction(signals[i], NULL, &old[i]);
         if (old[i].sa_handler != SIG_IGN) sigaction(signals[i], &stop, NULL); /* nohup stays */
     }
-    result = train_epochs(d);
+    int result = train_epochs(d);
     if (!result) result = train_end(d, seconds() - start);
     for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
     stop_signal = 0;
@@ -2525,96 +2570,6 @@ static int command_train(Driver *d)
 
 enum { MOST_LINES = 64, MOST_TOKENS = 2048 }; /* a batch ends at either */
 
-/* \uXXXX, or 0 where there is none */
-static int json_unit(const char *at, const char *end, uint32_t *c)
-{
-    char hex[5] = "";
-    if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return 0;
-    memcpy(hex, at + 2, 4);
-    *c = (uint32_t)strtoul(hex, NULL, 16);
-    return strspn(hex, "0123456789abcdefABCDEF") == 4;
-}
-
-/* A string, from behind its first quote: its escapes are undone in place. Returns what follows it,
-   or NULL. */
-static char *json_string(char *at, char *end, BertText *out)
-{
-    static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    char *to = at;
-    out->bytes = at;
-    while (at < end && *at != '"') {
-        const char *escape = *at == '\\' && at + 1 < end ? memchr(escapes, at[1], 8) : NULL;
-        uint32_t c, low;
-        if ((unsigned char)*at < ' ') return NULL; /* JSON wants them escaped */
-        if (*at != '\\') {
-            *to++ = *at++;
-        } else if (escape) {
-            *to++ = meant[escape - escapes];
-            at += 2;
-        } else {
-            if (!json_unit(at, end, &c)) return NULL;
-            at += 6;
-            if (c >> 10 == 0x36 && json_unit(at, end, &low) && low >> 10 == 0x37) {
-                c = 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF);
-                at += 6;
-            }
-            to += bert_put_utf8_(to, c >> 11 == 0x1B ? 0xFFFD : c); /* half a pair */
-        }
-    }
-    out->size = (size_t)(to - out->bytes);
-    return at < end ? at + 1 : NULL;
-}
-
-/* What follows a value that is no string; NULL: the line ends inside it. */
-static char *json_value_end(char *at, char *end)
-{
-    BertText ignored;
-    for (int depth = 0; at && at < end;) {
-        if (depth == 0 && is_one_of(*at, ",} \t\r")) return at;
-        depth += (*at == '[' || *at == '{') - (*at == ']' || *at == '}');
-        at = *at == '"' ? json_string(at + 1, end, &ignored) : at + 1;
-    }
-    return NULL;
-}
-
-static char *json_blank(char *at, char *end)
-{
-    while (at < end && is_one_of(*at, " \t\r")) at++;
-    return at;
-}
-
-/* The values of a JSON object's fields that have one of three names (NULL: none): the first two
-   strings, the last a string or number. What else there is is passed over. 0: not JSON. */
-static int json_fields(char *at, char *end, const char *const *names, BertText *values)
-{
-    BertText key;
-    at = json_blank(at, end);
-    if (at == end || *at++ != '{') return 0;
-    at = json_blank(at, end);
-    if (at < end && *at == '}') return json_blank(at + 1, end) == end;
-    for (;;) {
-        BertText value = {NULL, 0};
-        at = json_blank(at, end);
-        if (at == end || *at != '"' || !(at = json_string(at + 1, end, &key))) return 0;
-        at = json_blank(at, end);
-        if (at == end || *at++ != ':') return 0;
-        at = json_blank(at, end);
-        char *from = at;
-        int quoted = at < end && *at == '"';
-        at = quoted ? json_string(at + 1, end, &value) : json_value_end(at, end);
-        if (!at || at == from) return 0;
-        if (!quoted) value.bytes = from, value.size = (size_t)(at - from);
-        for (int i = 0; i < 3; i++)
-            if (names[i] && strlen(names[i]) == key.size && !memcmp(names[i], key.bytes, key.size))
-                if (quoted || (i == 2 && strspn(from, "+-.0123456789eE") >= value.size))
-                    values[i] = value;
-        at = json_blank(at, end);
-        if (at == end) return 0;
-        if (*at == '}') return json_blank(at + 1, end) == end;
-        if (*at++ != ',') return 0;
-    }
-}
-
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Driver *d, char *bytes, size_t n)
 {
@@ -2625,8 +2580,8 @@ static int take_line(Driver *d, char *bytes, size_t n)
     const char *what = NULL, *field = "";
     if (d->data.task == BERT_NER) names[1] = NULL;
     if (qa || d->o.json) {
-        if (json_blank(bytes, bytes + n) == bytes + n) return 0; /* blank: no object */
-        if (!json_fields(bytes, bytes + n, names, parts)) what = "not a JSON object";
+        if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */
+        if (!json_fields(bytes, bytes + n, names, 3, 2, parts)) what = "not a JSON object";
         else if (!parts[0].bytes) what = "no string in field ", field = names[0];
         else if (qa && !parts[1].bytes) what = "no string in field ", field = names[1];
     } else {
@@ -2641,7 +2596,7 @@ static int take_line(Driver *d, char *bytes, size_t n)
                                    parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
         what = in->e.message;
     if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
-    Line line = {parts[0], parts[1], parts[2], in->e.B};
+    Line line = {parts[qa], parts[2], in->e.B};
     in->lines[in->n++] = line;
     return 0;
 }
@@ -2657,7 +2612,8 @@ static char *next_line(Input *in, size_t *n)
         if (newline || (in->ended && line < end)) {
             *n = (size_t)((newline ? newline : end) - line);
             in->start = in->seen;
-            in->number++;
+            if (in->number++ == 0 && *n >= 3 && !memcmp(line, "\xEF\xBB\xBF", 3))
+                line += 3, *n -= 3; /* a byte order mark is no text, as in tokenizer.py */
             return line;
         }
         if (in->ended || in->n) return NULL;
@@ -2672,7 +2628,8 @@ static char *next_line(Input *in, size_t *n)
         }
         ssize_t got = read(STDIN_FILENO, in->bytes + in->end, in->room - in->end);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return snprintf(in->why, sizeof in->why, "%s", strerror(errno)), NULL;
+        if (got < 0)
+            return snprintf(in->why, sizeof in->why, "cannot be read: %s", strerror(errno)), NULL;
         in->ended = got == 0;
         in->end += (size_t)got;
     }
@@ -2696,7 +2653,9 @@ static int read_lines(Driver *d)
 static int text_end(const Driver *d)
 {
     const Input *in = &d->input;
-    return in->why[0] ? fail("stdin:%zu: %s", in->number, in->why) : 0;
+    if (!in->why[0]) return 0;
+    if (!in->number) return fail("standard input: %s", in->why); /* no line of it was read */
+    return fail("stdin:%zu: %s", in->number, in->why);
 }
 
 static int text_start(Driver *d, int task)
@@ -2724,9 +2683,8 @@ static int text_start(Driver *d, int task)
         how->stride = (int)bert_zmin_((size_t)how->max_length / 2, 128);
     }
     in->room = 65536;
-    in->bytes = malloc(in->room);
-    in->lines = malloc(MOST_LINES * sizeof *in->lines);
-    if (!in->bytes || !in->lines) return fail("out of memory for lines");
+    in->bytes = take(in->room, 1, "lines");
+    in->lines = take(MOST_LINES, sizeof *in->lines, "lines");
     if (isatty(STDIN_FILENO)) fprintf(stderr, "reading lines; Ctrl-D ends\n");
     return 0;
 }
@@ -2744,19 +2702,14 @@ static void text_span(const BertEncoding *e, int t, int from, int to, int qa, in
 }
 
 /* The lines as Data. */
-static int text_data(Driver *d)
+static void text_data(Driver *d)
 {
     Data *data = &d->data;
     const BertEncoding *e = &d->input.e;
     const size_t n = (size_t)e->B, N = (size_t)e->N;
     const int qa = data->task == BERT_QA;
-    const size_t found = n * (size_t)(d->o.top_k ? d->o.top_k : 1) + 1;
     free(data->memory);
-    data->memory = malloc(8 * (n + 1) + 8 * N + 8 * n);
-    free(d->result.found);
-    d->result.found = qa ? malloc(found * sizeof *d->result.found) : NULL;
-    if (!data->memory || (qa && !d->result.found))
-        return fail("out of memory for %zu sequences", n);
+    data->memory = take(n + 1 + N + n, 8, "sequences");
     data->n = n, data->N = N, data->lines = d->input.lines;
     data->offsets = (uint64_t *)(void *)data->memory;
     data->spans = (int32_t *)(void *)(data->offsets + n + 1);
@@ -2765,8 +2718,8 @@ static int text_data(Driver *d)
     data->tokens = e->tokens;
     data->offsets[n] = N;
     for (int i = 0, line = 0; i < e->B; i++) {
-        data->offsets[i] = (uint64_t)e->offsets[i];
         int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
+        data->offsets[i] = (uint64_t)from;
         for (int t = from; t < to; t++) {
             second += e->types[t];
             text_span(e, t, from, to, qa, data->spans + 2 * t);
@@ -2775,7 +2728,6 @@ static int text_data(Driver *d)
         if (i >= d->input.lines[line].end) line++;
         if (qa) data->words[i] = line;
     }
-    return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2785,7 +2737,6 @@ static int command_eval(Driver *d)
 {
     Bert *m = &d->model;
     Data *data = &d->eval_data;
-    if (bert_load(m, d->o.model)) return fail("%s", bert_error(m));
     if (load_data(m, data, d->o.eval_file, 1) || check_head(m, d->o.model, data)) return 1;
     if (m->config.K != head_size(data) || !generic_names(&m->labels)) {
         if (check_names(&m->labels, d->o.model, data,
@@ -2799,22 +2750,8 @@ static int command_eval(Driver *d)
     printf("%-22s %zu\n%-22s %.6f\n", "examples", d->result.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
         printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
-    tasks[data->task].report(&d->result, data);
+    if (tasks[data->task].report) tasks[data->task].report(&d->result, data);
     return 0;
-}
-
-/* Behind a prediction: the raw outputs, a row for each token where there is one for each. */
-static void put_logits(const Output *out, int b)
-{
-    const Bert *m = out->m;
-    size_t K = (size_t)m->config.K;
-    int rows = m->config.task == BERT_NER ? out->x->offsets[b + 1] - out->x->offsets[b] : 0;
-    printf(", \"logits\": [");
-    for (size_t i = 0; i < K * (size_t)(rows ? rows : 1); i++) {
-        fputs(rows && i % K == 0 ? i ? "], [" : "[" : i ? ", " : "", stdout);
-        printf("%.9g", logits_of(out, b)[i]);
-    }
-    printf(rows ? "]]" : "]");
 }
 
 static int predict_batch(Driver *d, size_t first, size_t B)
@@ -2822,7 +2759,6 @@ static int predict_batch(Driver *d, size_t first, size_t B)
     const Data *data = &d->data;
     Bert *m = &d->model;
     BertBatch x = batch_fill(&d->batch, data, &d->pass, first, B);
-    Output out = {&d->o, m, data, &x, first, &d->result};
     size_t numbers = bert_head_rows_(m->config.task, B, (size_t)x.offsets[B], (size_t)x.R) *
                      bert_head_cols_(&m->config);
     x.labels = NULL;
@@ -2833,13 +2769,7 @@ static int predict_batch(Driver *d, size_t first, size_t B)
             return fail("%s: examples from %zu on: the model's output is %g: its parameters are "
                         "damaged",
                         data->path, first, m->acts.logits[i]);
-    for (int b = 0; b < (int)B; b++) {
-        int wrote = tasks[data->task].predict(&out, b);
-        if (wrote < 0) return 1;
-        if (!wrote) continue;
-        if (d->o.logits) put_logits(&out, b);
-        puts("}");
-    }
+    each_output(d, data, &x, first, tasks[data->task].predict);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
 
@@ -2857,8 +2787,7 @@ static int embed_batch(Driver *d, size_t first, size_t B)
                                              d->o.normalize != 0))
         return fail("%s: %s", d->data.path, bert_error(m));
     for (size_t i = 0; i < B * C; i++) {
-        fputs(i % C ? ", " : "{\"embedding\": [", stdout);
-        put_number(stdout, d->batch.targets[i], 9);
+        put_float(i % C ? ", " : "{\"embedding\": [", d->batch.targets[i]);
         if (i % C == C - 1) puts("]}");
     }
     return fflush(stdout) || ferror(stdout);
@@ -2877,7 +2806,6 @@ static int read_through(Driver *d, int embed)
     if (!text && (o->json || o->pair || o->max_length))
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
-    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
     if (text ? text_start(d, task) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
@@ -2898,7 +2826,7 @@ static int read_through(Driver *d, int embed)
     d->pass.tokenizer = &m->tokenizer; /* share 0: no masks but those in the text */
     do {
         if (text && !read_lines(d)) return text_end(d);
-        if (text && text_data(d)) return 1;
+        if (text) text_data(d);
         for (size_t first = 0, B; first < data->n; first += B) {
             for (B = 1; B < most && first + B < data->n; B++)
                 if (text && data->offsets[first + B] - data->offsets[first] >= MOST_TOKENS) break;
@@ -2916,7 +2844,6 @@ static int command_embed(Driver *d) { return read_through(d, 1); }
 static int command_encode(Driver *d)
 {
     const BertEncoding *e = &d->input.e;
-    if (bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
     if (text_start(d, BERT_NONE)) return 1;
     while (read_lines(d)) {
         for (int b = 0; b < e->B; b++)
@@ -2928,15 +2855,20 @@ static int command_encode(Driver *d)
 }
 
 static const struct {
-    const char *name, *help;
+    const char *name, *usage, *help;
     int bit;
     int (*run)(Driver *d);
 } commands[] = {
-    {"train", "fine-tune a model on labelled data, or pretrain one", TRAIN, command_train},
-    {"eval", "loss and metrics of a fine-tuned model", EVAL, command_eval},
-    {"predict", "a JSON object a line for each example, in order", PREDICT, command_predict},
-    {"embed", "a vector a line for each example, in order", EMBED, command_embed},
-    {"encode", "the token ids of each line of standard input", ENCODE, command_encode},
+    {"train", "--model M --train_file D --output_dir O [--eval_file D] [...]",
+     "fine-tune a model on labelled data, or pretrain one", TRAIN, command_train},
+    {"eval", "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model", EVAL,
+     command_eval},
+    {"predict", "--model M [...] < lines.txt      (or --predict_file D)",
+     "a JSON object a line for each example, in order", PREDICT, command_predict},
+    {"embed", "--model M [...] < lines.txt      (or --predict_file D)",
+     "a vector a line for each example, in order", EMBED, command_embed},
+    {"encode", "--model M [...] < lines.txt", "the token ids of each line of standard input",
+     ENCODE, command_encode},
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -2951,7 +2883,7 @@ static const struct {
 } kinds[] = {
     {"PATH", "a path", 0, 0},
     {"WORD", "one of ", 0, 0},
-    {"", "", 0, 0},
+    {"", "", 0, 1},
     {"N", "a whole number from 1 to 2147483647", 1, INT_MAX},
     {"N", "a whole number from 1 to 100", 1, BERT_MOST_ANSWERS},
     {"N", "a whole number from -1 to 2147483647", -1, INT_MAX},
@@ -2981,22 +2913,59 @@ static const char trainer_flags[] =
     "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
     "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
     "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
-    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
+    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm do_eval "
+    "do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
     "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
     "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
     "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
     "hub_private_repo hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
-    "include_num_input_tokens_seen label_names length_column_name "
-    "liger_kernel_config load_best_model_at_end local_rank log_level log_level_replica "
-    "log_on_each_node logging_first_step logging_nan_inf_filter logging_strategy "
-    "lr_scheduler_kwargs metric_for_best_model neftune_noise_alpha optim optim_args "
-    "optim_target_modules parallelism_config prediction_loss_only project push_to_hub "
-    "remove_unused_columns report_to restore_callback_states_from_checkpoint "
-    "resume_from_checkpoint run_name save_on_each_node save_only_model save_steps save_strategy "
-    "save_total_limit skip_memory_metrics tf32 torch_compile torch_compile_backend "
-    "torch_compile_mode torch_empty_cache_steps trackio_bucket_id trackio_space_id "
-    "trackio_static_space_id use_cache use_cpu use_liger_kernel ";
+    "include_num_input_tokens_seen label_names length_column_name liger_kernel_config "
+    "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
+    "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
+    "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
+    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns report_to "
+    "restore_callback_states_from_checkpoint resume_from_checkpoint run_name save_on_each_node "
+    "save_only_model save_steps save_strategy save_total_limit skip_memory_metrics tf32 "
+    "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps "
+    "trackio_bucket_id trackio_space_id trackio_static_space_id use_cache use_cpu "
+    "use_liger_kernel ";
+
+/* What only transformers 4 had, and what has taken its place, where something has. */
+static const char *const old_flags[][2] = {
+    {"adafactor", "optim"},
+    {"dispatch_batches", "accelerator_config"},
+    {"evaluate_during_training", "eval_strategy"},
+    {"evaluation_strategy", "eval_strategy"},
+    {"fp16_backend", ""},
+    {"fp16_opt_level", ""},
+    {"fsdp_min_num_params", "fsdp_config"},
+    {"fsdp_transformer_layer_cls_to_wrap", "fsdp_config"},
+    {"group_by_length", "train_sampling_strategy"},
+    {"half_precision_backend", ""},
+    {"include_inputs_for_metrics", "include_for_metrics"},
+    {"include_tokens_per_second", ""},
+    {"jit_mode_eval", ""},
+    {"mp_parameters", ""},
+    {"no_cuda", "use_cpu"},
+    {"overwrite_output_dir", ""},
+    {"past_index", ""},
+    {"per_gpu_eval_batch_size", "per_device_eval_batch_size"},
+    {"per_gpu_train_batch_size", "per_device_train_batch_size"},
+    {"push_to_hub_model_id", "hub_model_id"},
+    {"push_to_hub_organization", "hub_model_id"},
+    {"push_to_hub_token", "hub_token"},
+    {"ray_scope", ""},
+    {"save_safetensors", ""},
+    {"sharded_ddp", "fsdp"},
+    {"split_batches", "accelerator_config"},
+    {"torchdynamo", "torch_compile_backend"},
+    {"tpu_metrics_debug", "debug"},
+    {"tpu_num_cores", ""},
+    {"use_ipex", ""},
+    {"use_legacy_prediction_loop", ""},
+    {"use_mps_device", ""},
+    {"xpu_backend", "ddp_backend"}};
+enum { NUM_OLD_FLAGS = sizeof old_flags / sizeof old_flags[0] };
 
 /* Is word in the list, between separators or its ends? */
 static int in_list(const char *list, const char *word, char separator)
@@ -3017,25 +2986,11 @@ static int set_flag(Options *o, int i, const char *text)
         return *text && (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|')));
     }
     double number = strtod(text, &end);
-    if (end == text || *end || !(number >= kinds[kind].low && number <= kinds[kind].high)) return 0;
-    if (kind >= REAL) {
-        memcpy(field, &number, sizeof number);
-        return 1;
-    }
-    long long whole = (long long)number;
-    memcpy(field, &whole, sizeof whole);
-    return (double)whole == number;
-}
-
-static void set_defaults(Options *o)
-{
-    const double absent = -1;
-    memset(o, 0, sizeof *o);
-    for (int i = 0; i < NUM_FLAGS; i++) {
-        if (flags[i].value[0]) set_flag(o, i, flags[i].value);
-        if (!flags[i].value[0] && flags[i].kind >= REAL)
-            memcpy((char *)o + flags[i].field, &absent, sizeof absent);
-    }
+    int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
+    long long whole = good ? (long long)number : 0;
+    if (kind >= REAL) memcpy(field, &number, sizeof number);
+    else memcpy(field, &whole, sizeof whole);
+    return good && (kind >= REAL || (double)whole == number);
 }
 
 /* Levenshtein's distance between two words of less than 64 characters. */
@@ -3056,6 +3011,21 @@ static int distance(const char *a, const char *b)
     return row[n];
 }
 
+/* A flag of transformers 4 by its name. 1: it is one, and was answered. */
+static int old_flag(const char *name)
+{
+    int i = 0, known = 0;
+    while (i < NUM_OLD_FLAGS && strcmp(name, old_flags[i][0])) i++;
+    if (i == NUM_OLD_FLAGS) return 0;
+    const char *now = old_flags[i][1];
+    for (int j = 0; j < NUM_FLAGS; j++) known |= !strcmp(now, flags[j].name);
+    return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
+                *now ? "; now that is --" : "", now,
+                known  ? ""
+                : *now ? ", which train_bert does not have"
+                       : " that train_bert does not have");
+}
+
 /* The flag's index, or -1 with a message that helps. */
 static int find_flag(const char *name, int command)
 {
@@ -3074,6 +3044,8 @@ static int find_flag(const char *name, int command)
         fail("--%s is a flag of %s, not of %s", name, owner, commands[command].name);
     } else if (!strchr(name, ' ') && in_list(trainer_flags, name, ' ')) {
         fail("--%s is a Trainer flag that train_bert does not have", name);
+    } else if (old_flag(name)) {
+        return -1;
     } else if (least <= 3 + (int)strlen(name) / 4) {
         fail("--%s: no such flag. Did you mean --%s?", name, flags[nearest].name);
     } else {
@@ -3094,11 +3066,8 @@ static int parse_flag(Options *o, int command, char **argv, int left)
     if (i < 0) return 0;
     Kind kind = flags[i].kind;
     const char *choices = kind == CHOICE ? flags[i].help : "";
-    if (kind == SWITCH) {
-        const SWITCH_t on = 1;
-        memcpy((char *)o + flags[i].field, &on, sizeof on);
-        return equals ? fail("--%s takes no value", name), 0 : 1;
-    }
+    if (kind == SWITCH && equals) return fail("--%s takes no value", name), 0;
+    if (kind == SWITCH) return set_flag(o, i, "1");
     value = equals ? equals + 1 : left > 1 && strncmp(argv[1], "--", 2) ? argv[1] : NULL;
     if (!value) return fail("--%s needs a value: %s%s", name, kinds[kind].wants, choices), 0;
     if (!set_flag(o, i, value))
@@ -3108,7 +3077,9 @@ static int parse_flag(Options *o, int command, char **argv, int left)
 
 static int parse(Options *o, int command, int argc, char **argv)
 {
-    set_defaults(o);
+    for (int i = 0; i < NUM_FLAGS; i++)
+        if (flags[i].value[0] || flags[i].kind >= REAL)
+            set_flag(o, i, flags[i].value[0] ? flags[i].value : "-1"); /* -1: not given */
     for (int i = 0, taken; i < argc; i += taken) {
         if (strncmp(argv[i], "--", 2))
             return fail("'%s' is not a flag; 'train_bert help %s' lists them", argv[i],
@@ -3127,14 +3098,10 @@ static int parse(Options *o, int command, int argc, char **argv)
 
 static void usage(FILE *f)
 {
-    fputs("train_bert: fine-tune BERT, measure it, and predict with it\n\n"
-          "  train_bert train   --model M --train_file D --output_dir O [--eval_file D] [...]\n"
-          "  train_bert eval    --model M --eval_file D [...]\n"
-          "  train_bert predict --model M [...] < lines.txt      (or --predict_file D)\n"
-          "  train_bert embed   --model M [...] < lines.txt      (or --predict_file D)\n"
-          "  train_bert encode  --model M [...] < lines.txt\n"
-          "  train_bert help COMMAND\n\n",
-          f);
+    fputs("train_bert: fine-tune BERT, measure it, and predict with it\n\n", f);
+    for (int c = 0; c < NUM_COMMANDS; c++)
+        fprintf(f, "  train_bert %-7s %s\n", commands[c].name, commands[c].usage);
+    fputs("  train_bert help COMMAND\n\n", f);
     for (int c = 0; c < NUM_COMMANDS; c++)
         fprintf(f, "  %-10s %s\n", commands[c].name, commands[c].help);
     fputs("\nModels come from dev/export_hf.py, data files from tokenizer.py; OMP_NUM_THREADS sets "
@@ -3170,7 +3137,9 @@ static int run(Driver *d, int argc, char **argv)
     if (help && argc == 2) return usage(stdout), 0;
     if (command < 0)
         return fail("'%s': no such command; try 'train_bert --help'", help ? argv[2] : word);
-    return parse(&d->o, command, argc - 2, argv + 2) ? 1 : commands[command].run(d);
+    if (parse(&d->o, command, argc - 2, argv + 2)) return 1;
+    if (d->o.model && bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
+    return commands[command].run(d);
 }
 
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
@@ -3190,7 +3159,7 @@ static int bert_main(int argc, char **argv)
     void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
                       d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
                       d.result.values, d.shard_order,      d.counts,          d.class_weights,
-                      d.result.found,  d.input.bytes,      d.input.lines};
+                      d.result.found,  d.input.bytes,      d.input.lines,     d.result.counts};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;

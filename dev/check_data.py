@@ -414,6 +414,15 @@ def check_misplaced(builder):
                                                  [(5, 5), (0, 0)], 0), "")
 
 
+def check_bytes(builder):
+    """Bytes that are no UTF-8 become U+FFFD, which is cleaned away: that is said, and where."""
+    d = builder.build("classification", builder.file("l.tsv", b"a\tx\nthe caf\xe9s \xff\ty\n"))
+    same("Latin-1", "l.tsv: is not UTF-8 in 2 places, the first is 0xE9 behind 'the caf'" in d.said,
+         True, d.said)
+    d = builder.build("classification", builder.file("l.tsv", "a \ufffd\tx\nb\ty\n"))
+    same("U+FFFD itself", "UTF-8" in d.said, False, d.said)
+
+
 # ----------------------------------------------------------------------------------- bad input
 
 def bad_qa(**changes):
@@ -586,6 +595,7 @@ def main():
     check_multi_label(builder)
     check_unlabelled(hf, builder)
     check_misplaced(builder)
+    check_bytes(builder)
     done("lines, multi-label, unlabelled")
     check_bad(builder)
     done("%d cases of bad input" % len(BAD))

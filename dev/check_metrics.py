@@ -41,9 +41,10 @@ void shim_labels_metrics(double *out, int *truth, uint64_t *sets, int *predicted
     Evaluation e = {0};
     Data d = {0};
     d.n = n, d.K = K, d.labels = truth, d.sets = sets, d.multi_label = sets != NULL;
-    e.predicted = predicted;
+    e.predicted = predicted, e.counts = calloc((size_t)K, sizeof *e.counts);
     classification_measure(&e, &d);
     copy(&e, out);
+    free(e.counts);
 }
 void shim_regression_metrics(double *out, double *x, double *y, size_t n)
 {
@@ -51,38 +52,31 @@ void shim_regression_metrics(double *out, double *x, double *y, size_t n)
     regression_metrics(&e, x, y, n);
     copy(&e, out);
 }
-/* out: f1, precision, recall, accuracy; then of each type its counts, in order of first use */
-int shim_ner(double *out, int *truth, int *predicted, uint64_t *offsets, size_t n, uint64_t *names,
+/* out: f1, precision, recall, accuracy; then the counts of each label's type, at its first label */
+void shim_ner(double *out, int *truth, int *predicted, uint64_t *offsets, size_t n, uint64_t *names,
               char *bytes, int K)
 {
     Evaluation e = {0};
-    Entities c;
     Data d = {0};
-    d.n = n, d.K = K, d.labels = truth, d.offsets = offsets;
-    for (size_t i = 0; i < n; i++)
-        if (offsets[i + 1] - offsets[i] > (uint64_t)d.longest) d.longest = (int)(offsets[i + 1] - offsets[i]);
+    d.n = n, d.N = offsets[n], d.K = K, d.labels = truth, d.offsets = offsets;
     d.names.count = (size_t)K, d.names.offsets = names, d.names.bytes = bytes;
-    e.predicted = predicted;
+    e.predicted = predicted, e.counts = calloc((size_t)K, sizeof *e.counts);
     ner_measure(&e, &d);
     copy(&e, out);
-    find_entities(&c, &e, &d);
-    for (int t = 0; t < c.types; t++) {
-        double row[] = {c.first_of[t], c.counts[t].truth, c.counts[t].predicted, c.counts[t].both};
-        memcpy(out + 4 + 4 * t, row, sizeof row);
-    }
-    int types = c.types;
-    free_entities(&c);
-    return types;
+    memcpy(out + 4, e.counts, (size_t)K * sizeof *e.counts);
+    free(e.counts);
 }
 void shim_squad(double *out, const char *text, size_t n, uint64_t *offsets, char *golds,
                  size_t count, int v2)
 {
     BertStrings s = {count, offsets, golds};
-    squad_scores(&model.tokenizer, text, n, &s, 0, count, v2, &out[0], &out[1]);
+    BertText answer = {text, n};
+    squad_scores(&model.tokenizer, answer, &s, 0, count, v2, &out[0], &out[1]);
 }
 size_t shim_normalize(uint32_t *out, const char *text, size_t n)
 {
-    return normalize_answer(&model.tokenizer, out, text, n);
+    BertText answer = {text, n};
+    return normalize_answer(&model.tokenizer, out, answer);
 }
 int shim_alnum(uint32_t c) { return is_alnum(&model.tokenizer, c); }
 int shim_space(uint32_t c) { return is_space(c); }
@@ -224,18 +218,18 @@ def check_entities(lib, rng):
         flat = [np.array([index[t] for s in x for t in s], np.int32) for x in (truth, predicted)]
         offsets = np.cumsum([0] + [len(s) for s in truth]).astype(np.uint64)
         names = np.cumsum([0] + [len(t) for t in tags]).astype(np.uint64)
-        out = np.zeros(4 + 4 * len(tags))
-        types = lib.shim_ner(pointer(out), pointer(flat[0]), pointer(flat[1]), pointer(offsets), ctypes.c_size_t(len(truth)),
+        out = np.zeros(4 + 3 * len(tags))
+        lib.shim_ner(pointer(out), pointer(flat[0]), pointer(flat[1]), pointer(offsets), ctypes.c_size_t(len(truth)),
                               pointer(names), "".join(tags).encode(), len(tags))
         report = seqeval.classification_report(truth, predicted, output_dict=True, zero_division=0)
         want = [seqeval.f1_score(truth, predicted), seqeval.precision_score(truth, predicted),
                 seqeval.recall_score(truth, predicted), seqeval.accuracy_score(truth, predicted)]
         got = list(out[:4])
         found = {}
-        for t in range(types):
-            first, true, guessed, both = out[4 + 4 * t:8 + 4 * t]
+        for t, tag in enumerate(tags):
+            true, guessed, both = out[4 + 3 * t:7 + 3 * t]
             if true + guessed:
-                found[tags[int(first)][1:].split("-", 1)[-1] or "_"] = (true, guessed, both)
+                found[tag[1:].split("-", 1)[-1] or "_"] = (true, guessed, both)
         for name in sorted(set(found) | {k for k in report if not k.endswith(" avg")}):
             true, guessed, both = found.get(name, (-1, -1, -1))
             row = report.get(name, {"precision": -1, "recall": -1, "f1-score": -1, "support": -1})

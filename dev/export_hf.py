@@ -29,7 +29,7 @@ MAGIC, VERSION = 0x4D545242, 1
 DIMS = "V C L NH F P S K".split()  # header words 2..9
 HF_DIMS = ("vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size "
            "max_position_embeddings type_vocab_size").split()  # K comes from the labels
-ACTS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2}
+ACTS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "gelu_python": 0}
 TASKS = "none classification regression ner qa mlm pretraining".split()
 FLOATS = ("layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob classifier_dropout "
           "initializer_range").split()  # header words 14..18
@@ -112,7 +112,11 @@ def write_file(path, chunks):
         fail(path, "file", "a folder or a device", "a plain file or a new name")
     temporary = "%s.tmp%d" % (path, os.getpid())
     try:
-        with open(temporary, "wb") as f:
+        file = open(temporary, "wb")
+    except OSError as e:
+        fail(path, "file", e.strerror, "a place that can be written to")
+    try:
+        with file as f:
             for chunk in chunks:
                 f.write(chunk)
             f.flush()
@@ -785,7 +789,10 @@ def act_name(config):
 def to_hf(path, folder):
     m = read_model(path)
     c, task = m.config, m.config["task"]
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as e:  # a file in its place, or nothing can be made there
+        fail(folder, "folder", e.strerror, "one that is there or can be made")
     for name in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json",
                  "model.safetensors.index.json"):  # AutoTokenizer would mix it with our files
         if os.path.exists(os.path.join(folder, name)):
@@ -876,7 +883,8 @@ def main():
     except ExportError as e:
         sys.exit("export_hf: %s" % e)
     except (OSError, UnicodeError) as e:
-        sys.exit("export_hf: %s: %s" % (a.source, e))
+        sys.exit("export_hf: %s: %s" % (getattr(e, "filename", None) or a.source,
+                                        getattr(e, "strerror", None) or e))
 
 
 if __name__ == "__main__":

@@ -121,6 +121,15 @@ def refuse(name, folder, *words, flags=()):
                   error))
 
 
+def test_gelu_python(tmp):
+    """gelu by another name and another way to compute it, which costs the last bits."""
+    folder = os.path.join(tmp, "gelu_python")
+    old = outputs(make(transformers.BertModel, folder, hidden_act="gelu_python"))
+    new = outputs(make(transformers.BertModel, None, False, False, hidden_act="gelu"))
+    check("gelu_python is gelu", all(torch.allclose(a, b, atol=1e-5) for a, b in zip(old, new)))
+    round_trip("gelu_python", transformers.BertModel, folder, tmp, expect=new, same_config=False)
+
+
 def test_classes(tmp):
     T = transformers
     names = {"id2label": {0: "neg", 1: "neutral é", 2: "pos"}, "label2id": {"neg": 0,
@@ -459,6 +468,20 @@ def test_refusals(tmp):
     code, _, error = export("--to-hf", os.path.join(tmp, "m.bin"), os.path.join(tmp, "stale"))
     check("refused: --to-hf into a folder with a tokenizer.json", code == 1
           and "tokenizer.json" in error, error)
+    write(tmp, "taken", "")
+    for what, place in [("a file", "taken"), ("below a file", "taken/below"),
+                        ("where nothing can be made", "/proc/no/such")]:
+        place = os.path.join(tmp, place)
+        code, _, error = export("--to-hf", os.path.join(tmp, "m.bin"), place)
+        check("refused: --to-hf into " + what, code == 1 and error.startswith(
+            "export_hf: %s: " % place) and "Errno" not in error and "Traceback" not in error, error)
+    os.makedirs(os.path.join(tmp, "locked", "config.json"))
+    code, _, error = export("--to-hf", os.path.join(tmp, "m.bin"), os.path.join(tmp, "locked"))
+    check("refused: --to-hf where config.json cannot be written", code == 1 and
+          "locked/config.json" in error and "Errno" not in error, error)
+    code, _, error = export(plain, os.path.join(tmp, "nowhere", "m.bin"))
+    check("refused: export into a folder that is not there", code == 1 and error.startswith(
+        "export_hf: " + os.path.join(tmp, "nowhere", "m.bin")) and "Errno" not in error, error)
     fifo = os.path.join(tmp, "fifo")
     os.mkfifo(fifo)
     for place in (fifo, os.path.join(tmp, "nowhere", "m.bin"), tmp):
@@ -659,7 +682,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model", help="a real Hugging Face BERT folder, for a round trip as well")
     a = p.parse_args()
-    for test in (test_classes, test_weight_files, test_pickles, test_refusals, test_tokenizer):
+    for test in (test_classes, test_gelu_python, test_weight_files, test_pickles, test_refusals,
+                 test_tokenizer):
         with tempfile.TemporaryDirectory() as tmp:
             test(tmp)
     if a.model:
