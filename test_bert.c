@@ -2999,7 +2999,16 @@ static void test_shards_and_init(void)
     done("driver: pretraining from config.json over shards; the same seed gives the same bits");
 }
 
-/* No pair is longer than there is room for, each is of sentences, and b is what it says. */
+/* The document a token is of. */
+static size_t document_of(const Data *d, size_t token)
+{
+    size_t i = 0;
+    while (d->offsets[d->documents[i + 1]] <= token) i++;
+    return i;
+}
+
+/* No pair is longer than there is room for, neither text is of two documents, and b is what it
+   says: another document's, or what follows a, where nothing is missing between but what was cut. */
 static void test_pairs(void)
 {
     Image im = task_image(BERT_PRETRAINING, 0);
@@ -3020,6 +3029,14 @@ static void test_pairs(void)
             expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d.N &&
                        q->a_end - q->a + q->b_end - q->b <= IP - 3,
                    "pair %zu: %zu-%zu, %zu-%zu", i, q->a, q->a_end, q->b, q->b_end);
+            const size_t of_a = document_of(&d, q->a), of_b = document_of(&d, q->b);
+            const int whole = q->a_end - q->a + q->b_end - q->b < IP - 3;
+            expect(document_of(&d, q->a_end - 1) == of_a && document_of(&d, q->b_end - 1) == of_b,
+                   "pair %zu: a text of two documents", i);
+            expect(q->random ? of_a != of_b
+                             : of_a == of_b && q->b >= q->a_end && (!whole || q->b == q->a_end),
+                   "pair %zu: %zu-%zu, %zu-%zu, random %d", i, q->a, q->a_end, q->b, q->b_end,
+                   q->random);
             random += q->random;
         }
     }
