@@ -2807,6 +2807,23 @@ static void test_task(const char *name, int task, int multi, const char *metric,
            name, found, objects, lines(with), with, output);
 }
 
+/* What eval says of either kind of pairs adds up to what it says of all. */
+static void test_next_report(void)
+{
+    const char *const rows[2] = {"\nfollows", "\nrandom"};
+    double recall[2] = {0}, count[2] = {0};
+    expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    for (int k = 0; k < 2; k++) {
+        const char *at = strstr(output, rows[k]);
+        expect(at && sscanf(at + strlen(rows[k]), "%*f %lf %*f %lf", &recall[k], &count[k]) == 2,
+               "no row of%s: %.600s", rows[k], output);
+    }
+    double n = count[0] + count[1], right = recall[0] * count[0] + recall[1] * count[1];
+    expect(count[0] > 0 && count[1] > 0 && n == number_after("examples ") &&
+               fabs(right / n - number_after("nsp_accuracy ")) < 1e-4,
+           "%.600s", output);
+}
+
 static void test_every_task(void)
 {
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
@@ -2818,6 +2835,7 @@ static void test_every_task(void)
                  "ner");
     test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
+    test_next_report();
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
     expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&

@@ -806,7 +806,8 @@ typedef struct {
     BertAnswers answers; /* qa: of the question that windows are being read of */
     Found *found;        /* qa, text: its answers so far */
     int num_found;
-    double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
+    double sums[3][3]; /* qa: has no answer, has: F1, exact, count; right, loss, n: of masks, of
+                          pairs whose b follows, of those with another document's */
     int num_metrics;
     struct {
         const char *name;
@@ -1686,24 +1687,40 @@ static int masked_collect(const Output *out)
         sums[0][2]++;
     }
     for (int b = 0; x->next && b < x->B; b++) {
-        sums[1][0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
-        sums[1][1] += a->nsplosses[b];
-        sums[1][2]++;
+        double *pairs = sums[1 + x->next[b]];
+        pairs[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
+        pairs[1] += a->nsplosses[b];
+        pairs[2]++;
     }
     return 0;
 }
 
 static int masked_measure(Evaluation *e, const Data *d)
 {
-    double(*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
+    double(*s)[3] = e->sums, pairs = s[1][2] + s[2][2];
+    double mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1] + s[2][1], pairs);
     e->loss = mlm + nsp;
     add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
     add_metric(e, "perplexity", exp(mlm));
     if (d->task != BERT_PRETRAINING) return 0;
     add_metric(e, "mlm_loss", mlm);
     add_metric(e, "nsp_loss", nsp);
-    add_metric(e, "nsp_accuracy", ratio(s[1][0], s[1][2]));
+    add_metric(e, "nsp_accuracy", ratio(s[1][0] + s[2][0], pairs));
     return 0;
+}
+
+/* The mean of the two recalls is 0.5 for a model that has learned nothing, whatever it answers. */
+static void pretraining_report(const Evaluation *e, const Data *d)
+{
+    static const char *const names[2] = {"follows", "random"};
+    (void)d;
+    printf("\n%-11s  precision  recall  f1      count\n", "second text");
+    for (int k = 0; k < 2; k++) {
+        const double *is = e->sums[1 + k], *other = e->sums[2 - k];
+        print_counts(names[k], strlen(names[k]), 11,
+                     (LabelCount){is[2], is[0] + other[2] - other[0], is[0]});
+        printf("\n");
+    }
 }
 
 /* What pipeline("fill-mask") gives, for each [MASK]; of an input without one: an empty list. */
@@ -1757,7 +1774,8 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_NER] = {check_ner, ner_collect, ner_measure, ner_report, ner_predict},
     [BERT_QA] = {check_qa, qa_collect, qa_measure, report_nothing, qa_predict},
     [BERT_MLM] = {check_nothing, masked_collect, masked_measure, report_nothing, masked_predict},
-    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, report_nothing, NULL},
+    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, pretraining_report,
+                          NULL},
 };
 
 /* ------------------------------------------------------------------------------------------------
