@@ -2827,6 +2827,23 @@ static void test_no_labels(void)
            "%.500s", output);
 }
 
+/* What eval says of either kind of pairs adds up to what it says of all. */
+static void test_next_report(void)
+{
+    const char *const rows[2] = {"\nfollows", "\nrandom"};
+    double recall[2] = {0}, count[2] = {0};
+    expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    for (int k = 0; k < 2; k++) {
+        const char *at = strstr(output, rows[k]);
+        expect(at && sscanf(at + strlen(rows[k]), "%*f %lf %*f %lf", &recall[k], &count[k]) == 2,
+               "no row of%s: %.600s", rows[k], output);
+    }
+    double n = count[0] + count[1], right = recall[0] * count[0] + recall[1] * count[1];
+    expect(count[0] > 0 && count[1] > 0 && n == number_after("examples ") &&
+               fabs(right / n - number_after("nsp_accuracy ")) < 1e-4,
+           "%.600s", output);
+}
+
 static void test_every_task(void)
 {
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
@@ -2840,6 +2857,7 @@ static void test_every_task(void)
                  "ner");
     test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
+    test_next_report();
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
     expect(!strstr(output, "warning"), "%.300s", output);
@@ -3063,7 +3081,16 @@ static void test_shards_and_init(void)
     done("driver: pretraining from config.json over shards; the same seed gives the same bits");
 }
 
-/* No pair is longer than there is room for, each is of sentences, and b is what it says. */
+/* The document a token is of. */
+static size_t document_of(const Data *d, size_t token)
+{
+    size_t i = 0;
+    while (d->offsets[d->documents[i + 1]] <= token) i++;
+    return i;
+}
+
+/* No pair is longer than there is room for, neither text is of two documents, and b is what it
+   says: another document's, or what follows a, where nothing is missing between but what was cut. */
 static void test_pairs(void)
 {
     Image im = task_image(BERT_PRETRAINING, 0);
@@ -3085,6 +3112,14 @@ static void test_pairs(void)
             expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d.N &&
                        q->a_end - q->a + q->b_end - q->b <= IP - 3,
                    "pair %zu: %zu-%zu, %zu-%zu", i, q->a, q->a_end, q->b, q->b_end);
+            const size_t of_a = document_of(&d, q->a), of_b = document_of(&d, q->b);
+            const int whole = q->a_end - q->a + q->b_end - q->b < IP - 3;
+            expect(document_of(&d, q->a_end - 1) == of_a && document_of(&d, q->b_end - 1) == of_b,
+                   "pair %zu: a text of two documents", i);
+            expect(q->random ? of_a != of_b
+                             : of_a == of_b && q->b >= q->a_end && (!whole || q->b == q->a_end),
+                   "pair %zu: %zu-%zu, %zu-%zu, random %d", i, q->a, q->a_end, q->b, q->b_end,
+                   q->random);
             random += q->random;
         }
     }

@@ -918,7 +918,8 @@ typedef struct {
     BertAnswers answers; /* qa: of the question that windows are being read of */
     Found *found;        /* qa, text: its answers so far */
     size_t num_found, found_room;
-    double sums[2][3]; /* qa: has no answer, has: F1, exact, count; masks, NSP: right, loss, n */
+    double sums[3][3]; /* qa: has no answer, has: F1, exact, count; right, loss, n: of masks, of
+                          pairs whose b follows, of those with another document's */
     int num_metrics;
     struct {
         const char *name;
@@ -1684,26 +1685,43 @@ static void masked_collect(const Output *out)
     const BertActs *a = &out->m->acts;
     const BertBatch *x = out->x;
     const int V = out->m->config.V, b = out->b;
-    double *masks = out->e->sums[0], *nsp = out->e->sums[1];
+    double *masks = out->e->sums[0];
     for (int r = out->row, best; r < out->end_row; r++) {
         bert_top_k(&best, NULL, a->logits + (size_t)r * (size_t)V, V, 1);
         masks[0] += best == x->labels[r], masks[1] += a->losses[r], masks[2]++;
     }
     if (!x->next) return;
-    nsp[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
-    nsp[1] += a->nsplosses[b], nsp[2]++;
+    double *pairs = out->e->sums[1 + x->next[b]];
+    pairs[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
+    pairs[1] += a->nsplosses[b], pairs[2]++;
 }
 
 static void masked_measure(Evaluation *e, const Data *d)
 {
-    double(*s)[3] = e->sums, mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1], s[1][2]);
+    double(*s)[3] = e->sums, pairs = s[1][2] + s[2][2];
+    double mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1] + s[2][1], pairs);
     e->loss = mlm + nsp;
     add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
     add_metric(e, "perplexity", exp(mlm));
     if (d->task != BERT_PRETRAINING) return;
     add_metric(e, "mlm_loss", mlm);
     add_metric(e, "nsp_loss", nsp);
-    add_metric(e, "nsp_accuracy", ratio(s[1][0], s[1][2]));
+    add_metric(e, "nsp_accuracy", ratio(s[1][0] + s[2][0], pairs));
+}
+
+/* The mean of the two recalls is 0.5 for a model that has learned nothing, whatever it answers. */
+static void pretraining_report(const Evaluation *e, const Data *d)
+{
+    static const char *const names[2] = {"follows", "random"};
+    (void)d;
+    printf("\n%-11s  precision  recall  f1      count\n", "second text");
+    for (int k = 0; k < 2; k++) {
+        const double *is = e->sums[1 + k], *other = e->sums[2 - k];
+        BertText name = {names[k], strlen(names[k])};
+        LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
+        print_counts(name, 11, counts);
+        printf("\n");
+    }
 }
 
 /* What pipeline("fill-mask") gives, for each [MASK]; of an input without one: an empty list. */
@@ -1747,7 +1765,8 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_NER] = {check_ner, ner_collect, ner_measure, ner_report, ner_predict},
     [BERT_QA] = {check_qa, qa_collect, qa_measure, NULL, qa_predict},
     [BERT_MLM] = {NULL, masked_collect, masked_measure, NULL, masked_predict},
-    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, NULL, NULL},
+    [BERT_PRETRAINING] = {check_pretraining, masked_collect, masked_measure, pretraining_report,
+                          NULL},
 };
 
 /* ------------------------------------------------------------------------------------------------
