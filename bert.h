@@ -920,8 +920,8 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times
         if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
     }
 
-/* Where a tile finds its rows of a: element (i,k) is at[i * down + k % LANES * next + k / LANES * on],
-   in a's own memory or in a copy. */
+/* Where a tile finds its rows of a, in a's own memory or in a copy: element (i,k) is
+   at[i * down + k % LANES * next + k / LANES * on]. */
 typedef struct {
     const float *at;
     size_t down, next, on;
@@ -997,8 +997,8 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into a panel (deep, W), as wide as bert_panel_vecs_ says, zeros where b has
-   no more. */
+/* Copies b (depth, cols) into a panel (deep, W), as wide as bert_panel_vecs_ says, zeros where b
+   has no more. */
 static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, int cols)
 {
     const int n = BERT_LANES_, W = bert_panel_vecs_(cols) * n;
@@ -1767,10 +1767,10 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 
 BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 
-/* n floats (zero: cleared) that start with a cache line, and bert_free_floats_ to free them. malloc's
-   start 16 bytes into one: then vectors lie across two lines, and at the border of two threads'
-   columns both write to one line, which goes back and forth between the cores. On two threads dW at
-   N = 92 took 1.5 times as long, a step of fine-tuning 1.25. */
+/* n floats (zero: cleared) that start with a cache line, and bert_free_floats_ to free them.
+   malloc's start 16 bytes into one: then vectors lie across two lines, and where two threads'
+   columns meet both write to one line, which goes back and forth between the cores. On two threads
+   dW at N = 92 took 1.5 times as long, a step of fine-tuning 1.25. */
 enum { BERT_LINE_ = 64 };
 
 static float *bert_floats_(size_t n, int zero)

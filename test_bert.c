@@ -460,6 +460,7 @@ static void test_linear(void)
             check_linear(odd[(i + j) % 4], edges[i], edges[j], 0);
         }
     check_linear(193, 385, 97, 0); /* beyond the blocks of every dimension */
+    for (int N = 1; N <= 17; N += 4) check_linear(N, 400, 1200, 0); /* mirrored, in blocks */
     check_linear(385, 193, 47, 0);
     check_linear(49, 769, 193, 0);
     check_linear(200, 97, 385, 0);
@@ -3090,7 +3091,7 @@ static size_t document_of(const Data *d, size_t token)
 }
 
 /* No pair is longer than there is room for, neither text is of two documents, and b is what it
-   says: another document's, or what follows a, where nothing is missing between but what was cut. */
+   says: another document's, or what follows a, nothing missing between but what was cut. */
 static void test_pairs(void)
 {
     Image im = task_image(BERT_PRETRAINING, 0);
