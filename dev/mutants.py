@@ -42,7 +42,7 @@ MUTANTS = [  # quick ones first
     ("LayerNorm backward without its norm", ("dx[i] = s * (dx[i] - a - (x[i] - m) * s * p);", "dx[i] = s * (dx[i] - a) - 0 * p;")),
     ("mirrored product without the bias", ("= start ? start[j + r] : 0.0f;", "= 0.0f;")),
     ("mirrored product: its second block is the first again", ("bert_matrix_(b.at + j * b.col, b.col, 1)", "bert_matrix_(b.at, b.col, 1)")),
-    ("mirrored product: no transpose of the rest", ("for (int r = i < whole_i ? whole_j : 0; r < rows; r++)", "for (int r = whole_j; r < rows; r++)")),
+    ("mirrored product: no transpose of the rest", ("whole = M == n ? rows / n * n : 0;", "whole = rows / n * n;")),
     ("panels: two vectors taken for one", ("return vecs > 2 ? BERT_TILE_VECS_ : vecs;", "return vecs > 2 ? BERT_TILE_VECS_ : 1;")),
     ("residual: the branch without its dropout", ("C, drop.p, bert_mix64_(drop.key ^ drop.rows[n])); else if (out != branch)", "C, 0.0f, 0); else if (out != branch)")),
     ("matmul forgets the panel before", ("add || k ? NULL : first", "add ? NULL : first")),
