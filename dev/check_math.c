@@ -41,14 +41,19 @@ static double exact_dgelu_tanh(double x)
     return 0.5 * (1 + t) + (t * t == 1 ? 0 : 0.5 * x * (1 - t * t) * du);
 }
 
-static float ours(int which, float x)
+enum { FUNCTIONS = 5, BLOCK = 4096 };
+
+/* In plain loops, which become vectors, as in the layers. */
+static void ours(int which, float *y, const float *x, int n)
 {
+#define EACH(f)                                                                                    \
+    for (int i = 0; i < n; i++) y[i] = f(x[i])
     switch (which) {
-    case 0: return bert_exp_(x);
-    case 1: return bert_gelu_(x);
-    case 2: return bert_dgelu_(x);
-    case 3: return bert_gelu_tanh_(x);
-    default: return bert_dgelu_tanh_(x);
+    case 0: EACH(bert_exp_); break;
+    case 1: EACH(bert_gelu_); break;
+    case 2: EACH(bert_dgelu_); break;
+    case 3: EACH(bert_gelu_tanh_); break;
+    default: EACH(bert_dgelu_tanh_);
     }
 }
 
@@ -64,9 +69,10 @@ static double theirs(int which, double x)
 }
 
 /* The distance in units of what is allowed; above 1 is a failure, and so is NaN. */
-static double error(int which, float x)
+static double error(int which, float x, double y)
 {
-    double y = ours(which, x), want;
+    double want;
+    if (x != x) return y != y ? 0 : 9;
     if (which == 0) {
         if (x < -87.0f) return y == 0 ? 0 : 9;
         if (x > 88.0f) return isinf(y) && y > 0 ? 0 : 9;
@@ -75,6 +81,7 @@ static double error(int which, float x)
         frexp(want, &e);
         return fabs(y - want) / ldexp(1, e - 24) / 2; /* a float's ulp at want */
     }
+    if (isinf(x)) return which % 2 == 0 || x < 0 || isinf(y) ? 0 : 9;
     if (fabsf(x) > 64.0f) { /* the tails: x or 0, 1 or 0; their products may overflow on the way */
         want = which % 2 ? (x > 0 ? x : 0) : x > 0;
         return fabs(x) < 1e12 || x > 0 ? fabs(y - want) / (1e-6 * fabs(x)) : 0;
@@ -86,32 +93,34 @@ static double error(int which, float x)
 int main(int argc, char **argv)
 {
     int step = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 1;
-    static const char *const names[] = {"exp, in 2 ulp", "gelu, in 1e-6", "its derivative",
-                                        "gelu_new", "its derivative"};
+    static const char *const names[FUNCTIONS] = {"exp, in 2 ulp", "gelu, in 1e-6", "its derivative",
+                                                 "gelu_new", "its derivative"};
     int failed = 0;
-    for (int which = 0; which < 5; which++) {
+    for (int which = 0; which < FUNCTIONS; which++) {
         double worst = 0;
         float where = 0;
         BERT_OMP_(parallel for schedule(dynamic))
-        for (int high = 0; high < 65536; high++) {
+        for (int block = 0; block < 1 << 20; block++) {
+            float x[BLOCK], y[BLOCK], at = 0;
             double here = 0;
-            float at = 0;
-            for (uint32_t low = (uint32_t)(high % step); low < 65536; low += (uint32_t)step) {
-                uint32_t bits = (uint32_t)high << 16 | low;
-                float x;
-                memcpy(&x, &bits, 4);
-                double e = isfinite(x) ? error(which, x) : 0;
-                if (x != x) e = isnan(ours(which, x)) ? 0 : 9;
-                if (!(e <= here)) here = e != e ? 99 : e, at = x;
+            int n = 0;
+            for (int low = block % step; low < BLOCK; low += step) {
+                uint32_t bits = (uint32_t)block * BLOCK + (uint32_t)low;
+                memcpy(&x[n++], &bits, 4);
+            }
+            ours(which, y, x, n);
+            for (int i = 0; i < n; i++) {
+                double e = error(which, x[i], y[i]);
+                if (!(e <= here)) here = e != e ? 99 : e, at = x[i];
             }
             BERT_OMP_(critical)
             if (here > worst) worst = here, where = at;
         }
-        int up = which % 2 ? isinf(ours(which, INFINITY)) : 1;
-        printf("%s %s: worst %.3f at %.9g\n", worst <= 1 && up ? "ok  " : "FAIL", names[which],
-               worst, where);
-        failed += !(worst <= 1 && up);
+        printf("%s %s: worst %.3f at %.9g\n", worst <= 1 ? "ok  " : "FAIL", names[which], worst,
+               where);
+        fflush(stdout);
+        failed += !(worst <= 1);
     }
-    printf("%d passed, %d failed\n", 5 - failed, failed);
+    printf("%d passed, %d failed\n", FUNCTIONS - failed, failed);
     return failed > 0;
 }
