@@ -20,10 +20,14 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BATCHES = ("--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32")
 FLAGS = ("--learning_rate", "5e-5", "--warmup_steps", "0.1", "--weight_decay", "0.01") + BATCHES
-SCRATCH = ("--learning_rate", "1e-3", "--warmup_steps", "0.1", "--weight_decay", "0.01") + BATCHES
+# From scratch: for the first 20 epochs next sentences stay a matter of chance, then they are learned.
+# initializer_range is 1/sqrt(hidden_size).
+SCRATCH = ("--learning_rate", "2e-3", "--warmup_steps", "0.05", "--weight_decay", "0.01",
+           "--per_device_train_batch_size", "32", "--per_device_eval_batch_size", "32")
 CONFIG = dict(vocab_size=30522, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
               intermediate_size=512, max_position_embeddings=512, type_vocab_size=2,
-              hidden_act="gelu", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+              hidden_act="gelu", hidden_dropout_prob=0, attention_probs_dropout_prob=0,
+              initializer_range=0.09)
 
 # What is predicted in the end.
 SENTENCES = """A man is playing the guitar.
@@ -70,7 +74,7 @@ DEMOS = {
     "qa": Demo("xquad", "train.json", "dev.json", 3, (), (), squad(), "json"),
     "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, ("--max_length", "128"), ("--top_k", "3"),
                 MASKS, "txt"),
-    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 10, ("--max_length", "128"),
+    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 73, ("--max_length", "128"),
                         ("--top_k", "3"), MASKS, "txt"),
     "embed": Demo(None, None, None, 0, (), ("--normalize",), SENTENCES, "tsv"),
 }
@@ -179,7 +183,7 @@ def main():
     p.add_argument("--train", metavar="FILE", help="text file to learn from")
     p.add_argument("--dev", metavar="FILE", help="text file to measure on")
     p.add_argument("--epochs", type=float,
-                   help="passes over it (default: 3; mlm 1, pretraining 10)")
+                   help="passes over it (default: 3; mlm 1, pretraining 73)")
     p.add_argument("--seed", type=int, default=0)
     a, extra = p.parse_known_args()
     demo, folder = DEMOS[a.task], "demo/" + a.task
