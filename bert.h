@@ -253,42 +253,42 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
 #undef BERT_COUNT_
 
 /* clang-format off */
-/* Activations: name, 1 or L copies, floats in a copy. Training keeps every layer's for the
-   backward; inference uses one copy for all layers. Each copy starts with a cache line. */
+/* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
+   inference uses one copy for all layers. Each copy starts with a cache line. */
 #define BERT_ACTS(X)                                                                               \
-    X(emb, 1, N *C)          /* word + position + type */                                          \
-    X(ln0_mean, 1, N)                                                                              \
-    X(ln0_rstd, 1, N)                                                                              \
-    X(ln0, 1, N *C)          /* after LayerNorm and dropout: what the first layer reads */         \
-    X(qkv, L, N * 3 * C)     /* a token's query, key and value, (3, NH, HS) */                     \
-    X(atty, L, N *C)         /* attention's output, heads side by side */                          \
-    X(attstat, L, N *NH * 2) /* of each query's row of scores: maximum, sum of exp */              \
-    X(res1, L, N *C)         /* x + dropout(attproj(atty)) */                                      \
-    X(ln1_mean, L, N)                                                                              \
-    X(ln1_rstd, L, N)                                                                              \
-    X(ln1, L, N *C)                                                                                \
-    X(fch, L, N *F)          /* before the activation function */                                  \
-    X(gelu, L, N *F)         /* after it */                                                        \
-    X(res2, L, N *C)         /* ln1 + dropout(fcproj(gelu)) */                                     \
-    X(ln2_mean, L, N)                                                                              \
-    X(ln2_rstd, L, N)                                                                              \
-    X(ln2, L, N *C)          /* the layer's output */                                              \
-    X(firstx, 1, B *C)       /* [CLS] rows: what the last layer reads, */                          \
-    X(firsty, 1, B *C)       /* its attention's output, */                                         \
-    X(first, 1, B *C)        /* and its output, which the pooler reads */                          \
-    X(pooled, 1, B *C)       /* tanh(pool(first)) */                                               \
-    X(mlmx, 1, R *C)         /* the masked rows of the encoder's output, */                        \
-    X(mlmh, 1, R *C)         /* after the transform's dense, */                                    \
-    X(mlmact, 1, R *C)       /* and after its activation function */                               \
-    X(mlmln_mean, 1, R)                                                                            \
-    X(mlmln_rstd, 1, R)                                                                            \
-    X(headx, 1, H *C)        /* what the head's last linear reads: behind dropout or LayerNorm */  \
-    X(logits, 1, H *O)       /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */              \
-    X(probs, 1, H *O)        /* their softmax, or sigmoid; of regression: not set */               \
-    X(losses, 1, H)          /* of each row; of qa: of each sequence, (B) */                       \
-    X(nsp, 1, B * 2)         /* pretraining: logits, probabilities and losses of NSP */            \
-    X(nspprobs, 1, B * 2)                                                                          \
-    X(nsplosses, 1, B)
+    X(emb, 1, N, C)           /* word + position + type */                                         \
+    X(ln0_mean, 1, N, 1)                                                                           \
+    X(ln0_rstd, 1, N, 1)                                                                           \
+    X(ln0, 1, N, C)           /* after LayerNorm and dropout: what the first layer reads */        \
+    X(qkv, L, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
+    X(atty, L, N, C)          /* attention's output, heads side by side */                         \
+    X(attstat, L, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
+    X(res1, L, N, C)          /* x + dropout(attproj(atty)) */                                     \
+    X(ln1_mean, L, N, 1)                                                                           \
+    X(ln1_rstd, L, N, 1)                                                                           \
+    X(ln1, L, N, C)                                                                                \
+    X(fch, L, N, F)           /* before the activation function */                                 \
+    X(gelu, L, N, F)          /* after it */                                                       \
+    X(res2, L, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
+    X(ln2_mean, L, N, 1)                                                                           \
+    X(ln2_rstd, L, N, 1)                                                                           \
+    X(ln2, L, N, C)           /* the layer's output */                                             \
+    X(firstx, 1, B, C)        /* [CLS] rows: what the last layer reads, */                         \
+    X(firsty, 1, B, C)        /* its attention's output, */                                        \
+    X(first, 1, B, C)         /* and its output, which the pooler reads */                         \
+    X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
+    X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
+    X(mlmh, 1, R, C)          /* after the transform's dense, */                                   \
+    X(mlmact, 1, R, C)        /* and after its activation function */                              \
+    X(mlmln_mean, 1, R, 1)                                                                         \
+    X(mlmln_rstd, 1, R, 1)                                                                         \
+    X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
+    X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
+    X(probs, 1, H, O)         /* their softmax, or sigmoid; of regression: not set */              \
+    X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B) */                      \
+    X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
+    X(nspprobs, 1, B, 2)                                                                           \
+    X(nsplosses, 1, B, 1)
 /* clang-format on */
 
 #define BERT_ROW_(name, ...) float *name;
@@ -451,7 +451,7 @@ typedef struct {
 } BertAnswer;
 
 typedef struct {
-    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best up to BERT_MOST_ANSWERS */
+    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best: 1 to BERT_MOST_ANSWERS */
     int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
     int count, windows;
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
@@ -1872,10 +1872,10 @@ static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, siz
     const size_t C = c->C, NH = c->NH, F = c->F, O = bert_head_cols_(c);
     const size_t H = bert_head_rows_(c->task, B, N, R);
     size_t total = 0, size;
-#define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
-    size = bert_plus_(SIZE, 15) / 16 * 16; /* whole cache lines */                                 \
-    acts->NAME = memory ? memory + total + ((LAYERS) > 1 ? l * size : 0) : NULL;                   \
-    total = bert_plus_(total, bert_times_(LAYERS, size));
+#define BERT_ROW_(NAME, COPIES, ROWS, COLS)                                                        \
+    size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
+    acts->NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                   \
+    total = bert_plus_(total, bert_times_(COPIES, size));
     BERT_ACTS(BERT_ROW_)
 #undef BERT_ROW_
     return total;
@@ -2017,6 +2017,8 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 {
     Bert next = {0};
     BertConfig config = m->config;
+    if (labels && labels->count && labels->count != (size_t)K)
+        return bert_fail_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
@@ -2036,6 +2038,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
                    to->size * sizeof(float));
         else if (to->size) bert_draw_(&next, to, seed);
     }
+    next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -2813,10 +2816,10 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 static int bert_highest_(int *ids, const float *x, int n, int step, int k)
 {
     int count = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && k > 0; i++) {
         float value = x[(size_t)i * step];
         int at = bert_min_(count, k - 1); /* where it would push the last one out */
-        if (count == k && (k == 0 || !(value > x[(size_t)ids[at] * step]))) continue;
+        if (count == k && !(value > x[(size_t)ids[at] * step])) continue;
         for (; at > 0 && value > x[(size_t)ids[at - 1] * step]; at--) ids[at] = ids[at - 1];
         ids[at] = i;
         if (count < k) count++;
@@ -2903,7 +2906,7 @@ static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
-    int most = bert_min_(a->n_best, BERT_MOST_ANSWERS);
+    int most = a->n_best = bert_max_(1, bert_min_(a->n_best, BERT_MOST_ANSWERS));
     int num_starts = bert_highest_(starts, logits, T, 2, most);
     int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
     BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
@@ -2924,8 +2927,9 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
     double sum = 0.0, top;
     int answer = 0;
     if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
-        int most = bert_min_(a->n_best, BERT_MOST_ANSWERS), whole = a->count == most;
-        if (whole && bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
+        int most = a->n_best;
+        if (a->count == most &&
+            bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
             a->best[a->count++] = a->none;
         else bert_answer_insert_(a, a->none, most);
     }
@@ -3021,7 +3025,8 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
     void *old, *p = NULL;
     size_t more = need + need / 2 + 64;
     if (need <= *room) return 1;
-    if (need < INT_MAX / 2) p = BERT_MALLOC(more * size); /* so that an int counts them */
+    if (need < INT_MAX / 2 && bert_times_(more, size) < SIZE_MAX) /* so that an int counts them */
+        p = BERT_MALLOC(more * size);
     if (!p) return 0;
     memcpy(&old, array, sizeof old);
     if (old) memcpy(p, old, *room * size);
@@ -3988,6 +3993,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
     const BertConfig *c = &m->config;
     const BertTokenizer *t = &m->tokenizer;
     const BertStrings *strings[] = {&m->labels, &t->vocabulary};
+    if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "%s: the model is empty", path);
     const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V,           c->C,     c->L,
                              c->NH,       c->F,          c->P,           c->S,     c->K,
                              c->act,      c->task,       c->multi_label, c->pooler};
