@@ -2047,7 +2047,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The model: forward and backward */
+   The batch: checked, copied, and memory for its activations and their gradients */
 
 /* Room for a batch's activations; L copies of the layers' for training, one for inference. */
 static int bert_room_(Bert *m, const BertBatch *batch, int training)
@@ -2222,6 +2222,41 @@ static void bert_keep_batch_(Bert *m, const BertBatch *x)
     for (size_t b = 0; b < B; b++) m->rows[N + b] = m->rows[x->offsets[b]];
 }
 
+/* Gradients of the activations: all layers use these in turn. */
+typedef struct {
+    float *dx;      /* (N,C) of the residual stream */
+    float *dsum;    /* (N,C) of the sum before a LayerNorm */
+    float *dpart;   /* (N,C) of a branch */
+    float *dqkv;    /* (N,3C) */
+    float *dfch;    /* (N,F), first gelu's, then fch's */
+    float *dlogits; /* (H,O) */
+} BertDacts_;
+
+static int bert_dacts_(Bert *m, BertDacts_ *d)
+{
+    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
+    size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
+    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
+    if (need > m->dacts_room) {
+        bert_free_floats_(m->dacts_memory);
+        m->dacts_room = 0;
+        m->dacts_memory = bert_floats_(need, 0);
+        if (!m->dacts_memory)
+            return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients of %zu tokens", N);
+        m->dacts_room = need;
+    }
+    d->dx = m->dacts_memory;
+    d->dsum = d->dx + N * C;
+    d->dpart = d->dsum + N * C;
+    d->dqkv = d->dpart + N * C;
+    d->dfch = d->dqkv + 3 * N * C;
+    d->dlogits = d->dfch + N * F;
+    return BERT_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The encoder: embeddings and L layers */
+
 /* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
 static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n)
 {
@@ -2302,6 +2337,45 @@ static void bert_layer_forward_(Bert *m, const float *x, int l)
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
 
+/* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
+   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
+   branch in dpart. */
+static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
+{
+    const BertConfig *c = &m->config;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int first = bert_first_only_(m, l), n = first ? B : N;
+    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
+    BertTensors g = {0}; /* a frozen layer has no gradients */
+    BertActs a = bert_layer_acts_(m, l);
+    float ph = c->hidden_dropout, pa = c->att_dropout;
+
+    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
+    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
+    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
+
+    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
+    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
+                         w.attprojw, n, C, C);
+    if (first) { /* from [CLS] rows to all: of atty, then of x */
+        float *dx = d->dx;
+        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
+        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
+        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
+    }
+    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
+                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
+}
+
 static void bert_encoder_forward_(Bert *m)
 {
     const BertConfig *c = &m->config;
@@ -2318,40 +2392,26 @@ static void bert_encoder_forward_(Bert *m)
         bert_layer_forward_(m, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
 }
 
+/* From d->dx of the encoder's output to all its parameters. */
+static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
+{
+    const BertConfig *c = &m->config;
+    const int N = m->N, C = c->C;
+    BertTensors *g = &m->grads;
+    BertActs *a = &m->acts;
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
+        bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    if (m->freeze_embeddings) return;
+    bert_dropout_backward(d->dx, d->dx, N, C,
+                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
+    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+                            m->params.ln0w, N, C);
+    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
+                             m->batch.offsets, m->B, C);
+}
+
 /* ------------------------------------------------------------------------------------------------
    The heads. Each reads the encoder's output, ln2 of the last layer, or the pooler's. */
-
-/* Gradients of the activations: all layers use these in turn. */
-typedef struct {
-    float *dx;      /* (N,C) of the residual stream */
-    float *dsum;    /* (N,C) of the sum before a LayerNorm */
-    float *dpart;   /* (N,C) of a branch */
-    float *dqkv;    /* (N,3C) */
-    float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (H,O) */
-} BertDacts_;
-
-static int bert_dacts_(Bert *m, BertDacts_ *d)
-{
-    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
-    size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
-    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
-    if (need > m->dacts_room) {
-        bert_free_floats_(m->dacts_memory);
-        m->dacts_room = 0;
-        m->dacts_memory = bert_floats_(need, 0);
-        if (!m->dacts_memory)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients of %zu tokens", N);
-        m->dacts_room = need;
-    }
-    d->dx = m->dacts_memory;
-    d->dsum = d->dx + N * C;
-    d->dpart = d->dsum + N * C;
-    d->dqkv = d->dpart + N * C;
-    d->dfch = d->dqkv + 3 * N * C;
-    d->dlogits = d->dfch + N * F;
-    return BERT_OK;
-}
 
 /* BertPooler: pooled = tanh(linear([CLS])) */
 static void bert_pooler_forward_(Bert *m)
@@ -2529,6 +2589,9 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
                                    x->label_smoothing, H, O, s);
 }
 
+/* ------------------------------------------------------------------------------------------------
+   The model: forward and backward */
+
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
 {
     int error = bert_check_batch_(m, batch), task = m->config.task;
@@ -2549,95 +2612,6 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     if (task == BERT_PRETRAINING) bert_nsp_forward_(m);
     if (task != BERT_NONE) bert_loss_forward_(m);
     return BERT_OK;
-}
-
-BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
-{
-    const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
-    if (B < 1) return bert_fail_(m, BERT_EINPUT, "an embedding follows a forward");
-    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
-        return bert_fail_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
-    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
-        return bert_fail_(m, BERT_EINPUT, "the model has no pooler");
-    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
-        return bert_fail_(m, BERT_EINPUT,
-                          "task %d computes only [CLS] of the last layer, there is no mean: give "
-                          "the model task none (bert_set_task)",
-                          task);
-    const float *x = bert_layer_acts_(m, m->config.L - 1).ln2;
-    for (int b = 0; b < B; b++) {
-        float *o = out + (size_t)b * C, scale = 1.0f;
-        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
-        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
-        const float *from =
-            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
-        memcpy(o, from, (size_t)C * sizeof *o);
-        for (int n = first + 1; n < end; n++)
-            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
-        if (normalize) { /* the mean's length follows the sum's */
-            float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
-            scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
-        } else scale = 1.0f / (float)(end - first);
-        for (int i = 0; i < C; i++) o[i] *= scale;
-    }
-    return BERT_OK;
-}
-
-/* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
-   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
-   branch in dpart. */
-static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
-{
-    const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    const int first = bert_first_only_(m, l), n = first ? B : N;
-    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = {0}; /* a frozen layer has no gradients */
-    BertActs a = bert_layer_acts_(m, l);
-    float ph = c->hidden_dropout, pa = c->att_dropout;
-
-    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
-    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
-    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
-    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
-
-    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
-    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
-                         w.attprojw, n, C, C);
-    if (first) { /* from [CLS] rows to all: of atty, then of x */
-        float *dx = d->dx;
-        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
-        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
-        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
-    }
-    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
-}
-
-/* From d->dx of the encoder's output to all its parameters. */
-static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
-{
-    const BertConfig *c = &m->config;
-    const int N = m->N, C = c->C;
-    BertTensors *g = &m->grads;
-    BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
-        bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
-    if (m->freeze_embeddings) return;
-    bert_dropout_backward(d->dx, d->dx, N, C,
-                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
-    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
-                            m->params.ln0w, N, C);
-    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
-                             m->batch.offsets, m->B, C);
 }
 
 /* Memory for gradients, zero. */
@@ -2811,6 +2785,38 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
+
+BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
+{
+    const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
+    if (B < 1) return bert_fail_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
+        return bert_fail_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
+    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
+        return bert_fail_(m, BERT_EINPUT, "the model has no pooler");
+    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
+        return bert_fail_(m, BERT_EINPUT,
+                          "task %d computes only [CLS] of the last layer, there is no mean: give "
+                          "the model task none (bert_set_task)",
+                          task);
+    const float *x = bert_layer_acts_(m, m->config.L - 1).ln2;
+    for (int b = 0; b < B; b++) {
+        float *o = out + (size_t)b * C, scale = 1.0f;
+        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
+        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
+        const float *from =
+            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
+        memcpy(o, from, (size_t)C * sizeof *o);
+        for (int n = first + 1; n < end; n++)
+            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
+        if (normalize) { /* the mean's length follows the sum's */
+            float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
+            scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
+        } else scale = 1.0f / (float)(end - first);
+        for (int i = 0; i < C; i++) o[i] *= scale;
+    }
+    return BERT_OK;
+}
 
 /* The k highest of n values that stand step apart: indices, highest first, of equals the first. */
 static int bert_highest_(int *ids, const float *x, int n, int step, int k)
