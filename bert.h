@@ -366,12 +366,11 @@ typedef struct {
 
     float *acts_memory, *dacts_memory;
     size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
-    BertActs acts;                            /* of the last forward */
-    int training, B, N, R;                    /* of the last forward */
-    int *batch_memory;
-    BertBatch batch; /* the last forward's, pointing into batch_memory */
-    uint64_t *rows;  /* (N): place << 32 | position, the dropout key of each token */
-    float loss;      /* the last forward's: the sum of losses / divisor (+ NSP's) */
+    BertActs acts;                            /* of the last forward, as all up to loss */
+    int training, B, N, R;
+    uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
+    BertBatch batch;        /* a copy, whose arrays stand behind dropout_rows */
+    float loss;             /* the sum of losses / divisor (+ NSP's) */
 
     BertStrings labels;
     BertTokenizer tokenizer;
@@ -559,9 +558,17 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 typedef struct {
     float p;
     uint64_t key;         /* bert_dropout_key(seed, step, layer, site) */
-    const uint64_t *rows; /* (N) */
+    const uint64_t *rows; /* (N): 64 bits that tell the rows apart */
 } BertDropout;
 
+/* Where the model has dropout; the first belongs to layer -1, the last to layer L. */
+enum {
+    BERT_SITE_EMBEDDINGS,
+    BERT_SITE_ATTENTION,
+    BERT_SITE_ATTPROJ,
+    BERT_SITE_FCPROJ,
+    BERT_SITE_CLASSIFIER
+};
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
 
 BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
@@ -840,6 +847,17 @@ static inline float bert_sum_(const float *a, int n)
     return s;
 }
 
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    bert_vec_ sum = {0};
+    int i = 0;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
+        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
+    float s = bert_lanes_sum_(sum);
+    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
+    return s;
+}
+
 /* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
    the compiler may not change the order of comparisons. */
 static inline float bert_max_of_(const float *a, int n, float least)
@@ -852,17 +870,6 @@ static inline float bert_max_of_(const float *a, int n, float least)
         least = BERT_LANE_(max, l) > least ? BERT_LANE_(max, l) : least;
     for (; i < n; i++) least = a[i] > least ? a[i] : least;
     return least;
-}
-
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
-{
-    bert_vec_ sum = {0};
-    int i = 0;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
-        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
-    float s = bert_lanes_sum_(sum);
-    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
-    return s;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1312,21 +1319,13 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
    Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p)
    out, inp (N,C) */
 
-enum {
-    BERT_SITE_EMBEDDINGS,
-    BERT_SITE_ATTENTION,
-    BERT_SITE_ATTPROJ,
-    BERT_SITE_FCPROJ,
-    BERT_SITE_CLASSIFIER
-};
-
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
 {
     uint64_t place = (uint64_t)(uint32_t)layer << 32 | (uint32_t)site;
     return bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place);
 }
 
-/* x[i] *= keep / (1 - p) for the n elements of one row. */
+/* out = inp * keep / (1 - p) for the n elements of one row; out may be inp. */
 static void bert_drop_row_(float *out, const float *inp, int n, float p, uint64_t key)
 {
     uint32_t threshold = (uint32_t)(p * 4294967296.0);
@@ -1938,6 +1937,12 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     return BERT_OK;
 }
 
+static size_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
+static size_t bert_text_bytes_(const BertStrings *s)
+{
+    return s->count ? (size_t)s->offsets[s->count] : 0;
+}
+
 static void bert_free_strings_(BertStrings *s)
 {
     BERT_FREE(s->offsets);
@@ -1959,18 +1964,16 @@ static void bert_free_acts_(Bert *m)
 {
     bert_free_floats_(m->acts_memory);
     bert_free_floats_(m->dacts_memory);
-    BERT_FREE(m->batch_memory);
-    BERT_FREE(m->rows);
+    BERT_FREE(m->dropout_rows);
     m->acts_memory = m->dacts_memory = NULL;
-    m->batch_memory = NULL;
-    m->rows = NULL;
+    m->dropout_rows = NULL;
     m->acts_room = m->dacts_room = m->batch_room = 0;
     m->B = m->N = m->R = m->training = 0;
 }
 
-/* Leaves the message, so that a failed load can be explained. */
-static void bert_free_tokenizer_(BertTokenizer *t);
+static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
 
+/* Leaves the message, so that a failed load can be explained. */
 BERTDEF void bert_free(Bert *m)
 {
     char message[sizeof m->message];
@@ -1999,7 +2002,7 @@ static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
 static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
 {
     if (!from || !from->count) return BERT_OK;
-    size_t table = (from->count + 1) * sizeof *to->offsets, bytes = from->offsets[from->count];
+    size_t table = bert_table_bytes_(from), bytes = bert_text_bytes_(from);
     to->offsets = (uint64_t *)BERT_MALLOC(table);
     to->bytes = (char *)BERT_MALLOC(bytes + 1);
     if (!to->offsets || !to->bytes) {
@@ -2049,32 +2052,32 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 /* ------------------------------------------------------------------------------------------------
    The batch: checked, copied, and memory for its activations and their gradients */
 
-/* Room for a batch's activations; L copies of the layers' for training, one for inference. */
+/* Makes *memory, of *room floats, one of at least n; what it held is lost. */
+static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const char *what)
+{
+    if (n <= *room) return BERT_OK;
+    bert_free_floats_(*memory);
+    *memory = bert_floats_(n, 0);
+    *room = *memory ? n : 0;
+    return *memory ? BERT_OK : bert_fail_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
+}
+
+/* Room for a batch's activations, L copies of the layers' for training, one for inference; and for
+   the batch itself: the tokens' dropout rows, then what bert_keep_batch_ copies. */
 static int bert_room_(Bert *m, const BertBatch *batch, int training)
 {
     BertActs none;
     size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
     size_t layers = training ? (size_t)m->config.L : 1;
-    size_t need = bert_acts_(&none, NULL, &m->config, B, N, R, layers, 0);
-    size_t ints = bert_plus_(4 * N + 5 * B + 1 + R, bert_times_(B + 1, K));
-    if (need > m->acts_room) {
-        bert_free_floats_(m->acts_memory);
-        m->acts_room = 0;
-        m->acts_memory = bert_floats_(need, 0);
-        if (!m->acts_memory)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for the activations of %zu tokens", N);
-        m->acts_room = need;
-    }
+    size_t floats = bert_acts_(&none, NULL, &m->config, B, N, R, layers, 0);
+    size_t ints = bert_plus_(5 * N + 6 * B + 1 + R, bert_times_(B + 1, K));
+    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
+    if (error) return error;
     if (ints > m->batch_room) {
-        BERT_FREE(m->batch_memory);
-        BERT_FREE(m->rows);
-        m->batch_memory = NULL, m->rows = NULL;
+        BERT_FREE(m->dropout_rows);
         m->batch_room = 0;
-        if (ints < SIZE_MAX / 8) {
-            m->batch_memory = (int *)BERT_MALLOC(ints * sizeof(int));
-            m->rows = (uint64_t *)BERT_MALLOC(ints * sizeof(uint64_t));
-        }
-        if (!m->batch_memory || !m->rows)
+        m->dropout_rows = ints < SIZE_MAX / 8 ? (uint64_t *)BERT_MALLOC(ints * sizeof(int)) : NULL;
+        if (!m->dropout_rows)
             return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
         m->batch_room = ints;
     }
@@ -2113,7 +2116,7 @@ static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
     return bert_head_rows_(c->task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
 }
 
-/* Refuses labels that are out of range. */
+/* Refuses labels, targets and rows that are out of range. */
 static int bert_check_labels_(Bert *m, const BertBatch *x)
 {
     const BertConfig *c = &m->config;
@@ -2197,12 +2200,11 @@ static void *bert_keep_(int **room, const void *from, size_t n)
     return to;
 }
 
-/* Keeps a copy of the batch for the backward, and the rows that key its dropout: of all tokens (N),
-   then of the [CLS] tokens (B). */
+/* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
 static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
     const size_t B = x->B, N = x->offsets[B], K = m->config.K;
-    int *room = m->batch_memory;
+    int *room = (int *)(m->dropout_rows + N + B);
     BertBatch *to = &m->batch;
     *to = *x;
     to->tokens = (int *)bert_keep_(&room, x->tokens, N);
@@ -2218,8 +2220,9 @@ static void bert_keep_batch_(Bert *m, const BertBatch *x)
     if (to->next_divisor == 0.0) to->next_divisor = (double)B;
     for (size_t b = 0; b < B; b++)
         for (int n = x->offsets[b]; n < x->offsets[b + 1]; n++)
-            m->rows[n] = (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
-    for (size_t b = 0; b < B; b++) m->rows[N + b] = m->rows[x->offsets[b]];
+            m->dropout_rows[n] =
+                (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
+    for (size_t b = 0; b < B; b++) m->dropout_rows[N + b] = m->dropout_rows[x->offsets[b]];
 }
 
 /* Gradients of the activations: all layers use these in turn. */
@@ -2237,14 +2240,8 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
     size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
     size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
     size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
-    if (need > m->dacts_room) {
-        bert_free_floats_(m->dacts_memory);
-        m->dacts_room = 0;
-        m->dacts_memory = bert_floats_(need, 0);
-        if (!m->dacts_memory)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients of %zu tokens", N);
-        m->dacts_room = need;
-    }
+    int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
+    if (error) return error;
     d->dx = m->dacts_memory;
     d->dsum = d->dx + N * C;
     d->dpart = d->dsum + N * C;
@@ -2260,7 +2257,7 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
 /* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
 static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n)
 {
-    BertDropout drop = {m->training ? p : 0.0f, 0, n == m->N ? m->rows : m->rows + m->N};
+    BertDropout drop = {m->training ? p : 0.0f, 0, m->dropout_rows + (n == m->N ? 0 : m->N)};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
 }
@@ -2286,6 +2283,12 @@ static BertActs bert_layer_acts_(const Bert *m, int l)
     return a;
 }
 
+/* What layer l hands on (N,C); -1: the embeddings. */
+static float *bert_output_(const Bert *m, int l)
+{
+    return l < 0 ? m->acts.ln0 : bert_layer_acts_(m, l).ln2;
+}
+
 /* out (R,C) = some rows of x (N,C): the first token of each sequence, [CLS], where rows is offsets;
    or the masked ones. */
 static void bert_gather_(float *out, const float *x, const int *rows, int R, int C)
@@ -2309,14 +2312,14 @@ static int bert_first_only_(const Bert *m, int l)
     return l == m->config.L - 1 && bert_reads_cls_(m->config.task);
 }
 
-static void bert_layer_forward_(Bert *m, const float *x, int l)
+static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
-    const float *y = a.atty;
+    const float *x = bert_output_(m, l - 1), *y = a.atty;
     int n = N; /* rows behind the attention */
 
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
@@ -2337,10 +2340,10 @@ static void bert_layer_forward_(Bert *m, const float *x, int l)
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
 
-/* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
+/* One layer, from d->dx of its output to d->dx of its input, in the reverse order of
    bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
    branch in dpart. */
-static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
+static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
@@ -2372,7 +2375,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C,
+                         3 * C);
     bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
 }
 
@@ -2388,8 +2392,7 @@ static void bert_encoder_forward_(Bert *m)
                            c->eps);
     bert_dropout_forward(a->ln0, a->ln0, m->N, c->C,
                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, m->N));
-    for (int l = 0; l < c->L; l++)
-        bert_layer_forward_(m, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
 }
 
 /* From d->dx of the encoder's output to all its parameters. */
@@ -2400,7 +2403,7 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
     for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
-        bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+        bert_layer_backward_(m, d, l);
     if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
@@ -2418,7 +2421,7 @@ static void bert_pooler_forward_(Bert *m)
 {
     int B = m->B, C = m->config.C, last = m->config.L - 1;
     BertActs *a = &m->acts;
-    const float *x = bert_layer_acts_(m, last).ln2;
+    const float *x = bert_output_(m, last);
     if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
     else bert_gather_(a->first, x, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
@@ -2519,10 +2522,11 @@ static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
         for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];
 }
 
-/* The task's head: from x, ln2 of the last layer, to logits. */
-static void bert_head_forward_(Bert *m, const float *x)
+/* The task's head: from the encoder's output to logits. */
+static void bert_head_forward_(Bert *m)
 {
     const int task = m->config.task, C = m->config.C;
+    const float *x = bert_output_(m, m->config.L - 1);
     if (bert_reads_cls_(task)) bert_classifier_forward_(m, m->acts.pooled, m->B);
     else if (task == BERT_NER) bert_classifier_forward_(m, x, m->N);
     else if (task == BERT_QA)
@@ -2530,8 +2534,8 @@ static void bert_head_forward_(Bert *m, const float *x)
     else if (bert_has_mlm_(task)) bert_mlm_forward_(m, x);
 }
 
-/* From d->dlogits to d->dx, x's gradient; of the [CLS] rows (B,C) where only they were computed. */
-static void bert_head_backward_(Bert *m, BertDacts_ *d, const float *x)
+/* From d->dlogits to d->dx; of the [CLS] rows (B,C) where only they were computed. */
+static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
     const int task = m->config.task, C = m->config.C;
     if (bert_reads_cls_(task)) {
@@ -2539,12 +2543,10 @@ static void bert_head_backward_(Bert *m, BertDacts_ *d, const float *x)
         bert_pooler_backward_(m, d->dx, d->dpart);
     } else if (task == BERT_NER) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
     else if (task == BERT_QA)
-        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits, x, m->params.qaw, m->N,
-                             C, 2);
+        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
+                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, C, 2);
     else bert_mlm_backward_(m, d);
 }
-
-static int bert_has_loss_(const BertBatch *x) { return x->labels || x->targets || x->next; }
 
 /* The task's loss of its logits; without labels only probs. */
 static void bert_loss_forward_(Bert *m)
@@ -2608,7 +2610,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     bert_encoder_forward_(m);
     if (bert_needs_pooler_(task) || (task == BERT_NONE && m->config.pooler))
         bert_pooler_forward_(m);
-    bert_head_forward_(m, bert_layer_acts_(m, m->config.L - 1).ln2);
+    bert_head_forward_(m);
     if (task == BERT_PRETRAINING) bert_nsp_forward_(m);
     if (task != BERT_NONE) bert_loss_forward_(m);
     return BERT_OK;
@@ -2631,14 +2633,15 @@ static int bert_grads_(Bert *m)
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     BertDacts_ d = {0};
-    if (!m->training || !bert_has_loss_(&m->batch))
+    const int labelled = m->batch.labels || m->batch.targets;
+    if (!m->training || !(labelled || m->batch.next))
         return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
-    if (m->batch.labels || m->batch.targets) {
+    if (labelled) {
         bert_loss_backward_(m, &d, scale);
-        bert_head_backward_(m, &d, bert_layer_acts_(m, m->config.L - 1).ln2);
+        bert_head_backward_(m, &d);
     } else memset(d.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
     if (m->batch.next) bert_nsp_backward_(m, &d, scale);
     bert_encoder_backward_(m, &d);
@@ -2749,14 +2752,14 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
     if (!m->m_memory || !m->v_memory)
         return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+    BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
+    s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
+    s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
         if (strncmp(t->name, "pool", 4) == 0 && !bert_needs_pooler_(m->config.task))
             continue; /* kept for other tasks: no gradient, no weight decay */
-        BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
-        s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
-        s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for)
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
@@ -2799,7 +2802,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
                           "task %d computes only [CLS] of the last layer, there is no mean: give "
                           "the model task none (bert_set_task)",
                           task);
-    const float *x = bert_layer_acts_(m, m->config.L - 1).ln2;
+    const float *x = bert_output_(m, m->config.L - 1);
     for (int b = 0; b < B; b++) {
         float *o = out + (size_t)b * C, scale = 1.0f;
         int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
@@ -3808,23 +3811,16 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     if (!count || bytes < table)
         return bert_fail_(m, BERT_EFORMAT, "%s: %s: %zu strings cannot be %llu bytes", s->name,
                           what, count, (unsigned long long)bytes);
-    char *both = (char *)bert_read_new_(m, s, bytes, &error);
-    strings->offsets = error ? NULL : (uint64_t *)BERT_MALLOC((size_t)table);
-    strings->bytes = error ? NULL : (char *)BERT_CALLOC((size_t)(bytes - table) + 1, 1);
-    if (!error && (!strings->offsets || !strings->bytes))
-        error = bert_fail_(m, BERT_EMEMORY, "%s: no memory for %s", s->name, what);
-    if (!error) {
-        memcpy(strings->offsets, both, (size_t)table);
-        memcpy(strings->bytes, both + table, (size_t)(bytes - table));
-        strings->count = count;
-        for (size_t i = 0; i < count && !error; i++)
-            if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
-                strings->offsets[count] != bytes - table)
-                error = bert_fail_(m, BERT_EFORMAT, "%s: %s: the offset of string %zu is wrong",
-                                   s->name, what, i);
-    }
-    BERT_FREE(both);
-    return error;
+    strings->offsets = (uint64_t *)bert_read_new_(m, s, table, &error);
+    strings->bytes = (char *)bert_read_new_(m, s, bytes - table, &error);
+    if (error) return error;
+    strings->count = count;
+    for (size_t i = 0; i < count; i++)
+        if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
+            strings->offsets[count] != bytes - table)
+            return bert_fail_(m, BERT_EFORMAT, "%s: %s: the offset of string %zu is wrong", s->name,
+                              what, i);
+    return BERT_OK;
 }
 
 static uint64_t bert_u64_(const int32_t *h)
@@ -3931,11 +3927,8 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     if (!error && t->vocabulary.count) error = bert_prepare_(m, s->name);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
-    if (t->vocabulary.count) {
-        size_t n = t->vocabulary.count;
-        t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, (n + 1) * 8);
-        t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, (size_t)t->vocabulary.offsets[n]);
-    }
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary));
     t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8);
     return BERT_OK;
 }
@@ -3982,15 +3975,6 @@ static void bert_write_section_(FILE *f, const void *a, uint64_t na, const void 
     if (na) fwrite(a, 1, (size_t)na, f);
     if (nb) fwrite(b, 1, (size_t)nb, f);
     fwrite(zeros, 1, (size_t)((8 - (na + nb) % 8) % 8), f);
-}
-
-static uint64_t bert_table_bytes_(const BertStrings *s)
-{
-    return s->count ? (s->count + 1) * 8 : 0;
-}
-static uint64_t bert_text_bytes_(const BertStrings *s)
-{
-    return s->count ? s->offsets[s->count] : 0;
 }
 
 BERTDEF int bert_save(Bert *m, const char *path)
