@@ -18,12 +18,19 @@ A program that loads a model and classifies is in README.md.
 Model: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
 
+READING
+
+After this manual come the declarations; then, under BERT_IMPLEMENTATION, random numbers, exp,
+vectors and the matmul; the layers, each backward under its forward; the model: memory, batch,
+encoder, heads, forward and backward of the whole; the optimizer; answers; the tokenizer; model
+files. The model itself is bert_layer_forward_ and what it calls.
+
 DIMENSIONS
 
     B  sequences in a batch      C   hidden size           V  vocabulary (word embeddings)
     N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
     T  tokens of one sequence    F   intermediate size     S  token types (segments)
-    L  layers                    K   labels
+    L  layers                    K   labels                R  tokens that mlm predicts
 
 A batch is packed: its sequences stand end to end in tokens (N) and types (N); sequence b is
 offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
@@ -170,7 +177,7 @@ enum {
     BERT_EINPUT = -4   /* an argument is out of range */
 };
 
-enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU };
+enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 
 typedef enum {
     BERT_NONE,           /* BertModel */
@@ -183,10 +190,10 @@ typedef enum {
     BERT_NUM_TASKS
 } BertTask;
 
-/* config.json's fields under the letters of the legend. */
+/* config.json's fields under the letters of the legend: words 2..19 of a model file's header. */
 typedef struct {
     int V, C, L, NH, F, P, S, K;
-    int act;              /* hidden_act: BERT_GELU, ... */
+    int act;              /* BERT_GELU, ... */
     int task;             /* BertTask */
     int multi_label;      /* problem_type multi_label_classification */
     int pooler;           /* the model has one */
@@ -380,7 +387,8 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------
    The model */
 
-/* Reads a model file. On failure m is empty, but for its message. */
+/* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
+   on failure m is empty, but for its message. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
@@ -389,12 +397,13 @@ BERTDEF int bert_save(Bert *m, const char *path);
 
 /* Builds a model of the config's shape in an empty m; parameters are zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
-BERTDEF void bert_free(Bert *m);
-BERTDEF const char *bert_error(const Bert *m);
+BERTDEF void bert_free(Bert *m);               /* empties it, but for its message */
+BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
-   labels (K strings) may be NULL. Gradients and optimizer state are dropped. */
+   labels (K strings) may be NULL. Gradients and optimizer state are dropped. On failure m stays as
+   it was. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
@@ -410,7 +419,7 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
-BERTDEF void bert_zero_grad(Bert *m);
+BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
@@ -551,7 +560,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
-   those of activations. */
+   those of activations. Shapes and formulas stand above each one's code. */
 
 /* Dropout by a counter: element i of row r is kept or not by a hash of (key, rows[r], i), so the
    backward draws the forward's mask again, and no mask is stored. p 0: off. */
@@ -1759,7 +1768,7 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The model: memory */
+   The model: errors, tensors and their memory */
 
 BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 
@@ -2312,6 +2321,9 @@ static int bert_first_only_(const Bert *m, int l)
     return l == m->config.L - 1 && bert_reads_cls_(m->config.task);
 }
 
+/* BertLayer, LayerNorm behind each residual:
+       ln1 = LayerNorm(x + dropout(attproj(attention(x))))
+       ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1))))), the next layer's x */
 static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
@@ -2380,6 +2392,7 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
 }
 
+/* BertEmbeddings, then the layers. */
 static void bert_encoder_forward_(Bert *m)
 {
     const BertConfig *c = &m->config;
@@ -2975,6 +2988,7 @@ enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ 
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
+enum { BERT_HANGUL_ = 0xAC00, BERT_SYLLABLES_ = 11172 }; /* first, number: 19 x 21 x 28 */
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
    text's character. */
@@ -3004,9 +3018,10 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
-    char *shown;      /* what decode shows of those: the normal forms, in UTF-8; of added */
-    size_t *shown_at; /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
-    size_t shown_room;
+    /* What decode shows of those, their normal forms in UTF-8: of added token a
+       shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    char *shown;
+    size_t *shown_at, shown_room;
 };
 
 typedef struct {
@@ -3094,6 +3109,11 @@ static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
     w->num_chars = count;
 }
 
+static uint32_t bert_combining_class_(const BertTokenizer *t, uint32_t c)
+{
+    return t->lookup->info[c] >> 8 & 255;
+}
+
 /* The characters that c becomes: which 0: NFD, 1: lower case. Their number; 0: c stays. */
 static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32_t **to)
 {
@@ -3131,7 +3151,6 @@ static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
    theirs; what a decomposition added (from -1) shares that of the one before it. */
 static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    const uint32_t *info = t->lookup->info;
     const int n = w->num_marks;
     BertChar_ *sorted = w->marks;
     w->num_marks = 0;
@@ -3139,9 +3158,10 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
         int ends[257] = {0};
         if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
         sorted = w->marks + n;
-        for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
+        for (int i = 0; i < n; i++) ends[bert_combining_class_(t, w->marks[i].c) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
-        for (int i = 0; i < n; i++) sorted[ends[info[w->marks[i].c] >> 8 & 255]++] = w->marks[i];
+        for (int i = 0; i < n; i++)
+            sorted[ends[bert_combining_class_(t, w->marks[i].c)]++] = w->marks[i];
     }
     for (int i = 0, next = 0; i < n; i++) {
         if (sorted[i].from >= 0) {
@@ -3156,8 +3176,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 /* One character after decomposition: a mark waits for those that follow it. */
 static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    const uint32_t *info = t->lookup->info,
-                   mark = t->words[BERT_STRIP_ACCENTS] ? info[c] >> 8 & 255 : 0;
+    uint32_t mark = t->words[BERT_STRIP_ACCENTS] ? bert_combining_class_(t, c) : 0;
     if (!mark) {
         if (w->num_marks) bert_flush_(t, w);
         if (from >= 0) w->last = from;
@@ -3165,22 +3184,27 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
         return;
     }
     if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
-    if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
+    if (w->num_marks && bert_combining_class_(t, w->marks[w->num_marks - 1].c) > mark)
+        w->disorder = 1;
     w->marks[w->num_marks].c = c;
     w->marks[w->num_marks++].from = from;
 }
 
+/* NFD, where accents are stripped: a Hangul syllable into its two or three letters by arithmetic
+   (Unicode 15, 3.12), others by the table. */
 static void bert_decompose_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    const uint32_t *parts = &c, s = c - 0xAC00;
+    const uint32_t *parts = &c, s = c - BERT_HANGUL_;
     uint32_t hangul[3] = {0x1100 + s / 588, 0x1161 + s % 588 / 28, 0x11A7 + s % 28};
     int n = 0;
-    if (t->words[BERT_STRIP_ACCENTS] && s < 11172) parts = hangul, n = 2 + (s % 28 != 0);
+    if (t->words[BERT_STRIP_ACCENTS] && s < BERT_SYLLABLES_) parts = hangul, n = 2 + (s % 28 != 0);
     else if (t->words[BERT_STRIP_ACCENTS]) n = bert_map_(t, c, 0, &parts);
     bert_part_(t, w, n ? parts[0] : c, from);
     for (int i = 1; i < n; i++) bert_part_(t, w, parts[i], -1);
 }
 
+/* chars[from] .. chars[to-1]. Most characters have no property that matters here: where no mark
+   waits either, they go straight on. */
 static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const uint32_t *info = t->lookup->info;
@@ -3190,7 +3214,8 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
         int apart = t->words[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
-        if ((c == ' ' || (!(bits & ~plain) && c - 0xAC00 >= 11172)) && !w->num_marks) { /* most */
+        int as_is = c == ' ' || (!(bits & ~plain) && c - BERT_HANGUL_ >= BERT_SYLLABLES_);
+        if (as_is && !w->num_marks) {
             bert_push_(w, c, i);
             w->last = i;
             continue;
@@ -3266,7 +3291,8 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
 }
 
 /* The words of normal[from] .. normal[to-1]. */
-static void bert_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to, int count)
+static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to,
+                              int count)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = w->normal;
@@ -3283,8 +3309,8 @@ static void bert_words_(const BertTokenizer *t, struct BertWork_ *w, int from, i
 /* ---- Added tokens */
 
 /* The leftmost and there longest added token from *at on: its index, or -1; *at moves behind it. */
-static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n, int *at,
-                      int *start, int *end)
+static int bert_find_added_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n,
+                            int *at, int *start, int *end)
 {
     for (int i = *at; i < n; i++) {
         int node = k->heads[late][c[i].c % BERT_HEADS_], found = -1;
@@ -3310,12 +3336,13 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
 
 /* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
    count: what the index of words goes up by, 0 for a text given in words. */
-static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
+static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late, int n,
+                              int count)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = late ? w->normal : w->chars;
     int done = 0, at = 0, start = 0, end = 0, k;
-    while ((k = bert_find_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
+    while ((k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
         int id = t->added[2 * k], flags = t->added[2 * k + 1];
         if (flags & BERT_SINGLE_WORD_ && ((start > 0 && info[c[start - 1].c] & BERT_WORD_) ||
                                           (end < n && info[c[end].c] & BERT_WORD_)))
@@ -3340,13 +3367,13 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
                           int count)
 {
     if (late) {
-        bert_words_(t, w, from, to, count);
+        bert_split_words_(t, w, from, to, count);
         return;
     }
     bert_normalize_(t, w, from, to);
     if (w->failed) return;
-    if (t->lookup->late) bert_cut_(t, w, 1, w->num_normal, count);
-    else bert_words_(t, w, 0, w->num_normal, count);
+    if (t->lookup->late) bert_split_added_(t, w, 1, w->num_normal, count);
+    else bert_split_words_(t, w, 0, w->num_normal, count);
 }
 
 /* ---- What bert_load makes, and checks, of the tables */
@@ -3442,7 +3469,8 @@ static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
     if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
 }
 
-static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
+/* Each code point's properties, then, by rising id, added tokens and pieces. */
+static void bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
@@ -3468,7 +3496,8 @@ static void bert_free_work_(struct BertWork_ *w)
     BERT_FREE(w->tokens);
 }
 
-static int bert_prepare_(Bert *m, const char *name)
+/* Checks the tables and makes what encode and decode look things up in. */
+static int bert_make_lookup_(Bert *m, const char *name)
 {
     BertTokenizer *t = &m->tokenizer;
     struct BertWork_ w;
@@ -3485,7 +3514,7 @@ static int bert_prepare_(Bert *m, const char *name)
             (size_t *)BERT_CALLOC((size_t)t->words[BERT_NUM_ADDED] + 1, sizeof *k->shown_at);
     }
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
-    else bert_look_up_(t, &w);
+    else bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
     return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
                     : BERT_OK;
@@ -3525,7 +3554,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
     for (int i = 0; i < num_parts && !w->failed; i++) {
         if (is_words) w->word = i;
         bert_characters_(w, parts[i].bytes, parts[i].size);
-        bert_cut_(t, w, 0, w->num_chars, !is_words);
+        bert_split_added_(t, w, 0, w->num_chars, !is_words);
     }
     return w->num_tokens;
 }
@@ -3827,29 +3856,15 @@ static uint64_t bert_u64_(const int32_t *h)
 {
     return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
-static float bert_f32_(int32_t word)
-{
-    float f;
-    memcpy(&f, &word, 4);
-    return f;
-}
 
-static BertConfig bert_header_config_(const int32_t *h)
-{
-    BertConfig c;
-    c.V = h[2], c.C = h[3], c.L = h[4], c.NH = h[5], c.F = h[6], c.P = h[7], c.S = h[8];
-    c.K = h[9], c.act = h[10], c.task = h[11], c.multi_label = h[12], c.pooler = h[13];
-    c.eps = bert_f32_(h[14]), c.hidden_dropout = bert_f32_(h[15]);
-    c.att_dropout = bert_f32_(h[16]), c.cls_dropout = bert_f32_(h[17]);
-    c.init_range = bert_f32_(h[18]), c.max_seq_length = h[19];
-    return c;
-}
+/* BertConfig is the header's words 2..19 as they stand: this does not compile where it is not. */
+typedef char bert_config_is_18_words_[sizeof(BertConfig) == 18 * sizeof(int32_t) ? 1 : -1];
 
 /* Everything in the header that can be wrong, before memory is taken for any of it. */
 static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
-    BertConfig c = bert_header_config_(h);
+    BertConfig c;
     char why[sizeof m->message];
     if (h[0] != BERT_MAGIC_)
         return bert_fail_(m, BERT_EFORMAT,
@@ -3861,6 +3876,7 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
                           "%s: version %d; this bert.h reads version %d: export "
                           "the model again",
                           s->name, h[1], BERT_VERSION_);
+    memcpy(&c, h + 2, sizeof c);
     if (bert_check_config_(m, &c)) {
         memcpy(why, m->message, sizeof why);
         return bert_fail_(m, BERT_EFORMAT, "%s: %.400s", s->name, why);
@@ -3908,13 +3924,16 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 static int bert_load_source_(Bert *m, BertSource_ *s)
 {
     int32_t h[BERT_HEADER_];
+    BertConfig config;
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
         return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes are too few for a model file", s->name,
                           (unsigned long long)s->size);
     int error = bert_read_(m, s, h, sizeof h);
     if (!error) error = bert_check_header_(m, s, h);
-    if (!error) error = bert_build(m, bert_header_config_(h));
+    if (error) return error;
+    memcpy(&config, h + 2, sizeof config);
+    error = bert_build(m, config);
     if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4);
     if (!error)
         error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
@@ -3924,7 +3943,7 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
     t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
-    if (!error && t->vocabulary.count) error = bert_prepare_(m, s->name);
+    if (!error && t->vocabulary.count) error = bert_make_lookup_(m, s->name);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
     t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
@@ -3969,52 +3988,47 @@ static void bert_put_u64_(int32_t *h, uint64_t x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-static void bert_write_section_(FILE *f, const void *a, uint64_t na, const void *b, uint64_t nb)
-{
-    const char zeros[8] = {0};
-    if (na) fwrite(a, 1, (size_t)na, f);
-    if (nb) fwrite(b, 1, (size_t)nb, f);
-    fwrite(zeros, 1, (size_t)((8 - (na + nb) % 8) % 8), f);
-}
-
 BERTDEF int bert_save(Bert *m, const char *path)
 {
-    int32_t h[BERT_HEADER_] = {0};
-    const BertConfig *c = &m->config;
+    int32_t h[BERT_HEADER_] = {BERT_MAGIC_, BERT_VERSION_};
+    const char zeros[8] = {0};
     const BertTokenizer *t = &m->tokenizer;
-    const BertStrings *strings[] = {&m->labels, &t->vocabulary};
+    const BertStrings *l = &m->labels, *v = &t->vocabulary;
+    const struct {
+        const void *first, *second; /* of strings: offsets, bytes */
+        uint64_t first_bytes, second_bytes;
+    } sections[] = {
+        {m->params_memory, NULL, (uint64_t)m->num_parameters * 4, 0},
+        {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l)},
+        {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v)},
+        {t->added, NULL, (uint64_t)t->words[BERT_NUM_ADDED] * 8, 0},
+        {t->unicode, NULL, t->unicode_bytes, 0},
+    };
+    uint64_t bytes[5], total = sizeof h;
     if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "%s: the model is empty", path);
-    const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V,           c->C,     c->L,
-                             c->NH,       c->F,          c->P,           c->S,     c->K,
-                             c->act,      c->task,       c->multi_label, c->pooler};
-    const float floats[] = {c->eps, c->hidden_dropout, c->att_dropout, c->cls_dropout,
-                            c->init_range};
-    memcpy(h, words, sizeof words);
-    memcpy(h + 14, floats, sizeof floats);
-    h[19] = c->max_seq_length;
-    bert_put_u64_(h + 20, m->num_parameters);
-    h[22] = (int32_t)m->labels.count;
-    memcpy(h + 32, t->words, sizeof t->words);
-    uint64_t total = sizeof h + ((uint64_t)m->num_parameters * 4 + 7) / 8 * 8;
-    for (int i = 0; i < 2; i++) {
-        uint64_t bytes = bert_table_bytes_(strings[i]) + bert_text_bytes_(strings[i]);
-        bert_put_u64_(h + 23 + 2 * i, bytes);
-        total += (bytes + 7) / 8 * 8;
+    for (int i = 0; i < 5; i++) {
+        bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
+        total += (bytes[i] + 7) / 8 * 8;
     }
-    bert_put_u64_(h + 27, t->unicode_bytes);
-    bert_put_u64_(h + 30, total + (uint64_t)h[42] * 8 + (t->unicode_bytes + 7) / 8 * 8);
+    memcpy(h + 2, &m->config, sizeof m->config);
+    bert_put_u64_(h + 20, m->num_parameters);
+    h[22] = (int32_t)l->count;
+    bert_put_u64_(h + 23, bytes[1]);
+    bert_put_u64_(h + 25, bytes[2]);
+    bert_put_u64_(h + 27, bytes[4]);
+    bert_put_u64_(h + 30, total);
+    memcpy(h + 32, t->words, sizeof t->words);
 
     FILE *f = fopen(path, "wb");
     if (!f)
         return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
-    bert_write_section_(f, h, sizeof h, NULL, 0);
-    bert_write_section_(f, m->params_memory, (uint64_t)m->num_parameters * 4, NULL, 0);
-    for (int i = 0; i < 2; i++)
-        bert_write_section_(f, strings[i]->offsets, bert_table_bytes_(strings[i]),
-                            strings[i]->bytes, bert_text_bytes_(strings[i]));
-    bert_write_section_(f, t->added, (uint64_t)h[42] * 8, NULL, 0);
-    bert_write_section_(f, t->unicode, t->unicode_bytes, NULL, 0);
+    fwrite(h, 1, sizeof h, f);
+    for (int i = 0; i < 5; i++) {
+        if (sections[i].first) fwrite(sections[i].first, 1, (size_t)sections[i].first_bytes, f);
+        if (sections[i].second) fwrite(sections[i].second, 1, (size_t)sections[i].second_bytes, f);
+        fwrite(zeros, 1, (size_t)((8 - bytes[i] % 8) % 8), f);
+    }
     int failed = ferror(f);
     failed = fclose(f) != 0 || failed; /* a full disk may only show here */
     if (failed) return bert_fail_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
