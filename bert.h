@@ -1862,18 +1862,18 @@ static size_t bert_layout_(BertTensor *tensors, const BertConfig *c)
     return total;
 }
 
-/* Points each tensor's name into a flat array. */
-static void bert_point_(BertTensors *named, float *memory, const BertTensor *t)
+/* Points each tensor's name into a flat array: at layer l's part where there are L of them. */
+static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, size_t l)
 {
 #define BERT_ROW_(NAME, ...)                                                                       \
     named->NAME = memory && t->size ? memory + t->offset : NULL;                                   \
+    if (named->NAME && t->layers > 1) named->NAME += l * t->rows * t->cols;                        \
     t++;
     BERT_TENSORS(BERT_ROW_)
 #undef BERT_ROW_
 }
 
-/* The same for activations, of layer l where there are L copies; returns how many floats they are.
-   memory may be NULL. */
+/* The same for activations; returns how many floats they are. memory may be NULL. */
 static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, size_t B, size_t N,
                          size_t R, size_t L, size_t l)
 {
@@ -1942,7 +1942,7 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     m->params_memory = bert_floats_(m->num_parameters, 1);
     if (!m->params_memory)
         return bert_fail_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
-    bert_point_(&m->params, m->params_memory, m->tensors);
+    bert_point_(&m->params, m->params_memory, m->tensors, 0);
     return BERT_OK;
 }
 
@@ -2075,10 +2075,9 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
    the batch itself: the tokens' dropout rows, then what bert_keep_batch_ copies. */
 static int bert_room_(Bert *m, const BertBatch *batch, int training)
 {
-    BertActs none;
     size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
     size_t layers = training ? (size_t)m->config.L : 1;
-    size_t floats = bert_acts_(&none, NULL, &m->config, B, N, R, layers, 0);
+    size_t floats = bert_acts_(&m->acts, NULL, &m->config, B, N, R, layers, 0);
     size_t ints = bert_plus_(5 * N + 6 * B + 1 + R, bert_times_(B + 1, K));
     int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
     if (error) return error;
@@ -2122,7 +2121,7 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
 static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
 {
     if (c->task == BERT_QA) return 2 * (size_t)x->B;
-    return bert_head_rows_(c->task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
+    return bert_head_rows_(c->task, x->B, x->offsets[x->B], x->R);
 }
 
 /* Refuses labels, targets and rows that are out of range. */
@@ -2247,7 +2246,7 @@ typedef struct {
 static int bert_dacts_(Bert *m, BertDacts_ *d)
 {
     size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
-    size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
+    size_t H = bert_head_rows_(m->config.task, B, N, m->R);
     size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
     int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
     if (error) return error;
@@ -2271,24 +2270,12 @@ static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n
     return drop;
 }
 
-/* A layer's tensors and activations: the table's pointers moved on to layer l. */
-static BertTensors bert_layer_tensors_(const BertTensors *all, const BertTensor *t, int l)
-{
-    BertTensors layer = *all;
-#define BERT_ROW_(NAME, ...)                                                                       \
-    if (t->layers > 1 && layer.NAME) layer.NAME += (size_t)l * t->rows * t->cols;                  \
-    t++;
-    BERT_TENSORS(BERT_ROW_)
-#undef BERT_ROW_
-    return layer;
-}
-
+/* The activations of layer l. */
 static BertActs bert_layer_acts_(const Bert *m, int l)
 {
     BertActs a;
-    size_t L = m->training ? (size_t)m->config.L : 1; /* 1: all layers share one copy */
-    bert_acts_(&a, m->acts_memory, &m->config, (size_t)m->B, (size_t)m->N, (size_t)m->R, L,
-               L > 1 ? (size_t)l : 0);
+    size_t L = m->training ? m->config.L : 1; /* 1: all layers share one copy */
+    bert_acts_(&a, m->acts_memory, &m->config, m->B, m->N, m->R, L, l);
     return a;
 }
 
@@ -2328,12 +2315,13 @@ static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
+    BertTensors w;
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     int n = N; /* rows behind the attention */
 
+    bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
@@ -2360,12 +2348,12 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
-    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = {0}; /* a frozen layer has no gradients */
+    BertTensors w, g; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
 
-    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
+    bert_point_(&w, m->params_memory, m->tensors, l);
+    bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
@@ -2568,7 +2556,7 @@ static void bert_loss_forward_(Bert *m)
     const BertBatch *x = &m->batch;
     BertActs *a = &m->acts;
     const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     double sum = 0.0, next = 0.0;
     if (c->task == BERT_REGRESSION) {
         if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, H, O);
@@ -2592,7 +2580,7 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
     const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     const float s = (float)(scale / x->divisor);
     if (c->task == BERT_REGRESSION) bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
     else if (bert_has_targets_(c))
@@ -2639,7 +2627,7 @@ static int bert_grads_(Bert *m)
         bert_free_training_(m);
         return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
     }
-    bert_point_(&m->grads, m->grads_memory, m->tensors);
+    bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     return BERT_OK;
 }
 
