@@ -475,7 +475,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
 
-/* The gradients' 2-norm over all parameters. */
+/* The gradients' 2-norm over all parameters; 0 before the first backward. */
 BERTDEF float bert_grad_norm(const Bert *m);
 
 /* What torch.nn.utils.clip_grad_norm_ multiplies the gradients by; 1 where max_norm is 0. */
@@ -3031,14 +3031,14 @@ struct BertWork_ {
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
-   where there is no memory: then nothing has changed. array: the address of the pointer to it. */
+   where there is no memory, or an int could not count them: then nothing has changed. array: the
+   address of the pointer to it. */
 static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
 {
     void *old, *p = NULL;
     size_t more = need + need / 2 + 64;
     if (need <= *room) return 1;
-    if (need < INT_MAX / 2 && bert_times_(more, size) < SIZE_MAX) /* so that an int counts them */
-        p = BERT_MALLOC(more * size);
+    if (need < INT_MAX / 2 && bert_times_(more, size) < SIZE_MAX) p = BERT_MALLOC(more * size);
     if (!p) return 0;
     memcpy(&old, array, sizeof old);
     if (old) memcpy(p, old, *room * size);
