@@ -402,8 +402,8 @@ BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a fun
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
-   labels (K strings) may be NULL. Gradients and optimizer state are dropped. On failure m stays as
-   it was. */
+   labels (K strings) may be NULL. What is frozen stays so; gradients and optimizer state are
+   dropped. On failure m stays as it was. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
@@ -641,7 +641,6 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1797,15 +1796,9 @@ static void bert_free_floats_(float *floats)
     BERT_FREE(memory);
 }
 
-/* Writes the message, cut to its room, and returns the code. */
-static int bert_fail_(Bert *m, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(m->message, sizeof m->message, format, args);
-    va_end(args);
-    return code;
-}
+/* Writes the message, cut to its room; its value is the code. A macro, so that it takes a Bert as
+   well as a BertEncoding, and the compiler checks what is printed against the format. */
+#define BERT_FAIL_(m, code, ...) (snprintf((m)->message, sizeof(m)->message, __VA_ARGS__), (code))
 
 /* a * b, or SIZE_MAX where that overflows; SIZE_MAX itself stays. */
 static size_t bert_times_(size_t a, size_t b)
@@ -1911,23 +1904,23 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
-            return bert_fail_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
+            return BERT_FAIL_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
                               rows[i].value, rows[i].least, rows[i].most);
     if (c->C % c->NH)
-        return bert_fail_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
+        return BERT_FAIL_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
                           c->NH);
     const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
     for (int i = 0; i < 3; i++)
         if (!(p[i] >= 0.0f && p[i] < 1.0f))
-            return bert_fail_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
+            return BERT_FAIL_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
     if (!(c->eps >= 0.0f && c->eps < 1.0f))
-        return bert_fail_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+        return BERT_FAIL_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
-        return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
+        return BERT_FAIL_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
-        return bert_fail_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
+        return BERT_FAIL_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
     if (bert_has_classifier_(c->task) && c->K < 1)
-        return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
+        return BERT_FAIL_(m, BERT_EFORMAT, "the task has no labels: K is 0");
     return BERT_OK;
 }
 
@@ -1938,10 +1931,10 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     m->config = config;
     m->num_parameters = bert_layout_(m->tensors, &config);
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
-        return bert_fail_(m, BERT_EFORMAT, "the model's sizes overflow memory");
+        return BERT_FAIL_(m, BERT_EFORMAT, "the model's sizes overflow memory");
     m->params_memory = bert_floats_(m->num_parameters, 1);
     if (!m->params_memory)
-        return bert_fail_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
     bert_point_(&m->params, m->params_memory, m->tensors, 0);
     return BERT_OK;
 }
@@ -2030,14 +2023,14 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     Bert next = {0};
     BertConfig config = m->config;
     if (labels && labels->count && labels->count != (size_t)K)
-        return bert_fail_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
+        return BERT_FAIL_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
     config.pooler = bert_needs_pooler_(task) || config.pooler;
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
-        error = bert_fail_(&next, BERT_EMEMORY, "no memory for the labels");
+        error = BERT_FAIL_(&next, BERT_EMEMORY, "no memory for the labels");
     if (error) {
         bert_free(&next);
         memcpy(m->message, next.message, sizeof m->message);
@@ -2068,7 +2061,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     bert_free_floats_(*memory);
     *memory = bert_floats_(n, 0);
     *room = *memory ? n : 0;
-    return *memory ? BERT_OK : bert_fail_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
+    return *memory ? BERT_OK : BERT_FAIL_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
 }
 
 /* Room for a batch's activations, L copies of the layers' for training, one for inference; and for
@@ -2086,7 +2079,7 @@ static int bert_room_(Bert *m, const BertBatch *batch, int training)
         m->batch_room = 0;
         m->dropout_rows = ints < SIZE_MAX / 8 ? (uint64_t *)BERT_MALLOC(ints * sizeof(int)) : NULL;
         if (!m->dropout_rows)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
+            return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
         m->batch_room = ints;
     }
     bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, R, layers, 0);
@@ -2097,20 +2090,20 @@ static int bert_room_(Bert *m, const BertBatch *batch, int training)
 static int bert_check_batch_(Bert *m, const BertBatch *batch)
 {
     const BertConfig *c = &m->config;
-    if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "the model is empty: load one first");
+    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "the model is empty: load one first");
     if (batch->B < 1 || batch->offsets[0] != 0)
-        return bert_fail_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
+        return BERT_FAIL_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
     for (int b = 0; b < batch->B; b++) {
         int begin = batch->offsets[b], end = batch->offsets[b + 1];
         if (end <= begin || end - begin > c->P)
-            return bert_fail_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
+            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
                               (long)end - begin, c->P);
         for (int n = begin; n < end; n++) {
             if (batch->tokens[n] < 0 || batch->tokens[n] >= c->V)
-                return bert_fail_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
+                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
                                   batch->tokens[n], c->V - 1);
             if (batch->types[n] < 0 || batch->types[n] >= c->S)
-                return bert_fail_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
+                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
                                   batch->types[n], c->S - 1);
         }
     }
@@ -2132,19 +2125,19 @@ static int bert_check_labels_(Bert *m, const BertBatch *x)
     for (size_t i = 0; x->labels && i < bert_count_labels_(c, x); i++) {
         int most = qa ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols_(c);
         if (x->labels[i] < least || x->labels[i] >= most)
-            return bert_fail_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
+            return BERT_FAIL_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
                               x->labels[i], i, least, most - 1);
     }
     for (size_t i = 0; x->targets && c->multi_label && i < (size_t)x->B * c->K; i++)
         if (!(x->targets[i] >= 0.0f && x->targets[i] <= 1.0f))
-            return bert_fail_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
+            return BERT_FAIL_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
                               x->targets[i], i);
     for (int b = 0; x->next && b < x->B; b++)
         if (x->next[b] != 0 && x->next[b] != 1)
-            return bert_fail_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
+            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
     for (int r = 0, before = -1; r < x->R; before = x->rows[r++])
         if (x->rows[r] <= before || x->rows[r] >= x->offsets[x->B])
-            return bert_fail_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
+            return BERT_FAIL_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
                               before, x->offsets[x->B] - 1);
     return BERT_OK;
 }
@@ -2169,18 +2162,18 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].given && !fields[i].fits)
-            return bert_fail_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
+            return BERT_FAIL_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
                               floats && x->labels ? ", whose loss reads targets" : "");
     if (x->R < 0 || (x->R > 0 && !x->rows))
-        return bert_fail_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
+        return BERT_FAIL_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
     for (int k = 0; x->class_weights && k < c->K; k++)
         if (!(x->class_weights[k] >= 0.0f && x->class_weights[k] < INFINITY))
-            return bert_fail_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
+            return BERT_FAIL_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
     if (!(x->label_smoothing >= 0.0f && x->label_smoothing < 1.0f))
-        return bert_fail_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
+        return BERT_FAIL_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
                           x->label_smoothing);
     if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
-        return bert_fail_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
+        return BERT_FAIL_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
                           x->next_divisor);
     return bert_check_labels_(m, x);
 }
@@ -2625,7 +2618,7 @@ static int bert_grads_(Bert *m)
     m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
     if (!m->grads_memory || !m->seen) {
         bert_free_training_(m);
-        return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the gradients");
     }
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     return BERT_OK;
@@ -2636,7 +2629,7 @@ BERTDEF int bert_backward(Bert *m, float scale)
     BertDacts_ d = {0};
     const int labelled = m->batch.labels || m->batch.targets;
     if (!m->training || !(labelled || m->batch.next))
-        return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
+        return BERT_FAIL_(m, BERT_EINPUT, "a backward follows a training forward with labels");
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
@@ -2748,11 +2741,11 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
                        int step, float grad_scale)
 {
     if (!m->grads_memory || step < 1)
-        return bert_fail_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
+        return BERT_FAIL_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
     if (!m->m_memory) m->m_memory = bert_floats_(m->num_parameters, 1);
     if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
     if (!m->m_memory || !m->v_memory)
-        return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the optimizer's state");
     BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
     s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
     s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
@@ -2793,13 +2786,13 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
-    if (B < 1) return bert_fail_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (B < 1) return BERT_FAIL_(m, BERT_EINPUT, "an embedding follows a forward");
     if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
-        return bert_fail_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
+        return BERT_FAIL_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
-        return bert_fail_(m, BERT_EINPUT, "the model has no pooler");
+        return BERT_FAIL_(m, BERT_EINPUT, "the model has no pooler");
     if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
-        return bert_fail_(m, BERT_EINPUT,
+        return BERT_FAIL_(m, BERT_EINPUT,
                           "task %d computes only [CLS] of the last layer, there is no mean: give "
                           "the model task none (bert_set_task)",
                           task);
@@ -3367,15 +3360,15 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
 /* ---- What bert_load makes, and checks, of the tables */
 
 /* The Unicode table is used to look things up, so it has to be whole. */
-static int bert_check_unicode_(Bert *m, const char *name)
+static int bert_check_unicode_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
     const uint32_t *u = t->unicode;
     uint64_t words = t->unicode_bytes / 4, R, Q, W;
     if (t->unicode_bytes % 4 || words < 3 ||
         (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
-        return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %zu bytes do not fit its counts",
-                          name, t->unicode_bytes);
+        return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %zu bytes do not fit its counts",
+                          t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
     uint64_t i, next = 0, at = Q;
@@ -3392,21 +3385,20 @@ static int bert_check_unicode_(Bert *m, const char *name)
     for (i = 0; i < W && !wrong; i++)
         if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
-    return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
-                      wrong, (unsigned long long)at);
+    return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %s %llu is out of order or range", wrong,
+                      (unsigned long long)at);
 }
 
-static int bert_check_added_(Bert *m, const char *name)
+static int bert_check_added_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
     for (int i = 0, last = -1; i < t->words[BERT_NUM_ADDED]; last = t->added[2 * i++])
         if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[BERT_NUM_PIECES] ||
             (t->added[2 * i + 1] & ~63) != 0)
-            return bert_fail_(m, BERT_EFORMAT,
-                              "%s: added token %d: id %d with flags %d, expected ids that rise "
-                              "below %d, flags 0..63",
-                              name, i, t->added[2 * i], t->added[2 * i + 1],
-                              t->words[BERT_NUM_PIECES]);
+            return BERT_FAIL_(
+                m, BERT_EFORMAT,
+                "added token %d: id %d with flags %d, expected ids that rise below %d, flags 0..63",
+                i, t->added[2 * i], t->added[2 * i + 1], t->words[BERT_NUM_PIECES]);
     return BERT_OK;
 }
 
@@ -3485,12 +3477,12 @@ static void bert_free_work_(struct BertWork_ *w)
 }
 
 /* Checks the tables and makes what encode and decode look things up in. */
-static int bert_make_lookup_(Bert *m, const char *name)
+static int bert_make_lookup_(Bert *m)
 {
     BertTokenizer *t = &m->tokenizer;
     struct BertWork_ w;
-    int error = bert_check_unicode_(m, name);
-    if (!error) error = bert_check_added_(m, name);
+    int error = bert_check_unicode_(m);
+    if (!error) error = bert_check_added_(m);
     if (error) return error;
     memset(&w, 0, sizeof w);
     struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
@@ -3504,8 +3496,7 @@ static int bert_make_lookup_(Bert *m, const char *name)
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
-    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
-                    : BERT_OK;
+    return w.failed ? BERT_FAIL_(m, BERT_EMEMORY, "no memory for the tokenizer") : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -3524,15 +3515,6 @@ static void bert_free_tokenizer_(BertTokenizer *t)
 }
 
 /* ---- Encode: one or two texts between [CLS] and [SEP], cut to max_length */
-
-static int bert_refuse_(BertEncoding *e, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(e->message, sizeof e->message, format, args);
-    va_end(args);
-    return code;
-}
 
 /* Appends the tokens of a text, or of a text given in words; returns how many there are then. */
 static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
@@ -3560,7 +3542,7 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
         !bert_grow_(&e->types, &e->types_room, N, sizeof *e->types) ||
         !bert_grow_(&e->spans, &e->spans_room, N, sizeof *e->spans) ||
         !bert_grow_(&e->offsets, &e->offsets_room, (size_t)e->B + 2, sizeof *e->offsets))
-        return bert_refuse_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
+        return BERT_FAIL_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
     for (int k = 0; k < 5; k++)
         for (int i = 0; i < counts[k]; i++, n++) {
             e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? BERT_ID_SEP : BERT_ID_CLS];
@@ -3580,7 +3562,7 @@ static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pai
     const BertToken_ *a = e->work->tokens, *b = a + na;
     int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
     if (keep < 1 || (o->windows && o->stride >= keep))
-        return bert_refuse_(
+        return BERT_FAIL_(
             e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
             second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
     for (int from = 0; !error; from += keep - o->stride) {
@@ -3605,11 +3587,11 @@ static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pa
     e->cut = 0;
     if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || o->windows)) {
         if (!pair && how == BERT_ONLY_SECOND)
-            return bert_refuse_(e, BERT_EINPUT, "only_second, but there is no second text");
+            return BERT_FAIL_(e, BERT_EINPUT, "only_second, but there is no second text");
         if (!pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
         if (o->windows)
-            return bert_refuse_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
+            return BERT_FAIL_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
         int large = small < room - small ? room - small : room - room / 2;
         if (na <= nb) na = room - large, nb = large;
         else nb = room - large, na = large;
@@ -3627,25 +3609,24 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup)
-        return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
+        return BERT_FAIL_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
     if (o.truncation != BERT_DO_NOT_TRUNCATE && o.max_length < least)
-        return bert_refuse_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
-                            o.max_length, least);
+        return BERT_FAIL_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
+                          o.max_length, least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return bert_refuse_(e, BERT_EINPUT,
-                            "truncation, stride or number of texts is out of range");
+        return BERT_FAIL_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
-            return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
+            return BERT_FAIL_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
-        return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+        return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
-    if (w->failed) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+    if (w->failed) return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
     return bert_truncate_(m, e, na, n - na, pair != NULL, &o);
 }
 
@@ -3680,7 +3661,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     batch.offsets = e->offsets;
     if (bert_has_mlm_(m->config.task) && mask > 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
-        if (!rows) return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
+        if (!rows) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
             if (e->tokens[n] == mask) rows[batch.R++] = n;
     }
@@ -3782,18 +3763,16 @@ static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size)
 typedef struct {
     FILE *file;
     const char *data;
-    const char *name;
     uint64_t size, at;
 } BertSource_;
 
 static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
 {
     if (bytes > s->size - s->at)
-        return bert_fail_(m, BERT_EFORMAT, "%s: cut off: %llu bytes, more were expected", s->name,
+        return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected",
                           (unsigned long long)s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu%s", s->name,
-                          (unsigned long long)s->at,
+        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu%s", (unsigned long long)s->at,
                           s->at ? "" : ": is it a folder? dev/export_hf.py makes a file of one");
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
@@ -3813,7 +3792,9 @@ static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, int *error)
 {
     if (*error) return NULL;
     void *to = BERT_CALLOC((size_t)bytes + 1, 1);
-    if (!to) *error = bert_fail_(m, BERT_EMEMORY, "%s: no memory", s->name);
+    if (!to)
+        *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file",
+                            (unsigned long long)bytes);
     else *error = bert_read_section_(m, s, to, bytes);
     return to;
 }
@@ -3826,8 +3807,8 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     uint64_t table = ((uint64_t)count + 1) * 8;
     if (!count && !bytes) return BERT_OK;
     if (!count || bytes < table)
-        return bert_fail_(m, BERT_EFORMAT, "%s: %s: %zu strings cannot be %llu bytes", s->name,
-                          what, count, (unsigned long long)bytes);
+        return BERT_FAIL_(m, BERT_EFORMAT, "%s: %zu strings cannot be %llu bytes", what, count,
+                          (unsigned long long)bytes);
     strings->offsets = (uint64_t *)bert_read_new_(m, s, table, &error);
     strings->bytes = (char *)bert_read_new_(m, s, bytes - table, &error);
     if (error) return error;
@@ -3835,8 +3816,7 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     for (size_t i = 0; i < count; i++)
         if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
             strings->offsets[count] != bytes - table)
-            return bert_fail_(m, BERT_EFORMAT, "%s: %s: the offset of string %zu is wrong", s->name,
-                              what, i);
+            return BERT_FAIL_(m, BERT_EFORMAT, "%s: the offset of string %zu is wrong", what, i);
     return BERT_OK;
 }
 
@@ -3853,69 +3833,61 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
     BertConfig c;
-    char why[sizeof m->message];
     if (h[0] != BERT_MAGIC_)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: not a model file of bert.h: it begins with %08X, "
-                          "not %08X (dev/export_hf.py makes one)",
-                          s->name, (unsigned)h[0], (unsigned)BERT_MAGIC_);
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "not a model file of bert.h: it begins with %08X, not %08X "
+                          "(dev/export_hf.py makes one)",
+                          (unsigned)h[0], (unsigned)BERT_MAGIC_);
     if (h[1] != BERT_VERSION_)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: version %d; this bert.h reads version %d: export "
-                          "the model again",
-                          s->name, h[1], BERT_VERSION_);
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "version %d; this bert.h reads version %d: export the model again", h[1],
+                          BERT_VERSION_);
     memcpy(&c, h + 2, sizeof c);
-    if (bert_check_config_(m, &c)) {
-        memcpy(why, m->message, sizeof why);
-        return bert_fail_(m, BERT_EFORMAT, "%s: %.400s", s->name, why);
-    }
+    if (bert_check_config_(m, &c)) return BERT_EFORMAT;
     size_t parameters = bert_layout_(tensors, &c);
     if (parameters != bert_u64_(h + 20))
-        return bert_fail_(m, BERT_EFORMAT, "%s: %llu parameters in the header, %zu by its sizes",
-                          s->name, (unsigned long long)bert_u64_(h + 20), parameters);
+        return BERT_FAIL_(m, BERT_EFORMAT, "%llu parameters in the header, %zu by its sizes",
+                          (unsigned long long)bert_u64_(h + 20), parameters);
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: %d labels, %d vocabulary strings, %d added tokens "
-                          "do not fit K %d, V %d",
-                          s->name, h[22], h[32], h[42], c.K, c.V);
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d",
+                          h[22], h[32], h[42], c.K, c.V);
     for (int i = 33; i < 44; i++) {
         int most = h[32] == 0 || i == 43 ? 0 : i < 36 ? 1 : INT_MAX, least = most && i == 36;
         if (h[i] < least || h[i] > most)
-            return bert_fail_(m, BERT_EFORMAT, "%s: word %d (tokenizer) is %d, not in %d..%d",
-                              s->name, i, h[i], least, most);
+            return BERT_FAIL_(m, BERT_EFORMAT, "word %d (tokenizer) is %d, not in %d..%d", i, h[i],
+                              least, most);
     }
     for (int i = 37; i <= 41 && h[32]; i++)
         if (h[i] < 0 || h[i] >= h[32])
-            return bert_fail_(m, BERT_EFORMAT, "%s: word %d: special token %d is not in 0..%d",
-                              s->name, i, h[i], h[32] - 1);
+            return BERT_FAIL_(m, BERT_EFORMAT, "word %d: special token %d is not in 0..%d", i, h[i],
+                              h[32] - 1);
     uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
                         (uint64_t)h[42] * 8, bert_u64_(h + 27)};
     uint64_t total = BERT_HEADER_ * 4;
     for (int i = 0; i < 5; i++) {
         if (sizes[i] > s->size || total > s->size)
-            return bert_fail_(m, BERT_EFORMAT,
-                              "%s: cut off, or its header is damaged: section %d "
-                              "has %llu bytes, the file %llu",
-                              s->name, i + 1, (unsigned long long)sizes[i],
-                              (unsigned long long)s->size);
+            return BERT_FAIL_(
+                m, BERT_EFORMAT,
+                "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
+                i + 1, (unsigned long long)sizes[i], (unsigned long long)s->size);
         total += (sizes[i] + 7) / 8 * 8;
     }
     if (total != s->size || total != bert_u64_(h + 30))
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: %llu bytes; its sections make %llu, its header "
-                          "says %llu",
-                          s->name, (unsigned long long)s->size, (unsigned long long)total,
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "%llu bytes; its sections make %llu, its header says %llu",
+                          (unsigned long long)s->size, (unsigned long long)total,
                           (unsigned long long)bert_u64_(h + 30));
     return BERT_OK;
 }
 
-static int bert_load_source_(Bert *m, BertSource_ *s)
+static int bert_read_model_(Bert *m, BertSource_ *s)
 {
     int32_t h[BERT_HEADER_];
     BertConfig config;
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
-        return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes are too few for a model file", s->name,
+        return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file",
                           (unsigned long long)s->size);
     int error = bert_read_(m, s, h, sizeof h);
     if (!error) error = bert_check_header_(m, s, h);
@@ -3931,7 +3903,7 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
     t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
-    if (!error && t->vocabulary.count) error = bert_make_lookup_(m, s->name);
+    if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
     t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
@@ -3940,33 +3912,41 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     return BERT_OK;
 }
 
+/* Reads the model; on failure the message is put behind the source's name, and m is empty. */
+static int bert_load_source_(Bert *m, BertSource_ *s, const char *name)
+{
+    char why[sizeof m->message];
+    int error = bert_read_model_(m, s);
+    if (!error) return BERT_OK;
+    memcpy(why, m->message, sizeof why);
+    bert_free(m);
+    return BERT_FAIL_(m, error, "%s: %.400s", name, why);
+}
+
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size)
 {
-    BertSource_ s = {NULL, (const char *)data, "memory", size, 0};
+    BertSource_ s = {NULL, (const char *)data, size, 0};
     bert_free(m);
-    int error = bert_load_source_(m, &s);
-    if (error) bert_free(m);
-    return error;
+    return bert_load_source_(m, &s, "memory");
 }
 
 BERTDEF int bert_load(Bert *m, const char *path)
 {
-    BertSource_ s = {fopen(path, "rb"), NULL, path, 0, 0};
+    BertSource_ s = {fopen(path, "rb"), NULL, 0, 0};
     const int reason = errno;
     bert_free(m);
-    if (!s.file) return bert_fail_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
+    if (!s.file) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
 #ifdef _WIN32
     long long size = _fseeki64(s.file, 0, SEEK_END) ? -1 : _ftelli64(s.file);
 #else
     long size = fseek(s.file, 0, SEEK_END) ? -1 : ftell(s.file);
 #endif
-    int error = BERT_OK;
-    if (size < 0 || fseek(s.file, 0, SEEK_SET))
-        error = bert_fail_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
+    int error;
     s.size = (uint64_t)size;
-    if (!error) error = bert_load_source_(m, &s);
+    if (size < 0 || fseek(s.file, 0, SEEK_SET))
+        error = BERT_FAIL_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
+    else error = bert_load_source_(m, &s, path);
     fclose(s.file);
-    if (error) bert_free(m);
     return error;
 }
 
@@ -3993,7 +3973,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
         {t->unicode, NULL, t->unicode_bytes, 0},
     };
     uint64_t bytes[5], total = sizeof h;
-    if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "%s: the model is empty", path);
+    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "%s: the model is empty", path);
     for (int i = 0; i < 5; i++) {
         bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
         total += (bytes[i] + 7) / 8 * 8;
@@ -4009,7 +3989,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
 
     FILE *f = fopen(path, "wb");
     if (!f)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
+        return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
     fwrite(h, 1, sizeof h, f);
     for (int i = 0; i < 5; i++) {
@@ -4019,7 +3999,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
     }
     int failed = ferror(f);
     failed = fclose(f) != 0 || failed; /* a full disk may only show here */
-    if (failed) return bert_fail_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
+    if (failed) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
     return BERT_OK;
 }
 
