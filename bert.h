@@ -2233,7 +2233,7 @@ typedef struct {
     float *dpart;   /* (N,C) of a branch */
     float *dqkv;    /* (N,3C) */
     float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (H,O) */
+    float *dlogits; /* (H,O), then of NSP (B,2) */
 } BertDacts_;
 
 static int bert_dacts_(Bert *m, BertDacts_ *d)
