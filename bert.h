@@ -18,12 +18,19 @@ A program that loads a model and classifies is in README.md.
 Model: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
 
+READING
+
+After this manual come the declarations; then, under BERT_IMPLEMENTATION, random numbers, exp,
+vectors and the matmul; the layers, each backward under its forward; the model: memory, batch,
+encoder, heads, forward and backward of the whole; the optimizer; answers; the tokenizer; model
+files. The model itself is bert_layer_forward_ and what it calls.
+
 DIMENSIONS
 
     B  sequences in a batch      C   hidden size           V  vocabulary (word embeddings)
     N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
     T  tokens of one sequence    F   intermediate size     S  token types (segments)
-    L  layers                    K   labels
+    L  layers                    K   labels                R  tokens that mlm predicts
 
 A batch is packed: its sequences stand end to end in tokens (N) and types (N); sequence b is
 offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
@@ -170,7 +177,7 @@ enum {
     BERT_EINPUT = -4   /* an argument is out of range */
 };
 
-enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU };
+enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 
 typedef enum {
     BERT_NONE,           /* BertModel */
@@ -183,10 +190,10 @@ typedef enum {
     BERT_NUM_TASKS
 } BertTask;
 
-/* config.json's fields under the letters of the legend. */
+/* config.json's fields under the letters of the legend: words 2..19 of a model file's header. */
 typedef struct {
     int V, C, L, NH, F, P, S, K;
-    int act;              /* hidden_act: BERT_GELU, ... */
+    int act;              /* BERT_GELU, ... */
     int task;             /* BertTask */
     int multi_label;      /* problem_type multi_label_classification */
     int pooler;           /* the model has one */
@@ -253,42 +260,42 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
 #undef BERT_COUNT_
 
 /* clang-format off */
-/* Activations: name, 1 or L copies, floats in a copy. Training keeps every layer's for the
-   backward; inference uses one copy for all layers. Each copy starts with a cache line. */
+/* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
+   inference uses one copy for all layers. Each copy starts with a cache line. */
 #define BERT_ACTS(X)                                                                               \
-    X(emb, 1, N *C)          /* word + position + type */                                          \
-    X(ln0_mean, 1, N)                                                                              \
-    X(ln0_rstd, 1, N)                                                                              \
-    X(ln0, 1, N *C)          /* after LayerNorm and dropout: what the first layer reads */         \
-    X(qkv, L, N * 3 * C)     /* a token's query, key and value, (3, NH, HS) */                     \
-    X(atty, L, N *C)         /* attention's output, heads side by side */                          \
-    X(attstat, L, N *NH * 2) /* of each query's row of scores: maximum, sum of exp */              \
-    X(res1, L, N *C)         /* x + dropout(attproj(atty)) */                                      \
-    X(ln1_mean, L, N)                                                                              \
-    X(ln1_rstd, L, N)                                                                              \
-    X(ln1, L, N *C)                                                                                \
-    X(fch, L, N *F)          /* before the activation function */                                  \
-    X(gelu, L, N *F)         /* after it */                                                        \
-    X(res2, L, N *C)         /* ln1 + dropout(fcproj(gelu)) */                                     \
-    X(ln2_mean, L, N)                                                                              \
-    X(ln2_rstd, L, N)                                                                              \
-    X(ln2, L, N *C)          /* the layer's output */                                              \
-    X(firstx, 1, B *C)       /* [CLS] rows: what the last layer reads, */                          \
-    X(firsty, 1, B *C)       /* its attention's output, */                                         \
-    X(first, 1, B *C)        /* and its output, which the pooler reads */                          \
-    X(pooled, 1, B *C)       /* tanh(pool(first)) */                                               \
-    X(mlmx, 1, R *C)         /* the masked rows of the encoder's output, */                        \
-    X(mlmh, 1, R *C)         /* after the transform's dense, */                                    \
-    X(mlmact, 1, R *C)       /* and after its activation function */                               \
-    X(mlmln_mean, 1, R)                                                                            \
-    X(mlmln_rstd, 1, R)                                                                            \
-    X(headx, 1, H *C)        /* what the head's last linear reads: behind dropout or LayerNorm */  \
-    X(logits, 1, H *O)       /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */              \
-    X(probs, 1, H *O)        /* their softmax, or sigmoid; of regression: not set */               \
-    X(losses, 1, H)          /* of each row; of qa: of each sequence, (B) */                       \
-    X(nsp, 1, B * 2)         /* pretraining: logits, probabilities and losses of NSP */            \
-    X(nspprobs, 1, B * 2)                                                                          \
-    X(nsplosses, 1, B)
+    X(emb, 1, N, C)           /* word + position + type */                                         \
+    X(ln0_mean, 1, N, 1)                                                                           \
+    X(ln0_rstd, 1, N, 1)                                                                           \
+    X(ln0, 1, N, C)           /* after LayerNorm and dropout: what the first layer reads */        \
+    X(qkv, L, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
+    X(atty, L, N, C)          /* attention's output, heads side by side */                         \
+    X(attstat, L, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
+    X(res1, L, N, C)          /* x + dropout(attproj(atty)) */                                     \
+    X(ln1_mean, L, N, 1)                                                                           \
+    X(ln1_rstd, L, N, 1)                                                                           \
+    X(ln1, L, N, C)                                                                                \
+    X(fch, L, N, F)           /* before the activation function */                                 \
+    X(gelu, L, N, F)          /* after it */                                                       \
+    X(res2, L, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
+    X(ln2_mean, L, N, 1)                                                                           \
+    X(ln2_rstd, L, N, 1)                                                                           \
+    X(ln2, L, N, C)           /* the layer's output */                                             \
+    X(firstx, 1, B, C)        /* [CLS] rows: what the last layer reads, */                         \
+    X(firsty, 1, B, C)        /* its attention's output, */                                        \
+    X(first, 1, B, C)         /* and its output, which the pooler reads */                         \
+    X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
+    X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
+    X(mlmh, 1, R, C)          /* after the transform's dense, */                                   \
+    X(mlmact, 1, R, C)        /* and after its activation function */                              \
+    X(mlmln_mean, 1, R, 1)                                                                         \
+    X(mlmln_rstd, 1, R, 1)                                                                         \
+    X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
+    X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
+    X(probs, 1, H, O)         /* their softmax, or sigmoid; of regression: not set */              \
+    X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B) */                      \
+    X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
+    X(nspprobs, 1, B, 2)                                                                           \
+    X(nsplosses, 1, B, 1)
 /* clang-format on */
 
 #define BERT_ROW_(name, ...) float *name;
@@ -366,12 +373,11 @@ typedef struct {
 
     float *acts_memory, *dacts_memory;
     size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
-    BertActs acts;                            /* of the last forward */
-    int training, B, N, R;                    /* of the last forward */
-    int *batch_memory;
-    BertBatch batch; /* the last forward's, pointing into batch_memory */
-    uint64_t *rows;  /* (N): place << 32 | position, the dropout key of each token */
-    float loss;      /* the last forward's: the sum of losses / divisor (+ NSP's) */
+    BertActs acts;                            /* of the last forward, as all up to loss */
+    int training, B, N, R;
+    uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
+    BertBatch batch;        /* a copy, whose arrays stand behind dropout_rows */
+    float loss;             /* the sum of losses / divisor (+ NSP's) */
 
     BertStrings labels;
     BertTokenizer tokenizer;
@@ -381,7 +387,8 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------
    The model */
 
-/* Reads a model file. On failure m is empty, but for its message. */
+/* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
+   on failure m is empty, but for its message. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
@@ -390,12 +397,13 @@ BERTDEF int bert_save(Bert *m, const char *path);
 
 /* Builds a model of the config's shape in an empty m; parameters are zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
-BERTDEF void bert_free(Bert *m);
-BERTDEF const char *bert_error(const Bert *m);
+BERTDEF void bert_free(Bert *m);               /* empties it, but for its message */
+BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
-   labels (K strings) may be NULL. Gradients and optimizer state are dropped. */
+   labels (K strings) may be NULL. What is frozen stays so; gradients and optimizer state are
+   dropped. On failure m stays as it was. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
@@ -411,7 +419,7 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
-BERTDEF void bert_zero_grad(Bert *m);
+BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
@@ -451,7 +459,7 @@ typedef struct {
 } BertAnswer;
 
 typedef struct {
-    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best up to BERT_MOST_ANSWERS */
+    int n_best, max_tokens; /* 20 and 30 in run_qa; n_best: 1 to BERT_MOST_ANSWERS */
     int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
     int count, windows;
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
@@ -467,7 +475,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
 
-/* The gradients' 2-norm over all parameters. */
+/* The gradients' 2-norm over all parameters; 0 before the first backward. */
 BERTDEF float bert_grad_norm(const Bert *m);
 
 /* What torch.nn.utils.clip_grad_norm_ multiplies the gradients by; 1 where max_norm is 0. */
@@ -552,16 +560,24 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
-   those of activations. */
+   those of activations. Shapes and formulas stand above each one's code. */
 
 /* Dropout by a counter: element i of row r is kept or not by a hash of (key, rows[r], i), so the
    backward draws the forward's mask again, and no mask is stored. p 0: off. */
 typedef struct {
     float p;
     uint64_t key;         /* bert_dropout_key(seed, step, layer, site) */
-    const uint64_t *rows; /* (N) */
+    const uint64_t *rows; /* (N): 64 bits that tell the rows apart */
 } BertDropout;
 
+/* Where the model has dropout; the first belongs to layer -1, the last to layer L. */
+enum {
+    BERT_SITE_EMBEDDINGS,
+    BERT_SITE_ATTENTION,
+    BERT_SITE_ATTPROJ,
+    BERT_SITE_FCPROJ,
+    BERT_SITE_CLASSIFIER
+};
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
 
 BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
@@ -625,7 +641,6 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -840,6 +855,17 @@ static inline float bert_sum_(const float *a, int n)
     return s;
 }
 
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    bert_vec_ sum = {0};
+    int i = 0;
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
+        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
+    float s = bert_lanes_sum_(sum);
+    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
+    return s;
+}
+
 /* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
    the compiler may not change the order of comparisons. */
 static inline float bert_max_of_(const float *a, int n, float least)
@@ -852,17 +878,6 @@ static inline float bert_max_of_(const float *a, int n, float least)
         least = BERT_LANE_(max, l) > least ? BERT_LANE_(max, l) : least;
     for (; i < n; i++) least = a[i] > least ? a[i] : least;
     return least;
-}
-
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
-{
-    bert_vec_ sum = {0};
-    int i = 0;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
-        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
-    float s = bert_lanes_sum_(sum);
-    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
-    return s;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1312,21 +1327,13 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
    Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p)
    out, inp (N,C) */
 
-enum {
-    BERT_SITE_EMBEDDINGS,
-    BERT_SITE_ATTENTION,
-    BERT_SITE_ATTPROJ,
-    BERT_SITE_FCPROJ,
-    BERT_SITE_CLASSIFIER
-};
-
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
 {
     uint64_t place = (uint64_t)(uint32_t)layer << 32 | (uint32_t)site;
     return bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place);
 }
 
-/* x[i] *= keep / (1 - p) for the n elements of one row. */
+/* out = inp * keep / (1 - p) for the n elements of one row; out may be inp. */
 static void bert_drop_row_(float *out, const float *inp, int n, float p, uint64_t key)
 {
     uint32_t threshold = (uint32_t)(p * 4294967296.0);
@@ -1760,7 +1767,7 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The model: memory */
+   The model: errors, tensors and their memory */
 
 BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 
@@ -1789,15 +1796,9 @@ static void bert_free_floats_(float *floats)
     BERT_FREE(memory);
 }
 
-/* Writes the message, cut to its room, and returns the code. */
-static int bert_fail_(Bert *m, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(m->message, sizeof m->message, format, args);
-    va_end(args);
-    return code;
-}
+/* Writes the message, cut to its room; its value is the code. A macro, so that it takes a Bert as
+   well as a BertEncoding, and the compiler checks what is printed against the format. */
+#define BERT_FAIL_(m, code, ...) (snprintf((m)->message, sizeof(m)->message, __VA_ARGS__), (code))
 
 /* a * b, or SIZE_MAX where that overflows; SIZE_MAX itself stays. */
 static size_t bert_times_(size_t a, size_t b)
@@ -1854,28 +1855,28 @@ static size_t bert_layout_(BertTensor *tensors, const BertConfig *c)
     return total;
 }
 
-/* Points each tensor's name into a flat array. */
-static void bert_point_(BertTensors *named, float *memory, const BertTensor *t)
+/* Points each tensor's name into a flat array: at layer l's part where there are L of them. */
+static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, size_t l)
 {
 #define BERT_ROW_(NAME, ...)                                                                       \
     named->NAME = memory && t->size ? memory + t->offset : NULL;                                   \
+    if (named->NAME && t->layers > 1) named->NAME += l * t->rows * t->cols;                        \
     t++;
     BERT_TENSORS(BERT_ROW_)
 #undef BERT_ROW_
 }
 
-/* The same for activations, of layer l where there are L copies; returns how many floats they are.
-   memory may be NULL. */
+/* The same for activations; returns how many floats they are. memory may be NULL. */
 static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, size_t B, size_t N,
                          size_t R, size_t L, size_t l)
 {
     const size_t C = c->C, NH = c->NH, F = c->F, O = bert_head_cols_(c);
     const size_t H = bert_head_rows_(c->task, B, N, R);
     size_t total = 0, size;
-#define BERT_ROW_(NAME, LAYERS, SIZE)                                                              \
-    size = bert_plus_(SIZE, 15) / 16 * 16; /* whole cache lines */                                 \
-    acts->NAME = memory ? memory + total + ((LAYERS) > 1 ? l * size : 0) : NULL;                   \
-    total = bert_plus_(total, bert_times_(LAYERS, size));
+#define BERT_ROW_(NAME, COPIES, ROWS, COLS)                                                        \
+    size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
+    acts->NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                   \
+    total = bert_plus_(total, bert_times_(COPIES, size));
     BERT_ACTS(BERT_ROW_)
 #undef BERT_ROW_
     return total;
@@ -1903,23 +1904,23 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
-            return bert_fail_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
+            return BERT_FAIL_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
                               rows[i].value, rows[i].least, rows[i].most);
     if (c->C % c->NH)
-        return bert_fail_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
+        return BERT_FAIL_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
                           c->NH);
     const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
     for (int i = 0; i < 3; i++)
         if (!(p[i] >= 0.0f && p[i] < 1.0f))
-            return bert_fail_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
+            return BERT_FAIL_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
     if (!(c->eps >= 0.0f && c->eps < 1.0f))
-        return bert_fail_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+        return BERT_FAIL_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
-        return bert_fail_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
+        return BERT_FAIL_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
-        return bert_fail_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
+        return BERT_FAIL_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
     if (bert_has_classifier_(c->task) && c->K < 1)
-        return bert_fail_(m, BERT_EFORMAT, "the task has no labels: K is 0");
+        return BERT_FAIL_(m, BERT_EFORMAT, "the task has no labels: K is 0");
     return BERT_OK;
 }
 
@@ -1930,12 +1931,18 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     m->config = config;
     m->num_parameters = bert_layout_(m->tensors, &config);
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
-        return bert_fail_(m, BERT_EFORMAT, "the model's sizes overflow memory");
+        return BERT_FAIL_(m, BERT_EFORMAT, "the model's sizes overflow memory");
     m->params_memory = bert_floats_(m->num_parameters, 1);
     if (!m->params_memory)
-        return bert_fail_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
-    bert_point_(&m->params, m->params_memory, m->tensors);
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
+    bert_point_(&m->params, m->params_memory, m->tensors, 0);
     return BERT_OK;
+}
+
+static size_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
+static size_t bert_text_bytes_(const BertStrings *s)
+{
+    return s->count ? (size_t)s->offsets[s->count] : 0;
 }
 
 static void bert_free_strings_(BertStrings *s)
@@ -1959,18 +1966,16 @@ static void bert_free_acts_(Bert *m)
 {
     bert_free_floats_(m->acts_memory);
     bert_free_floats_(m->dacts_memory);
-    BERT_FREE(m->batch_memory);
-    BERT_FREE(m->rows);
+    BERT_FREE(m->dropout_rows);
     m->acts_memory = m->dacts_memory = NULL;
-    m->batch_memory = NULL;
-    m->rows = NULL;
+    m->dropout_rows = NULL;
     m->acts_room = m->dacts_room = m->batch_room = 0;
     m->B = m->N = m->R = m->training = 0;
 }
 
-/* Leaves the message, so that a failed load can be explained. */
-static void bert_free_tokenizer_(BertTokenizer *t);
+static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
 
+/* Leaves the message, so that a failed load can be explained. */
 BERTDEF void bert_free(Bert *m)
 {
     char message[sizeof m->message];
@@ -1999,7 +2004,7 @@ static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
 static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
 {
     if (!from || !from->count) return BERT_OK;
-    size_t table = (from->count + 1) * sizeof *to->offsets, bytes = from->offsets[from->count];
+    size_t table = bert_table_bytes_(from), bytes = bert_text_bytes_(from);
     to->offsets = (uint64_t *)BERT_MALLOC(table);
     to->bytes = (char *)BERT_MALLOC(bytes + 1);
     if (!to->offsets || !to->bytes) {
@@ -2017,13 +2022,15 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 {
     Bert next = {0};
     BertConfig config = m->config;
+    if (labels && labels->count && labels->count != (size_t)K)
+        return BERT_FAIL_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
     config.pooler = bert_needs_pooler_(task) || config.pooler;
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
-        error = bert_fail_(&next, BERT_EMEMORY, "no memory for the labels");
+        error = BERT_FAIL_(&next, BERT_EMEMORY, "no memory for the labels");
     if (error) {
         bert_free(&next);
         memcpy(m->message, next.message, sizeof m->message);
@@ -2036,6 +2043,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
                    to->size * sizeof(float));
         else if (to->size) bert_draw_(&next, to, seed);
     }
+    next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -2044,35 +2052,34 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The model: forward and backward */
+   The batch: checked, copied, and memory for its activations and their gradients */
 
-/* Room for a batch's activations; L copies of the layers' for training, one for inference. */
+/* Makes *memory, of *room floats, one of at least n; what it held is lost. */
+static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const char *what)
+{
+    if (n <= *room) return BERT_OK;
+    bert_free_floats_(*memory);
+    *memory = bert_floats_(n, 0);
+    *room = *memory ? n : 0;
+    return *memory ? BERT_OK : BERT_FAIL_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
+}
+
+/* Room for a batch's activations, L copies of the layers' for training, one for inference; and for
+   the batch itself: the tokens' dropout rows, then what bert_keep_batch_ copies. */
 static int bert_room_(Bert *m, const BertBatch *batch, int training)
 {
-    BertActs none;
     size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
     size_t layers = training ? (size_t)m->config.L : 1;
-    size_t need = bert_acts_(&none, NULL, &m->config, B, N, R, layers, 0);
-    size_t ints = bert_plus_(4 * N + 5 * B + 1 + R, bert_times_(B + 1, K));
-    if (need > m->acts_room) {
-        bert_free_floats_(m->acts_memory);
-        m->acts_room = 0;
-        m->acts_memory = bert_floats_(need, 0);
-        if (!m->acts_memory)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for the activations of %zu tokens", N);
-        m->acts_room = need;
-    }
+    size_t floats = bert_acts_(&m->acts, NULL, &m->config, B, N, R, layers, 0);
+    size_t ints = bert_plus_(5 * N + 6 * B + 1 + R, bert_times_(B + 1, K));
+    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
+    if (error) return error;
     if (ints > m->batch_room) {
-        BERT_FREE(m->batch_memory);
-        BERT_FREE(m->rows);
-        m->batch_memory = NULL, m->rows = NULL;
+        BERT_FREE(m->dropout_rows);
         m->batch_room = 0;
-        if (ints < SIZE_MAX / 8) {
-            m->batch_memory = (int *)BERT_MALLOC(ints * sizeof(int));
-            m->rows = (uint64_t *)BERT_MALLOC(ints * sizeof(uint64_t));
-        }
-        if (!m->batch_memory || !m->rows)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
+        m->dropout_rows = ints < SIZE_MAX / 8 ? (uint64_t *)BERT_MALLOC(ints * sizeof(int)) : NULL;
+        if (!m->dropout_rows)
+            return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
         m->batch_room = ints;
     }
     bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, R, layers, 0);
@@ -2083,20 +2090,20 @@ static int bert_room_(Bert *m, const BertBatch *batch, int training)
 static int bert_check_batch_(Bert *m, const BertBatch *batch)
 {
     const BertConfig *c = &m->config;
-    if (!m->params_memory) return bert_fail_(m, BERT_EINPUT, "the model is empty: load one first");
+    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "the model is empty: load one first");
     if (batch->B < 1 || batch->offsets[0] != 0)
-        return bert_fail_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
+        return BERT_FAIL_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
     for (int b = 0; b < batch->B; b++) {
         int begin = batch->offsets[b], end = batch->offsets[b + 1];
         if (end <= begin || end - begin > c->P)
-            return bert_fail_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
+            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
                               (long)end - begin, c->P);
         for (int n = begin; n < end; n++) {
             if (batch->tokens[n] < 0 || batch->tokens[n] >= c->V)
-                return bert_fail_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
+                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
                                   batch->tokens[n], c->V - 1);
             if (batch->types[n] < 0 || batch->types[n] >= c->S)
-                return bert_fail_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
+                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
                                   batch->types[n], c->S - 1);
         }
     }
@@ -2107,10 +2114,10 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
 static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
 {
     if (c->task == BERT_QA) return 2 * (size_t)x->B;
-    return bert_head_rows_(c->task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
+    return bert_head_rows_(c->task, x->B, x->offsets[x->B], x->R);
 }
 
-/* Refuses labels that are out of range. */
+/* Refuses labels, targets and rows that are out of range. */
 static int bert_check_labels_(Bert *m, const BertBatch *x)
 {
     const BertConfig *c = &m->config;
@@ -2118,19 +2125,19 @@ static int bert_check_labels_(Bert *m, const BertBatch *x)
     for (size_t i = 0; x->labels && i < bert_count_labels_(c, x); i++) {
         int most = qa ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols_(c);
         if (x->labels[i] < least || x->labels[i] >= most)
-            return bert_fail_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
+            return BERT_FAIL_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
                               x->labels[i], i, least, most - 1);
     }
     for (size_t i = 0; x->targets && c->multi_label && i < (size_t)x->B * c->K; i++)
         if (!(x->targets[i] >= 0.0f && x->targets[i] <= 1.0f))
-            return bert_fail_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
+            return BERT_FAIL_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
                               x->targets[i], i);
     for (int b = 0; x->next && b < x->B; b++)
         if (x->next[b] != 0 && x->next[b] != 1)
-            return bert_fail_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
+            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
     for (int r = 0, before = -1; r < x->R; before = x->rows[r++])
         if (x->rows[r] <= before || x->rows[r] >= x->offsets[x->B])
-            return bert_fail_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
+            return BERT_FAIL_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
                               before, x->offsets[x->B] - 1);
     return BERT_OK;
 }
@@ -2155,18 +2162,18 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].given && !fields[i].fits)
-            return bert_fail_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
+            return BERT_FAIL_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
                               floats && x->labels ? ", whose loss reads targets" : "");
     if (x->R < 0 || (x->R > 0 && !x->rows))
-        return bert_fail_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
+        return BERT_FAIL_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
     for (int k = 0; x->class_weights && k < c->K; k++)
         if (!(x->class_weights[k] >= 0.0f && x->class_weights[k] < INFINITY))
-            return bert_fail_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
+            return BERT_FAIL_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
     if (!(x->label_smoothing >= 0.0f && x->label_smoothing < 1.0f))
-        return bert_fail_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
+        return BERT_FAIL_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
                           x->label_smoothing);
     if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
-        return bert_fail_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
+        return BERT_FAIL_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
                           x->next_divisor);
     return bert_check_labels_(m, x);
 }
@@ -2194,12 +2201,11 @@ static void *bert_keep_(int **room, const void *from, size_t n)
     return to;
 }
 
-/* Keeps a copy of the batch for the backward, and the rows that key its dropout: of all tokens (N),
-   then of the [CLS] tokens (B). */
+/* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
 static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
     const size_t B = x->B, N = x->offsets[B], K = m->config.K;
-    int *room = m->batch_memory;
+    int *room = (int *)(m->dropout_rows + N + B);
     BertBatch *to = &m->batch;
     *to = *x;
     to->tokens = (int *)bert_keep_(&room, x->tokens, N);
@@ -2215,37 +2221,61 @@ static void bert_keep_batch_(Bert *m, const BertBatch *x)
     if (to->next_divisor == 0.0) to->next_divisor = (double)B;
     for (size_t b = 0; b < B; b++)
         for (int n = x->offsets[b]; n < x->offsets[b + 1]; n++)
-            m->rows[n] = (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
-    for (size_t b = 0; b < B; b++) m->rows[N + b] = m->rows[x->offsets[b]];
+            m->dropout_rows[n] =
+                (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
+    for (size_t b = 0; b < B; b++) m->dropout_rows[N + b] = m->dropout_rows[x->offsets[b]];
 }
+
+/* Gradients of the activations: all layers use these in turn. */
+typedef struct {
+    float *dx;      /* (N,C) of the residual stream */
+    float *dsum;    /* (N,C) of the sum before a LayerNorm */
+    float *dpart;   /* (N,C) of a branch */
+    float *dqkv;    /* (N,3C) */
+    float *dfch;    /* (N,F), first gelu's, then fch's */
+    float *dlogits; /* (H,O), then of NSP (B,2) */
+} BertDacts_;
+
+static int bert_dacts_(Bert *m, BertDacts_ *d)
+{
+    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
+    size_t H = bert_head_rows_(m->config.task, B, N, m->R);
+    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
+    int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
+    if (error) return error;
+    d->dx = m->dacts_memory;
+    d->dsum = d->dx + N * C;
+    d->dpart = d->dsum + N * C;
+    d->dqkv = d->dpart + N * C;
+    d->dfch = d->dqkv + 3 * N * C;
+    d->dlogits = d->dfch + N * F;
+    return BERT_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The encoder: embeddings and L layers */
 
 /* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
 static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n)
 {
-    BertDropout drop = {m->training ? p : 0.0f, 0, n == m->N ? m->rows : m->rows + m->N};
+    BertDropout drop = {m->training ? p : 0.0f, 0, m->dropout_rows + (n == m->N ? 0 : m->N)};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
 }
 
-/* A layer's tensors and activations: the table's pointers moved on to layer l. */
-static BertTensors bert_layer_tensors_(const BertTensors *all, const BertTensor *t, int l)
-{
-    BertTensors layer = *all;
-#define BERT_ROW_(NAME, ...)                                                                       \
-    if (t->layers > 1 && layer.NAME) layer.NAME += (size_t)l * t->rows * t->cols;                  \
-    t++;
-    BERT_TENSORS(BERT_ROW_)
-#undef BERT_ROW_
-    return layer;
-}
-
+/* The activations of layer l. */
 static BertActs bert_layer_acts_(const Bert *m, int l)
 {
     BertActs a;
-    size_t L = m->training ? (size_t)m->config.L : 1; /* 1: all layers share one copy */
-    bert_acts_(&a, m->acts_memory, &m->config, (size_t)m->B, (size_t)m->N, (size_t)m->R, L,
-               L > 1 ? (size_t)l : 0);
+    size_t L = m->training ? m->config.L : 1; /* 1: all layers share one copy */
+    bert_acts_(&a, m->acts_memory, &m->config, m->B, m->N, m->R, L, l);
     return a;
+}
+
+/* What layer l hands on (N,C); -1: the embeddings. */
+static float *bert_output_(const Bert *m, int l)
+{
+    return l < 0 ? m->acts.ln0 : bert_layer_acts_(m, l).ln2;
 }
 
 /* out (R,C) = some rows of x (N,C): the first token of each sequence, [CLS], where rows is offsets;
@@ -2271,16 +2301,20 @@ static int bert_first_only_(const Bert *m, int l)
     return l == m->config.L - 1 && bert_reads_cls_(m->config.task);
 }
 
-static void bert_layer_forward_(Bert *m, const float *x, int l)
+/* BertLayer, LayerNorm behind each residual:
+       ln1 = LayerNorm(x + dropout(attproj(attention(x))))
+       ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1))))), the next layer's x */
+static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
+    BertTensors w;
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
-    const float *y = a.atty;
+    const float *x = bert_output_(m, l - 1), *y = a.atty;
     int n = N; /* rows behind the attention */
 
+    bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
@@ -2299,6 +2333,47 @@ static void bert_layer_forward_(Bert *m, const float *x, int l)
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
 
+/* One layer, from d->dx of its output to d->dx of its input, in the reverse order of
+   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
+   branch in dpart. */
+static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
+{
+    const BertConfig *c = &m->config;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int first = bert_first_only_(m, l), n = first ? B : N;
+    BertTensors w, g; /* a frozen layer has no gradients */
+    BertActs a = bert_layer_acts_(m, l);
+    float ph = c->hidden_dropout, pa = c->att_dropout;
+
+    bert_point_(&w, m->params_memory, m->tensors, l);
+    bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
+    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
+    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
+    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
+    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
+
+    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
+                            n, C);
+    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
+    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
+                         w.attprojw, n, C, C);
+    if (first) { /* from [CLS] rows to all: of atty, then of x */
+        float *dx = d->dx;
+        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
+        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
+        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
+    }
+    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
+                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C,
+                         3 * C);
+    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
+}
+
+/* BertEmbeddings, then the layers. */
 static void bert_encoder_forward_(Bert *m)
 {
     const BertConfig *c = &m->config;
@@ -2311,51 +2386,36 @@ static void bert_encoder_forward_(Bert *m)
                            c->eps);
     bert_dropout_forward(a->ln0, a->ln0, m->N, c->C,
                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, m->N));
-    for (int l = 0; l < c->L; l++)
-        bert_layer_forward_(m, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
+    for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
+}
+
+/* From d->dx of the encoder's output to all its parameters. */
+static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
+{
+    const BertConfig *c = &m->config;
+    const int N = m->N, C = c->C;
+    BertTensors *g = &m->grads;
+    BertActs *a = &m->acts;
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
+        bert_layer_backward_(m, d, l);
+    if (m->freeze_embeddings) return;
+    bert_dropout_backward(d->dx, d->dx, N, C,
+                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
+    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+                            m->params.ln0w, N, C);
+    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
+                             m->batch.offsets, m->B, C);
 }
 
 /* ------------------------------------------------------------------------------------------------
    The heads. Each reads the encoder's output, ln2 of the last layer, or the pooler's. */
-
-/* Gradients of the activations: all layers use these in turn. */
-typedef struct {
-    float *dx;      /* (N,C) of the residual stream */
-    float *dsum;    /* (N,C) of the sum before a LayerNorm */
-    float *dpart;   /* (N,C) of a branch */
-    float *dqkv;    /* (N,3C) */
-    float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (H,O) */
-} BertDacts_;
-
-static int bert_dacts_(Bert *m, BertDacts_ *d)
-{
-    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
-    size_t H = bert_head_rows_(m->config.task, B, N, (size_t)m->R);
-    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
-    if (need > m->dacts_room) {
-        bert_free_floats_(m->dacts_memory);
-        m->dacts_room = 0;
-        m->dacts_memory = bert_floats_(need, 0);
-        if (!m->dacts_memory)
-            return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients of %zu tokens", N);
-        m->dacts_room = need;
-    }
-    d->dx = m->dacts_memory;
-    d->dsum = d->dx + N * C;
-    d->dpart = d->dsum + N * C;
-    d->dqkv = d->dpart + N * C;
-    d->dfch = d->dqkv + 3 * N * C;
-    d->dlogits = d->dfch + N * F;
-    return BERT_OK;
-}
 
 /* BertPooler: pooled = tanh(linear([CLS])) */
 static void bert_pooler_forward_(Bert *m)
 {
     int B = m->B, C = m->config.C, last = m->config.L - 1;
     BertActs *a = &m->acts;
-    const float *x = bert_layer_acts_(m, last).ln2;
+    const float *x = bert_output_(m, last);
     if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
     else bert_gather_(a->first, x, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
@@ -2456,10 +2516,11 @@ static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
         for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];
 }
 
-/* The task's head: from x, ln2 of the last layer, to logits. */
-static void bert_head_forward_(Bert *m, const float *x)
+/* The task's head: from the encoder's output to logits. */
+static void bert_head_forward_(Bert *m)
 {
     const int task = m->config.task, C = m->config.C;
+    const float *x = bert_output_(m, m->config.L - 1);
     if (bert_reads_cls_(task)) bert_classifier_forward_(m, m->acts.pooled, m->B);
     else if (task == BERT_NER) bert_classifier_forward_(m, x, m->N);
     else if (task == BERT_QA)
@@ -2467,8 +2528,8 @@ static void bert_head_forward_(Bert *m, const float *x)
     else if (bert_has_mlm_(task)) bert_mlm_forward_(m, x);
 }
 
-/* From d->dlogits to d->dx, x's gradient; of the [CLS] rows (B,C) where only they were computed. */
-static void bert_head_backward_(Bert *m, BertDacts_ *d, const float *x)
+/* From d->dlogits to d->dx; of the [CLS] rows (B,C) where only they were computed. */
+static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
     const int task = m->config.task, C = m->config.C;
     if (bert_reads_cls_(task)) {
@@ -2476,12 +2537,10 @@ static void bert_head_backward_(Bert *m, BertDacts_ *d, const float *x)
         bert_pooler_backward_(m, d->dx, d->dpart);
     } else if (task == BERT_NER) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
     else if (task == BERT_QA)
-        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits, x, m->params.qaw, m->N,
-                             C, 2);
+        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
+                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, C, 2);
     else bert_mlm_backward_(m, d);
 }
-
-static int bert_has_loss_(const BertBatch *x) { return x->labels || x->targets || x->next; }
 
 /* The task's loss of its logits; without labels only probs. */
 static void bert_loss_forward_(Bert *m)
@@ -2490,7 +2549,7 @@ static void bert_loss_forward_(Bert *m)
     const BertBatch *x = &m->batch;
     BertActs *a = &m->acts;
     const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     double sum = 0.0, next = 0.0;
     if (c->task == BERT_REGRESSION) {
         if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, H, O);
@@ -2514,7 +2573,7 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
     const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, (size_t)m->B, (size_t)m->N, (size_t)m->R);
+    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     const float s = (float)(scale / x->divisor);
     if (c->task == BERT_REGRESSION) bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
     else if (bert_has_targets_(c))
@@ -2525,6 +2584,9 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
         bert_crossentropy_backward(d->dlogits, a->probs, x->labels, x->class_weights,
                                    x->label_smoothing, H, O, s);
 }
+
+/* ------------------------------------------------------------------------------------------------
+   The model: forward and backward */
 
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
 {
@@ -2542,99 +2604,10 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     bert_encoder_forward_(m);
     if (bert_needs_pooler_(task) || (task == BERT_NONE && m->config.pooler))
         bert_pooler_forward_(m);
-    bert_head_forward_(m, bert_layer_acts_(m, m->config.L - 1).ln2);
+    bert_head_forward_(m);
     if (task == BERT_PRETRAINING) bert_nsp_forward_(m);
     if (task != BERT_NONE) bert_loss_forward_(m);
     return BERT_OK;
-}
-
-BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
-{
-    const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
-    if (B < 1) return bert_fail_(m, BERT_EINPUT, "an embedding follows a forward");
-    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
-        return bert_fail_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
-    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
-        return bert_fail_(m, BERT_EINPUT, "the model has no pooler");
-    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
-        return bert_fail_(m, BERT_EINPUT,
-                          "task %d computes only [CLS] of the last layer, there is no mean: give "
-                          "the model task none (bert_set_task)",
-                          task);
-    const float *x = bert_layer_acts_(m, m->config.L - 1).ln2;
-    for (int b = 0; b < B; b++) {
-        float *o = out + (size_t)b * C, scale = 1.0f;
-        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
-        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
-        const float *from =
-            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
-        memcpy(o, from, (size_t)C * sizeof *o);
-        for (int n = first + 1; n < end; n++)
-            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
-        if (normalize) { /* the mean's length follows the sum's */
-            float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
-            scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
-        } else scale = 1.0f / (float)(end - first);
-        for (int i = 0; i < C; i++) o[i] *= scale;
-    }
-    return BERT_OK;
-}
-
-/* One layer, from d->dx of its output to d->dx of its input x, in the reverse order of
-   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
-   branch in dpart. */
-static void bert_layer_backward_(Bert *m, BertDacts_ *d, const float *x, int l)
-{
-    const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    const int first = bert_first_only_(m, l), n = first ? B : N;
-    BertTensors w = bert_layer_tensors_(&m->params, m->tensors, l);
-    BertTensors g = {0}; /* a frozen layer has no gradients */
-    BertActs a = bert_layer_acts_(m, l);
-    float ph = c->hidden_dropout, pa = c->att_dropout;
-
-    if (l >= m->freeze_layers) g = bert_layer_tensors_(&m->grads, m->tensors, l);
-    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
-    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
-    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
-
-    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
-    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
-                         w.attprojw, n, C, C);
-    if (first) { /* from [CLS] rows to all: of atty, then of x */
-        float *dx = d->dx;
-        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
-        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
-        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
-    }
-    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, x, w.qkvw, N, C, 3 * C);
-    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
-}
-
-/* From d->dx of the encoder's output to all its parameters. */
-static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
-{
-    const BertConfig *c = &m->config;
-    const int N = m->N, C = c->C;
-    BertTensors *g = &m->grads;
-    BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
-        bert_layer_backward_(m, d, l > 0 ? bert_layer_acts_(m, l - 1).ln2 : a->ln0, l);
-    if (m->freeze_embeddings) return;
-    bert_dropout_backward(d->dx, d->dx, N, C,
-                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
-    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
-                            m->params.ln0w, N, C);
-    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
-                             m->batch.offsets, m->B, C);
 }
 
 /* Memory for gradients, zero. */
@@ -2645,23 +2618,24 @@ static int bert_grads_(Bert *m)
     m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
     if (!m->grads_memory || !m->seen) {
         bert_free_training_(m);
-        return bert_fail_(m, BERT_EMEMORY, "no memory for the gradients");
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the gradients");
     }
-    bert_point_(&m->grads, m->grads_memory, m->tensors);
+    bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     return BERT_OK;
 }
 
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     BertDacts_ d = {0};
-    if (!m->training || !bert_has_loss_(&m->batch))
-        return bert_fail_(m, BERT_EINPUT, "a backward follows a training forward with labels");
+    const int labelled = m->batch.labels || m->batch.targets;
+    if (!m->training || !(labelled || m->batch.next))
+        return BERT_FAIL_(m, BERT_EINPUT, "a backward follows a training forward with labels");
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
-    if (m->batch.labels || m->batch.targets) {
+    if (labelled) {
         bert_loss_backward_(m, &d, scale);
-        bert_head_backward_(m, &d, bert_layer_acts_(m, m->config.L - 1).ln2);
+        bert_head_backward_(m, &d);
     } else memset(d.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
     if (m->batch.next) bert_nsp_backward_(m, &d, scale);
     bert_encoder_backward_(m, &d);
@@ -2767,19 +2741,19 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
                        int step, float grad_scale)
 {
     if (!m->grads_memory || step < 1)
-        return bert_fail_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
+        return BERT_FAIL_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
     if (!m->m_memory) m->m_memory = bert_floats_(m->num_parameters, 1);
     if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
     if (!m->m_memory || !m->v_memory)
-        return bert_fail_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+    BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
+    s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
+    s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
         if (strncmp(t->name, "pool", 4) == 0 && !bert_needs_pooler_(m->config.task))
             continue; /* kept for other tasks: no gradient, no weight decay */
-        BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
-        s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
-        s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for)
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
@@ -2809,14 +2783,46 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
 
+BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
+{
+    const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
+    if (B < 1) return BERT_FAIL_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
+        return BERT_FAIL_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
+    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
+        return BERT_FAIL_(m, BERT_EINPUT, "the model has no pooler");
+    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
+        return BERT_FAIL_(m, BERT_EINPUT,
+                          "task %d computes only [CLS] of the last layer, there is no mean: give "
+                          "the model task none (bert_set_task)",
+                          task);
+    const float *x = bert_output_(m, m->config.L - 1);
+    for (int b = 0; b < B; b++) {
+        float *o = out + (size_t)b * C, scale = 1.0f;
+        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
+        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
+        const float *from =
+            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
+        memcpy(o, from, (size_t)C * sizeof *o);
+        for (int n = first + 1; n < end; n++)
+            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
+        if (normalize) { /* the mean's length follows the sum's */
+            float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
+            scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
+        } else scale = 1.0f / (float)(end - first);
+        for (int i = 0; i < C; i++) o[i] *= scale;
+    }
+    return BERT_OK;
+}
+
 /* The k highest of n values that stand step apart: indices, highest first, of equals the first. */
 static int bert_highest_(int *ids, const float *x, int n, int step, int k)
 {
     int count = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && k > 0; i++) {
         float value = x[(size_t)i * step];
         int at = bert_min_(count, k - 1); /* where it would push the last one out */
-        if (count == k && (k == 0 || !(value > x[(size_t)ids[at] * step]))) continue;
+        if (count == k && !(value > x[(size_t)ids[at] * step])) continue;
         for (; at > 0 && value > x[(size_t)ids[at - 1] * step]; at--) ids[at] = ids[at - 1];
         ids[at] = i;
         if (count < k) count++;
@@ -2903,7 +2909,7 @@ static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
-    int most = bert_min_(a->n_best, BERT_MOST_ANSWERS);
+    int most = a->n_best = bert_max_(1, bert_min_(a->n_best, BERT_MOST_ANSWERS));
     int num_starts = bert_highest_(starts, logits, T, 2, most);
     int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
     BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
@@ -2924,8 +2930,9 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
     double sum = 0.0, top;
     int answer = 0;
     if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
-        int most = bert_min_(a->n_best, BERT_MOST_ANSWERS), whole = a->count == most;
-        if (whole && bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
+        int most = a->n_best;
+        if (a->count == most &&
+            bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
             a->best[a->count++] = a->none;
         else bert_answer_insert_(a, a->none, most);
     }
@@ -2962,6 +2969,7 @@ enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ 
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
+enum { BERT_HANGUL_ = 0xAC00, BERT_SYLLABLES_ = 11172 }; /* first, number: 19 x 21 x 28 */
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
    text's character. */
@@ -2991,9 +2999,10 @@ struct BertLookup_ {
     size_t num_nodes, nodes_room;
     int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
     int late;                  /* there are normalized ones */
-    char *shown;      /* what decode shows of those: the normal forms, in UTF-8; of added */
-    size_t *shown_at; /* token a it is shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
-    size_t shown_room;
+    /* What decode shows of those, their normal forms in UTF-8: of added token a
+       shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
+    char *shown;
+    size_t *shown_at, shown_room;
 };
 
 typedef struct {
@@ -3015,13 +3024,14 @@ struct BertWork_ {
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
-   where there is no memory: then nothing has changed. array: the address of the pointer to it. */
+   where there is no memory, or an int could not count them: then nothing has changed. array: the
+   address of the pointer to it. */
 static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
 {
     void *old, *p = NULL;
     size_t more = need + need / 2 + 64;
     if (need <= *room) return 1;
-    if (need < INT_MAX / 2) p = BERT_MALLOC(more * size); /* so that an int counts them */
+    if (need < INT_MAX / 2 && bert_times_(more, size) < SIZE_MAX) p = BERT_MALLOC(more * size);
     if (!p) return 0;
     memcpy(&old, array, sizeof old);
     if (old) memcpy(p, old, *room * size);
@@ -3080,6 +3090,11 @@ static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
     w->num_chars = count;
 }
 
+static uint32_t bert_combining_class_(const BertTokenizer *t, uint32_t c)
+{
+    return t->lookup->info[c] >> 8 & 255;
+}
+
 /* The characters that c becomes: which 0: NFD, 1: lower case. Their number; 0: c stays. */
 static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32_t **to)
 {
@@ -3117,7 +3132,6 @@ static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
    theirs; what a decomposition added (from -1) shares that of the one before it. */
 static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    const uint32_t *info = t->lookup->info;
     const int n = w->num_marks;
     BertChar_ *sorted = w->marks;
     w->num_marks = 0;
@@ -3125,9 +3139,10 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
         int ends[257] = {0};
         if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
         sorted = w->marks + n;
-        for (int i = 0; i < n; i++) ends[(info[w->marks[i].c] >> 8 & 255) + 1]++;
+        for (int i = 0; i < n; i++) ends[bert_combining_class_(t, w->marks[i].c) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
-        for (int i = 0; i < n; i++) sorted[ends[info[w->marks[i].c] >> 8 & 255]++] = w->marks[i];
+        for (int i = 0; i < n; i++)
+            sorted[ends[bert_combining_class_(t, w->marks[i].c)]++] = w->marks[i];
     }
     for (int i = 0, next = 0; i < n; i++) {
         if (sorted[i].from >= 0) {
@@ -3142,8 +3157,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 /* One character after decomposition: a mark waits for those that follow it. */
 static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    const uint32_t *info = t->lookup->info,
-                   mark = t->words[BERT_STRIP_ACCENTS] ? info[c] >> 8 & 255 : 0;
+    uint32_t mark = t->words[BERT_STRIP_ACCENTS] ? bert_combining_class_(t, c) : 0;
     if (!mark) {
         if (w->num_marks) bert_flush_(t, w);
         if (from >= 0) w->last = from;
@@ -3151,22 +3165,27 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
         return;
     }
     if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
-    if (w->num_marks) w->disorder |= (info[w->marks[w->num_marks - 1].c] >> 8 & 255) > mark;
+    if (w->num_marks && bert_combining_class_(t, w->marks[w->num_marks - 1].c) > mark)
+        w->disorder = 1;
     w->marks[w->num_marks].c = c;
     w->marks[w->num_marks++].from = from;
 }
 
+/* NFD, where accents are stripped: a Hangul syllable into its two or three letters by arithmetic
+   (Unicode 15, 3.12), others by the table. */
 static void bert_decompose_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    const uint32_t *parts = &c, s = c - 0xAC00;
+    const uint32_t *parts = &c, s = c - BERT_HANGUL_;
     uint32_t hangul[3] = {0x1100 + s / 588, 0x1161 + s % 588 / 28, 0x11A7 + s % 28};
     int n = 0;
-    if (t->words[BERT_STRIP_ACCENTS] && s < 11172) parts = hangul, n = 2 + (s % 28 != 0);
+    if (t->words[BERT_STRIP_ACCENTS] && s < BERT_SYLLABLES_) parts = hangul, n = 2 + (s % 28 != 0);
     else if (t->words[BERT_STRIP_ACCENTS]) n = bert_map_(t, c, 0, &parts);
     bert_part_(t, w, n ? parts[0] : c, from);
     for (int i = 1; i < n; i++) bert_part_(t, w, parts[i], -1);
 }
 
+/* chars[from] .. chars[to-1]. Most characters have no property that matters here: where no mark
+   waits either, they go straight on. */
 static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const uint32_t *info = t->lookup->info;
@@ -3176,7 +3195,8 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars[i].c, bits = info[c];
         int apart = t->words[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
-        if ((c == ' ' || (!(bits & ~plain) && c - 0xAC00 >= 11172)) && !w->num_marks) { /* most */
+        int as_is = c == ' ' || (!(bits & ~plain) && c - BERT_HANGUL_ >= BERT_SYLLABLES_);
+        if (as_is && !w->num_marks) {
             bert_push_(w, c, i);
             w->last = i;
             continue;
@@ -3252,7 +3272,8 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
 }
 
 /* The words of normal[from] .. normal[to-1]. */
-static void bert_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to, int count)
+static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to,
+                              int count)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = w->normal;
@@ -3269,8 +3290,8 @@ static void bert_words_(const BertTokenizer *t, struct BertWork_ *w, int from, i
 /* ---- Added tokens */
 
 /* The leftmost and there longest added token from *at on: its index, or -1; *at moves behind it. */
-static int bert_find_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n, int *at,
-                      int *start, int *end)
+static int bert_find_added_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n,
+                            int *at, int *start, int *end)
 {
     for (int i = *at; i < n; i++) {
         int node = k->heads[late][c[i].c % BERT_HEADS_], found = -1;
@@ -3296,12 +3317,13 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
 
 /* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
    count: what the index of words goes up by, 0 for a text given in words. */
-static void bert_cut_(const BertTokenizer *t, struct BertWork_ *w, int late, int n, int count)
+static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late, int n,
+                              int count)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = late ? w->normal : w->chars;
     int done = 0, at = 0, start = 0, end = 0, k;
-    while ((k = bert_find_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
+    while ((k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
         int id = t->added[2 * k], flags = t->added[2 * k + 1];
         if (flags & BERT_SINGLE_WORD_ && ((start > 0 && info[c[start - 1].c] & BERT_WORD_) ||
                                           (end < n && info[c[end].c] & BERT_WORD_)))
@@ -3326,27 +3348,27 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
                           int count)
 {
     if (late) {
-        bert_words_(t, w, from, to, count);
+        bert_split_words_(t, w, from, to, count);
         return;
     }
     bert_normalize_(t, w, from, to);
     if (w->failed) return;
-    if (t->lookup->late) bert_cut_(t, w, 1, w->num_normal, count);
-    else bert_words_(t, w, 0, w->num_normal, count);
+    if (t->lookup->late) bert_split_added_(t, w, 1, w->num_normal, count);
+    else bert_split_words_(t, w, 0, w->num_normal, count);
 }
 
 /* ---- What bert_load makes, and checks, of the tables */
 
 /* The Unicode table is used to look things up, so it has to be whole. */
-static int bert_check_unicode_(Bert *m, const char *name)
+static int bert_check_unicode_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
     const uint32_t *u = t->unicode;
     uint64_t words = t->unicode_bytes / 4, R, Q, W;
     if (t->unicode_bytes % 4 || words < 3 ||
         (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
-        return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %zu bytes do not fit its counts",
-                          name, t->unicode_bytes);
+        return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %zu bytes do not fit its counts",
+                          t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
     uint64_t i, next = 0, at = Q;
@@ -3363,21 +3385,20 @@ static int bert_check_unicode_(Bert *m, const char *name)
     for (i = 0; i < W && !wrong; i++)
         if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
-    return bert_fail_(m, BERT_EFORMAT, "%s: Unicode table: %s %llu is out of order or range", name,
-                      wrong, (unsigned long long)at);
+    return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %s %llu is out of order or range", wrong,
+                      (unsigned long long)at);
 }
 
-static int bert_check_added_(Bert *m, const char *name)
+static int bert_check_added_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
     for (int i = 0, last = -1; i < t->words[BERT_NUM_ADDED]; last = t->added[2 * i++])
         if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[BERT_NUM_PIECES] ||
             (t->added[2 * i + 1] & ~63) != 0)
-            return bert_fail_(m, BERT_EFORMAT,
-                              "%s: added token %d: id %d with flags %d, expected ids that rise "
-                              "below %d, flags 0..63",
-                              name, i, t->added[2 * i], t->added[2 * i + 1],
-                              t->words[BERT_NUM_PIECES]);
+            return BERT_FAIL_(
+                m, BERT_EFORMAT,
+                "added token %d: id %d with flags %d, expected ids that rise below %d, flags 0..63",
+                i, t->added[2 * i], t->added[2 * i + 1], t->words[BERT_NUM_PIECES]);
     return BERT_OK;
 }
 
@@ -3428,7 +3449,8 @@ static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
     if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
 }
 
-static void bert_look_up_(const BertTokenizer *t, struct BertWork_ *w)
+/* Each code point's properties, then, by rising id, added tokens and pieces. */
+static void bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
@@ -3454,12 +3476,13 @@ static void bert_free_work_(struct BertWork_ *w)
     BERT_FREE(w->tokens);
 }
 
-static int bert_prepare_(Bert *m, const char *name)
+/* Checks the tables and makes what encode and decode look things up in. */
+static int bert_make_lookup_(Bert *m)
 {
     BertTokenizer *t = &m->tokenizer;
     struct BertWork_ w;
-    int error = bert_check_unicode_(m, name);
-    if (!error) error = bert_check_added_(m, name);
+    int error = bert_check_unicode_(m);
+    if (!error) error = bert_check_added_(m);
     if (error) return error;
     memset(&w, 0, sizeof w);
     struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
@@ -3471,10 +3494,9 @@ static int bert_prepare_(Bert *m, const char *name)
             (size_t *)BERT_CALLOC((size_t)t->words[BERT_NUM_ADDED] + 1, sizeof *k->shown_at);
     }
     if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
-    else bert_look_up_(t, &w);
+    else bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
-    return w.failed ? bert_fail_(m, BERT_EMEMORY, "%s: no memory for the tokenizer", name)
-                    : BERT_OK;
+    return w.failed ? BERT_FAIL_(m, BERT_EMEMORY, "no memory for the tokenizer") : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -3494,15 +3516,6 @@ static void bert_free_tokenizer_(BertTokenizer *t)
 
 /* ---- Encode: one or two texts between [CLS] and [SEP], cut to max_length */
 
-static int bert_refuse_(BertEncoding *e, int code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(e->message, sizeof e->message, format, args);
-    va_end(args);
-    return code;
-}
-
 /* Appends the tokens of a text, or of a text given in words; returns how many there are then. */
 static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
                           const BertText *parts, int num_parts, int is_words)
@@ -3511,7 +3524,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
     for (int i = 0; i < num_parts && !w->failed; i++) {
         if (is_words) w->word = i;
         bert_characters_(w, parts[i].bytes, parts[i].size);
-        bert_cut_(t, w, 0, w->num_chars, !is_words);
+        bert_split_added_(t, w, 0, w->num_chars, !is_words);
     }
     return w->num_tokens;
 }
@@ -3529,7 +3542,7 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
         !bert_grow_(&e->types, &e->types_room, N, sizeof *e->types) ||
         !bert_grow_(&e->spans, &e->spans_room, N, sizeof *e->spans) ||
         !bert_grow_(&e->offsets, &e->offsets_room, (size_t)e->B + 2, sizeof *e->offsets))
-        return bert_refuse_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
+        return BERT_FAIL_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
     for (int k = 0; k < 5; k++)
         for (int i = 0; i < counts[k]; i++, n++) {
             e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? BERT_ID_SEP : BERT_ID_CLS];
@@ -3549,7 +3562,7 @@ static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pai
     const BertToken_ *a = e->work->tokens, *b = a + na;
     int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
     if (keep < 1 || (o->windows && o->stride >= keep))
-        return bert_refuse_(
+        return BERT_FAIL_(
             e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
             second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
     for (int from = 0; !error; from += keep - o->stride) {
@@ -3574,11 +3587,11 @@ static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pa
     e->cut = 0;
     if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || o->windows)) {
         if (!pair && how == BERT_ONLY_SECOND)
-            return bert_refuse_(e, BERT_EINPUT, "only_second, but there is no second text");
+            return BERT_FAIL_(e, BERT_EINPUT, "only_second, but there is no second text");
         if (!pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
         if (o->windows)
-            return bert_refuse_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
+            return BERT_FAIL_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
         int large = small < room - small ? room - small : room - room / 2;
         if (na <= nb) na = room - large, nb = large;
         else nb = room - large, na = large;
@@ -3596,25 +3609,24 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup)
-        return bert_refuse_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
+        return BERT_FAIL_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
     if (o.truncation != BERT_DO_NOT_TRUNCATE && o.max_length < least)
-        return bert_refuse_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
-                            o.max_length, least);
+        return BERT_FAIL_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
+                          o.max_length, least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return bert_refuse_(e, BERT_EINPUT,
-                            "truncation, stride or number of texts is out of range");
+        return BERT_FAIL_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
-            return bert_refuse_(e, BERT_EINPUT, "text of more than 1 GiB");
+            return BERT_FAIL_(e, BERT_EINPUT, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
-        return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+        return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
-    if (w->failed) return bert_refuse_(e, BERT_EMEMORY, "no memory to encode");
+    if (w->failed) return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
     return bert_truncate_(m, e, na, n - na, pair != NULL, &o);
 }
 
@@ -3649,7 +3661,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     batch.offsets = e->offsets;
     if (bert_has_mlm_(m->config.task) && mask > 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
-        if (!rows) return bert_fail_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
+        if (!rows) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
             if (e->tokens[n] == mask) rows[batch.R++] = n;
     }
@@ -3751,18 +3763,16 @@ static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size)
 typedef struct {
     FILE *file;
     const char *data;
-    const char *name;
     uint64_t size, at;
 } BertSource_;
 
 static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
 {
     if (bytes > s->size - s->at)
-        return bert_fail_(m, BERT_EFORMAT, "%s: cut off: %llu bytes, more were expected", s->name,
+        return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected",
                           (unsigned long long)s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot read on at byte %llu%s", s->name,
-                          (unsigned long long)s->at,
+        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu%s", (unsigned long long)s->at,
                           s->at ? "" : ": is it a folder? dev/export_hf.py makes a file of one");
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
@@ -3782,7 +3792,9 @@ static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, int *error)
 {
     if (*error) return NULL;
     void *to = BERT_CALLOC((size_t)bytes + 1, 1);
-    if (!to) *error = bert_fail_(m, BERT_EMEMORY, "%s: no memory", s->name);
+    if (!to)
+        *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file",
+                            (unsigned long long)bytes);
     else *error = bert_read_section_(m, s, to, bytes);
     return to;
 }
@@ -3795,119 +3807,93 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     uint64_t table = ((uint64_t)count + 1) * 8;
     if (!count && !bytes) return BERT_OK;
     if (!count || bytes < table)
-        return bert_fail_(m, BERT_EFORMAT, "%s: %s: %zu strings cannot be %llu bytes", s->name,
-                          what, count, (unsigned long long)bytes);
-    char *both = (char *)bert_read_new_(m, s, bytes, &error);
-    strings->offsets = error ? NULL : (uint64_t *)BERT_MALLOC((size_t)table);
-    strings->bytes = error ? NULL : (char *)BERT_CALLOC((size_t)(bytes - table) + 1, 1);
-    if (!error && (!strings->offsets || !strings->bytes))
-        error = bert_fail_(m, BERT_EMEMORY, "%s: no memory for %s", s->name, what);
-    if (!error) {
-        memcpy(strings->offsets, both, (size_t)table);
-        memcpy(strings->bytes, both + table, (size_t)(bytes - table));
-        strings->count = count;
-        for (size_t i = 0; i < count && !error; i++)
-            if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
-                strings->offsets[count] != bytes - table)
-                error = bert_fail_(m, BERT_EFORMAT, "%s: %s: the offset of string %zu is wrong",
-                                   s->name, what, i);
-    }
-    BERT_FREE(both);
-    return error;
+        return BERT_FAIL_(m, BERT_EFORMAT, "%s: %zu strings cannot be %llu bytes", what, count,
+                          (unsigned long long)bytes);
+    strings->offsets = (uint64_t *)bert_read_new_(m, s, table, &error);
+    strings->bytes = (char *)bert_read_new_(m, s, bytes - table, &error);
+    if (error) return error;
+    strings->count = count;
+    for (size_t i = 0; i < count; i++)
+        if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
+            strings->offsets[count] != bytes - table)
+            return BERT_FAIL_(m, BERT_EFORMAT, "%s: the offset of string %zu is wrong", what, i);
+    return BERT_OK;
 }
 
 static uint64_t bert_u64_(const int32_t *h)
 {
     return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
-static float bert_f32_(int32_t word)
-{
-    float f;
-    memcpy(&f, &word, 4);
-    return f;
-}
 
-static BertConfig bert_header_config_(const int32_t *h)
-{
-    BertConfig c;
-    c.V = h[2], c.C = h[3], c.L = h[4], c.NH = h[5], c.F = h[6], c.P = h[7], c.S = h[8];
-    c.K = h[9], c.act = h[10], c.task = h[11], c.multi_label = h[12], c.pooler = h[13];
-    c.eps = bert_f32_(h[14]), c.hidden_dropout = bert_f32_(h[15]);
-    c.att_dropout = bert_f32_(h[16]), c.cls_dropout = bert_f32_(h[17]);
-    c.init_range = bert_f32_(h[18]), c.max_seq_length = h[19];
-    return c;
-}
+/* BertConfig is the header's words 2..19 as they stand: this does not compile where it is not. */
+typedef char bert_config_is_18_words_[sizeof(BertConfig) == 18 * sizeof(int32_t) ? 1 : -1];
 
 /* Everything in the header that can be wrong, before memory is taken for any of it. */
 static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
-    BertConfig c = bert_header_config_(h);
-    char why[sizeof m->message];
+    BertConfig c;
     if (h[0] != BERT_MAGIC_)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: not a model file of bert.h: it begins with %08X, "
-                          "not %08X (dev/export_hf.py makes one)",
-                          s->name, (unsigned)h[0], (unsigned)BERT_MAGIC_);
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "not a model file of bert.h: it begins with %08X, not %08X "
+                          "(dev/export_hf.py makes one)",
+                          (unsigned)h[0], (unsigned)BERT_MAGIC_);
     if (h[1] != BERT_VERSION_)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: version %d; this bert.h reads version %d: export "
-                          "the model again",
-                          s->name, h[1], BERT_VERSION_);
-    if (bert_check_config_(m, &c)) {
-        memcpy(why, m->message, sizeof why);
-        return bert_fail_(m, BERT_EFORMAT, "%s: %.400s", s->name, why);
-    }
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "version %d; this bert.h reads version %d: export the model again", h[1],
+                          BERT_VERSION_);
+    memcpy(&c, h + 2, sizeof c);
+    if (bert_check_config_(m, &c)) return BERT_EFORMAT;
     size_t parameters = bert_layout_(tensors, &c);
     if (parameters != bert_u64_(h + 20))
-        return bert_fail_(m, BERT_EFORMAT, "%s: %llu parameters in the header, %zu by its sizes",
-                          s->name, (unsigned long long)bert_u64_(h + 20), parameters);
+        return BERT_FAIL_(m, BERT_EFORMAT, "%llu parameters in the header, %zu by its sizes",
+                          (unsigned long long)bert_u64_(h + 20), parameters);
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: %d labels, %d vocabulary strings, %d added tokens "
-                          "do not fit K %d, V %d",
-                          s->name, h[22], h[32], h[42], c.K, c.V);
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d",
+                          h[22], h[32], h[42], c.K, c.V);
     for (int i = 33; i < 44; i++) {
         int most = h[32] == 0 || i == 43 ? 0 : i < 36 ? 1 : INT_MAX, least = most && i == 36;
         if (h[i] < least || h[i] > most)
-            return bert_fail_(m, BERT_EFORMAT, "%s: word %d (tokenizer) is %d, not in %d..%d",
-                              s->name, i, h[i], least, most);
+            return BERT_FAIL_(m, BERT_EFORMAT, "word %d (tokenizer) is %d, not in %d..%d", i, h[i],
+                              least, most);
     }
     for (int i = 37; i <= 41 && h[32]; i++)
         if (h[i] < 0 || h[i] >= h[32])
-            return bert_fail_(m, BERT_EFORMAT, "%s: word %d: special token %d is not in 0..%d",
-                              s->name, i, h[i], h[32] - 1);
+            return BERT_FAIL_(m, BERT_EFORMAT, "word %d: special token %d is not in 0..%d", i, h[i],
+                              h[32] - 1);
     uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
                         (uint64_t)h[42] * 8, bert_u64_(h + 27)};
     uint64_t total = BERT_HEADER_ * 4;
     for (int i = 0; i < 5; i++) {
         if (sizes[i] > s->size || total > s->size)
-            return bert_fail_(m, BERT_EFORMAT,
-                              "%s: cut off, or its header is damaged: section %d "
-                              "has %llu bytes, the file %llu",
-                              s->name, i + 1, (unsigned long long)sizes[i],
-                              (unsigned long long)s->size);
+            return BERT_FAIL_(
+                m, BERT_EFORMAT,
+                "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
+                i + 1, (unsigned long long)sizes[i], (unsigned long long)s->size);
         total += (sizes[i] + 7) / 8 * 8;
     }
     if (total != s->size || total != bert_u64_(h + 30))
-        return bert_fail_(m, BERT_EFORMAT,
-                          "%s: %llu bytes; its sections make %llu, its header "
-                          "says %llu",
-                          s->name, (unsigned long long)s->size, (unsigned long long)total,
+        return BERT_FAIL_(m, BERT_EFORMAT,
+                          "%llu bytes; its sections make %llu, its header says %llu",
+                          (unsigned long long)s->size, (unsigned long long)total,
                           (unsigned long long)bert_u64_(h + 30));
     return BERT_OK;
 }
 
-static int bert_load_source_(Bert *m, BertSource_ *s)
+static int bert_read_model_(Bert *m, BertSource_ *s)
 {
     int32_t h[BERT_HEADER_];
+    BertConfig config;
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
-        return bert_fail_(m, BERT_EFORMAT, "%s: %llu bytes are too few for a model file", s->name,
+        return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file",
                           (unsigned long long)s->size);
     int error = bert_read_(m, s, h, sizeof h);
     if (!error) error = bert_check_header_(m, s, h);
-    if (!error) error = bert_build(m, bert_header_config_(h));
+    if (error) return error;
+    memcpy(&config, h + 2, sizeof config);
+    error = bert_build(m, config);
     if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4);
     if (!error)
         error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
@@ -3917,45 +3903,50 @@ static int bert_load_source_(Bert *m, BertSource_ *s)
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
     t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
-    if (!error && t->vocabulary.count) error = bert_prepare_(m, s->name);
+    if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
     t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
-    if (t->vocabulary.count) {
-        size_t n = t->vocabulary.count;
-        t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, (n + 1) * 8);
-        t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, (size_t)t->vocabulary.offsets[n]);
-    }
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary));
     t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8);
     return BERT_OK;
 }
 
+/* Reads the model; on failure the message is put behind the source's name, and m is empty. */
+static int bert_load_source_(Bert *m, BertSource_ *s, const char *name)
+{
+    char why[sizeof m->message];
+    int error = bert_read_model_(m, s);
+    if (!error) return BERT_OK;
+    memcpy(why, m->message, sizeof why);
+    bert_free(m);
+    return BERT_FAIL_(m, error, "%s: %.400s", name, why);
+}
+
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size)
 {
-    BertSource_ s = {NULL, (const char *)data, "memory", size, 0};
+    BertSource_ s = {NULL, (const char *)data, size, 0};
     bert_free(m);
-    int error = bert_load_source_(m, &s);
-    if (error) bert_free(m);
-    return error;
+    return bert_load_source_(m, &s, "memory");
 }
 
 BERTDEF int bert_load(Bert *m, const char *path)
 {
-    BertSource_ s = {fopen(path, "rb"), NULL, path, 0, 0};
+    BertSource_ s = {fopen(path, "rb"), NULL, 0, 0};
     const int reason = errno;
     bert_free(m);
-    if (!s.file) return bert_fail_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
+    if (!s.file) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
 #ifdef _WIN32
     long long size = _fseeki64(s.file, 0, SEEK_END) ? -1 : _ftelli64(s.file);
 #else
     long size = fseek(s.file, 0, SEEK_END) ? -1 : ftell(s.file);
 #endif
-    int error = BERT_OK;
-    if (size < 0 || fseek(s.file, 0, SEEK_SET))
-        error = bert_fail_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
+    int error;
     s.size = (uint64_t)size;
-    if (!error) error = bert_load_source_(m, &s);
+    if (size < 0 || fseek(s.file, 0, SEEK_SET))
+        error = BERT_FAIL_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
+    else error = bert_load_source_(m, &s, path);
     fclose(s.file);
-    if (error) bert_free(m);
     return error;
 }
 
@@ -3965,63 +3956,50 @@ static void bert_put_u64_(int32_t *h, uint64_t x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-static void bert_write_section_(FILE *f, const void *a, uint64_t na, const void *b, uint64_t nb)
-{
-    const char zeros[8] = {0};
-    if (na) fwrite(a, 1, (size_t)na, f);
-    if (nb) fwrite(b, 1, (size_t)nb, f);
-    fwrite(zeros, 1, (size_t)((8 - (na + nb) % 8) % 8), f);
-}
-
-static uint64_t bert_table_bytes_(const BertStrings *s)
-{
-    return s->count ? (s->count + 1) * 8 : 0;
-}
-static uint64_t bert_text_bytes_(const BertStrings *s)
-{
-    return s->count ? s->offsets[s->count] : 0;
-}
-
 BERTDEF int bert_save(Bert *m, const char *path)
 {
-    int32_t h[BERT_HEADER_] = {0};
-    const BertConfig *c = &m->config;
+    int32_t h[BERT_HEADER_] = {BERT_MAGIC_, BERT_VERSION_};
+    const char zeros[8] = {0};
     const BertTokenizer *t = &m->tokenizer;
-    const BertStrings *strings[] = {&m->labels, &t->vocabulary};
-    const int32_t words[] = {BERT_MAGIC_, BERT_VERSION_, c->V,           c->C,     c->L,
-                             c->NH,       c->F,          c->P,           c->S,     c->K,
-                             c->act,      c->task,       c->multi_label, c->pooler};
-    const float floats[] = {c->eps, c->hidden_dropout, c->att_dropout, c->cls_dropout,
-                            c->init_range};
-    memcpy(h, words, sizeof words);
-    memcpy(h + 14, floats, sizeof floats);
-    h[19] = c->max_seq_length;
-    bert_put_u64_(h + 20, m->num_parameters);
-    h[22] = (int32_t)m->labels.count;
-    memcpy(h + 32, t->words, sizeof t->words);
-    uint64_t total = sizeof h + ((uint64_t)m->num_parameters * 4 + 7) / 8 * 8;
-    for (int i = 0; i < 2; i++) {
-        uint64_t bytes = bert_table_bytes_(strings[i]) + bert_text_bytes_(strings[i]);
-        bert_put_u64_(h + 23 + 2 * i, bytes);
-        total += (bytes + 7) / 8 * 8;
+    const BertStrings *l = &m->labels, *v = &t->vocabulary;
+    const struct {
+        const void *first, *second; /* of strings: offsets, bytes */
+        uint64_t first_bytes, second_bytes;
+    } sections[] = {
+        {m->params_memory, NULL, (uint64_t)m->num_parameters * 4, 0},
+        {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l)},
+        {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v)},
+        {t->added, NULL, (uint64_t)t->words[BERT_NUM_ADDED] * 8, 0},
+        {t->unicode, NULL, t->unicode_bytes, 0},
+    };
+    uint64_t bytes[5], total = sizeof h;
+    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "%s: the model is empty", path);
+    for (int i = 0; i < 5; i++) {
+        bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
+        total += (bytes[i] + 7) / 8 * 8;
     }
-    bert_put_u64_(h + 27, t->unicode_bytes);
-    bert_put_u64_(h + 30, total + (uint64_t)h[42] * 8 + (t->unicode_bytes + 7) / 8 * 8);
+    memcpy(h + 2, &m->config, sizeof m->config);
+    bert_put_u64_(h + 20, m->num_parameters);
+    h[22] = (int32_t)l->count;
+    bert_put_u64_(h + 23, bytes[1]);
+    bert_put_u64_(h + 25, bytes[2]);
+    bert_put_u64_(h + 27, bytes[4]);
+    bert_put_u64_(h + 30, total);
+    memcpy(h + 32, t->words, sizeof t->words);
 
     FILE *f = fopen(path, "wb");
     if (!f)
-        return bert_fail_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
+        return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
-    bert_write_section_(f, h, sizeof h, NULL, 0);
-    bert_write_section_(f, m->params_memory, (uint64_t)m->num_parameters * 4, NULL, 0);
-    for (int i = 0; i < 2; i++)
-        bert_write_section_(f, strings[i]->offsets, bert_table_bytes_(strings[i]),
-                            strings[i]->bytes, bert_text_bytes_(strings[i]));
-    bert_write_section_(f, t->added, (uint64_t)h[42] * 8, NULL, 0);
-    bert_write_section_(f, t->unicode, t->unicode_bytes, NULL, 0);
+    fwrite(h, 1, sizeof h, f);
+    for (int i = 0; i < 5; i++) {
+        if (sections[i].first) fwrite(sections[i].first, 1, (size_t)sections[i].first_bytes, f);
+        if (sections[i].second) fwrite(sections[i].second, 1, (size_t)sections[i].second_bytes, f);
+        fwrite(zeros, 1, (size_t)((8 - bytes[i] % 8) % 8), f);
+    }
     int failed = ferror(f);
     failed = fclose(f) != 0 || failed; /* a full disk may only show here */
-    if (failed) return bert_fail_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
+    if (failed) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
     return BERT_OK;
 }
 

@@ -1847,6 +1847,49 @@ static void test_files(void)
     done("model files: written by hand, loaded, saved bit for bit; a full disk is an error");
 }
 
+/* Arguments at and over the edge, which have to be refused before they write anywhere. */
+static void test_edges(void)
+{
+    const float x[] = {3, 5, 4, 2, 7, 1};
+    const int spans[] = {-1, -1, 0, 2, 3, 5};
+    int ids[] = {7, 7, 7, 7};
+    uint64_t offsets[] = {0, 3, 3, 5};
+    char bytes[] = "badok";
+    BertStrings names = {3, offsets, bytes};
+    BertConfig c = small_config();
+    BertActs acts;
+    Bert m = {0};
+    expect(bert_top_k(ids + 2, NULL, x, 6, -1) == 0 && bert_top_k(ids + 2, NULL, x, 6, 0) == 0,
+           "the best -1 of 6");
+    for (int i = 0; i < 4; i++) expect(ids[i] == 7, "bert_top_k wrote ids[%d] = %d", i - 2, ids[i]);
+
+    BertAnswers a = {0};
+    a.n_best = -5, a.max_tokens = 30, a.may_lack = 1;
+    bert_answers_add(&a, x, spans, 3);
+    bert_answers_end(&a, 0.0);
+    expect(a.count == 1 && a.max_tokens == 30, "n_best -5: count %d, max_tokens %d", a.count,
+           a.max_tokens);
+
+    void *memory = NULL;
+    size_t room = 0, half = SIZE_MAX / 2 + 1;
+    expect(!bert_grow_(&memory, &room, 1 << 20, half) && !memory, "2^20 times half of all memory");
+    BERT_FREE(memory);
+    BertConfig wide = c;
+    wide.C = wide.F = 64, wide.NH = 32; /* half / 32 rows of 64 columns: 0 bytes, cut to a size_t */
+    expect(bert_acts_(&acts, NULL, &wide, 1, half / 32, 0, 1, 0) == SIZE_MAX, "activations");
+
+    expect(bert_save(&m, in_folder("saved.bin")) == BERT_EINPUT, "an empty model is saved");
+    build(&m, c);
+    m.freeze_layers = 1, m.freeze_embeddings = 1;
+    expect(bert_set_task(&m, BERT_CLASSIFICATION, 4, 0, &names, 1) == BERT_EINPUT &&
+               strstr(bert_error(&m), "3 label names") && m.config.K == 3,
+           "3 names for 4 labels: '%s'", bert_error(&m));
+    must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 3, 0, &names, 1));
+    expect(m.freeze_layers == 1 && m.freeze_embeddings == 1, "another head thaws the encoder");
+    bert_free(&m);
+    done("edges: sizes that overflow, k below 1, names that are not K, an empty model to save");
+}
+
 /* Loads what must be refused, from memory and from a path; the message says why and names the
    file; no memory beyond a small multiple of the file is taken. */
 static void refuse(const Image *im, const char *hint, const char *what)
@@ -2087,7 +2130,7 @@ static int use_everything(Bert *m, const Image *im, const BertBatch *small, cons
     if (!error) error = bert_adamw(m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0, 1, 1);
     if (!error) error = bert_forward(m, large, 1); /* has to grow */
     if (!error) error = bert_backward(m, 1);
-    if (!error) error = bert_set_task(m, BERT_CLASSIFICATION, 5, 0, &m->labels, 1);
+    if (!error) error = bert_set_task(m, BERT_CLASSIFICATION, IK, 0, &m->labels, 1);
     if (!error) error = bert_forward(m, large, 0);
     return error;
 }
@@ -3441,6 +3484,7 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_table,
                                       test_set_task,
                                       test_files,
+                                      test_edges,
                                       test_forged,
                                       test_bad_batches,
                                       test_bad_losses,
