@@ -708,7 +708,8 @@ static float bert_normal_(uint64_t key, uint64_t i)
    vectors. libm's expf and erff, one call an element, would cost more than the matmuls. */
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
-   exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. */
+   exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. Over all floats at most 1.01
+   ulp from the true value (dev/check_math.c). */
 static inline float bert_exp_(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
@@ -736,7 +737,8 @@ static inline float bert_exp_(float x)
 }
 
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
-   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. */
+   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is
+   then within 1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7. */
 static inline float bert_normal_cdf_(float x, float *bell)
 {
     float e = bert_exp_(-0.5f * (x * x));
@@ -1524,7 +1526,8 @@ static inline float bert_dgelu_(float x)
     return cdf + 0.398942280f * x * bell; /* d/dx of x P(x): P(x) + x * density, 1/sqrt(2 pi) */
 }
 
-/* (1 + tanh(u)) / 2 is the logistic function of 2u: one exp, no cancellation. */
+/* (1 + tanh(u)) / 2 is the logistic function of 2u: one exp, no cancellation. Within 1.3e-7, the
+   derivative within 4.0e-7. */
 static inline float bert_gelu_tanh_(float x)
 {
     float u = 0.797884561f * (x + 0.044715f * (x * x * x));
