@@ -2925,15 +2925,16 @@ static const struct {
 } flags[] = {FLAGS(FLAG_ROW)};
 enum { NUM_FLAGS = sizeof flags / sizeof flags[0] };
 
-/* What else TrainingArguments of transformers 5.23 has: known, so that the message can say so. */
+/* Flags of Trainer that are not here, so that the message can say so: of transformers 5.23, then
+   those that only transformers 4 had, each with = and what has taken its place, if anything. */
 static const char trainer_flags[] =
     " accelerator_config activation_checkpointing activation_checkpointing_kwargs "
     "auto_find_batch_size average_tokens_across_devices batch_eval_metrics bf16 bf16_full_eval "
     "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
     "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
     "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm do_eval "
-    "do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
+    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
+    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
     "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
     "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
     "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
@@ -2942,57 +2943,32 @@ static const char trainer_flags[] =
     "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
     "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
     "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
-    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns report_to "
-    "restore_callback_states_from_checkpoint resume_from_checkpoint run_name save_on_each_node "
-    "save_only_model save_steps save_strategy save_total_limit skip_memory_metrics tf32 "
-    "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps "
-    "trackio_bucket_id trackio_space_id trackio_static_space_id use_cache use_cpu "
-    "use_liger_kernel ";
+    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns "
+    "report_to restore_callback_states_from_checkpoint resume_from_checkpoint run_name "
+    "save_on_each_node save_only_model save_steps save_strategy save_total_limit "
+    "skip_memory_metrics tf32 torch_compile torch_compile_backend torch_compile_mode "
+    "torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id "
+    "use_cache use_cpu use_liger_kernel "
+    "adafactor =optim dispatch_batches =accelerator_config "
+    "evaluate_during_training =eval_strategy evaluation_strategy =eval_strategy fp16_backend = "
+    "fp16_opt_level = fsdp_min_num_params =fsdp_config "
+    "fsdp_transformer_layer_cls_to_wrap =fsdp_config group_by_length =train_sampling_strategy "
+    "half_precision_backend = include_inputs_for_metrics =include_for_metrics "
+    "include_tokens_per_second = jit_mode_eval = mp_parameters = no_cuda =use_cpu "
+    "overwrite_output_dir = past_index = per_gpu_eval_batch_size =per_device_eval_batch_size "
+    "per_gpu_train_batch_size =per_device_train_batch_size push_to_hub_model_id =hub_model_id "
+    "push_to_hub_organization =hub_model_id push_to_hub_token =hub_token ray_scope = "
+    "save_safetensors = sharded_ddp =fsdp split_batches =accelerator_config "
+    "torchdynamo =torch_compile_backend tpu_metrics_debug =debug tpu_num_cores = use_ipex = "
+    "use_legacy_prediction_loop = use_mps_device = xpu_backend =ddp_backend ";
 
-/* What only transformers 4 had, and what has taken its place, where something has. */
-static const char *const old_flags[][2] = {
-    {"adafactor", "optim"},
-    {"dispatch_batches", "accelerator_config"},
-    {"evaluate_during_training", "eval_strategy"},
-    {"evaluation_strategy", "eval_strategy"},
-    {"fp16_backend", ""},
-    {"fp16_opt_level", ""},
-    {"fsdp_min_num_params", "fsdp_config"},
-    {"fsdp_transformer_layer_cls_to_wrap", "fsdp_config"},
-    {"group_by_length", "train_sampling_strategy"},
-    {"half_precision_backend", ""},
-    {"include_inputs_for_metrics", "include_for_metrics"},
-    {"include_tokens_per_second", ""},
-    {"jit_mode_eval", ""},
-    {"mp_parameters", ""},
-    {"no_cuda", "use_cpu"},
-    {"overwrite_output_dir", ""},
-    {"past_index", ""},
-    {"per_gpu_eval_batch_size", "per_device_eval_batch_size"},
-    {"per_gpu_train_batch_size", "per_device_train_batch_size"},
-    {"push_to_hub_model_id", "hub_model_id"},
-    {"push_to_hub_organization", "hub_model_id"},
-    {"push_to_hub_token", "hub_token"},
-    {"ray_scope", ""},
-    {"save_safetensors", ""},
-    {"sharded_ddp", "fsdp"},
-    {"split_batches", "accelerator_config"},
-    {"torchdynamo", "torch_compile_backend"},
-    {"tpu_metrics_debug", "debug"},
-    {"tpu_num_cores", ""},
-    {"use_ipex", ""},
-    {"use_legacy_prediction_loop", ""},
-    {"use_mps_device", ""},
-    {"xpu_backend", "ddp_backend"}};
-enum { NUM_OLD_FLAGS = sizeof old_flags / sizeof old_flags[0] };
-
-/* Is word in the list, between separators or its ends? */
-static int in_list(const char *list, const char *word, char separator)
+/* What follows word in the list, where it stands between separators or its ends; else NULL. */
+static const char *in_list(const char *list, const char *word, char separator)
 {
     size_t n = strlen(word);
     for (const char *at = list; n && (at = strstr(at, word)) != NULL; at++)
-        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return 1;
-    return 0;
+        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return at + n;
+    return NULL;
 }
 
 /* Stores a value in its field; 0 where it is none of the flag's kind. */
@@ -3002,7 +2978,8 @@ static int set_flag(Options *o, int i, const char *text)
     char *field = (char *)o + flags[i].field, *end;
     if (kind == PATH || kind == CHOICE) {
         memcpy(field, &text, sizeof text);
-        return *text && (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|')));
+        return *text &&
+               (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|') != NULL));
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
@@ -3030,14 +3007,17 @@ static int distance(const char *a, const char *b)
     return row[n];
 }
 
-/* A flag of transformers 4 by its name. 1: it is one, and was answered. */
-static int old_flag(const char *name)
+/* 1: it is a flag of Trainer, and was answered. */
+static int trainer_flag(const char *name)
 {
-    int i = 0, known = 0;
-    while (i < NUM_OLD_FLAGS && strcmp(name, old_flags[i][0])) i++;
-    if (i == NUM_OLD_FLAGS) return 0;
-    const char *now = old_flags[i][1];
-    for (int j = 0; j < NUM_FLAGS; j++) known |= !strcmp(now, flags[j].name);
+    const char *behind = strchr(name, ' ') ? NULL : in_list(trainer_flags, name, ' ');
+    char now[64] = "";
+    int known = 0;
+    if (!behind) return 0;
+    if (strncmp(behind, " =", 2))
+        return fail("--%s is a Trainer flag that train_bert does not have", name);
+    sscanf(behind + 2, "%63[^ ]", now);
+    for (int i = 0; i < NUM_FLAGS; i++) known |= !strcmp(now, flags[i].name);
     return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
                 *now ? "; now that is --" : "", now,
                 known  ? ""
@@ -3061,9 +3041,7 @@ static int find_flag(const char *name, int command)
     }
     if (*owner) {
         fail("--%s is a flag of %s, not of %s", name, owner, commands[command].name);
-    } else if (!strchr(name, ' ') && in_list(trainer_flags, name, ' ')) {
-        fail("--%s is a Trainer flag that train_bert does not have", name);
-    } else if (old_flag(name)) {
+    } else if (trainer_flag(name)) {
         return -1;
     } else if (least <= 3 + (int)strlen(name) / 4) {
         fail("--%s: no such flag. Did you mean --%s?", name, flags[nearest].name);
@@ -3145,10 +3123,10 @@ static void command_usage(int command)
 static int run(Driver *d, int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
-    int command = -1, help = in_list("help|--help|-h", word, '|');
+    int command = -1, help = in_list("help|--help|-h", word, '|') != NULL;
     for (int c = 0; c < NUM_COMMANDS; c++)
         if (argc > 1 + help && !strcmp(argv[1 + help], commands[c].name)) command = c;
-    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|');
+    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(stderr), 1;
     if (!strcmp(word, "--version"))
         return puts("train_bert for model files and data files of version 1"), 0;
