@@ -2060,78 +2060,75 @@ static void log_end(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
 
-/* NaN: it is no number. */
-static double number_of(BertText value)
-{
-    char *end;
-    double number = strtod(value.bytes, &end);
-    return end == value.bytes + value.size ? number : NAN;
-}
-
+/* Sizes have to be there. What would make another network is refused, as in dev/export_hf.py. */
 static int read_config(BertConfig *c, const char *path)
 {
-    enum { SIZES = 7, FLOATS = 5, ACT = SIZES + FLOATS, ONLY = 4, KEYS = ACT + 1 + ONLY, ACTS = 5 };
-    static const char *const acts[ACTS] = {"gelu", "gelu_new", "relu", "gelu_pytorch_tanh",
-                                           "gelu_python"};
-    static const int act_of[ACTS] = {BERT_GELU, BERT_GELU_TANH, BERT_RELU, BERT_GELU_TANH,
-                                     BERT_GELU};
-    static const char *const only[ONLY] = {"bert", "absolute", "false", "false"};
-    static const char *const keys[KEYS] = {"vocab_size",
-                                           "hidden_size",
-                                           "num_hidden_layers",
-                                           "num_attention_heads",
-                                           "intermediate_size",
-                                           "max_position_embeddings",
-                                           "type_vocab_size",
-                                           "layer_norm_eps",
-                                           "hidden_dropout_prob",
-                                           "attention_probs_dropout_prob",
-                                           "classifier_dropout",
-                                           "initializer_range",
-                                           "hidden_act",
-                                           "model_type",
-                                           "position_embedding_type",
-                                           "is_decoder",
-                                           "add_cross_attention"};
-    int *const sizes[SIZES] = {&c->V, &c->C, &c->L, &c->NH, &c->F, &c->P, &c->S};
-    float *const floats[FLOATS] = {&c->eps, &c->hidden_dropout, &c->att_dropout, &c->cls_dropout,
-                                   &c->init_range};
-    static const float otherwise[FLOATS] = {1e-12f, 0.1f, 0.1f, -1, 0.02f};
+    const struct {
+        const char *key;
+        int *size;
+        float *number, otherwise;
+        const char *only;
+    } fields[] = {
+        {"vocab_size", .size = &c->V},
+        {"hidden_size", .size = &c->C},
+        {"num_hidden_layers", .size = &c->L},
+        {"num_attention_heads", .size = &c->NH},
+        {"intermediate_size", .size = &c->F},
+        {"max_position_embeddings", .size = &c->P},
+        {"type_vocab_size", .size = &c->S},
+        {"layer_norm_eps", .number = &c->eps, .otherwise = 1e-12f},
+        {"hidden_dropout_prob", .number = &c->hidden_dropout, .otherwise = 0.1f},
+        {"attention_probs_dropout_prob", .number = &c->att_dropout, .otherwise = 0.1f},
+        {"classifier_dropout", .number = &c->cls_dropout, .otherwise = -1},
+        {"initializer_range", .number = &c->init_range, .otherwise = 0.02f},
+        {"model_type", .only = "bert"},
+        {"position_embedding_type", .only = "absolute"},
+        {"is_decoder", .only = "false"},
+        {"add_cross_attention", .only = "false"},
+        {"hidden_act", .only = NULL},
+    };
+    static const struct {
+        const char *name;
+        int act;
+    } acts[] = {{"gelu", BERT_GELU},
+                {"gelu_new", BERT_GELU_TANH},
+                {"gelu_pytorch_tanh", BERT_GELU_TANH},
+                {"gelu_python", BERT_GELU},
+                {"relu", BERT_RELU}};
+    enum { KEYS = sizeof fields / sizeof fields[0], ACTS = sizeof acts / sizeof acts[0] };
     static char json[1 << 20];
-    BertText values[KEYS] = {{NULL, 0}};
+    const char *keys[KEYS];
+    BertText values[KEYS] = {{NULL, 0}}, value;
     FILE *f = fopen(path, "rb");
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
     size_t n = fread(json, 1, sizeof json - 1, f);
     fclose(f);
-    int whole = json_fields(json, json + n, keys, KEYS, -1, values);
-    for (int i = 0; i < SIZES; i++) {
-        double value = values[i].size ? number_of(values[i]) : 0;
-        if (!(value >= 1 && value <= INT_MAX && value == floor(value)))
+    for (int i = 0; i < KEYS; i++) keys[i] = fields[i].key;
+    int whole = json_fields(json, json + n, keys, KEYS, -1, values), act = 0;
+    for (int i = 0; i < KEYS; i++) {
+        char *end = NULL;
+        value = values[i];
+        double number = value.size ? strtod(value.bytes, &end) : fields[i].otherwise;
+        if (value.size && end != value.bytes + value.size) number = NAN;
+        if (fields[i].size && !(number >= 1 && number <= INT_MAX && number == floor(number)))
             return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
                         keys[i], INT_MAX);
-        *sizes[i] = (int)value;
-    }
-    if (!whole) return fail("%s: not a JSON object", path);
-    for (int i = 0; i < FLOATS; i++) {
-        BertText value = values[SIZES + i];
-        *floats[i] = value.size ? (float)number_of(value) : otherwise[i];
-        if (isnan(*floats[i]))
-            return fail("%s: %s is %.*s, not a number", path, keys[SIZES + i], (int)value.size,
+        if (fields[i].size) *fields[i].size = (int)number;
+        else if (!whole) return fail("%s: not a JSON object", path);
+        if (fields[i].number) *fields[i].number = (float)number;
+        if (fields[i].number && isnan(number))
+            return fail("%s: %s is %.*s, not a number", path, keys[i], (int)value.size,
                         value.bytes);
+        if (fields[i].only && value.bytes && !same_text(value, text_of(fields[i].only)))
+            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, keys[i],
+                        (int)value.size, value.bytes, fields[i].only);
     }
-    for (int i = 0; i < ONLY; i++) { /* what would make another network, as in dev/export_hf.py */
-        const char *key = keys[KEYS - ONLY + i];
-        BertText value = values[KEYS - ONLY + i];
-        if (value.bytes && !same_text(value, text_of(only[i])))
-            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, key,
-                        (int)value.size, value.bytes, only[i]);
-    }
-    BertText act = values[ACT].bytes ? values[ACT] : text_of(acts[0]);
-    while (c->act < ACTS && !same_text(act, text_of(acts[c->act]))) c->act++;
-    if (c->act == ACTS)
-        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)act.size,
-                    act.bytes);
-    c->act = act_of[c->act];
+    if (!value.bytes) value = text_of(acts[0].name); /* the last one: hidden_act */
+    while (act < ACTS && !same_text(value, text_of(acts[act].name))) act++;
+    if (act == ACTS)
+        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)value.size,
+                    value.bytes);
+    c->act = acts[act].act;
     return 0;
 }
 
