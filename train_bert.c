@@ -1425,16 +1425,25 @@ static void put_word(const Output *out, const BertEntity *e)
     putchar('"');
 }
 
-/* Words of a file's sentence: there is one blank between two. */
-static int count_words(BertText sentence)
+/* Of a file's sentence, one blank between two words: a tag for each that has tokens, else null. */
+static void put_tags(const Output *out, const int32_t *words)
 {
-    int words = sentence.size > 0;
-    for (size_t i = 0; i < sentence.size; i++) words += sentence.bytes[i] == ' ';
-    return words;
+    const BertText sentence = string_at(&out->d->texts, out->item);
+    const int K = out->m->config.K;
+    int count = sentence.size > 0, t = 0, label;
+    for (size_t i = 0; i < sentence.size; i++) count += sentence.bytes[i] == ' ';
+    printf("], \"tags\": [");
+    for (int word = 0; word < count; word++) {
+        while (t < out->T && words[t] < word) t++;
+        if (word) printf(", ");
+        if (t < out->T && words[t] == word) {
+            bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
+            put_label("", &out->m->labels, (size_t)label);
+        } else printf("null");
+    }
 }
 
-/* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
-   for each word that has tokens, null for the others. */
+/* What pipeline("token-classification", aggregation_strategy="simple") gives. */
 static void ner_predict(const Output *out)
 {
     const BertStrings *names = &out->m->labels;
@@ -1457,45 +1466,33 @@ static void ner_predict(const Output *out)
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
     free(found);
-    int word = -1, last = words ? count_words(string_at(&out->d->texts, out->item)) - 1 : -1;
-    if (words) printf("], \"tags\": ["); /* text has none */
-    for (int t = 0, label; words && t < T; t++) {
-        if (words[t] <= word) continue;
-        for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
-        bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
-        put_label(word++ >= 0 ? ", " : "", names, (size_t)label);
-    }
-    for (; word < last; word++) printf(word >= 0 ? ", null" : "null"); /* cut away */
+    if (words) put_tags(out, words); /* text has none */
     printf("]");
     put_end(out);
 }
 
 /* -- qa: a span of the context, over all its windows -- */
 
-static int first_window(const Output *out)
+/* The question of the window that is so many behind this one, or -1. */
+static int question_of(const Output *out, int behind)
 {
-    const int32_t *question = out->d->words + out->item;
-    return out->item == 0 || question[0] != question[-1];
-}
-
-static int last_window(const Output *out)
-{
-    const int32_t *question = out->d->words + out->item;
-    return out->item + 1 == out->d->n || question[0] != question[1];
+    size_t window = out->item + (size_t)behind;
+    return window < out->d->n ? out->d->words[window] : -1;
 }
 
 /* Takes in a window. Returns its question where it was the last of it, or -1. */
 static int qa_window(const Output *out)
 {
+    const int question = question_of(out, 0);
     BertAnswers *a = &out->e->answers;
-    if (first_window(out)) {
+    if (question_of(out, -1) != question) {
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
         a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
         a->may_lack = out->d->may_lack || out->o->version_2_with_negative;
     }
     bert_answers_add(a, out->logits, out->spans, out->T);
-    return last_window(out) ? out->d->words[out->item] : -1;
+    return question_of(out, 1) != question ? question : -1;
 }
 
 /* Where a question's strings begin: its id, itself, its gold answers. */
@@ -1558,24 +1555,19 @@ static int same_lower(const BertTokenizer *t, BertText a, BertText b)
     return same && i == a.size && j == b.size;
 }
 
-static void push_found(Evaluation *e, Found fresh)
-{
-    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
-        exit(fail("out of memory for answers"));
-    e->found[e->num_found++] = fresh;
-}
-
 /* An answer joins those found before; the same words found again add to the score. */
-static void add_found(const Output *out, size_t question, BertAnswer span)
+static void add_found(const Output *out, int question, BertAnswer span)
 {
     Evaluation *e = out->e;
-    Found fresh = {span, text_part(out->d, question, span.start, span.end)};
+    Found fresh = {span, text_part(out->d, (size_t)question, span.start, span.end)};
     for (size_t i = 0; i < e->num_found; i++) {
         if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
         e->found[i].span.score += span.score;
         return;
     }
-    push_found(e, fresh);
+    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
+        exit(fail("out of memory for answers"));
+    e->found[e->num_found++] = fresh;
 }
 
 /* Where starts and ends are a softmax each: top has the highest logits, sum those of exp. */
@@ -1587,7 +1579,7 @@ static double span_share(BertAnswer span, const float *top, const double *sum)
 
 /* A window as the question-answering pipeline of transformers 4 reads it: the softmax is over the
    context's tokens and [CLS]; the best top_k products are answers. */
-static void qa_text_window(const Output *out, size_t question, int top_k)
+static void qa_text_window(const Output *out, int question, int top_k)
 {
     const float *logits = out->logits;
     const int32_t *spans = out->spans;
@@ -1622,24 +1614,22 @@ static void qa_text_predict(const Output *out)
 {
     const Data *d = out->d;
     Evaluation *e = out->e;
-    const int question = d->words[out->item], top_k = out->o->top_k ? (int)out->o->top_k : 1;
+    const int question = question_of(out, 0), top_k = out->o->top_k ? (int)out->o->top_k : 1;
     const Line *line = &d->lines[question];
-    Found none = {{0}, {"", 0}};
-    if (first_window(out)) {
+    const BertAnswer nothing = {0};
+    if (question_of(out, -1) != question) {
         e->num_found = 0;
         e->answers.none.score = 1; /* of the windows the lowest counts */
     }
-    qa_text_window(out, (size_t)question, top_k);
-    if (!last_window(out)) return;
-    none.span.score = e->answers.none.score;
-    if (out->o->version_2_with_negative) push_found(e, none);
+    qa_text_window(out, question, top_k);
+    if (question_of(out, 1) == question) return;
+    if (out->o->version_2_with_negative) add_found(out, question, e->answers.none);
     printf("{");
     if (line->id.size && line->id.bytes[-1] == '"') put_string("\"id\": ", line->id);
     else if (line->id.size)
         printf("\"id\": %.*s", (int)line->id.size, line->id.bytes); /* a number */
     if (line->id.size) printf(", ");
-    none.span.score = 0;
-    if (!e->num_found) put_span("", d, question, none.span);
+    if (!e->num_found) put_span("", d, question, nothing);
     for (int i = 0; i < top_k && i < (int)e->num_found; i++) {
         size_t best = 0;
         for (size_t j = 1; j < e->num_found; j++)
@@ -1808,6 +1798,7 @@ typedef struct {
     double *counts;       /* (K) of each label, over all shards */
     float *class_weights; /* (K) or NULL */
 
+    int longest;                              /* input of training */
     size_t micro_batch, micro_batches, items; /* examples in one; of them, and items, an epoch */
     size_t steps_an_epoch;                    /* optimizer steps */
     long long total, warmup, step;            /* optimizer steps: all, of the warmup, done */
@@ -1885,8 +1876,8 @@ static int check_head(Bert *m, const char *path, const Data *d)
    Evaluation */
 
 /* Readies the passes over eval_data, whose masks and pairs never change, and memory for all
-   batches, the largest of training given, and for an evaluation's predictions. */
-static int make_room(Driver *d, size_t train_batch, int longest)
+   batches, of training too, and for an evaluation's predictions. */
+static int make_room(Driver *d)
 {
     const Data *eval = &d->eval_data;
     Evaluation *e = &d->result;
@@ -1901,8 +1892,8 @@ static int make_room(Driver *d, size_t train_batch, int longest)
     e->values = take(eval->n, sizeof *e->values, "predictions");
     e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
-    if (longest_input(eval) > longest) longest = longest_input(eval);
-    return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest,
+    return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
+                      (size_t)bert_max_(d->longest, longest_input(eval)),
                       (size_t)d->model.config.K);
 }
 
@@ -2183,16 +2174,15 @@ static int check_like(const Bert *m, const Data *d, const char *train_file)
 }
 
 /* Looks through all shards: are they fit to be trained on together, and how much is there? */
-static int scan_shards(Driver *d, size_t *largest, int *longest)
+static int scan_shards(Driver *d)
 {
     const Options *o = &d->o;
     const Data *data = &d->data;
-    size_t batch = (size_t)o->per_device_train_batch_size;
+    size_t batch = (size_t)o->per_device_train_batch_size, largest = 0;
     size_t group = (size_t)o->gradient_accumulation_steps, batches;
     d->pass.tokenizer = &d->model.tokenizer;
     d->pass.share = o->mlm_probability;
     d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
-    *largest = 0, *longest = 0;
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
         if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
         size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
@@ -2203,10 +2193,10 @@ static int scan_shards(Driver *d, size_t *largest, int *longest)
         d->items += d->pass.n;
         d->micro_batches += batches;
         d->steps_an_epoch += (batches + group - 1) / group;
-        if (d->pass.n > *largest) *largest = d->pass.n;
-        if (longest_input(data) > *longest) *longest = longest_input(data);
+        if (d->pass.n > largest) largest = d->pass.n;
+        d->longest = bert_max_(d->longest, longest_input(data));
     }
-    d->micro_batch = bert_zmin_(batch, *largest);
+    d->micro_batch = bert_zmin_(batch, largest);
     return 0;
 }
 
@@ -2345,8 +2335,6 @@ static int train_load(Driver *d)
     Options *o = &d->o;
     Bert *m = &d->model;
     BertConfig *c = &m->config;
-    size_t largest;
-    int longest = 0;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (o->tokenizer && !o->init)
@@ -2363,7 +2351,7 @@ static int train_load(Driver *d)
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
-    if (train_head(d) || scan_shards(d, &largest, &longest) ||
+    if (train_head(d) || scan_shards(d) ||
         (o->eval_file && check_like(m, &d->eval_data, o->train_file)))
         return 1;
     m->freeze_layers = (int)o->freeze_layers;
@@ -2373,8 +2361,7 @@ static int train_load(Driver *d)
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
     d->shard_order = take(d->shards.gl_pathc, sizeof *d->shard_order, "the order of shards");
-    if (check_smoothing(d) || set_class_weights(d) || plan(d) ||
-        make_room(d, d->micro_batch, longest) || log_start(d))
+    if (check_smoothing(d) || set_class_weights(d) || plan(d) || make_room(d) || log_start(d))
         return 1;
     show_run(d);
     return 0;
@@ -2762,7 +2749,7 @@ static int command_eval(Driver *d)
         fail("warning: %s: its labels have no names; they are taken to be the data's, in order",
              d->o.model);
     }
-    if (make_room(d, 0, 0) || evaluate(d)) return 1;
+    if (make_room(d) || evaluate(d)) return 1;
     printf("%-22s %zu\n%-22s %.6f\n", "examples", d->result.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
         printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
@@ -3139,8 +3126,7 @@ static int run(Driver *d, int argc, char **argv)
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
 static int bert_main(int argc, char **argv)
 {
-    static const Driver empty;
-    Driver d = empty;
+    Driver d = {.step = 0};
     clearerr(stdout);
     errno = 0;
     int result = run(&d, argc, argv);
