@@ -2828,6 +2828,19 @@ static void test_no_labels(void)
            "%.500s", output);
 }
 
+/* The last token of the last sentence is said to be a word far behind its end: it has no tag, and
+   the words between are not written. */
+static void test_words_beyond(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    const int32_t word = 20000;
+    memcpy(im.data + im.size - 8, &word, sizeof word); /* in front of [SEP]'s -1 */
+    write_data("task.bin", im);
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0 &&
+               lines("\"tags\": [") == ITEMS && lines(", null]}") == 2,
+           "%.300s", output);
+}
+
 /* What eval says of either kind of pairs adds up to what it says of all. */
 static void test_next_report(void)
 {
@@ -2851,6 +2864,7 @@ static void test_every_task(void)
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
     expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    test_words_beyond();
     test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
