@@ -1541,6 +1541,16 @@ static void put_span(const char *before, const Data *d, int question, BertAnswer
     printf(", \"start\": %d, \"end\": %d", span.start, span.end);
 }
 
+/* The answer and, where n is 0 or more, a list of n. */
+static void put_answers(const Data *d, int question, BertAnswer answer, const BertAnswer *best,
+                        int n)
+{
+    put_span("", d, question, answer);
+    if (n >= 0) printf(", \"nbest\": [");
+    for (int i = 0; i < n; i++) put_span(i ? "}, {" : "{", d, question, best[i]);
+    if (n >= 0) printf(n ? "}]" : "]");
+}
+
 /* Are two texts the same in lower case? */
 static int same_lower(const BertTokenizer *t, BertText a, BertText b)
 {
@@ -1615,31 +1625,30 @@ static void qa_text_predict(const Output *out)
     const Data *d = out->d;
     Evaluation *e = out->e;
     const int question = question_of(out, 0), top_k = out->o->top_k ? (int)out->o->top_k : 1;
-    const Line *line = &d->lines[question];
+    const BertText id = d->lines[question].id;
     const BertAnswer nothing = {0};
+    BertAnswers *a = &e->answers;
     if (question_of(out, -1) != question) {
         e->num_found = 0;
-        e->answers.none.score = 1; /* of the windows the lowest counts */
+        a->none.score = 1; /* of the windows the lowest counts */
     }
     qa_text_window(out, question, top_k);
     if (question_of(out, 1) == question) return;
-    if (out->o->version_2_with_negative) add_found(out, question, e->answers.none);
+    if (out->o->version_2_with_negative) add_found(out, question, a->none);
     printf("{");
-    if (line->id.size && line->id.bytes[-1] == '"') put_string("\"id\": ", line->id);
-    else if (line->id.size)
-        printf("\"id\": %.*s", (int)line->id.size, line->id.bytes); /* a number */
-    if (line->id.size) printf(", ");
-    if (!e->num_found) put_span("", d, question, nothing);
-    for (int i = 0; i < top_k && i < (int)e->num_found; i++) {
+    if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
+    else if (id.size) printf("\"id\": %.*s", (int)id.size, id.bytes); /* a number */
+    if (id.size) printf(", ");
+    a->count = bert_min_(top_k, (int)e->num_found);
+    for (int i = 0; i < a->count; i++) {
         size_t best = 0;
         for (size_t j = 1; j < e->num_found; j++)
             if (e->found[j].span.score > e->found[best].span.score) best = j;
-        BertAnswer *span = &e->found[best].span;
-        if (i == 0) put_span("", d, question, *span);
-        if (out->o->top_k) put_span(i ? "}, {" : ", \"nbest\": [{", d, question, *span);
-        span->score = -1; /* written */
+        a->best[i] = e->found[best].span;
+        e->found[best].span.score = -1; /* taken */
     }
-    if (out->o->top_k) printf(e->num_found ? "}]" : ", \"nbest\": []");
+    put_answers(d, question, a->count ? a->best[0] : nothing, a->best,
+                out->o->top_k ? a->count : -1);
     put_end(out);
 }
 
@@ -1659,12 +1668,8 @@ static void qa_predict(const Output *out)
         if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
     if (answer >= 0) best = a->best[answer];
     put_string("{\"id\": ", string_at(&d->golds, qa_strings(d, question)));
-    put_span(", ", d, question, best);
-    printf(", \"nbest\": [");
-    for (int i = 0; i < a->count; i++) {
-        put_span(i ? "}, {" : "{", d, question, a->best[i]);
-    }
-    printf(a->count ? "}]" : "]");
+    printf(", ");
+    put_answers(d, question, best, a->best, a->count);
     put_end(out);
 }
 
@@ -1977,23 +1982,22 @@ static int save_model(Driver *d, const char *name)
 {
     char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
     Bert *m = &d->model;
-    int error;
     snprintf(path, sizeof path, "%s/%s", d->o.output_dir, name);
     snprintf(temporary, sizeof temporary, "%s/%s.tmp", d->o.output_dir, name);
     for (size_t i = 0; i < m->num_parameters; i++)
         if (!isfinite(m->params_memory[i]))
             return fail("%s: not saved: parameters are no longer finite numbers", path);
-    error = bert_save(m, temporary);
-    if (error) {
+    if (bert_save(m, temporary)) {
         fail("%s", bert_error(m));
     } else if (sync_path(temporary) || rename(temporary, path)) {
-        error = fail("%s: cannot be saved: %s", path, strerror(errno));
+        fail("%s: cannot be saved: %s", path, strerror(errno));
     } else {
         sync_path(d->o.output_dir); /* the rename too; not every file system can */
+        d->saved_step = d->step;
+        return 0;
     }
-    if (error) remove(temporary);
-    if (!error) d->saved_step = d->step;
-    return error != 0;
+    remove(temporary);
+    return 1;
 }
 
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
@@ -2661,12 +2665,12 @@ static int text_end(const Driver *d)
     return fail("stdin:%zu: %s", in->number, in->why);
 }
 
-static int text_start(Driver *d, int task)
+/* most: tokens of a sequence where --max_length does not say. */
+static int text_start(Driver *d, int task, int most)
 {
     const BertConfig *c = &d->model.config;
     Input *in = &d->input;
     BertEncodeOptions *how = &in->how;
-    int most = task == BERT_QA ? 384 : 512;
     if (!d->model.tokenizer.lookup)
         return fail("%s: has no tokenizer, which text needs: make it again with dev/export_hf.py "
                     "from a folder with vocab.txt",
@@ -2676,14 +2680,13 @@ static int text_start(Driver *d, int task)
     d->data.path = "standard input";
     d->data.task = task;
     d->data.multi_label = c->multi_label;
-    how->max_length = d->o.max_length ? (int)bert_zmin_((size_t)d->o.max_length, INT_MAX)
-                                      : (int)bert_zmin_((size_t)most, (size_t)c->P);
+    how->max_length = d->o.max_length ? (int)d->o.max_length : bert_min_(most, c->P);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
         how->truncation = BERT_ONLY_SECOND;
         how->windows = 1;
-        how->stride = (int)bert_zmin_((size_t)how->max_length / 2, 128);
+        how->stride = bert_min_(how->max_length / 2, 128);
     }
     in->room = 65536;
     in->bytes = take(in->room, 1, "lines");
@@ -2810,7 +2813,10 @@ static int read_through(Driver *d, int embed)
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    if (text ? text_start(d, task) : load_data(m, data, o->predict_file, 0)) return 1;
+    int longest = task == BERT_QA                     ? 384
+                  : embed && m->config.max_seq_length ? m->config.max_seq_length
+                                                      : 512;
+    if (text ? text_start(d, task, longest) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
@@ -2819,9 +2825,6 @@ static int read_through(Driver *d, int embed)
         return fail("--logits goes with classification, regression and ner");
     if (text && data->task == BERT_MLM && !m->tokenizer.words[BERT_ID_MASK])
         return fail("%s: its vocabulary has no [MASK]", o->model);
-    if (text && embed && m->config.max_seq_length && !o->max_length)
-        d->input.how.max_length =
-            (int)bert_zmin_((size_t)m->config.max_seq_length, (size_t)m->config.P);
     if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
                    (size_t)(text ? d->input.how.max_length : data->longest),
                    (size_t)(embed ? m->config.C : m->config.K)))
@@ -2847,7 +2850,7 @@ static int command_embed(Driver *d) { return read_through(d, 1); }
 static int command_encode(Driver *d)
 {
     const BertEncoding *e = &d->input.e;
-    if (text_start(d, BERT_NONE)) return 1;
+    if (text_start(d, BERT_NONE, 512)) return 1;
     while (read_lines(d)) {
         for (int b = 0; b < e->B; b++)
             for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
