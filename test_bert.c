@@ -2613,10 +2613,17 @@ static void test_driver(void)
 
     int32_t truth[] = {0, 0, 1, 1, 1, 2};
     int predicted[] = {0, 1, 1, 1, 0, 2};
-    LabelCount counts[3];
-    Evaluation e = {0};
-    Data d = {0};
-    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted, e.counts = counts;
+    LabelCount counts[3] = {{0}};
+    Evaluation e = {.counts = counts};
+    Data d = {.K = 3};
+    m.config.K = 3;
+    for (int i = 0; i < 6; i++) {
+        float logits[3] = {0};
+        BertBatch x = {.labels = &truth[i]};
+        Output out = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
+        logits[predicted[i]] = 1;
+        classification_collect(&out);
+    }
     classification_measure(&e, &d);
     expect(e.num_metrics == 3, "%d metrics", e.num_metrics);
     expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&

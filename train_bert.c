@@ -895,7 +895,7 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 /* ------------------------------------------------------------------------------------------------
    Metrics, each equal to the library's that people compare with (dev/check_metrics.py) */
 
-enum { MAX_METRICS = 8 };
+enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
 
 /* An answer to a question of standard input. */
 typedef struct {
@@ -909,17 +909,24 @@ typedef struct {
     double truth, predicted, both;
 } LabelCount;
 
+/* A label of ner: its letter, and the type of its entities: the first label of that type. */
 typedef struct {
-    size_t n;            /* inputs: examples, or pairs */
-    double loss;         /* their mean */
-    int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
-    LabelCount *counts;  /* (K): of each label; ner: of each type, at the first label that has it */
-    double *values;      /* regression (n) */
+    char letter;
+    int type;
+} Tag;
+
+typedef struct {
+    size_t n;           /* inputs: examples, or pairs */
+    double loss;        /* their mean */
+    LabelCount *counts; /* (K): of each label; ner: of each type, at the first label that has it */
+    size_t confusion[MOST_COLUMNS][MOST_COLUMNS]; /* true label, predicted one */
+    Tag *tags;                                    /* ner (K) */
+    double *values;                               /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
     Found *found;        /* qa, text: its answers so far */
     size_t num_found, found_room;
-    double sums[3][3]; /* qa: has no answer, has: F1, exact, count; right, loss, n: of masks, of
-                          pairs whose b follows, of those with another document's */
+    double sums[3][3]; /* ner: right words, words; qa: has no answer, has: F1, exact, count; right,
+                          loss, n: of masks, of pairs whose b follows, of other documents' */
     int num_metrics;
     struct {
         const char *name;
@@ -1026,12 +1033,6 @@ static void regression_metrics(Evaluation *e, double *x, double *y, size_t n)
 
 /* -- entities, as seqeval's default mode finds them in BIO, IOB1 and BIOES tags -- */
 
-/* A tag: its letter, and the type of its entities: the first label of that type. */
-typedef struct {
-    char letter;
-    int type;
-} Tag;
-
 /* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
 static BertText tag_type(const BertStrings *names, int k)
 {
@@ -1041,6 +1042,17 @@ static BertText tag_type(const BertStrings *names, int k)
     if (from < name.bytes + name.size)
         type.bytes = from, type.size = (size_t)(name.bytes + name.size - from);
     return type;
+}
+
+static Tag *tags_of(const BertStrings *names)
+{
+    Tag *tags = take(names->count, sizeof *tags, "tags");
+    for (int k = 0; k < (int)names->count; k++) {
+        BertText name = string_at(names, (size_t)k), type = tag_type(names, k);
+        tags[k].letter = name.size ? name.bytes[0] : 'O';
+        while (!same_text(tag_type(names, tags[k].type), type)) tags[k].type++;
+    }
+    return tags;
 }
 
 /* Does an entity end before the second tag, does one start with it? A stray I- or E- opens one. */
@@ -1252,37 +1264,32 @@ static void print_counts(BertText name, int width, LabelCount c)
 
 static void classification_collect(const Output *out)
 {
+    Evaluation *e = out->e;
     const int K = out->m->config.K, multi = out->d->multi_label;
-    int *predicted = out->e->predicted + out->item * (size_t)(multi ? K : 1);
-    if (!multi) bert_top_k(predicted, NULL, out->logits, K, 1);
-    for (int k = 0; multi && k < K; k++) predicted[k] = out->logits[k] > 0; /* above one half */
+    const float *targets = multi ? out->x->targets + (size_t)out->b * K : NULL;
+    int best = -1;
+    if (!multi) bert_top_k(&best, NULL, out->logits, K, 1);
+    for (int k = 0; k < K; k++) {
+        int truth = multi ? targets[k] > 0 : k == out->x->labels[out->b];
+        int predicted = multi ? out->logits[k] > 0 : k == best; /* above one half */
+        e->counts[k].truth += truth;
+        e->counts[k].predicted += predicted;
+        e->counts[k].both += truth && predicted;
+    }
+    if (!multi && K <= MOST_COLUMNS) e->confusion[out->x->labels[out->b]][best]++;
 }
 
 static void classification_measure(Evaluation *e, const Data *d)
 {
-    const int multi = d->multi_label;
-    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
-    for (size_t i = 0; i < d->n; i++) {
-        const int *predicted = e->predicted + i * (size_t)(multi ? d->K : 1);
-        for (size_t j = multi ? d->sets[i] : i; j < (multi ? d->sets[i + 1] : i + 1); j++) {
-            int truth = d->labels[j];
-            e->counts[truth].truth++;
-            e->counts[truth].both += multi ? predicted[truth] : predicted[0] == truth;
-        }
-        if (!multi) e->counts[predicted[0]].predicted++;
-        for (int k = 0; multi && k < d->K; k++) e->counts[k].predicted += predicted[k];
-    }
-    if (multi) micro_metrics(e, (size_t)d->K);
+    if (d->multi_label) micro_metrics(e, (size_t)d->K);
     else class_metrics(e, (size_t)d->K);
 }
 
 /* With the confusion matrix, where its K columns can be read. */
 static void classification_report(const Evaluation *e, const Data *d)
 {
-    enum { MOST = 20 };
-    size_t matrix[MOST][MOST] = {{0}}, K = (size_t)d->K;
-    int width = name_width(&d->names), wide = K <= MOST && !d->multi_label;
-    for (size_t i = 0; wide && i < d->n; i++) matrix[d->labels[i]][e->predicted[i]]++;
+    size_t K = (size_t)d->K;
+    int width = name_width(&d->names), wide = K <= MOST_COLUMNS && !d->multi_label;
     printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
            wide ? "   confusion matrix: predicted as" : "", wide ? width + 37 : 0, "");
     for (size_t k = 0; wide && k < K; k++) {
@@ -1294,7 +1301,7 @@ static void classification_report(const Evaluation *e, const Data *d)
         print_counts(string_at(&d->names, k), width, e->counts[k]);
         for (size_t j = 0; wide && j < K; j++) {
             size_t column = string_at(&d->names, j).size;
-            printf("  %-*zu", column > 6 ? (int)column : 6, matrix[k][j]);
+            printf("  %-*zu", column > 6 ? (int)column : 6, e->confusion[k][j]);
         }
         printf("\n");
     }
@@ -1351,34 +1358,22 @@ static void regression_predict(const Output *out)
 
 static void ner_collect(const Output *out)
 {
-    const int K = out->m->config.K;
-    int *predicted = out->e->predicted + out->d->offsets[out->item];
-    for (int t = 0; t < out->T; t++)
+    Evaluation *e = out->e;
+    const int K = out->m->config.K, T = out->T, *truth = out->x->labels + out->first;
+    int *predicted = take((size_t)T, sizeof *predicted, "predictions");
+    for (int t = 0; t < T; t++) {
         bert_top_k(&predicted[t], NULL, out->logits + (size_t)t * K, K, 1);
+        e->sums[0][0] += truth[t] == predicted[t]; /* never where there is no label */
+        e->sums[0][1] += truth[t] >= 0;
+    }
+    count_entities(e->counts, e->tags, truth, predicted, (size_t)T);
+    free(predicted);
 }
 
 static void ner_measure(Evaluation *e, const Data *d)
 {
-    const size_t K = (size_t)d->K;
-    Tag *tags = take(K, sizeof *tags, "tags");
-    double right = 0, words = 0;
-    memset(e->counts, 0, K * sizeof *e->counts);
-    for (int k = 0; k < d->K; k++) {
-        BertText name = string_at(&d->names, (size_t)k), type = tag_type(&d->names, k);
-        tags[k].letter = name.size ? name.bytes[0] : 'O';
-        while (!same_text(tag_type(&d->names, tags[k].type), type)) tags[k].type++;
-    }
-    for (size_t i = 0; i < d->n; i++) {
-        size_t at = d->offsets[i], T = d->offsets[i + 1] - at;
-        count_entities(e->counts, tags, d->labels + at, e->predicted + at, T);
-    }
-    for (size_t t = 0; t < d->N; t++) {
-        right += d->labels[t] == e->predicted[t]; /* never where there is no label */
-        words += d->labels[t] >= 0;
-    }
-    free(tags);
-    micro_metrics(e, K);
-    add_metric(e, "accuracy", ratio(right, words));
+    micro_metrics(e, (size_t)d->K);
+    add_metric(e, "accuracy", ratio(e->sums[0][0], e->sums[0][1]));
 }
 
 static void ner_report(const Evaluation *e, const Data *d)
@@ -1887,13 +1882,11 @@ static int make_room(Driver *d)
     const Data *eval = &d->eval_data;
     Evaluation *e = &d->result;
     Pass *p = &d->eval_pass;
-    size_t slots =
-        eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
     p->tokenizer = &d->model.tokenizer;
     p->share = d->o.mlm_probability;
     pass_room(p, eval, 0);
     pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
-    e->predicted = take(slots, sizeof *e->predicted, "predictions");
+    if (eval->task == BERT_NER) e->tags = tags_of(&eval->names);
     e->values = take(eval->n, sizeof *e->values, "predictions");
     e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
@@ -1943,6 +1936,8 @@ static int evaluate(Driver *d)
     Bert *m = &d->model;
     double start = seconds(), loss = 0, rows = 0, divisor;
     memset(e->sums, 0, sizeof e->sums);
+    memset(e->counts, 0, (size_t)data->K * sizeof *e->counts);
+    memset(e->confusion, 0, sizeof e->confusion);
     for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
         B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
         BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
@@ -3140,7 +3135,7 @@ static int bert_main(int argc, char **argv)
     bert_encoding_free(&d.input.e);
     globfree(&d.shards);
     void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
-                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
+                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.tags,
                       d.result.values, d.shard_order,      d.counts,          d.class_weights,
                       d.result.found,  d.input.bytes,      d.input.lines,     d.result.counts};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
