@@ -2567,6 +2567,24 @@ static int lines(const char *with)
     return n;
 }
 
+/* The confusion matrix stands under its names, which may have more bytes than letters. */
+static void test_report_columns(void)
+{
+    static const char *const accents[IK] = {
+        "no", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", "x"};
+    int columns[IK + 1] = {0};
+    write_data("accents.bin", data_image(EXAMPLES, 1, accents, IP));
+    expect(call("train --model encoder.bin --train_file accents.bin --eval_file accents.bin "
+                "--output_dir out --max_steps 1") == 0,
+           "%.300s", output);
+    const char *at = strstr(output, "predicted as\n");
+    for (int i = 0; i <= IK && at && (at = strchr(at, '\n')); i++)
+        for (at++; *at && *at != '\n'; at++) columns[i] += (*at & 0xC0) != 0x80;
+    for (int i = 1; i <= IK; i++)
+        expect(columns[i] == columns[0] && columns[0] > 40, "row %d has %d columns, not %d: %s", i,
+               columns[i], columns[0], output);
+}
+
 static void test_driver(void)
 {
     Bert m = {0}, again = {0};
@@ -2629,6 +2647,7 @@ static void test_driver(void)
     expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
                fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
            "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
+    test_report_columns();
     done("driver: accuracy, macro F1 and MCC as scikit-learn counts");
 }
 

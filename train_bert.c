@@ -199,6 +199,8 @@ static void put_float(const char *before, double value)
     put_number(stdout, value, 9);
 }
 
+/* -- strings and label names -- */
+
 static BertText string_at(const BertStrings *s, size_t i)
 {
     BertText text = {s->bytes + s->offsets[i], (size_t)(s->offsets[i + 1] - s->offsets[i])};
@@ -223,11 +225,12 @@ static void put_label(const char *before, const BertStrings *names, size_t k)
     else printf("%s\"LABEL_%zu\"", before, k);
 }
 
-/* For people: no quotes, and blanks behind it up to width. */
-static void print_name(FILE *f, BertText name, int width)
+/* For people: no quotes, and blanks behind it up to width. Returns the columns it takes. */
+static int print_name(FILE *f, BertText name, int width)
 {
     int columns = put_text(f, name);
     if (columns < width) fprintf(f, "%*s", width - columns, "");
+    return bert_max_(columns, width);
 }
 
 /* The first 20, and with counts how often each stands in the data. */
@@ -916,8 +919,7 @@ typedef struct {
 } Tag;
 
 typedef struct {
-    size_t n;           /* inputs: examples, or pairs */
-    double loss;        /* their mean */
+    double loss;        /* the mean */
     LabelCount *counts; /* (K): of each label; ner: of each type, at the first label that has it */
     size_t confusion[MOST_COLUMNS][MOST_COLUMNS]; /* true label, predicted one */
     Tag *tags;                                    /* ner (K) */
@@ -1290,19 +1292,17 @@ static void classification_report(const Evaluation *e, const Data *d)
 {
     size_t K = (size_t)d->K;
     int width = name_width(&d->names), wide = K <= MOST_COLUMNS && !d->multi_label;
+    int columns[MOST_COLUMNS];
     printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
-           wide ? "   confusion matrix: predicted as" : "", wide ? width + 37 : 0, "");
+           wide ? "   confusion matrix: predicted as" : "", wide ? width + 35 : 0, "");
     for (size_t k = 0; wide && k < K; k++) {
         printf("  ");
-        print_name(stdout, string_at(&d->names, k), 6);
+        columns[k] = print_name(stdout, string_at(&d->names, k), 6);
     }
     if (wide) printf("\n");
     for (size_t k = 0; k < K; k++) {
         print_counts(string_at(&d->names, k), width, e->counts[k]);
-        for (size_t j = 0; wide && j < K; j++) {
-            size_t column = string_at(&d->names, j).size;
-            printf("  %-*zu", column > 6 ? (int)column : 6, e->confusion[k][j]);
-        }
+        for (size_t j = 0; wide && j < K; j++) printf("  %-*zu", columns[j], e->confusion[k][j]);
         printf("\n");
     }
 }
@@ -1950,7 +1950,6 @@ static int evaluate(Driver *d)
         if (stop_signal) return 1;
     }
     live_clear();
-    e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
     if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
     e->num_metrics = 0;
@@ -2472,7 +2471,7 @@ static int end_of_epoch(Driver *d)
     puts(better ? "  best so far" : "");
     fflush(stdout);
     log_number(d, "eval_", "runtime", start, 6);
-    log_number(d, "eval_", "samples_per_second", (double)e->n / start, 6);
+    log_number(d, "eval_", "samples_per_second", (double)d->eval_pass.n / start, 6);
     log_end(d);
     if (save_model(d, "model.bin")) return 1;
     if (!better) return 0;
@@ -2504,10 +2503,9 @@ static int train_epochs(Driver *d)
     const size_t shards = d->shards.gl_pathc;
     for (uint64_t epoch = 0; d->step < d->total; epoch++) {
         size_t done = 0;
-        for (size_t i = 0; i < shards; i++) d->shard_order[i] = i;
         if (d->pass.order) shuffle(d->shard_order, shards, random_key(FOR_SHARDS, seed, epoch));
         for (size_t i = 0; i < shards && d->step < d->total; i++) {
-            size_t shard = d->shard_order[i];
+            size_t shard = d->pass.order ? d->shard_order[i] : i;
             if (open_shard(d, shard)) return 1;
             pass_start(&d->pass, &d->data, seed, epoch, shard, d->o.short_seq_prob);
             if (train_shard(d, epoch, &done)) return 1;
@@ -2748,7 +2746,7 @@ static int command_eval(Driver *d)
              d->o.model);
     }
     if (make_room(d) || evaluate(d)) return 1;
-    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->result.n, "loss", d->result.loss);
+    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->eval_pass.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
         printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
     if (tasks[data->task].report) tasks[data->task].report(&d->result, data);
