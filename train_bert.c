@@ -8,8 +8,8 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
 
 Everything that BERT computes is in bert.h. Here is what stands around it, to be read downwards:
 flags - messages - JSON - data files - chance - batches - metrics - tasks - evaluation - saving -
-training - text - commands. Flags have the names, defaults and meaning of Hugging Face's
-TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
+from scratch - training - text - commands - parsing. Flags have the names, defaults and meaning of
+Hugging Face's TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -1232,17 +1232,14 @@ typedef struct {
     void (*predict)(const Output *out);                 /* writes a JSON object, or none yet */
 } Task;
 
-/* The end of a prediction: the raw outputs, a row for each token where there is one for each. */
+/* The end of a prediction: the raw outputs, of ner a row for each token. */
 static void put_end(const Output *out)
 {
-    const size_t K = (size_t)out->m->config.K;
-    const int rows = out->m->config.task == BERT_NER ? out->T : 0;
-    if (out->o->logits) printf(", \"logits\": [");
-    for (size_t i = 0; out->o->logits && i < K * (size_t)(rows ? rows : 1); i++) {
-        fputs(rows && i % K == 0 ? i ? "], [" : "[" : i ? ", " : "", stdout);
-        printf("%.9g", out->logits[i]);
-    }
-    if (out->o->logits) printf(rows ? "]]" : "]");
+    const int K = out->m->config.K, ner = out->m->config.task == BERT_NER;
+    if (out->o->logits) printf(ner ? ", \"logits\": [[" : ", \"logits\": [");
+    for (int i = 0; out->o->logits && i < (ner ? out->T * K : K); i++)
+        printf("%s%.9g", i == 0 ? "" : ner && i % K == 0 ? "], [" : ", ", out->logits[i]);
+    if (out->o->logits) printf(ner ? "]]" : "]");
     puts("}");
 }
 
@@ -1707,9 +1704,8 @@ static void pretraining_report(const Evaluation *e, const Data *d)
     printf("\n%-11s  precision  recall  f1      count\n", "second text");
     for (int k = 0; k < 2; k++) {
         const double *is = e->sums[1 + k], *other = e->sums[2 - k];
-        BertText name = {names[k], strlen(names[k])};
         LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
-        print_counts(name, 11, counts);
+        print_counts(text_of(names[k]), 11, counts);
         printf("\n");
     }
 }
@@ -1876,7 +1872,7 @@ static int check_head(Bert *m, const char *path, const Data *d)
    Evaluation */
 
 /* Readies the passes over eval_data, whose masks and pairs never change, and memory for all
-   batches, of training too, and for an evaluation's predictions. */
+   batches, of training too, and for what an evaluation counts. */
 static int make_room(Driver *d)
 {
     const Data *eval = &d->eval_data;
