@@ -1193,17 +1193,16 @@ static void squad_scores(const BertTokenizer *t, BertText text, const BertString
     for (size_t i = 0; i < count; i++) room += string_at(golds, first + i).size;
     uint32_t *answer = take(3 * room + 2, sizeof *answer, "an answer");
     uint32_t *gold = answer + 3 * text.size + 1;
-    size_t na = normalize_answer(t, answer, text), ng;
+    size_t na = normalize_answer(t, answer, text);
     *exact = *f1 = 0;
-    for (size_t i = 0; i <= count; i++) {
-        if (i == count && (!v2 || used)) break; /* the last round is for "" */
-        ng = i == count ? 0 : normalize_answer(t, gold, string_at(golds, first + i));
-        if (v2 && ng == 0 && i < count) continue;
+    for (size_t i = 0; i < count; i++) {
+        size_t ng = normalize_answer(t, gold, string_at(golds, first + i));
+        if (v2 && ng == 0) continue;
         used++;
-        int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
-        *exact = fmax(*exact, same);
-        *f1 = fmax(*f1, na && ng ? word_f1(answer, na, gold, ng) : v2 && same);
+        *exact = fmax(*exact, na == ng && !memcmp(answer, gold, na * sizeof *gold));
+        if (na && ng) *f1 = fmax(*f1, word_f1(answer, na, gold, ng));
     }
+    if (v2 && !used) *exact = *f1 = na == 0;
     free(answer);
 }
 
