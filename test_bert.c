@@ -2610,6 +2610,24 @@ static int lines(const char *with)
     return n;
 }
 
+/* The confusion matrix stands under its names, which may have more bytes than letters. */
+static void test_report_columns(void)
+{
+    static const char *const accents[IK] = {
+        "no", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", "x"};
+    int columns[IK + 1] = {0};
+    write_data("accents.bin", data_image(EXAMPLES, 1, accents, IP));
+    expect(call("train --model encoder.bin --train_file accents.bin --eval_file accents.bin "
+                "--output_dir out --max_steps 1") == 0,
+           "%.300s", output);
+    const char *at = strstr(output, "predicted as\n");
+    for (int i = 0; i <= IK && at && (at = strchr(at, '\n')); i++)
+        for (at++; *at && *at != '\n'; at++) columns[i] += (*at & 0xC0) != 0x80;
+    for (int i = 1; i <= IK; i++)
+        expect(columns[i] == columns[0] && columns[0] > 40, "row %d has %d columns, not %d: %s", i,
+               columns[i], columns[0], output);
+}
+
 static void test_driver(void)
 {
     Bert m = {0}, again = {0};
@@ -2656,15 +2674,23 @@ static void test_driver(void)
 
     int32_t truth[] = {0, 0, 1, 1, 1, 2};
     int predicted[] = {0, 1, 1, 1, 0, 2};
-    LabelCount counts[3];
-    Evaluation e = {0};
-    Data d = {0};
-    d.K = 3, d.labels = truth, d.n = e.n = 6, e.predicted = predicted, e.counts = counts;
+    LabelCount counts[3] = {{0}};
+    Evaluation e = {.counts = counts};
+    Data d = {.K = 3};
+    m.config.K = 3;
+    for (int i = 0; i < 6; i++) {
+        float logits[3] = {0};
+        BertBatch x = {.labels = &truth[i]};
+        Output out = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
+        logits[predicted[i]] = 1;
+        classification_collect(&out);
+    }
     classification_measure(&e, &d);
     expect(e.num_metrics == 3, "%d metrics", e.num_metrics);
     expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
                fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
            "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
+    test_report_columns();
     done("driver: accuracy, macro F1 and MCC as scikit-learn counts");
 }
 
@@ -2871,6 +2897,19 @@ static void test_no_labels(void)
            "%.500s", output);
 }
 
+/* The last token of the last sentence is said to be a word far behind its end: it has no tag, and
+   the words between are not written. */
+static void test_words_beyond(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    const int32_t word = 20000;
+    memcpy(im.data + im.size - 8, &word, sizeof word); /* in front of [SEP]'s -1 */
+    write_data("task.bin", im);
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0 &&
+               lines("\"tags\": [") == ITEMS && lines(", null]}") == 2,
+           "%.300s", output);
+}
+
 /* What eval says of either kind of pairs adds up to what it says of all. */
 static void test_next_report(void)
 {
@@ -2894,6 +2933,7 @@ static void test_every_task(void)
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
     expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    test_words_beyond();
     test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);

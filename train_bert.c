@@ -8,8 +8,8 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
 
 Everything that BERT computes is in bert.h. Here is what stands around it, to be read downwards:
 flags - messages - JSON - data files - chance - batches - metrics - tasks - evaluation - saving -
-training - text - commands. Flags have the names, defaults and meaning of Hugging Face's
-TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
+from scratch - training - text - commands - parsing. Flags have the names, defaults and meaning of
+Hugging Face's TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -199,6 +199,8 @@ static void put_float(const char *before, double value)
     put_number(stdout, value, 9);
 }
 
+/* -- strings and label names -- */
+
 static BertText string_at(const BertStrings *s, size_t i)
 {
     BertText text = {s->bytes + s->offsets[i], (size_t)(s->offsets[i + 1] - s->offsets[i])};
@@ -223,11 +225,12 @@ static void put_label(const char *before, const BertStrings *names, size_t k)
     else printf("%s\"LABEL_%zu\"", before, k);
 }
 
-/* For people: no quotes, and blanks behind it up to width. */
-static void print_name(FILE *f, BertText name, int width)
+/* For people: no quotes, and blanks behind it up to width. Returns the columns it takes. */
+static int print_name(FILE *f, BertText name, int width)
 {
     int columns = put_text(f, name);
     if (columns < width) fprintf(f, "%*s", width - columns, "");
+    return bert_max_(columns, width);
 }
 
 /* The first 20, and with counts how often each stands in the data. */
@@ -895,7 +898,7 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 /* ------------------------------------------------------------------------------------------------
    Metrics, each equal to the library's that people compare with (dev/check_metrics.py) */
 
-enum { MAX_METRICS = 8 };
+enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
 
 /* An answer to a question of standard input. */
 typedef struct {
@@ -909,17 +912,23 @@ typedef struct {
     double truth, predicted, both;
 } LabelCount;
 
+/* A label of ner: its letter, and the type of its entities: the first label of that type. */
 typedef struct {
-    size_t n;            /* inputs: examples, or pairs */
-    double loss;         /* their mean */
-    int *predicted;      /* classification (n), multi-label (n,K): 0 or 1, ner (N): labels */
-    LabelCount *counts;  /* (K): of each label; ner: of each type, at the first label that has it */
-    double *values;      /* regression (n) */
+    char letter;
+    int type;
+} Tag;
+
+typedef struct {
+    double loss;        /* the mean */
+    LabelCount *counts; /* (K): of each label; ner: of each type, at the first label that has it */
+    size_t confusion[MOST_COLUMNS][MOST_COLUMNS]; /* true label, predicted one */
+    Tag *tags;                                    /* ner (K) */
+    double *values;                               /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
     Found *found;        /* qa, text: its answers so far */
     size_t num_found, found_room;
-    double sums[3][3]; /* qa: has no answer, has: F1, exact, count; right, loss, n: of masks, of
-                          pairs whose b follows, of those with another document's */
+    double sums[3][3]; /* ner: right words, words; qa: has no answer, has: F1, exact, count; right,
+                          loss, n: of masks, of pairs whose b follows, of other documents' */
     int num_metrics;
     struct {
         const char *name;
@@ -1026,12 +1035,6 @@ static void regression_metrics(Evaluation *e, double *x, double *y, size_t n)
 
 /* -- entities, as seqeval's default mode finds them in BIO, IOB1 and BIOES tags -- */
 
-/* A tag: its letter, and the type of its entities: the first label of that type. */
-typedef struct {
-    char letter;
-    int type;
-} Tag;
-
 /* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
 static BertText tag_type(const BertStrings *names, int k)
 {
@@ -1041,6 +1044,17 @@ static BertText tag_type(const BertStrings *names, int k)
     if (from < name.bytes + name.size)
         type.bytes = from, type.size = (size_t)(name.bytes + name.size - from);
     return type;
+}
+
+static Tag *tags_of(const BertStrings *names)
+{
+    Tag *tags = take(names->count, sizeof *tags, "tags");
+    for (int k = 0; k < (int)names->count; k++) {
+        BertText name = string_at(names, (size_t)k), type = tag_type(names, k);
+        tags[k].letter = name.size ? name.bytes[0] : 'O';
+        while (!same_text(tag_type(names, tags[k].type), type)) tags[k].type++;
+    }
+    return tags;
 }
 
 /* Does an entity end before the second tag, does one start with it? A stray I- or E- opens one. */
@@ -1179,17 +1193,16 @@ static void squad_scores(const BertTokenizer *t, BertText text, const BertString
     for (size_t i = 0; i < count; i++) room += string_at(golds, first + i).size;
     uint32_t *answer = take(3 * room + 2, sizeof *answer, "an answer");
     uint32_t *gold = answer + 3 * text.size + 1;
-    size_t na = normalize_answer(t, answer, text), ng;
+    size_t na = normalize_answer(t, answer, text);
     *exact = *f1 = 0;
-    for (size_t i = 0; i <= count; i++) {
-        if (i == count && (!v2 || used)) break; /* the last round is for "" */
-        ng = i == count ? 0 : normalize_answer(t, gold, string_at(golds, first + i));
-        if (v2 && ng == 0 && i < count) continue;
+    for (size_t i = 0; i < count; i++) {
+        size_t ng = normalize_answer(t, gold, string_at(golds, first + i));
+        if (v2 && ng == 0) continue;
         used++;
-        int same = na == ng && !memcmp(answer, gold, na * sizeof *gold);
-        *exact = fmax(*exact, same);
-        *f1 = fmax(*f1, na && ng ? word_f1(answer, na, gold, ng) : v2 && same);
+        *exact = fmax(*exact, na == ng && !memcmp(answer, gold, na * sizeof *gold));
+        if (na && ng) *f1 = fmax(*f1, word_f1(answer, na, gold, ng));
     }
+    if (v2 && !used) *exact = *f1 = na == 0;
     free(answer);
 }
 
@@ -1218,17 +1231,14 @@ typedef struct {
     void (*predict)(const Output *out);                 /* writes a JSON object, or none yet */
 } Task;
 
-/* The end of a prediction: the raw outputs, a row for each token where there is one for each. */
+/* The end of a prediction: the raw outputs, of ner a row for each token. */
 static void put_end(const Output *out)
 {
-    const size_t K = (size_t)out->m->config.K;
-    const int rows = out->m->config.task == BERT_NER ? out->T : 0;
-    if (out->o->logits) printf(", \"logits\": [");
-    for (size_t i = 0; out->o->logits && i < K * (size_t)(rows ? rows : 1); i++) {
-        fputs(rows && i % K == 0 ? i ? "], [" : "[" : i ? ", " : "", stdout);
-        printf("%.9g", out->logits[i]);
-    }
-    if (out->o->logits) printf(rows ? "]]" : "]");
+    const int K = out->m->config.K, ner = out->m->config.task == BERT_NER;
+    if (out->o->logits) printf(ner ? ", \"logits\": [[" : ", \"logits\": [");
+    for (int i = 0; out->o->logits && i < (ner ? out->T * K : K); i++)
+        printf("%s%.9g", i == 0 ? "" : ner && i % K == 0 ? "], [" : ", ", out->logits[i]);
+    if (out->o->logits) printf(ner ? "]]" : "]");
     puts("}");
 }
 
@@ -1252,50 +1262,43 @@ static void print_counts(BertText name, int width, LabelCount c)
 
 static void classification_collect(const Output *out)
 {
+    Evaluation *e = out->e;
     const int K = out->m->config.K, multi = out->d->multi_label;
-    int *predicted = out->e->predicted + out->item * (size_t)(multi ? K : 1);
-    if (!multi) bert_top_k(predicted, NULL, out->logits, K, 1);
-    for (int k = 0; multi && k < K; k++) predicted[k] = out->logits[k] > 0; /* above one half */
+    const float *targets = multi ? out->x->targets + (size_t)out->b * K : NULL;
+    int best = -1;
+    if (!multi) bert_top_k(&best, NULL, out->logits, K, 1);
+    for (int k = 0; k < K; k++) {
+        int truth = multi ? targets[k] > 0 : k == out->x->labels[out->b];
+        int predicted = multi ? out->logits[k] > 0 : k == best; /* above one half */
+        e->counts[k].truth += truth;
+        e->counts[k].predicted += predicted;
+        e->counts[k].both += truth && predicted;
+    }
+    if (!multi && K <= MOST_COLUMNS) e->confusion[out->x->labels[out->b]][best]++;
 }
 
 static void classification_measure(Evaluation *e, const Data *d)
 {
-    const int multi = d->multi_label;
-    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
-    for (size_t i = 0; i < d->n; i++) {
-        const int *predicted = e->predicted + i * (size_t)(multi ? d->K : 1);
-        for (size_t j = multi ? d->sets[i] : i; j < (multi ? d->sets[i + 1] : i + 1); j++) {
-            int truth = d->labels[j];
-            e->counts[truth].truth++;
-            e->counts[truth].both += multi ? predicted[truth] : predicted[0] == truth;
-        }
-        if (!multi) e->counts[predicted[0]].predicted++;
-        for (int k = 0; multi && k < d->K; k++) e->counts[k].predicted += predicted[k];
-    }
-    if (multi) micro_metrics(e, (size_t)d->K);
+    if (d->multi_label) micro_metrics(e, (size_t)d->K);
     else class_metrics(e, (size_t)d->K);
 }
 
 /* With the confusion matrix, where its K columns can be read. */
 static void classification_report(const Evaluation *e, const Data *d)
 {
-    enum { MOST = 20 };
-    size_t matrix[MOST][MOST] = {{0}}, K = (size_t)d->K;
-    int width = name_width(&d->names), wide = K <= MOST && !d->multi_label;
-    for (size_t i = 0; wide && i < d->n; i++) matrix[d->labels[i]][e->predicted[i]]++;
+    size_t K = (size_t)d->K;
+    int width = name_width(&d->names), wide = K <= MOST_COLUMNS && !d->multi_label;
+    int columns[MOST_COLUMNS];
     printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
-           wide ? "   confusion matrix: predicted as" : "", wide ? width + 37 : 0, "");
+           wide ? "   confusion matrix: predicted as" : "", wide ? width + 35 : 0, "");
     for (size_t k = 0; wide && k < K; k++) {
         printf("  ");
-        print_name(stdout, string_at(&d->names, k), 6);
+        columns[k] = print_name(stdout, string_at(&d->names, k), 6);
     }
     if (wide) printf("\n");
     for (size_t k = 0; k < K; k++) {
         print_counts(string_at(&d->names, k), width, e->counts[k]);
-        for (size_t j = 0; wide && j < K; j++) {
-            size_t column = string_at(&d->names, j).size;
-            printf("  %-*zu", column > 6 ? (int)column : 6, matrix[k][j]);
-        }
+        for (size_t j = 0; wide && j < K; j++) printf("  %-*zu", columns[j], e->confusion[k][j]);
         printf("\n");
     }
 }
@@ -1351,34 +1354,22 @@ static void regression_predict(const Output *out)
 
 static void ner_collect(const Output *out)
 {
-    const int K = out->m->config.K;
-    int *predicted = out->e->predicted + out->d->offsets[out->item];
-    for (int t = 0; t < out->T; t++)
+    Evaluation *e = out->e;
+    const int K = out->m->config.K, T = out->T, *truth = out->x->labels + out->first;
+    int *predicted = take((size_t)T, sizeof *predicted, "predictions");
+    for (int t = 0; t < T; t++) {
         bert_top_k(&predicted[t], NULL, out->logits + (size_t)t * K, K, 1);
+        e->sums[0][0] += truth[t] == predicted[t]; /* never where there is no label */
+        e->sums[0][1] += truth[t] >= 0;
+    }
+    count_entities(e->counts, e->tags, truth, predicted, (size_t)T);
+    free(predicted);
 }
 
 static void ner_measure(Evaluation *e, const Data *d)
 {
-    const size_t K = (size_t)d->K;
-    Tag *tags = take(K, sizeof *tags, "tags");
-    double right = 0, words = 0;
-    memset(e->counts, 0, K * sizeof *e->counts);
-    for (int k = 0; k < d->K; k++) {
-        BertText name = string_at(&d->names, (size_t)k), type = tag_type(&d->names, k);
-        tags[k].letter = name.size ? name.bytes[0] : 'O';
-        while (!same_text(tag_type(&d->names, tags[k].type), type)) tags[k].type++;
-    }
-    for (size_t i = 0; i < d->n; i++) {
-        size_t at = d->offsets[i], T = d->offsets[i + 1] - at;
-        count_entities(e->counts, tags, d->labels + at, e->predicted + at, T);
-    }
-    for (size_t t = 0; t < d->N; t++) {
-        right += d->labels[t] == e->predicted[t]; /* never where there is no label */
-        words += d->labels[t] >= 0;
-    }
-    free(tags);
-    micro_metrics(e, K);
-    add_metric(e, "accuracy", ratio(right, words));
+    micro_metrics(e, (size_t)d->K);
+    add_metric(e, "accuracy", ratio(e->sums[0][0], e->sums[0][1]));
 }
 
 static void ner_report(const Evaluation *e, const Data *d)
@@ -1425,16 +1416,25 @@ static void put_word(const Output *out, const BertEntity *e)
     putchar('"');
 }
 
-/* Words of a file's sentence: there is one blank between two. */
-static int count_words(BertText sentence)
+/* Of a file's sentence, one blank between two words: a tag for each that has tokens, else null. */
+static void put_tags(const Output *out, const int32_t *words)
 {
-    int words = sentence.size > 0;
-    for (size_t i = 0; i < sentence.size; i++) words += sentence.bytes[i] == ' ';
-    return words;
+    const BertText sentence = string_at(&out->d->texts, out->item);
+    const int K = out->m->config.K;
+    int count = sentence.size > 0, t = 0, label;
+    for (size_t i = 0; i < sentence.size; i++) count += sentence.bytes[i] == ' ';
+    printf("], \"tags\": [");
+    for (int word = 0; word < count; word++) {
+        while (t < out->T && words[t] < word) t++;
+        if (word) printf(", ");
+        if (t < out->T && words[t] == word) {
+            bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
+            put_label("", &out->m->labels, (size_t)label);
+        } else printf("null");
+    }
 }
 
-/* What pipeline("token-classification", aggregation_strategy="simple") gives, and of a file a tag
-   for each word that has tokens, null for the others. */
+/* What pipeline("token-classification", aggregation_strategy="simple") gives. */
 static void ner_predict(const Output *out)
 {
     const BertStrings *names = &out->m->labels;
@@ -1457,45 +1457,33 @@ static void ner_predict(const Output *out)
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);
     }
     free(found);
-    int word = -1, last = words ? count_words(string_at(&out->d->texts, out->item)) - 1 : -1;
-    if (words) printf("], \"tags\": ["); /* text has none */
-    for (int t = 0, label; words && t < T; t++) {
-        if (words[t] <= word) continue;
-        for (; word + 1 < words[t]; word++) printf(word >= 0 ? ", null" : "null");
-        bert_top_k(&label, NULL, out->logits + (size_t)t * K, K, 1);
-        put_label(word++ >= 0 ? ", " : "", names, (size_t)label);
-    }
-    for (; word < last; word++) printf(word >= 0 ? ", null" : "null"); /* cut away */
+    if (words) put_tags(out, words); /* text has none */
     printf("]");
     put_end(out);
 }
 
 /* -- qa: a span of the context, over all its windows -- */
 
-static int first_window(const Output *out)
+/* The question of the window that is so many behind this one, or -1. */
+static int question_of(const Output *out, int behind)
 {
-    const int32_t *question = out->d->words + out->item;
-    return out->item == 0 || question[0] != question[-1];
-}
-
-static int last_window(const Output *out)
-{
-    const int32_t *question = out->d->words + out->item;
-    return out->item + 1 == out->d->n || question[0] != question[1];
+    size_t window = out->item + (size_t)behind;
+    return window < out->d->n ? out->d->words[window] : -1;
 }
 
 /* Takes in a window. Returns its question where it was the last of it, or -1. */
 static int qa_window(const Output *out)
 {
+    const int question = question_of(out, 0);
     BertAnswers *a = &out->e->answers;
-    if (first_window(out)) {
+    if (question_of(out, -1) != question) {
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
         a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
         a->may_lack = out->d->may_lack || out->o->version_2_with_negative;
     }
     bert_answers_add(a, out->logits, out->spans, out->T);
-    return last_window(out) ? out->d->words[out->item] : -1;
+    return question_of(out, 1) != question ? question : -1;
 }
 
 /* Where a question's strings begin: its id, itself, its gold answers. */
@@ -1544,6 +1532,16 @@ static void put_span(const char *before, const Data *d, int question, BertAnswer
     printf(", \"start\": %d, \"end\": %d", span.start, span.end);
 }
 
+/* The answer and, where n is 0 or more, a list of n. */
+static void put_answers(const Data *d, int question, BertAnswer answer, const BertAnswer *best,
+                        int n)
+{
+    put_span("", d, question, answer);
+    if (n >= 0) printf(", \"nbest\": [");
+    for (int i = 0; i < n; i++) put_span(i ? "}, {" : "{", d, question, best[i]);
+    if (n >= 0) printf(n ? "}]" : "]");
+}
+
 /* Are two texts the same in lower case? */
 static int same_lower(const BertTokenizer *t, BertText a, BertText b)
 {
@@ -1558,24 +1556,19 @@ static int same_lower(const BertTokenizer *t, BertText a, BertText b)
     return same && i == a.size && j == b.size;
 }
 
-static void push_found(Evaluation *e, Found fresh)
-{
-    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
-        exit(fail("out of memory for answers"));
-    e->found[e->num_found++] = fresh;
-}
-
 /* An answer joins those found before; the same words found again add to the score. */
-static void add_found(const Output *out, size_t question, BertAnswer span)
+static void add_found(const Output *out, int question, BertAnswer span)
 {
     Evaluation *e = out->e;
-    Found fresh = {span, text_part(out->d, question, span.start, span.end)};
+    Found fresh = {span, text_part(out->d, (size_t)question, span.start, span.end)};
     for (size_t i = 0; i < e->num_found; i++) {
         if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
         e->found[i].span.score += span.score;
         return;
     }
-    push_found(e, fresh);
+    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
+        exit(fail("out of memory for answers"));
+    e->found[e->num_found++] = fresh;
 }
 
 /* Where starts and ends are a softmax each: top has the highest logits, sum those of exp. */
@@ -1587,7 +1580,7 @@ static double span_share(BertAnswer span, const float *top, const double *sum)
 
 /* A window as the question-answering pipeline of transformers 4 reads it: the softmax is over the
    context's tokens and [CLS]; the best top_k products are answers. */
-static void qa_text_window(const Output *out, size_t question, int top_k)
+static void qa_text_window(const Output *out, int question, int top_k)
 {
     const float *logits = out->logits;
     const int32_t *spans = out->spans;
@@ -1622,34 +1615,31 @@ static void qa_text_predict(const Output *out)
 {
     const Data *d = out->d;
     Evaluation *e = out->e;
-    const int question = d->words[out->item], top_k = out->o->top_k ? (int)out->o->top_k : 1;
-    const Line *line = &d->lines[question];
-    Found none = {{0}, {"", 0}};
-    if (first_window(out)) {
+    const int question = question_of(out, 0), top_k = out->o->top_k ? (int)out->o->top_k : 1;
+    const BertText id = d->lines[question].id;
+    const BertAnswer nothing = {0};
+    BertAnswers *a = &e->answers;
+    if (question_of(out, -1) != question) {
         e->num_found = 0;
-        e->answers.none.score = 1; /* of the windows the lowest counts */
+        a->none.score = 1; /* of the windows the lowest counts */
     }
-    qa_text_window(out, (size_t)question, top_k);
-    if (!last_window(out)) return;
-    none.span.score = e->answers.none.score;
-    if (out->o->version_2_with_negative) push_found(e, none);
+    qa_text_window(out, question, top_k);
+    if (question_of(out, 1) == question) return;
+    if (out->o->version_2_with_negative) add_found(out, question, a->none);
     printf("{");
-    if (line->id.size && line->id.bytes[-1] == '"') put_string("\"id\": ", line->id);
-    else if (line->id.size)
-        printf("\"id\": %.*s", (int)line->id.size, line->id.bytes); /* a number */
-    if (line->id.size) printf(", ");
-    none.span.score = 0;
-    if (!e->num_found) put_span("", d, question, none.span);
-    for (int i = 0; i < top_k && i < (int)e->num_found; i++) {
+    if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
+    else if (id.size) printf("\"id\": %.*s", (int)id.size, id.bytes); /* a number */
+    if (id.size) printf(", ");
+    a->count = bert_min_(top_k, (int)e->num_found);
+    for (int i = 0; i < a->count; i++) {
         size_t best = 0;
         for (size_t j = 1; j < e->num_found; j++)
             if (e->found[j].span.score > e->found[best].span.score) best = j;
-        BertAnswer *span = &e->found[best].span;
-        if (i == 0) put_span("", d, question, *span);
-        if (out->o->top_k) put_span(i ? "}, {" : ", \"nbest\": [{", d, question, *span);
-        span->score = -1; /* written */
+        a->best[i] = e->found[best].span;
+        e->found[best].span.score = -1; /* taken */
     }
-    if (out->o->top_k) printf(e->num_found ? "}]" : ", \"nbest\": []");
+    put_answers(d, question, a->count ? a->best[0] : nothing, a->best,
+                out->o->top_k ? a->count : -1);
     put_end(out);
 }
 
@@ -1669,12 +1659,8 @@ static void qa_predict(const Output *out)
         if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
     if (answer >= 0) best = a->best[answer];
     put_string("{\"id\": ", string_at(&d->golds, qa_strings(d, question)));
-    put_span(", ", d, question, best);
-    printf(", \"nbest\": [");
-    for (int i = 0; i < a->count; i++) {
-        put_span(i ? "}, {" : "{", d, question, a->best[i]);
-    }
-    printf(a->count ? "}]" : "]");
+    printf(", ");
+    put_answers(d, question, best, a->best, a->count);
     put_end(out);
 }
 
@@ -1717,9 +1703,8 @@ static void pretraining_report(const Evaluation *e, const Data *d)
     printf("\n%-11s  precision  recall  f1      count\n", "second text");
     for (int k = 0; k < 2; k++) {
         const double *is = e->sums[1 + k], *other = e->sums[2 - k];
-        BertText name = {names[k], strlen(names[k])};
         LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
-        print_counts(name, 11, counts);
+        print_counts(text_of(names[k]), 11, counts);
         printf("\n");
     }
 }
@@ -1808,6 +1793,7 @@ typedef struct {
     double *counts;       /* (K) of each label, over all shards */
     float *class_weights; /* (K) or NULL */
 
+    int longest;                              /* input of training */
     size_t micro_batch, micro_batches, items; /* examples in one; of them, and items, an epoch */
     size_t steps_an_epoch;                    /* optimizer steps */
     long long total, warmup, step;            /* optimizer steps: all, of the warmup, done */
@@ -1885,24 +1871,22 @@ static int check_head(Bert *m, const char *path, const Data *d)
    Evaluation */
 
 /* Readies the passes over eval_data, whose masks and pairs never change, and memory for all
-   batches, the largest of training given, and for an evaluation's predictions. */
-static int make_room(Driver *d, size_t train_batch, int longest)
+   batches, of training too, and for what an evaluation counts. */
+static int make_room(Driver *d)
 {
     const Data *eval = &d->eval_data;
     Evaluation *e = &d->result;
     Pass *p = &d->eval_pass;
-    size_t slots =
-        eval->task == BERT_NER ? eval->N : eval->n * (size_t)(eval->multi_label ? eval->K : 1);
     p->tokenizer = &d->model.tokenizer;
     p->share = d->o.mlm_probability;
     pass_room(p, eval, 0);
     pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
-    e->predicted = take(slots, sizeof *e->predicted, "predictions");
+    if (eval->task == BERT_NER) e->tags = tags_of(&eval->names);
     e->values = take(eval->n, sizeof *e->values, "predictions");
     e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
-    if (longest_input(eval) > longest) longest = longest_input(eval);
-    return batch_room(&d->batch, B > train_batch ? B : train_batch, (size_t)longest,
+    return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
+                      (size_t)bert_max_(d->longest, longest_input(eval)),
                       (size_t)d->model.config.K);
 }
 
@@ -1947,6 +1931,8 @@ static int evaluate(Driver *d)
     Bert *m = &d->model;
     double start = seconds(), loss = 0, rows = 0, divisor;
     memset(e->sums, 0, sizeof e->sums);
+    memset(e->counts, 0, (size_t)data->K * sizeof *e->counts);
+    memset(e->confusion, 0, sizeof e->confusion);
     for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
         B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
         BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
@@ -1959,7 +1945,6 @@ static int evaluate(Driver *d)
         if (stop_signal) return 1;
     }
     live_clear();
-    e->n = d->eval_pass.n;
     e->loss = ratio(loss, rows);
     if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
     e->num_metrics = 0;
@@ -1986,23 +1971,22 @@ static int save_model(Driver *d, const char *name)
 {
     char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
     Bert *m = &d->model;
-    int error;
     snprintf(path, sizeof path, "%s/%s", d->o.output_dir, name);
     snprintf(temporary, sizeof temporary, "%s/%s.tmp", d->o.output_dir, name);
     for (size_t i = 0; i < m->num_parameters; i++)
         if (!isfinite(m->params_memory[i]))
             return fail("%s: not saved: parameters are no longer finite numbers", path);
-    error = bert_save(m, temporary);
-    if (error) {
+    if (bert_save(m, temporary)) {
         fail("%s", bert_error(m));
     } else if (sync_path(temporary) || rename(temporary, path)) {
-        error = fail("%s: cannot be saved: %s", path, strerror(errno));
+        fail("%s: cannot be saved: %s", path, strerror(errno));
     } else {
         sync_path(d->o.output_dir); /* the rename too; not every file system can */
+        d->saved_step = d->step;
+        return 0;
     }
-    if (error) remove(temporary);
-    if (!error) d->saved_step = d->step;
-    return error != 0;
+    remove(temporary);
+    return 1;
 }
 
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
@@ -2060,78 +2044,75 @@ static void log_end(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
 
-/* NaN: it is no number. */
-static double number_of(BertText value)
-{
-    char *end;
-    double number = strtod(value.bytes, &end);
-    return end == value.bytes + value.size ? number : NAN;
-}
-
+/* Sizes have to be there. What would make another network is refused, as in dev/export_hf.py. */
 static int read_config(BertConfig *c, const char *path)
 {
-    enum { SIZES = 7, FLOATS = 5, ACT = SIZES + FLOATS, ONLY = 4, KEYS = ACT + 1 + ONLY, ACTS = 5 };
-    static const char *const acts[ACTS] = {"gelu", "gelu_new", "relu", "gelu_pytorch_tanh",
-                                           "gelu_python"};
-    static const int act_of[ACTS] = {BERT_GELU, BERT_GELU_TANH, BERT_RELU, BERT_GELU_TANH,
-                                     BERT_GELU};
-    static const char *const only[ONLY] = {"bert", "absolute", "false", "false"};
-    static const char *const keys[KEYS] = {"vocab_size",
-                                           "hidden_size",
-                                           "num_hidden_layers",
-                                           "num_attention_heads",
-                                           "intermediate_size",
-                                           "max_position_embeddings",
-                                           "type_vocab_size",
-                                           "layer_norm_eps",
-                                           "hidden_dropout_prob",
-                                           "attention_probs_dropout_prob",
-                                           "classifier_dropout",
-                                           "initializer_range",
-                                           "hidden_act",
-                                           "model_type",
-                                           "position_embedding_type",
-                                           "is_decoder",
-                                           "add_cross_attention"};
-    int *const sizes[SIZES] = {&c->V, &c->C, &c->L, &c->NH, &c->F, &c->P, &c->S};
-    float *const floats[FLOATS] = {&c->eps, &c->hidden_dropout, &c->att_dropout, &c->cls_dropout,
-                                   &c->init_range};
-    static const float otherwise[FLOATS] = {1e-12f, 0.1f, 0.1f, -1, 0.02f};
+    const struct {
+        const char *key;
+        int *size;
+        float *number, otherwise;
+        const char *only;
+    } fields[] = {
+        {"vocab_size", .size = &c->V},
+        {"hidden_size", .size = &c->C},
+        {"num_hidden_layers", .size = &c->L},
+        {"num_attention_heads", .size = &c->NH},
+        {"intermediate_size", .size = &c->F},
+        {"max_position_embeddings", .size = &c->P},
+        {"type_vocab_size", .size = &c->S},
+        {"layer_norm_eps", .number = &c->eps, .otherwise = 1e-12f},
+        {"hidden_dropout_prob", .number = &c->hidden_dropout, .otherwise = 0.1f},
+        {"attention_probs_dropout_prob", .number = &c->att_dropout, .otherwise = 0.1f},
+        {"classifier_dropout", .number = &c->cls_dropout, .otherwise = -1},
+        {"initializer_range", .number = &c->init_range, .otherwise = 0.02f},
+        {"model_type", .only = "bert"},
+        {"position_embedding_type", .only = "absolute"},
+        {"is_decoder", .only = "false"},
+        {"add_cross_attention", .only = "false"},
+        {"hidden_act", .only = NULL},
+    };
+    static const struct {
+        const char *name;
+        int act;
+    } acts[] = {{"gelu", BERT_GELU},
+                {"gelu_new", BERT_GELU_TANH},
+                {"gelu_pytorch_tanh", BERT_GELU_TANH},
+                {"gelu_python", BERT_GELU},
+                {"relu", BERT_RELU}};
+    enum { KEYS = sizeof fields / sizeof fields[0], ACTS = sizeof acts / sizeof acts[0] };
     static char json[1 << 20];
-    BertText values[KEYS] = {{NULL, 0}};
+    const char *keys[KEYS];
+    BertText values[KEYS] = {{NULL, 0}}, value;
     FILE *f = fopen(path, "rb");
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
     size_t n = fread(json, 1, sizeof json - 1, f);
     fclose(f);
-    int whole = json_fields(json, json + n, keys, KEYS, -1, values);
-    for (int i = 0; i < SIZES; i++) {
-        double value = values[i].size ? number_of(values[i]) : 0;
-        if (!(value >= 1 && value <= INT_MAX && value == floor(value)))
+    for (int i = 0; i < KEYS; i++) keys[i] = fields[i].key;
+    int whole = json_fields(json, json + n, keys, KEYS, -1, values), act = 0;
+    for (int i = 0; i < KEYS; i++) {
+        char *end = NULL;
+        value = values[i];
+        double number = value.size ? strtod(value.bytes, &end) : fields[i].otherwise;
+        if (value.size && end != value.bytes + value.size) number = NAN;
+        if (fields[i].size && !(number >= 1 && number <= INT_MAX && number == floor(number)))
             return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
                         keys[i], INT_MAX);
-        *sizes[i] = (int)value;
-    }
-    if (!whole) return fail("%s: not a JSON object", path);
-    for (int i = 0; i < FLOATS; i++) {
-        BertText value = values[SIZES + i];
-        *floats[i] = value.size ? (float)number_of(value) : otherwise[i];
-        if (isnan(*floats[i]))
-            return fail("%s: %s is %.*s, not a number", path, keys[SIZES + i], (int)value.size,
+        if (fields[i].size) *fields[i].size = (int)number;
+        else if (!whole) return fail("%s: not a JSON object", path);
+        if (fields[i].number) *fields[i].number = (float)number;
+        if (fields[i].number && isnan(number))
+            return fail("%s: %s is %.*s, not a number", path, keys[i], (int)value.size,
                         value.bytes);
+        if (fields[i].only && value.bytes && !same_text(value, text_of(fields[i].only)))
+            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, keys[i],
+                        (int)value.size, value.bytes, fields[i].only);
     }
-    for (int i = 0; i < ONLY; i++) { /* what would make another network, as in dev/export_hf.py */
-        const char *key = keys[KEYS - ONLY + i];
-        BertText value = values[KEYS - ONLY + i];
-        if (value.bytes && !same_text(value, text_of(only[i])))
-            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, key,
-                        (int)value.size, value.bytes, only[i]);
-    }
-    BertText act = values[ACT].bytes ? values[ACT] : text_of(acts[0]);
-    while (c->act < ACTS && !same_text(act, text_of(acts[c->act]))) c->act++;
-    if (c->act == ACTS)
-        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)act.size,
-                    act.bytes);
-    c->act = act_of[c->act];
+    if (!value.bytes) value = text_of(acts[0].name); /* the last one: hidden_act */
+    while (act < ACTS && !same_text(value, text_of(acts[act].name))) act++;
+    if (act == ACTS)
+        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)value.size,
+                    value.bytes);
+    c->act = acts[act].act;
     return 0;
 }
 
@@ -2186,16 +2167,15 @@ static int check_like(const Bert *m, const Data *d, const char *train_file)
 }
 
 /* Looks through all shards: are they fit to be trained on together, and how much is there? */
-static int scan_shards(Driver *d, size_t *largest, int *longest)
+static int scan_shards(Driver *d)
 {
     const Options *o = &d->o;
     const Data *data = &d->data;
-    size_t batch = (size_t)o->per_device_train_batch_size;
+    size_t batch = (size_t)o->per_device_train_batch_size, largest = 0;
     size_t group = (size_t)o->gradient_accumulation_steps, batches;
     d->pass.tokenizer = &d->model.tokenizer;
     d->pass.share = o->mlm_probability;
     d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
-    *largest = 0, *longest = 0;
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
         if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
         size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
@@ -2206,10 +2186,10 @@ static int scan_shards(Driver *d, size_t *largest, int *longest)
         d->items += d->pass.n;
         d->micro_batches += batches;
         d->steps_an_epoch += (batches + group - 1) / group;
-        if (d->pass.n > *largest) *largest = d->pass.n;
-        if (longest_input(data) > *longest) *longest = longest_input(data);
+        if (d->pass.n > largest) largest = d->pass.n;
+        d->longest = bert_max_(d->longest, longest_input(data));
     }
-    d->micro_batch = bert_zmin_(batch, *largest);
+    d->micro_batch = bert_zmin_(batch, largest);
     return 0;
 }
 
@@ -2348,8 +2328,6 @@ static int train_load(Driver *d)
     Options *o = &d->o;
     Bert *m = &d->model;
     BertConfig *c = &m->config;
-    size_t largest;
-    int longest = 0;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (o->tokenizer && !o->init)
@@ -2366,7 +2344,7 @@ static int train_load(Driver *d)
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
-    if (train_head(d) || scan_shards(d, &largest, &longest) ||
+    if (train_head(d) || scan_shards(d) ||
         (o->eval_file && check_like(m, &d->eval_data, o->train_file)))
         return 1;
     m->freeze_layers = (int)o->freeze_layers;
@@ -2376,8 +2354,7 @@ static int train_load(Driver *d)
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
     d->shard_order = take(d->shards.gl_pathc, sizeof *d->shard_order, "the order of shards");
-    if (check_smoothing(d) || set_class_weights(d) || plan(d) ||
-        make_room(d, d->micro_batch, longest) || log_start(d))
+    if (check_smoothing(d) || set_class_weights(d) || plan(d) || make_room(d) || log_start(d))
         return 1;
     show_run(d);
     return 0;
@@ -2489,7 +2466,7 @@ static int end_of_epoch(Driver *d)
     puts(better ? "  best so far" : "");
     fflush(stdout);
     log_number(d, "eval_", "runtime", start, 6);
-    log_number(d, "eval_", "samples_per_second", (double)e->n / start, 6);
+    log_number(d, "eval_", "samples_per_second", (double)d->eval_pass.n / start, 6);
     log_end(d);
     if (save_model(d, "model.bin")) return 1;
     if (!better) return 0;
@@ -2521,10 +2498,9 @@ static int train_epochs(Driver *d)
     const size_t shards = d->shards.gl_pathc;
     for (uint64_t epoch = 0; d->step < d->total; epoch++) {
         size_t done = 0;
-        for (size_t i = 0; i < shards; i++) d->shard_order[i] = i;
         if (d->pass.order) shuffle(d->shard_order, shards, random_key(FOR_SHARDS, seed, epoch));
         for (size_t i = 0; i < shards && d->step < d->total; i++) {
-            size_t shard = d->shard_order[i];
+            size_t shard = d->pass.order ? d->shard_order[i] : i;
             if (open_shard(d, shard)) return 1;
             pass_start(&d->pass, &d->data, seed, epoch, shard, d->o.short_seq_prob);
             if (train_shard(d, epoch, &done)) return 1;
@@ -2677,12 +2653,12 @@ static int text_end(const Driver *d)
     return fail("stdin:%zu: %s", in->number, in->why);
 }
 
-static int text_start(Driver *d, int task)
+/* most: tokens of a sequence where --max_length does not say. */
+static int text_start(Driver *d, int task, int most)
 {
     const BertConfig *c = &d->model.config;
     Input *in = &d->input;
     BertEncodeOptions *how = &in->how;
-    int most = task == BERT_QA ? 384 : 512;
     if (!d->model.tokenizer.lookup)
         return fail("%s: has no tokenizer, which text needs: make it again with dev/export_hf.py "
                     "from a folder with vocab.txt",
@@ -2692,14 +2668,13 @@ static int text_start(Driver *d, int task)
     d->data.path = "standard input";
     d->data.task = task;
     d->data.multi_label = c->multi_label;
-    how->max_length = d->o.max_length ? (int)bert_zmin_((size_t)d->o.max_length, INT_MAX)
-                                      : (int)bert_zmin_((size_t)most, (size_t)c->P);
+    how->max_length = d->o.max_length ? (int)d->o.max_length : bert_min_(most, c->P);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
         how->truncation = BERT_ONLY_SECOND;
         how->windows = 1;
-        how->stride = (int)bert_zmin_((size_t)how->max_length / 2, 128);
+        how->stride = bert_min_(how->max_length / 2, 128);
     }
     in->room = 65536;
     in->bytes = take(in->room, 1, "lines");
@@ -2765,8 +2740,8 @@ static int command_eval(Driver *d)
         fail("warning: %s: its labels have no names; they are taken to be the data's, in order",
              d->o.model);
     }
-    if (make_room(d, 0, 0) || evaluate(d)) return 1;
-    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->result.n, "loss", d->result.loss);
+    if (make_room(d) || evaluate(d)) return 1;
+    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->eval_pass.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
         printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
     if (tasks[data->task].report) tasks[data->task].report(&d->result, data);
@@ -2826,7 +2801,10 @@ static int read_through(Driver *d, int embed)
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    if (text ? text_start(d, task) : load_data(m, data, o->predict_file, 0)) return 1;
+    int longest = task == BERT_QA                     ? 384
+                  : embed && m->config.max_seq_length ? m->config.max_seq_length
+                                                      : 512;
+    if (text ? text_start(d, task, longest) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
@@ -2835,9 +2813,6 @@ static int read_through(Driver *d, int embed)
         return fail("--logits goes with classification, regression and ner");
     if (text && data->task == BERT_MLM && !m->tokenizer.words[BERT_ID_MASK])
         return fail("%s: its vocabulary has no [MASK]", o->model);
-    if (text && embed && m->config.max_seq_length && !o->max_length)
-        d->input.how.max_length =
-            (int)bert_zmin_((size_t)m->config.max_seq_length, (size_t)m->config.P);
     if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
                    (size_t)(text ? d->input.how.max_length : data->longest),
                    (size_t)(embed ? m->config.C : m->config.K)))
@@ -2863,7 +2838,7 @@ static int command_embed(Driver *d) { return read_through(d, 1); }
 static int command_encode(Driver *d)
 {
     const BertEncoding *e = &d->input.e;
-    if (text_start(d, BERT_NONE)) return 1;
+    if (text_start(d, BERT_NONE, 512)) return 1;
     while (read_lines(d)) {
         for (int b = 0; b < e->B; b++)
             for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
@@ -2925,15 +2900,16 @@ static const struct {
 } flags[] = {FLAGS(FLAG_ROW)};
 enum { NUM_FLAGS = sizeof flags / sizeof flags[0] };
 
-/* What else TrainingArguments of transformers 5.23 has: known, so that the message can say so. */
+/* Flags of Trainer that are not here, so that the message can say so: of transformers 5.23, then
+   those that only transformers 4 had, each with = and what has taken its place, if anything. */
 static const char trainer_flags[] =
     " accelerator_config activation_checkpointing activation_checkpointing_kwargs "
     "auto_find_batch_size average_tokens_across_devices batch_eval_metrics bf16 bf16_full_eval "
     "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
     "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
     "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm do_eval "
-    "do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
+    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
+    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
     "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
     "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
     "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
@@ -2942,57 +2918,32 @@ static const char trainer_flags[] =
     "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
     "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
     "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
-    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns report_to "
-    "restore_callback_states_from_checkpoint resume_from_checkpoint run_name save_on_each_node "
-    "save_only_model save_steps save_strategy save_total_limit skip_memory_metrics tf32 "
-    "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps "
-    "trackio_bucket_id trackio_space_id trackio_static_space_id use_cache use_cpu "
-    "use_liger_kernel ";
+    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns "
+    "report_to restore_callback_states_from_checkpoint resume_from_checkpoint run_name "
+    "save_on_each_node save_only_model save_steps save_strategy save_total_limit "
+    "skip_memory_metrics tf32 torch_compile torch_compile_backend torch_compile_mode "
+    "torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id "
+    "use_cache use_cpu use_liger_kernel "
+    "adafactor =optim dispatch_batches =accelerator_config "
+    "evaluate_during_training =eval_strategy evaluation_strategy =eval_strategy fp16_backend = "
+    "fp16_opt_level = fsdp_min_num_params =fsdp_config "
+    "fsdp_transformer_layer_cls_to_wrap =fsdp_config group_by_length =train_sampling_strategy "
+    "half_precision_backend = include_inputs_for_metrics =include_for_metrics "
+    "include_tokens_per_second = jit_mode_eval = mp_parameters = no_cuda =use_cpu "
+    "overwrite_output_dir = past_index = per_gpu_eval_batch_size =per_device_eval_batch_size "
+    "per_gpu_train_batch_size =per_device_train_batch_size push_to_hub_model_id =hub_model_id "
+    "push_to_hub_organization =hub_model_id push_to_hub_token =hub_token ray_scope = "
+    "save_safetensors = sharded_ddp =fsdp split_batches =accelerator_config "
+    "torchdynamo =torch_compile_backend tpu_metrics_debug =debug tpu_num_cores = use_ipex = "
+    "use_legacy_prediction_loop = use_mps_device = xpu_backend =ddp_backend ";
 
-/* What only transformers 4 had, and what has taken its place, where something has. */
-static const char *const old_flags[][2] = {
-    {"adafactor", "optim"},
-    {"dispatch_batches", "accelerator_config"},
-    {"evaluate_during_training", "eval_strategy"},
-    {"evaluation_strategy", "eval_strategy"},
-    {"fp16_backend", ""},
-    {"fp16_opt_level", ""},
-    {"fsdp_min_num_params", "fsdp_config"},
-    {"fsdp_transformer_layer_cls_to_wrap", "fsdp_config"},
-    {"group_by_length", "train_sampling_strategy"},
-    {"half_precision_backend", ""},
-    {"include_inputs_for_metrics", "include_for_metrics"},
-    {"include_tokens_per_second", ""},
-    {"jit_mode_eval", ""},
-    {"mp_parameters", ""},
-    {"no_cuda", "use_cpu"},
-    {"overwrite_output_dir", ""},
-    {"past_index", ""},
-    {"per_gpu_eval_batch_size", "per_device_eval_batch_size"},
-    {"per_gpu_train_batch_size", "per_device_train_batch_size"},
-    {"push_to_hub_model_id", "hub_model_id"},
-    {"push_to_hub_organization", "hub_model_id"},
-    {"push_to_hub_token", "hub_token"},
-    {"ray_scope", ""},
-    {"save_safetensors", ""},
-    {"sharded_ddp", "fsdp"},
-    {"split_batches", "accelerator_config"},
-    {"torchdynamo", "torch_compile_backend"},
-    {"tpu_metrics_debug", "debug"},
-    {"tpu_num_cores", ""},
-    {"use_ipex", ""},
-    {"use_legacy_prediction_loop", ""},
-    {"use_mps_device", ""},
-    {"xpu_backend", "ddp_backend"}};
-enum { NUM_OLD_FLAGS = sizeof old_flags / sizeof old_flags[0] };
-
-/* Is word in the list, between separators or its ends? */
-static int in_list(const char *list, const char *word, char separator)
+/* What follows word in the list, where it stands between separators or its ends; else NULL. */
+static const char *in_list(const char *list, const char *word, char separator)
 {
     size_t n = strlen(word);
     for (const char *at = list; n && (at = strstr(at, word)) != NULL; at++)
-        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return 1;
-    return 0;
+        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return at + n;
+    return NULL;
 }
 
 /* Stores a value in its field; 0 where it is none of the flag's kind. */
@@ -3002,7 +2953,8 @@ static int set_flag(Options *o, int i, const char *text)
     char *field = (char *)o + flags[i].field, *end;
     if (kind == PATH || kind == CHOICE) {
         memcpy(field, &text, sizeof text);
-        return *text && (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|')));
+        return *text &&
+               (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|') != NULL));
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
@@ -3030,14 +2982,17 @@ static int distance(const char *a, const char *b)
     return row[n];
 }
 
-/* A flag of transformers 4 by its name. 1: it is one, and was answered. */
-static int old_flag(const char *name)
+/* 1: it is a flag of Trainer, and was answered. */
+static int trainer_flag(const char *name)
 {
-    int i = 0, known = 0;
-    while (i < NUM_OLD_FLAGS && strcmp(name, old_flags[i][0])) i++;
-    if (i == NUM_OLD_FLAGS) return 0;
-    const char *now = old_flags[i][1];
-    for (int j = 0; j < NUM_FLAGS; j++) known |= !strcmp(now, flags[j].name);
+    const char *behind = strchr(name, ' ') ? NULL : in_list(trainer_flags, name, ' ');
+    char now[64] = "";
+    int known = 0;
+    if (!behind) return 0;
+    if (strncmp(behind, " =", 2))
+        return fail("--%s is a Trainer flag that train_bert does not have", name);
+    sscanf(behind + 2, "%63[^ ]", now);
+    for (int i = 0; i < NUM_FLAGS; i++) known |= !strcmp(now, flags[i].name);
     return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
                 *now ? "; now that is --" : "", now,
                 known  ? ""
@@ -3061,9 +3016,7 @@ static int find_flag(const char *name, int command)
     }
     if (*owner) {
         fail("--%s is a flag of %s, not of %s", name, owner, commands[command].name);
-    } else if (!strchr(name, ' ') && in_list(trainer_flags, name, ' ')) {
-        fail("--%s is a Trainer flag that train_bert does not have", name);
-    } else if (old_flag(name)) {
+    } else if (trainer_flag(name)) {
         return -1;
     } else if (least <= 3 + (int)strlen(name) / 4) {
         fail("--%s: no such flag. Did you mean --%s?", name, flags[nearest].name);
@@ -3145,10 +3098,10 @@ static void command_usage(int command)
 static int run(Driver *d, int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
-    int command = -1, help = in_list("help|--help|-h", word, '|');
+    int command = -1, help = in_list("help|--help|-h", word, '|') != NULL;
     for (int c = 0; c < NUM_COMMANDS; c++)
         if (argc > 1 + help && !strcmp(argv[1 + help], commands[c].name)) command = c;
-    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|');
+    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(stderr), 1;
     if (!strcmp(word, "--version"))
         return puts("train_bert for model files and data files of version 1"), 0;
@@ -3164,8 +3117,7 @@ static int run(Driver *d, int argc, char **argv)
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
 static int bert_main(int argc, char **argv)
 {
-    static const Driver empty;
-    Driver d = empty;
+    Driver d = {.step = 0};
     clearerr(stdout);
     errno = 0;
     int result = run(&d, argc, argv);
@@ -3176,7 +3128,7 @@ static int bert_main(int argc, char **argv)
     bert_encoding_free(&d.input.e);
     globfree(&d.shards);
     void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
-                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.predicted,
+                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.tags,
                       d.result.values, d.shard_order,      d.counts,          d.class_weights,
                       d.result.found,  d.input.bytes,      d.input.lines,     d.result.counts};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);

@@ -35,16 +35,25 @@ static void copy(const Evaluation *e, double *out)
     for (int i = 0; i < e->num_metrics; i++) out[i] = e->metrics[i].value;
 }
 int shim_model(const char *path) { return bert_load(&model, path); }
-/* labels; K; sets: NULL, or multi-label's offsets */
-void shim_labels_metrics(double *out, int *truth, uint64_t *sets, int *predicted, size_t n, int K)
+/* truth: labels (n), or multi-label's 0 or 1 (n,K), as predicted is */
+void shim_labels_metrics(double *out, int *truth, int *predicted, size_t n, int K, int multi_label)
 {
-    Evaluation e = {0};
-    Data d = {0};
-    d.n = n, d.K = K, d.labels = truth, d.sets = sets, d.multi_label = sets != NULL;
-    e.predicted = predicted, e.counts = calloc((size_t)K, sizeof *e.counts);
+    Evaluation e = {.counts = calloc((size_t)K, sizeof *e.counts)};
+    Data d = {.K = K, .multi_label = multi_label};
+    Bert m = {.config = {.K = K}};
+    float *targets = calloc((size_t)K, sizeof *targets), *logits = calloc((size_t)K, sizeof *logits);
+    for (size_t i = 0; i < n; i++) {
+        BertBatch x = {.labels = &truth[i], .targets = targets};
+        Output o = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
+        for (int k = 0; k < K; k++) {
+            targets[k] = multi_label && truth[i * (size_t)K + (size_t)k];
+            logits[k] = multi_label ? predicted[i * (size_t)K + (size_t)k] : predicted[i] == k;
+        }
+        classification_collect(&o);
+    }
     classification_measure(&e, &d);
     copy(&e, out);
-    free(e.counts);
+    free(e.counts), free(targets), free(logits);
 }
 void shim_regression_metrics(double *out, double *x, double *y, size_t n)
 {
@@ -56,15 +65,21 @@ void shim_regression_metrics(double *out, double *x, double *y, size_t n)
 void shim_ner(double *out, int *truth, int *predicted, uint64_t *offsets, size_t n, uint64_t *names,
               char *bytes, int K)
 {
-    Evaluation e = {0};
-    Data d = {0};
-    d.n = n, d.N = offsets[n], d.K = K, d.labels = truth, d.offsets = offsets;
-    d.names.count = (size_t)K, d.names.offsets = names, d.names.bytes = bytes;
-    e.predicted = predicted, e.counts = calloc((size_t)K, sizeof *e.counts);
+    Data d = {.K = K, .names = {(size_t)K, names, bytes}};
+    Evaluation e = {.counts = calloc((size_t)K, sizeof *e.counts), .tags = tags_of(&d.names)};
+    Bert m = {.config = {.K = K}};
+    float *logits = calloc(offsets[n] * (size_t)K, sizeof *logits);
+    for (size_t t = 0; t < offsets[n]; t++) logits[t * (size_t)K + (size_t)predicted[t]] = 1;
+    for (size_t i = 0; i < n; i++) {
+        BertBatch x = {.labels = truth + offsets[i]};
+        Output o = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits + offsets[i] * (size_t)K};
+        o.T = (int)(offsets[i + 1] - offsets[i]);
+        ner_collect(&o);
+    }
     ner_measure(&e, &d);
     copy(&e, out);
     memcpy(out + 4, e.counts, (size_t)K * sizeof *e.counts);
-    free(e.counts);
+    free(e.counts), free(e.tags), free(logits);
 }
 void shim_squad(double *out, const char *text, size_t n, uint64_t *offsets, char *golds,
                  size_t count, int v2)
@@ -139,8 +154,8 @@ def check_labels(lib, rng):
     def run(case):
         K, truth, predicted = case
         out = np.zeros(8)
-        lib.shim_labels_metrics(pointer(out), pointer(np.array(truth, np.int32)), None,
-                                 pointer(np.array(predicted, np.int32)), ctypes.c_size_t(len(truth)), K)
+        lib.shim_labels_metrics(pointer(out), pointer(np.array(truth, np.int32)),
+                                 pointer(np.array(predicted, np.int32)), ctypes.c_size_t(len(truth)), K, 0)
         want = [sklearn.accuracy_score(truth, predicted), sklearn.f1_score(truth, predicted, average="macro")]
         if K == 2:
             want.append(sklearn.f1_score(truth, predicted))
@@ -153,10 +168,8 @@ def check_labels(lib, rng):
         share = rng.choice([0, 0.1, 0.5, 1])
         truth = np.array([[rng.random() < share for _ in range(K)] for _ in range(n)], np.int32)
         predicted = np.array([[rng.random() < 0.4 * (share > 0) for _ in range(K)] for _ in range(n)], np.int32)
-        sets = np.concatenate([[0], np.cumsum(truth.sum(1))]).astype(np.uint64)
-        labels = np.nonzero(truth)[1].astype(np.int32)
         out = np.zeros(8)
-        lib.shim_labels_metrics(pointer(out), pointer(labels), pointer(sets), pointer(predicted), ctypes.c_size_t(n), K)
+        lib.shim_labels_metrics(pointer(out), pointer(truth), pointer(predicted), ctypes.c_size_t(n), K, 1)
         return out[:3], [f(truth, predicted, average="micro", zero_division=0)
                          for f in (sklearn.f1_score, sklearn.precision_score, sklearn.recall_score)] if K > 1 else \
             [f(truth[:, 0], predicted[:, 0], zero_division=0)
