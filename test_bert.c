@@ -3015,6 +3015,11 @@ static void test_text(void)
     expect_text("encode --model model.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
     expect_text("encode --model model.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
                 "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
+    expect_text("encode --model model.bin --json",
+                "{\"text\": \"a\", \"text_pair\": null}\n{\"text\": \"a\", \"text_pair\": 5}\n", 1,
+                "2 5 3\ntrain_bert: stdin:2: no string in field text_pair\n");
+    expect_text("encode --model model.bin --json", "{\"text\": \"a\", \"text\": null}\n", 1,
+                "train_bert: stdin:1: no string in field text\n");
     expect_text("encode --model model.bin --pair", "a\tb\na b\n", 1,
                 "2 5 3 6 3\ntrain_bert: stdin:2: no tab, --pair expects one between the two "
                 "texts\n");

@@ -332,9 +332,10 @@ static char *json_skip(char *at, char *end, char c)
     return at < end && *at == c ? at + 1 : NULL;
 }
 
-/* The values of a JSON object's fields that have one of n names (NULL: none): the first few are
-   strings, the others strings or numbers; strings -1: all are what they are, but for null. What
-   else there is is passed over. 0: not JSON. */
+/* The values of a JSON object's fields that have one of n names (NULL: none), the last where one
+   comes twice, as in Python: the first few are strings, the others strings or numbers; strings -1:
+   all are what they are. null is no value, nor is what else there is; in place of a string it
+   leaves size 1 without bytes. 0: not JSON. */
 static int json_fields(char *at, char *end, const char *const *names, int n, int strings,
                        BertText *values)
 {
@@ -348,11 +349,13 @@ static int json_fields(char *at, char *end, const char *const *names, int n, int
         int quoted = *at == '"';
         at = quoted ? json_string(at + 1, end, &value) : json_other(at, end, &value);
         if (!at) return 0;
-        for (int i = 0; i < n; i++)
-            if (names[i] && same_text(key, text_of(names[i])) &&
-                (quoted || (i >= strings && strspn(value.bytes, "+-.0123456789eE") >= value.size) ||
-                 (strings < 0 && !same_text(value, text_of("null")))))
-                values[i] = value;
+        int null = !quoted && same_text(value, text_of("null"));
+        int number = !quoted && strspn(value.bytes, "+-.0123456789eE") >= value.size;
+        for (int i = 0; i < n; i++) {
+            if (!names[i] || !same_text(key, text_of(names[i]))) continue;
+            BertText none = {NULL, i < strings && !null};
+            values[i] = quoted || (strings < 0 ? !null : i >= strings && number) ? value : none;
+        }
         next = json_skip(at, end, ',');
         last = json_skip(at, end, '}');
     }
@@ -2578,7 +2581,8 @@ static int take_line(Driver *d, char *bytes, size_t n)
         if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */
         if (!json_fields(bytes, bytes + n, names, 3, 2, parts)) what = "not a JSON object";
         else if (!parts[0].bytes) what = "no string in field ", field = names[0];
-        else if (qa && !parts[1].bytes) what = "no string in field ", field = names[1];
+        else if (!parts[1].bytes && (qa || parts[1].size))
+            what = "no string in field ", field = names[1];
     } else {
         char *tab = d->o.pair ? memchr(bytes, '\t', n) : NULL;
         parts[0].bytes = bytes, parts[0].size = tab ? (size_t)(tab - bytes) : n;
