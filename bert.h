@@ -737,8 +737,8 @@ static inline float bert_exp_(float x)
 }
 
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
-   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is
-   then within 1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7. */
+   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is then within
+   1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7. */
 static inline float bert_normal_cdf_(float x, float *bell)
 {
     float e = bert_exp_(-0.5f * (x * x));

@@ -1885,7 +1885,7 @@ static int make_room(Driver *d)
     pass_room(p, eval, 0);
     pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
     if (eval->task == BERT_NER) e->tags = tags_of(&eval->names);
-    e->values = take(eval->n, sizeof *e->values, "predictions");
+    if (eval->task == BERT_REGRESSION) e->values = take(eval->n, sizeof *e->values, "predictions");
     e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
     return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
@@ -2072,7 +2072,7 @@ static int read_config(BertConfig *c, const char *path)
         {"position_embedding_type", .only = "absolute"},
         {"is_decoder", .only = "false"},
         {"add_cross_attention", .only = "false"},
-        {"hidden_act", .only = NULL},
+        {"hidden_act", .only = NULL}, /* the last: see below */
     };
     static const struct {
         const char *name;
@@ -2085,7 +2085,7 @@ static int read_config(BertConfig *c, const char *path)
     enum { KEYS = sizeof fields / sizeof fields[0], ACTS = sizeof acts / sizeof acts[0] };
     static char json[1 << 20];
     const char *keys[KEYS];
-    BertText values[KEYS] = {{NULL, 0}}, value;
+    BertText values[KEYS] = {{NULL, 0}}, name;
     FILE *f = fopen(path, "rb");
     if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
     size_t n = fread(json, 1, sizeof json - 1, f);
@@ -2094,7 +2094,7 @@ static int read_config(BertConfig *c, const char *path)
     int whole = json_fields(json, json + n, keys, KEYS, -1, values), act = 0;
     for (int i = 0; i < KEYS; i++) {
         char *end = NULL;
-        value = values[i];
+        const BertText value = values[i];
         double number = value.size ? strtod(value.bytes, &end) : fields[i].otherwise;
         if (value.size && end != value.bytes + value.size) number = NAN;
         if (fields[i].size && !(number >= 1 && number <= INT_MAX && number == floor(number)))
@@ -2110,11 +2110,11 @@ static int read_config(BertConfig *c, const char *path)
             return fail("%s: %s is %.*s, not %s: this BERT has no other", path, keys[i],
                         (int)value.size, value.bytes, fields[i].only);
     }
-    if (!value.bytes) value = text_of(acts[0].name); /* the last one: hidden_act */
-    while (act < ACTS && !same_text(value, text_of(acts[act].name))) act++;
+    name = values[KEYS - 1].bytes ? values[KEYS - 1] : text_of(acts[0].name); /* hidden_act */
+    while (act < ACTS && !same_text(name, text_of(acts[act].name))) act++;
     if (act == ACTS)
-        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)value.size,
-                    value.bytes);
+        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)name.size,
+                    name.bytes);
     c->act = acts[act].act;
     return 0;
 }
@@ -3121,7 +3121,7 @@ static int run(Driver *d, int argc, char **argv)
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
 static int bert_main(int argc, char **argv)
 {
-    Driver d = {.step = 0};
+    Driver d = {0};
     clearerr(stdout);
     errno = 0;
     int result = run(&d, argc, argv);

@@ -18,9 +18,9 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BATCHES = ("--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32")
-FLAGS = ("--learning_rate", "5e-5", "--warmup_steps", "0.1", "--weight_decay", "0.01") + BATCHES
-# From scratch: for the first 20 epochs next sentences stay a matter of chance, then they are learned.
+FLAGS = ("--learning_rate", "5e-5", "--warmup_steps", "0.1", "--weight_decay", "0.01",
+         "--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32")
+# From scratch: for 20 epochs next sentences stay a matter of chance, then they are learned.
 # initializer_range is 1/sqrt(hidden_size).
 SCRATCH = ("--learning_rate", "2e-3", "--warmup_steps", "0.05", "--weight_decay", "0.01",
            "--per_device_train_batch_size", "32", "--per_device_eval_batch_size", "32")
