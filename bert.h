@@ -1165,19 +1165,18 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
     const int most = 1024, least = 64; /* rows of a task */
-    const int panels = (N + W - 1) / W, threads = bert_threads_();
+    const int strips = (M + R - 1) / R, panels = (N + W - 1) / W, threads = bert_threads_();
     const int mirrored = M <= BERT_LANES_ && b.row == 1 && !add; /* more: padded, no gain */
     const int tasks = threads > 1 && !mirrored ? 2 * threads : threads;
     int across = N < M || a.col != 1 ? 1 : bert_min_((panels + 1) / 2, tasks);
     int down = bert_max_((M + most - 1) / most,
                          bert_min_((M + least - 1) / least, (tasks + across - 1) / across));
     across = bert_max_(across, bert_min_((panels + 1) / 2, (tasks + down - 1) / down));
-    int cols = (panels + across - 1) / across * W, rows = ((M + down - 1) / down + R - 1) / R * R;
-    across = (N + cols - 1) / cols, down = (M + rows - 1) / rows;
     BERT_OMP_(parallel for schedule(dynamic))
     for (int t = 0; t < down * across; t++) {
-        int i = t / across * rows, j = t % across * cols;
-        int height = bert_min_(rows, M - i), width = bert_min_(cols, N - j);
+        int y = t / across, x = t % across, i = y * strips / down * R, j = x * panels / across * W;
+        int height = bert_min_((y + 1) * strips / down * R, M) - i;
+        int width = bert_min_((x + 1) * panels / across * W, N) - j;
         float *to = c + i * ldc + j;
         BertMatrix_ a_i = bert_from_(a, i, 0), b_j = bert_from_(b, 0, j);
         const float *from = start ? start + j : NULL;

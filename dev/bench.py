@@ -10,6 +10,7 @@ making tensors are not timed.
 
 ours     packed, dropout on in training; before timing, the optimizer has met every token of the
          training set, as after an epoch (before that, a step is cheaper)
+         classification reads, as its forward does, only [CLS] of the last layer
 theirs   padded to the longest of the batch; no attention mask where nothing is padded. PyTorch:
          fused AdamW, gradients clipped at norm 1. OpenVINO and ONNX Runtime: the fastest of several
          settings (streams; graph with or without the BERT optimizer), tried out at the start.
@@ -109,20 +110,26 @@ def padded(batch):
 
 
 def mean_size(output, batch):
-    """bench_model.c's checksum: mean |x| over the tokens that are not padding."""
+    """bench_model.c's checksum: mean |x| over logits, or over the tokens that are not padding."""
+    if len(output.shape) == 2:
+        return float(abs(output).mean())
     kept = [abs(output[b][:len(ids)]).sum() for b, (ids, _) in enumerate(batch)]
     return float(sum(kept)) / (sum(len(ids) for ids, _ in batch) * output.shape[-1])
 
 
-def encoder(model, attention):
+def network(model, mode, attention):
+    """infer: BertModel; classify: with its head for two classes."""
     import torch
     import transformers
     transformers.logging.set_verbosity_error()
+    if mode == "infer":
+        kind, flags = transformers.BertModel, {"add_pooling_layer": False}
+    else:
+        kind, flags = transformers.BertForSequenceClassification, {}
     if model == BASE:
-        config = transformers.BertConfig(attn_implementation=attention)
-        return transformers.BertModel(config, add_pooling_layer=False).eval()
-    return transformers.BertModel.from_pretrained(
-        model, add_pooling_layer=False, attn_implementation=attention, dtype=torch.float32).eval()
+        return kind(transformers.BertConfig(attn_implementation=attention), **flags).eval()
+    return kind.from_pretrained(model, attn_implementation=attention, dtype=torch.float32,
+                                **flags).eval()
 
 
 class TorchTraining:
@@ -171,15 +178,15 @@ class TorchTraining:
 class TorchInference:
     note = ""
 
-    def __init__(self, model, batches, threads):
+    def __init__(self, model, batches, threads, mode):
         import torch
         torch.set_num_threads(threads)
-        self.torch, self.model = torch, encoder(model, "sdpa")
+        self.torch, self.model = torch, network(model, mode, "sdpa")
         self.inputs = []
         for ids, mask in map(padded, batches):
             self.inputs.append((torch.tensor(ids), torch.tensor(mask) if mask else None))
         with torch.inference_mode():
-            self.checksum = mean_size(self.model(*self.inputs[0]).last_hidden_state, batches[0])
+            self.checksum = mean_size(self.model(*self.inputs[0])[0], batches[0])
 
     def run(self, first, count):
         with self.torch.inference_mode():
@@ -217,14 +224,14 @@ def plain_wrapper(model, types):
             if token_types is None:
                 token_types = torch.zeros_like(input_ids)
             return self.model(input_ids=input_ids, attention_mask=mask,
-                              token_type_ids=token_types).last_hidden_state
+                              token_type_ids=token_types)[0]
     return Wrapper()
 
 
 class OpenVino(Fastest):
     """Static shapes and no mask where all batches are alike; else dynamic shapes and a mask."""
 
-    def __init__(self, model, batches, threads):
+    def __init__(self, model, batches, threads, mode):
         import numpy
         import openvino
         import torch
@@ -239,7 +246,7 @@ class OpenVino(Fastest):
             self.inputs.append([ids] if alike else [ids, mask])
         example = torch.tensor([[101, 2000, 2001, 102]] * 2)
         masks = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-        graph = openvino.convert_model(plain_wrapper(encoder(model, "sdpa"), False),
+        graph = openvino.convert_model(plain_wrapper(network(model, mode, "sdpa"), False),
                                        example_input=(example,) if alike else (example, masks))
         if alike:
             graph.reshape({x: list(shapes)[0] for x in graph.inputs})
@@ -279,7 +286,7 @@ class OnnxRuntime(Fastest):
     """The model as its exporter writes it, with the session's own fusions, and after ONNX Runtime's
     BERT optimizer; one session on all threads, or runs side by side on one thread each."""
 
-    def __init__(self, model, batches, threads):
+    def __init__(self, model, batches, threads, mode):
         import numpy
         import onnxruntime
         import torch
@@ -294,17 +301,19 @@ class OnnxRuntime(Fastest):
             if not alike:
                 feed["attention_mask"] = numpy.array(mask) if mask else numpy.ones_like(ids)
             self.inputs.append(feed)
-        net = encoder(model, "eager")  # the form that the optimizer knows
+        net = network(model, mode, "eager")  # the form that the optimizer knows
         config, candidates = net.config, []
         ids = torch.tensor([[101, 2000, 2001, 102]] * 2)
         mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
         names = ["input_ids"] + ([] if alike else ["attention_mask"]) + ["token_type_ids"]
         example = (ids,) + (() if alike else (mask,)) + (torch.zeros_like(ids),)
+        axes = {n: {0: "batch", 1: "length"} for n in names}
+        axes["out"] = {0: "batch", 1: "length"} if mode == "infer" else {0: "batch"}
         with tempfile.TemporaryDirectory() as folder:
             plain, fused = folder + "/plain.onnx", folder + "/fused.onnx"
             torch.onnx.export(plain_wrapper(net, True), example, plain, input_names=names,
                               output_names=["out"], opset_version=17, dynamo=False,
-                              dynamic_axes={n: {0: "batch", 1: "length"} for n in names + ["out"]})
+                              dynamic_axes=axes)
             del net
             graph = optimizer.optimize_model(
                 plain, model_type="bert", num_heads=config.num_attention_heads,
@@ -349,7 +358,7 @@ def worker(side, mode, model, path, threads):
         it = TorchTraining(model, batches, threads, side == "torch-bf16")
     else:
         it = {"torch": TorchInference, "openvino": OpenVino,
-              "onnxruntime": OnnxRuntime}[side](model, batches, threads)
+              "onnxruntime": OnnxRuntime}[side](model, batches, threads, mode)
     print("ready %.9g %s" % (it.checksum, it.note), file=answers, flush=True)
     for line in sys.stdin:
         first, count = map(int, line.split())
@@ -375,10 +384,9 @@ class Side:
             if needed and importlib.util.find_spec(needed) is None:
                 raise Failed("%s is not installed" % needed)
         if name == "ours":
-            model = bench.exported() if model != BASE else model
+            model = bench.exported(model) if model != BASE else model
             command = [bench.program("bench_model"), mode, model, path]
         else:
-            model = bench.a.model if model != BASE else model
             command = [sys.executable, os.path.abspath(__file__), "--worker", name, mode, model,
                        path, str(threads)]
         self.log = tempfile.TemporaryFile("w+")
@@ -467,10 +475,24 @@ class Bench:
         self.command("make", "-s", name)
         return os.path.join(ROOT, name)
 
-    def exported(self):
-        path = os.path.join(self.work, "model.bin")
+    def classifier(self):
+        """The model with a head for two classes, drawn at random, as Hugging Face saves it."""
+        path = os.path.join(self.work, "classifier")
         if not os.path.exists(path):
-            self.command(sys.executable, "dev/export_hf.py", "--task", "none", self.a.model, path)
+            self.command(sys.executable, "-c", "import sys, torch, transformers as t\n"
+                         "torch.manual_seed(0)\n"
+                         "t.BertForSequenceClassification.from_pretrained(sys.argv[1], "
+                         "num_labels=2).save_pretrained(sys.argv[2])\n"
+                         "t.BertTokenizerFast.from_pretrained(sys.argv[1])"
+                         ".save_pretrained(sys.argv[2])", self.a.model, path)
+        return path
+
+    def exported(self, model=None):
+        classifier = model == os.path.join(self.work, "classifier")
+        path = os.path.join(self.work, "classifier.bin" if classifier else "model.bin")
+        if not os.path.exists(path):
+            self.command(sys.executable, "dev/export_hf.py", "--task",
+                         "classification" if classifier else "none", model or self.a.model, path)
         return path
 
     def sst2(self, which):
@@ -582,14 +604,14 @@ class Bench:
                 continue
             ratio = statistics.median(t[0] / o[0] for t, o in zip(ours[name], ours["ours"]))
             against = AGAINST[name]
-            if mode == "infer":
+            if mode != "train":
                 against = against.split(",")[0]
             self.row(work, against, show % (speeds["ours"], unit), show % (speeds[name], unit),
                      ratio, target)
         for side in sides[1:]:
             if side.note:
                 self.notes.append("%s: %s ran with %s" % (work, AGAINST[side.name], side.note))
-            if mode == "infer" and model != BASE and \
+            if mode != "train" and model != BASE and \
                     not abs(side.checksum - sides[0].checksum) <= 1e-4 * sides[0].checksum:
                 self.notes.append("%s: **%s computes something else**: mean size %g, ours %g" % (
                     work, AGAINST[side.name], side.checksum, sides[0].checksum))
@@ -632,6 +654,8 @@ class Bench:
         self.versus("train MiniLM, 8 x 128", "train", self.a.model, random_batches(8, 128),
                     {"torch": None, "torch-bf16": None})
 
+    # ---- with all tokens' vectors as the result
+
     def infer_minilm(self):
         self.versus("inference MiniLM, 8 x 128", "infer", self.a.model, random_batches(8, 128),
                     {"openvino": 1.1, "onnxruntime": 1.35, "torch": None})
@@ -649,6 +673,24 @@ class Bench:
         self.versus("one sentence of 16 tokens, MiniLM", "infer", self.a.model,
                     random_batches(1, 16, 16), {"openvino": 1.2, "onnxruntime": None,
                                                 "torch": None}, "ms")
+
+    # ---- with logits as the result
+
+    def classify_minilm(self):
+        self.versus("classification MiniLM, 8 x 128", "classify", self.classifier(),
+                    random_batches(8, 128), {"openvino": 1.1, "onnxruntime": 1.35, "torch": None})
+
+    def classify_base(self):
+        self.versus("classification bert-base, 8 x 128", "classify", BASE, random_batches(8, 128),
+                    {"openvino": 1.1, "onnxruntime": 1.35, "torch": None})
+
+    def classify_mixed(self):
+        batches = cut(self.sst2("dev"), 32)
+        self.versus("classification MiniLM, %s dev, batch 32" % self.data_name, "classify",
+                    self.classifier(), batches,
+                    {"openvino": 2.0, "onnxruntime": 2.5, "torch": None}, whole=True)
+
+    # ---- memory, parts, and ourselves
 
     def memory(self):
         small, warm = self.training_batches(4)
@@ -788,7 +830,9 @@ class Bench:
 CASES = {"finetune4": Bench.finetune4, "finetune32": Bench.finetune32,
          "train-base": Bench.train_base, "train-minilm": Bench.train_minilm,
          "infer-minilm": Bench.infer_minilm, "infer-base": Bench.infer_base,
-         "infer-mixed": Bench.infer_mixed, "sentence": Bench.sentence, "memory": Bench.memory,
+         "infer-mixed": Bench.infer_mixed, "sentence": Bench.sentence,
+         "classify-minilm": Bench.classify_minilm, "classify-base": Bench.classify_base,
+         "classify-mixed": Bench.classify_mixed, "memory": Bench.memory,
          "tokenizer": Bench.tokenizer, "matmul": Bench.matmul, "threads": Bench.threads_row,
          "lengths": Bench.lengths}
 

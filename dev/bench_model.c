@@ -1,9 +1,9 @@
 /*
 bench_model.c - one side of dev/bench.py: bert.h training or inferring, timed a round at a time.
 
-    bench_model train|infer MODEL BATCHES      MODEL: a model file, or "bert-base": random weights
+    bench_model train|infer|classify MODEL BATCHES     MODEL: a file, or "bert-base": random weights
 
-BATCHES is int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B).
+infer ends with the vectors of all tokens, classify with two logits for each sequence. BATCHES is int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B).
 The first w are run once, untimed (they show the optimizer every token, as an epoch would have),
 then "ready" and a checksum are printed. Each line "first count" on stdin runs batches first ..
 first+count-1 (modulo n) and answers with the seconds that took; until then the program sleeps. A
@@ -71,9 +71,9 @@ static int read_batches(Batches *b, const char *path)
     return 0;
 }
 
-static int make_model(Bert *m, const char *name, int training)
+static int make_model(Bert *m, const char *name, int classify)
 {
-    int task = training ? BERT_CLASSIFICATION : BERT_NONE, K = training ? 2 : 0, error;
+    int task = classify ? BERT_CLASSIFICATION : BERT_NONE, K = classify ? 2 : 0, error;
     if (strcmp(name, "bert-base")) {
         error = bert_load(m, name);
         if (!error && m->config.task != task) error = bert_set_task(m, task, K, 0, NULL, 1);
@@ -81,7 +81,7 @@ static int make_model(Bert *m, const char *name, int training)
     }
     BertConfig c = {0}; /* transformers.BertConfig() */
     c.V = 30522, c.C = 768, c.L = 12, c.NH = 12, c.F = 3072, c.P = 512, c.S = 2, c.K = K;
-    c.act = BERT_GELU, c.task = task, c.pooler = training, c.eps = 1e-12f;
+    c.act = BERT_GELU, c.task = task, c.pooler = classify, c.eps = 1e-12f;
     c.hidden_dropout = c.att_dropout = 0.1f, c.cls_dropout = -1.0f, c.init_range = 0.02f;
     if (bert_build(m, c)) return fail(name, bert_error(m));
     for (int i = 0; i < BERT_NUM_TENSORS; i++)
@@ -103,14 +103,13 @@ static int infer(Bert *m, BertBatch x)
     return bert_forward(m, &x, 0);
 }
 
-/* The mean size of the encoder's outputs for batch x. Inference has one layer's activations, the
-   last layer's. */
+/* The mean size of what batch x ends with. Inference has one layer's activations, the last's. */
 static double checksum(Bert *m, BertBatch x)
 {
-    size_t n = (size_t)x.offsets[x.B] * m->config.C;
+    size_t n = m->config.K ? (size_t)x.B * m->config.K : (size_t)x.offsets[x.B] * m->config.C;
     double sum = 0.0;
     if (infer(m, x)) return NAN;
-    for (size_t i = 0; i < n; i++) sum += fabs(m->acts.ln2[i]);
+    for (size_t i = 0; i < n; i++) sum += fabs(m->config.K ? m->acts.logits[i] : m->acts.ln2[i]);
     return sum / (double)n;
 }
 
@@ -119,10 +118,11 @@ int main(int argc, char **argv)
     Bert m = {0};
     Batches b = {0};
     int training = argc == 4 && !strcmp(argv[1], "train"), step = 0, error = 0;
+    int classify = training || (argc == 4 && !strcmp(argv[1], "classify"));
     long first, count;
     char line[128];
-    if (argc != 4) return fail("usage", "bench_model train|infer MODEL BATCHES");
-    if (read_batches(&b, argv[3]) || make_model(&m, argv[2], training)) return 1;
+    if (argc != 4) return fail("usage", "bench_model train|infer|classify MODEL BATCHES");
+    if (read_batches(&b, argv[3]) || make_model(&m, argv[2], classify)) return 1;
     for (int i = 0; i < b.warm && !error; i++)
         error = training ? train_step(&m, b.batches[i], ++step) : infer(&m, b.batches[i]);
     if (error) return fail("warm-up", bert_error(&m));
