@@ -778,6 +778,7 @@ typedef float bert_vec_, bert_vec_at_;
 #define BERT_DEAL_LOW_(x, y) (x)
 #define BERT_DEAL_HIGH_(x, y) (y)
 #define BERT_UNROLL_
+#define BERT_UNROLL_4_
 #define BERT_ALIGNED_
 #define BERT_INLINE_ static inline
 #define BERT_APART_ static
@@ -796,9 +797,11 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_LANE_(v, i) (v)[i]
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
+#define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
+#define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
 #endif
 /* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
@@ -970,6 +973,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
     for (int k = 0; k < depth; k += BERT_LANES_) {
         BERT_FETCH_(&next_c, 1);
         BERT_FETCH_(ahead, 0);
+        BERT_UNROLL_4_
         for (int l = 0; l < BERT_LANES_; l++, panel += vecs * BERT_LANES_) {
             bert_vec_ b[BERT_TILE_VECS_];
             BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
@@ -1073,27 +1077,39 @@ static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
     return m;
 }
 
-/* A strip times the panels of N columns, from left to right. Each kind of tile is compiled by
-   itself, with its sizes and steps as constants. */
-#define BERT_TILE_OF_(vecs, ...)                                                                   \
-    do {                                                                                           \
+/* Each kind of tile is a function of its own, its sizes and steps constants: copied into a larger
+   one, gcc runs out of registers in the loop that counts (a fifth of dW). */
+typedef void BertTile_(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,
+                       const float *panel, int depth, const float *start, const float *soon,
+                       BertAhead_ *ahead);
+#define BERT_TILE_KIND_(name, vecs, ...)                                                           \
+    BERT_APART_ void name(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,              \
+                          const float *panel, int depth, const float *start, const float *soon,    \
+                          BertAhead_ *ahead)                                                       \
+    {                                                                                              \
         BertStrip_ of = {strip.at, __VA_ARGS__};                                                   \
-        bert_tile_(c + j, ldc, rows, cols, vecs, of, panels, depth, from, soon, ahead);            \
-    } while (0)
-BERT_INLINE_ void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
-                                           const float *panels, int depth, int N,
-                                           const float *start, BertAhead_ *ahead)
+        bert_tile_(c, ldc, rows, cols, vecs, of, panel, depth, start, soon, ahead);                \
+    }
+BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1, BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_rows_2_, 2, strip.down, 1, BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_rows_, BERT_TILE_VECS_, strip.down, 1, BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
+
+/* A strip times the panels of N columns, from left to right. */
+static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
+                                     const float *panels, int depth, int N, const float *start,
+                                     BertAhead_ *ahead)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_, by_rows = strip.down > 1;
+    static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
+    static BertTile_ *const by_cols[] = {bert_tile_cols_1_, bert_tile_cols_2_, bert_tile_cols_};
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
     for (int j = 0; j < N; j += W, panels += depth * W) {
         const float *from = start ? start + j : NULL, *soon = j + W < N ? c + j + W : c + R * ldc;
-        int cols = bert_min_(W, N - j), vecs = bert_panel_vecs_(cols);
-        if (by_rows && vecs == 1) BERT_TILE_OF_(1, strip.down, 1, n);
-        else if (by_rows && vecs == 2) BERT_TILE_OF_(2, strip.down, 1, n);
-        else if (by_rows) BERT_TILE_OF_(BERT_TILE_VECS_, strip.down, 1, n);
-        else if (vecs == 1) BERT_TILE_OF_(1, 1, R, R * n);
-        else if (vecs == 2) BERT_TILE_OF_(2, 1, R, R * n);
-        else BERT_TILE_OF_(BERT_TILE_VECS_, 1, R, R * n);
+        int cols = bert_min_(W, N - j), kind = bert_min_(bert_panel_vecs_(cols), 3) - 1;
+        (strip.down > 1 ? by_rows : by_cols)[kind](c + j, ldc, rows, cols, strip, panels, depth,
+                                                   from, soon, ahead);
     }
 }
 
@@ -1907,23 +1923,23 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
-            return BERT_FAIL_(m, BERT_EFORMAT, "%s is %ld, not in %ld..%ld", rows[i].name,
+            return BERT_FAIL_(m, BERT_EINPUT, "%s is %ld, not in %ld..%ld", rows[i].name,
                               rows[i].value, rows[i].least, rows[i].most);
     if (c->C % c->NH)
-        return BERT_FAIL_(m, BERT_EFORMAT, "C (hidden_size) %d is no multiple of NH %d", c->C,
+        return BERT_FAIL_(m, BERT_EINPUT, "C (hidden_size) %d is no multiple of NH %d", c->C,
                           c->NH);
     const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
     for (int i = 0; i < 3; i++)
         if (!(p[i] >= 0.0f && p[i] < 1.0f))
-            return BERT_FAIL_(m, BERT_EFORMAT, "a dropout probability is %g, not in [0, 1)", p[i]);
+            return BERT_FAIL_(m, BERT_EINPUT, "a dropout probability is %g, not in [0, 1)", p[i]);
     if (!(c->eps >= 0.0f && c->eps < 1.0f))
-        return BERT_FAIL_(m, BERT_EFORMAT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+        return BERT_FAIL_(m, BERT_EINPUT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
-        return BERT_FAIL_(m, BERT_EFORMAT, "initializer_range is %g", c->init_range);
+        return BERT_FAIL_(m, BERT_EINPUT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
-        return BERT_FAIL_(m, BERT_EFORMAT, "pooler is 0, but task %d needs one", c->task);
+        return BERT_FAIL_(m, BERT_EINPUT, "pooler is 0, but task %d needs one", c->task);
     if (bert_has_classifier_(c->task) && c->K < 1)
-        return BERT_FAIL_(m, BERT_EFORMAT, "the task has no labels: K is 0");
+        return BERT_FAIL_(m, BERT_EINPUT, "the task has no labels: K is 0");
     return BERT_OK;
 }
 
@@ -1934,7 +1950,7 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     m->config = config;
     m->num_parameters = bert_layout_(m->tensors, &config);
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
-        return BERT_FAIL_(m, BERT_EFORMAT, "the model's sizes overflow memory");
+        return BERT_FAIL_(m, BERT_EINPUT, "the model's sizes overflow memory");
     m->params_memory = bert_floats_(m->num_parameters, 1);
     if (!m->params_memory)
         return BERT_FAIL_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);

@@ -1389,7 +1389,8 @@ static void test_set_task(void)
     expect(same_bits(drawn, m.params.clsw, 12000 * sizeof *drawn), "the same seed, another head");
     must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 200, 0, NULL, 6));
     expect(!same_bits(drawn, m.params.clsw, 800 * sizeof *drawn), "another seed, the same head");
-    expect(bert_set_task(&m, 99, 2, 0, NULL, 1) && bert_set_task(&m, 1, -2, 0, NULL, 1),
+    expect(bert_set_task(&m, 99, 2, 0, NULL, 1) == BERT_EINPUT &&
+               bert_set_task(&m, 1, -2, 0, NULL, 1) == BERT_EINPUT,
            "nonsense");
     expect(m.config.K == 200 && m.params.clsw, "a refused head leaves the model as it was");
     BertBatch batch = random_batch(&m, lengths, 3);
