@@ -903,7 +903,7 @@ ROWS |  a  || c  | tile               over the panels; a's rows are read where t
    A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
    up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
    part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 288, BERT_ROWS_ = 192 }; /* 288: COLS times something */
+enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 384, BERT_ROWS_ = 192 }; /* WIDE: COLS times something */
 
 typedef struct {
     const float *at;
