@@ -2680,7 +2680,9 @@ static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
     return bert_zmin_(end - at, 1024);
 }
 
-enum { BERT_BLOCK_ = 16384 }; /* parameters that a thread takes at once */
+/* Parameters that a thread takes at once, then the next: on a machine with neighbours threads are
+   not equally fast (dynamic here: 5% of a step). */
+enum { BERT_BLOCK_ = 16384 };
 
 BERTDEF void bert_zero_grad(Bert *m)
 {
@@ -2704,7 +2706,7 @@ BERTDEF float bert_grad_norm(const Bert *m)
     size_t n = m->num_parameters, size = (n + BLOCKS - 1) / BLOCKS;
     const float *g = m->grads_memory;
     if (!g) return 0.0f;
-    BERT_OMP_(parallel for)
+    BERT_OMP_(parallel for schedule(dynamic))
     for (int i = 0; i < BLOCKS; i++) {
         size_t at = bert_zmin_(n, i * size), end = bert_zmin_(n, at + size), run;
         sums[i] = 0.0;
@@ -2774,7 +2776,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
             continue; /* kept for other tasks: no gradient, no weight decay */
         s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
-        BERT_OMP_(parallel for)
+        BERT_OMP_(parallel for schedule(dynamic))
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
