@@ -3,11 +3,12 @@ bench_model.c - one side of dev/bench.py: bert.h training or inferring, timed a 
 
     bench_model train|infer|classify MODEL BATCHES     MODEL: a file, or "bert-base": random weights
 
-infer ends with the vectors of all tokens, classify with two logits for each sequence. BATCHES is int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B).
-The first w are run once, untimed (they show the optimizer every token, as an epoch would have),
-then "ready" and a checksum are printed. Each line "first count" on stdin runs batches first ..
-first+count-1 (modulo n) and answers with the seconds that took; until then the program sleeps. A
-training step is forward, backward, clipping at norm 1 and AdamW, with the model's dropout.
+infer ends with the vectors of all tokens, classify with two logits for each sequence. BATCHES is
+int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B). The first w
+are run once, untimed (they show the optimizer every token, as an epoch would have), then "ready"
+and a checksum are printed. Each line "first count" on stdin runs batches first .. first+count-1
+(modulo n) and answers with the seconds that took; until then the program sleeps. A training step is
+forward, backward, clipping at norm 1 and AdamW, with the model's dropout.
 */
 #define _POSIX_C_SOURCE 200809L
 
