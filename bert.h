@@ -1152,9 +1152,9 @@ BERT_APART_ void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMa
 }
 
 /* The product of M <= LANES rows and a weight matrix, b[k][j] = w[j][k], as its mirror image
-   c^T = w . a^T, whose tiles, HIGH rows of w and one vector wide, read w where it lies: packed, each
-   of w's elements would be moved for M multiply-adds. A sentence of 16 tokens takes 0.82 of the
-   time; the bits are the same. K is a multiple of 16. */
+   c^T = w . a^T, whose tiles, HIGH rows of w and one vector wide, read w where it lies: packed,
+   each of w's elements would be moved for M multiply-adds. A sentence of 16 tokens takes 0.82 of
+   the time; the bits are the same. K is a multiple of 16. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                   int K, const float *start)
@@ -1196,15 +1196,15 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
 /* The product on all threads. A task is a block of c, two for each thread; one where the product is
    so small that the start of a task tells (4% of a sentence of 16 tokens). The longer side of c is
    cut first, so that little is packed twice; dW's rows, whose neighbours would otherwise write side
-   by side (3% of a step). */
+   by side (3% of a step). Mirrored: more rows gain nothing; in plain C a compiler may make vectors
+   of it that round between multiplying and adding. */
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
                          const float *start, int add)
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
     const int most = 1024, least = 64; /* rows of a task */
     const int strips = (M + R - 1) / R, panels = (N + W - 1) / W, threads = bert_threads_();
-    const int mirrored =
-        M <= BERT_LANES_ && b.row == 1 && !add && K % 16 == 0; /* more: padded, no gain */
+    const int mirrored = M <= BERT_LANES_ && b.row == 1 && !add && K % 16 == 0 && BERT_LANES_ > 1;
     const int tasks = threads > 1 && !mirrored ? 2 * threads : threads;
     int across = N < M || a.col != 1 ? 1 : bert_min_((panels + 1) / 2, tasks);
     int down = bert_max_((M + most - 1) / most,
