@@ -770,7 +770,10 @@ enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
 enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 4, BERT_TILE_VECS_ = 4 };
 #define BERT_SCALAR_
 #endif
-enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
+enum {
+    BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_,
+    BERT_TILE_STEP_ = BERT_LANES_ * BERT_TILE_ROWS_ /* floats of LANES copied columns of a strip */
+};
 
 #ifdef BERT_SCALAR_
 typedef float bert_vec_, bert_vec_at_;
@@ -1093,9 +1096,9 @@ typedef void BertTile_(float *c, size_t ldc, int rows, int cols, BertStrip_ stri
 BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1, BERT_LANES_)
 BERT_TILE_KIND_(bert_tile_rows_2_, 2, strip.down, 1, BERT_LANES_)
 BERT_TILE_KIND_(bert_tile_rows_, BERT_TILE_VECS_, strip.down, 1, BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_, BERT_TILE_ROWS_ *BERT_LANES_)
+BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
+BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
+BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
 
 /* A strip times the panels of N columns, from left to right. */
 static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
