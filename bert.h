@@ -1053,7 +1053,7 @@ static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, i
 {
     const size_t R = BERT_TILE_ROWS_, n = BERT_LANES_;
     BertStrip_ own = {a.at, a.row, 1, n}, by_rows = {room, (size_t)deep, 1, n};
-    BertStrip_ by_columns = {room, 1, R, R * n};
+    BertStrip_ by_columns = {room, 1, R, BERT_TILE_STEP_};
     if (a.col == 1 && rows == BERT_TILE_ROWS_ && depth == deep) return own;
     if (a.col == 1) {
         for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += deep) {
