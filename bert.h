@@ -770,10 +770,7 @@ enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
 enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 4, BERT_TILE_VECS_ = 4 };
 #define BERT_SCALAR_
 #endif
-enum {
-    BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_,
-    BERT_TILE_STEP_ = BERT_LANES_ * BERT_TILE_ROWS_ /* floats of LANES copied columns of a strip */
-};
+enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
 
 #ifdef BERT_SCALAR_
 typedef float bert_vec_, bert_vec_at_;
@@ -944,18 +941,19 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times
     }
 
 /* Where a tile finds its rows of a, in a's own memory or in a copy: element (i,k) is
-   at[i * down + k % LANES * next + k / LANES * on]. */
+   at[i * down + k], or, where down is 1, at[i + k * ROWS]. */
 typedef struct {
     const float *at;
-    size_t down, next, on;
+    size_t down;
 } BertStrip_;
 
 /* One tile: c (rows, cols) = start + strip . panel, or c += strip . panel where start is NULL.
    panel is (depth, vecs * LANES), depth a multiple of LANES. soon is the tile of c that comes
    next. */
 BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
-                             BertStrip_ strip, const float *panel, int depth, const float *start,
-                             const float *soon, BertAhead_ *ahead)
+                             const float *a, const size_t down, const size_t next,
+                             const float *panel, int depth, const float *start, const float *soon,
+                             BertAhead_ *ahead)
 {
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
@@ -981,9 +979,9 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
             bert_vec_ b[BERT_TILE_VECS_];
             BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
             BERT_FOR_ (i, BERT_TILE_ROWS_)
-                BERT_FOR_ (v, vecs) sum[i][v] += strip.at[i * strip.down + l * strip.next] * b[v];
+                BERT_FOR_ (v, vecs) sum[i][v] += a[i * down + l * next] * b[v];
         }
-        strip.at += strip.on;
+        a += BERT_LANES_ * next;
     }
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) {
@@ -1051,9 +1049,8 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, i
    or a column of ROWS after the other. copied: the copy is there already. */
 static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, int deep, int copied)
 {
-    const size_t R = BERT_TILE_ROWS_, n = BERT_LANES_;
-    BertStrip_ own = {a.at, a.row, 1, n}, by_rows = {room, (size_t)deep, 1, n};
-    BertStrip_ by_columns = {room, 1, R, BERT_TILE_STEP_};
+    const size_t R = BERT_TILE_ROWS_;
+    BertStrip_ own = {a.at, a.row}, by_rows = {room, (size_t)deep}, by_columns = {room, 1};
     if (a.col == 1 && rows == BERT_TILE_ROWS_ && depth == deep) return own;
     if (a.col == 1) {
         for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += deep) {
@@ -1090,15 +1087,15 @@ typedef void BertTile_(float *c, size_t ldc, int rows, int cols, BertStrip_ stri
                           const float *panel, int depth, const float *start, const float *soon,    \
                           BertAhead_ *ahead)                                                       \
     {                                                                                              \
-        BertStrip_ of = {strip.at, __VA_ARGS__};                                                   \
-        bert_tile_(c, ldc, rows, cols, vecs, of, panel, depth, start, soon, ahead);                \
+        bert_tile_(c, ldc, rows, cols, vecs, strip.at, __VA_ARGS__, panel, depth, start, soon,     \
+                   ahead);                                                                         \
     }
-BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1, BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_rows_2_, 2, strip.down, 1, BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_rows_, BERT_TILE_VECS_, strip.down, 1, BERT_LANES_)
-BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
-BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
-BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_, BERT_TILE_STEP_)
+BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1)
+BERT_TILE_KIND_(bert_tile_rows_2_, 2, strip.down, 1)
+BERT_TILE_KIND_(bert_tile_rows_, BERT_TILE_VECS_, strip.down, 1)
+BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_)
+BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_)
+BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_)
 
 /* A strip times the panels of N columns, from left to right. */
 static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
