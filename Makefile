@@ -37,10 +37,13 @@ endif
 
 all: train_bert
 
-train_bert: train_bert.c bert.h Makefile
+# The driver's rooms (dev/driver) are part of train_bert.c.
+DRIVER = train_bert.c $(wildcard dev/driver/*.h)
+
+train_bert: $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
 
-test_bert: test_bert.c train_bert.c bert.h Makefile
+test_bert: test_bert.c $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
 
 EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))
@@ -66,7 +69,7 @@ bench_model: dev/bench_model.c bert.h Makefile
 check_math: dev/check_math.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check_math.c -o $@ $(LDLIBS)
 
-batches: dev/batches.c train_bert.c bert.h Makefile
+batches: dev/batches.c $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/batches.c -o $@ $(LDLIBS)
 
 bert_tokenizer.so: dev/tokenize.c bert.h Makefile

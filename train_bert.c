@@ -7,15 +7,19 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
 
 Everything that BERT computes is in bert.h. Here is what stands around it, to be read downwards:
-flags - messages - JSON - data files - chance - batches - metrics - tasks - evaluation - saving -
-from scratch - training - text - commands - parsing. Flags have the names, defaults and meaning of
-Hugging Face's TrainingArguments. A task is one row of the table "tasks" in the middle of the file.
+flags - JSON - data files - chance - batches - metrics - tasks - evaluation - saving - from scratch -
+training - text - commands. Messages and the command line are in dev/driver. Flags have the names,
+defaults and meaning of Hugging Face's TrainingArguments. A task is one row of the table "tasks" in
+the middle of the file.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
 
 #define BERT_IMPLEMENTATION
 #include "bert.h"
+
+#include "dev/driver/flags.h"
+#include "dev/driver/report.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,179 +94,13 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(pooling, CHOICE, "mean", EMBED, 0, "mean|cls|pooler")                                        \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 
-typedef const char *PATH_t, *CHOICE_t;                /* NULL: not given */
-typedef double REAL_t, NUMBER_t, POSITIVE_t, SHARE_t; /* -1: not given and no default */
-typedef long long COUNT_t, BEST_t, STEPS_t, SEED_t, SWITCH_t;
-
 #define FLAG_FIELD(name, kind, ...) kind##_t name;
 typedef struct {
     FLAGS(FLAG_FIELD)
 } Options;
 
 /* ------------------------------------------------------------------------------------------------
-   Messages. Results go to stdout, everything about them to stderr. */
-
-static int live_width; /* columns of the live line that is on the terminal now */
-
-static void live_clear(void)
-{
-    if (live_width) fprintf(stderr, "\r%*s\r", live_width, "");
-    live_width = 0;
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* A line that the next one overwrites: only on a terminal, at most five times a second. */
-static void live(const char *format, ...)
-{
-    static double last;
-    double now = seconds();
-    va_list args;
-    if (now - last < 0.2 || !isatty(STDERR_FILENO)) return;
-    last = now;
-    live_clear();
-    va_start(args, format);
-    live_width = vfprintf(stderr, format, args);
-    va_end(args);
-    fflush(stderr);
-}
-
-/* Every failure is told once, where it is found, and callers pass the 1 on. */
-static int fail(const char *format, ...)
-{
-    va_list args;
-    live_clear();
-    fflush(stdout); /* keeps the order where both go to one place */
-    fputs("train_bert: ", stderr);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    return 1;
-}
-
-/* Memory for n elements, zero. Where there is none the program ends: nothing could go on. */
-static void *take(size_t n, size_t size, const char *what)
-{
-    void *memory = calloc(n + 1, size); /* n 0: no null pointer */
-    if (!memory) exit(fail("out of memory: %zu x %zu bytes for %s", n, size, what));
-    return memory;
-}
-
-/* ------------------------------------------------------------------------------------------------
-   JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
-   numbers that are not finite null. */
-
-/* Text with JSON's escapes, without the quotes; returns its characters. */
-static int put_text(FILE *f, BertText text)
-{
-    int characters = 0;
-    for (size_t at = 0, from = 0; at < text.size; from = at, characters++) {
-        uint32_t c = bert_utf8_(text.bytes, text.size, &at);
-        if (c == 0xFFFD) fputs("\xEF\xBF\xBD", f);
-        else if (c < 0x20 || c == 0x7F) fprintf(f, "\\u%04x", (unsigned)c);
-        else {
-            if (c == '"' || c == '\\') fputc('\\', f);
-            fwrite(text.bytes + from, 1, at - from, f);
-        }
-    }
-    return characters;
-}
-
-static void put_string(const char *before, BertText text)
-{
-    printf("%s\"", before);
-    put_text(stdout, text);
-    putchar('"');
-}
-
-/* The shortest decimal that reads back as the same float (digits 9) or double (17). */
-static void put_number(FILE *f, double value, int digits)
-{
-    char text[40];
-    int d = 6;
-    do {
-        snprintf(text, sizeof text, "%.*g", d, value);
-    } while (d++ < digits &&
-             (digits == 9 ? strtof(text, NULL) != (float)value : strtod(text, NULL) != value));
-    fputs(isfinite(value) ? text : "null", f);
-}
-
-static void put_float(const char *before, double value)
-{
-    fputs(before, stdout);
-    put_number(stdout, value, 9);
-}
-
-/* -- strings and label names -- */
-
-static BertText string_at(const BertStrings *s, size_t i)
-{
-    BertText text = {s->bytes + s->offsets[i], (size_t)(s->offsets[i + 1] - s->offsets[i])};
-    return text;
-}
-
-static BertText text_of(const char *string)
-{
-    BertText text = {string, strlen(string)};
-    return text;
-}
-
-static int same_text(BertText a, BertText b)
-{
-    return a.size == b.size && !memcmp(a.bytes, b.bytes, a.size);
-}
-
-/* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
-static void put_label(const char *before, const BertStrings *names, size_t k)
-{
-    if (names->count) put_string(before, string_at(names, k));
-    else printf("%s\"LABEL_%zu\"", before, k);
-}
-
-/* For people: no quotes, and blanks behind it up to width. Returns the columns it takes. */
-static int print_name(FILE *f, BertText name, int width)
-{
-    int columns = put_text(f, name);
-    if (columns < width) fprintf(f, "%*s", width - columns, "");
-    return bert_max_(columns, width);
-}
-
-/* The first 20, and with counts how often each stands in the data. */
-static void print_names(FILE *f, const BertStrings *names, const double *counts)
-{
-    for (size_t i = 0; i < names->count && i < 20; i++) {
-        if (i) fputs(", ", f);
-        print_name(f, string_at(names, i), 0);
-        if (counts) fprintf(f, " %.0f", counts[i]);
-    }
-    fputs(names->count > 20 ? ", ...\n" : names->count ? "\n" : "(none)\n", f);
-}
-
-static int same_names(const BertStrings *a, const BertStrings *b)
-{
-    if (a->count != b->count) return 0;
-    for (size_t i = 0; i < a->count; i++)
-        if (!same_text(string_at(a, i), string_at(b, i))) return 0;
-    return 1;
-}
-
-static int generic_names(const BertStrings *names)
-{
-    char name[32];
-    for (size_t i = 0; i < names->count; i++) {
-        snprintf(name, sizeof name, "LABEL_%zu", i);
-        if (!same_text(string_at(names, i), text_of(name))) return 0;
-    }
-    return 1;
-}
-
-/* -- reading -- */
+   JSON: reading it */
 
 static int is_one_of(char letter, const char *letters)
 {
@@ -2852,252 +2690,26 @@ static int command_encode(Driver *d)
     return text_end(d);
 }
 
-static const struct {
-    const char *name, *usage, *help;
-    int bit;
-    int (*run)(Driver *d);
-} commands[] = {
-    {"train", "--model M --train_file D --output_dir O [--eval_file D] [...]",
-     "fine-tune a model on labelled data, or pretrain one", TRAIN, command_train},
-    {"eval", "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model", EVAL,
-     command_eval},
-    {"predict", "--model M [...] < lines.txt      (or --predict_file D)",
-     "a JSON object a line for each example, in order", PREDICT, command_predict},
-    {"embed", "--model M [...] < lines.txt      (or --predict_file D)",
-     "a vector a line for each example, in order", EMBED, command_embed},
-    {"encode", "--model M [...] < lines.txt", "the token ids of each line of standard input",
-     ENCODE, command_encode},
-};
-enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
-
-/* ------------------------------------------------------------------------------------------------
-   Parsing the flags */
-
-typedef enum { PATH, CHOICE, SWITCH, COUNT, BEST, STEPS, SEED, REAL, NUMBER, POSITIVE, SHARE } Kind;
-
-static const struct {
-    const char *value, *wants;
-    double low, high;
-} kinds[] = {
-    {"PATH", "a path", 0, 0},
-    {"WORD", "one of ", 0, 0},
-    {"", "", 0, 1},
-    {"N", "a whole number from 1 to 2147483647", 1, INT_MAX},
-    {"N", "a whole number from 1 to 100", 1, BERT_MOST_ANSWERS},
-    {"N", "a whole number from -1 to 2147483647", -1, INT_MAX},
-    {"N", "a whole number from 0 to 4294967295", 0, 4294967295.0},
-    {"X", "a number", -FLT_MAX, FLT_MAX},
-    {"X", "a number >= 0", 0, FLT_MAX},
-    {"X", "a number > 0", FLT_MIN, FLT_MAX},
-    {"X", "a number >= 0 and < 1", 0, 0.99999994}, /* the last float below 1 */
-};
+/* name, bit, usage, help */
+#define COMMANDS(X)                                                                                \
+    X(train, TRAIN, "--model M --train_file D --output_dir O [--eval_file D] [...]",               \
+      "fine-tune a model on labelled data, or pretrain one")                                       \
+    X(eval, EVAL, "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model")       \
+    X(predict, PREDICT, "--model M [...] < lines.txt      (or --predict_file D)",                  \
+      "a JSON object a line for each example, in order")                                           \
+    X(embed, EMBED, "--model M [...] < lines.txt      (or --predict_file D)",                      \
+      "a vector a line for each example, in order")                                                \
+    X(encode, ENCODE, "--model M [...] < lines.txt", "the token ids of each line of standard input")
 
 #define FLAG_ROW(name, kind, value, takes, needs, help)                                            \
     {#name, kind, offsetof(Options, name), value, takes, needs, help},
-static const struct {
-    const char *name;
-    Kind kind;
-    size_t field; /* in Options */
-    const char *value;
-    int takes, needs; /* commands */
-    const char *help;
-} flags[] = {FLAGS(FLAG_ROW)};
-enum { NUM_FLAGS = sizeof flags / sizeof flags[0] };
-
-/* Flags of Trainer that are not here, so that the message can say so: of transformers 5.23, then
-   those that only transformers 4 had, each with = and what has taken its place, if anything. */
-static const char trainer_flags[] =
-    " accelerator_config activation_checkpointing activation_checkpointing_kwargs "
-    "auto_find_batch_size average_tokens_across_devices batch_eval_metrics bf16 bf16_full_eval "
-    "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
-    "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
-    "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
-    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
-    "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
-    "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
-    "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
-    "hub_private_repo hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
-    "include_num_input_tokens_seen label_names length_column_name liger_kernel_config "
-    "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
-    "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
-    "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
-    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns "
-    "report_to restore_callback_states_from_checkpoint resume_from_checkpoint run_name "
-    "save_on_each_node save_only_model save_steps save_strategy save_total_limit "
-    "skip_memory_metrics tf32 torch_compile torch_compile_backend torch_compile_mode "
-    "torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id "
-    "use_cache use_cpu use_liger_kernel "
-    "adafactor =optim dispatch_batches =accelerator_config "
-    "evaluate_during_training =eval_strategy evaluation_strategy =eval_strategy fp16_backend = "
-    "fp16_opt_level = fsdp_min_num_params =fsdp_config "
-    "fsdp_transformer_layer_cls_to_wrap =fsdp_config group_by_length =train_sampling_strategy "
-    "half_precision_backend = include_inputs_for_metrics =include_for_metrics "
-    "include_tokens_per_second = jit_mode_eval = mp_parameters = no_cuda =use_cpu "
-    "overwrite_output_dir = past_index = per_gpu_eval_batch_size =per_device_eval_batch_size "
-    "per_gpu_train_batch_size =per_device_train_batch_size push_to_hub_model_id =hub_model_id "
-    "push_to_hub_organization =hub_model_id push_to_hub_token =hub_token ray_scope = "
-    "save_safetensors = sharded_ddp =fsdp split_batches =accelerator_config "
-    "torchdynamo =torch_compile_backend tpu_metrics_debug =debug tpu_num_cores = use_ipex = "
-    "use_legacy_prediction_loop = use_mps_device = xpu_backend =ddp_backend ";
-
-/* What follows word in the list, where it stands between separators or its ends; else NULL. */
-static const char *in_list(const char *list, const char *word, char separator)
-{
-    size_t n = strlen(word);
-    for (const char *at = list; n && (at = strstr(at, word)) != NULL; at++)
-        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return at + n;
-    return NULL;
-}
-
-/* Stores a value in its field; 0 where it is none of the flag's kind. */
-static int set_flag(Options *o, int i, const char *text)
-{
-    Kind kind = flags[i].kind;
-    char *field = (char *)o + flags[i].field, *end;
-    if (kind == PATH || kind == CHOICE) {
-        memcpy(field, &text, sizeof text);
-        return *text &&
-               (kind == PATH || (!strchr(text, '|') && in_list(flags[i].help, text, '|') != NULL));
-    }
-    double number = strtod(text, &end);
-    int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
-    long long whole = good ? (long long)number : 0;
-    if (kind >= REAL) memcpy(field, &number, sizeof number);
-    else memcpy(field, &whole, sizeof whole);
-    return good && (kind >= REAL || (double)whole == number);
-}
-
-/* Levenshtein's distance between two words of less than 64 characters. */
-static int distance(const char *a, const char *b)
-{
-    int row[64], n = (int)strlen(b);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int corner = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int change = corner + (a[i - 1] != b[j - 1]);
-            int other = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
-            corner = row[j];
-            row[j] = change < other ? change : other;
-        }
-    }
-    return row[n];
-}
-
-/* 1: it is a flag of Trainer, and was answered. */
-static int trainer_flag(const char *name)
-{
-    const char *behind = strchr(name, ' ') ? NULL : in_list(trainer_flags, name, ' ');
-    char now[64] = "";
-    int known = 0;
-    if (!behind) return 0;
-    if (strncmp(behind, " =", 2))
-        return fail("--%s is a Trainer flag that train_bert does not have", name);
-    sscanf(behind + 2, "%63[^ ]", now);
-    for (int i = 0; i < NUM_FLAGS; i++) known |= !strcmp(now, flags[i].name);
-    return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
-                *now ? "; now that is --" : "", now,
-                known  ? ""
-                : *now ? ", which train_bert does not have"
-                       : " that train_bert does not have");
-}
-
-/* The flag's index, or -1 with a message that helps. */
-static int find_flag(const char *name, int command)
-{
-    int nearest = 0, least = INT_MAX;
-    const char *owner = "";
-    for (int i = 0; i < NUM_FLAGS; i++) {
-        int takes = flags[i].takes & commands[command].bit, steps = distance(name, flags[i].name);
-        if (steps == 0 && takes) return i;
-        for (int c = 0; c < NUM_COMMANDS && steps == 0; c++)
-            if (flags[i].takes & commands[c].bit) owner = commands[c].name;
-        if (!takes || steps >= least) continue;
-        least = steps;
-        nearest = i;
-    }
-    if (*owner) {
-        fail("--%s is a flag of %s, not of %s", name, owner, commands[command].name);
-    } else if (trainer_flag(name)) {
-        return -1;
-    } else if (least <= 3 + (int)strlen(name) / 4) {
-        fail("--%s: no such flag. Did you mean --%s?", name, flags[nearest].name);
-    } else {
-        fail("--%s: no such flag; 'train_bert help %s' lists them", name, commands[command].name);
-    }
-    return -1;
-}
-
-/* Takes --name value, --name=value or --switch; returns how many arguments, 0 for an error. */
-static int parse_flag(Options *o, int command, char **argv, int left)
-{
-    const char *text = argv[0] + 2, *equals = strchr(text, '='), *value;
-    char name[64];
-    size_t n = bert_zmin_(equals ? (size_t)(equals - text) : strlen(text), sizeof name - 1);
-    for (size_t i = 0; i < n; i++) name[i] = text[i] == '-' ? '_' : text[i]; /* --max-steps too */
-    name[n] = '\0';
-    int i = find_flag(name, command);
-    if (i < 0) return 0;
-    Kind kind = flags[i].kind;
-    const char *choices = kind == CHOICE ? flags[i].help : "";
-    if (kind == SWITCH && equals) return fail("--%s takes no value", name), 0;
-    if (kind == SWITCH) return set_flag(o, i, "1");
-    value = equals ? equals + 1 : left > 1 && strncmp(argv[1], "--", 2) ? argv[1] : NULL;
-    if (!value) return fail("--%s needs a value: %s%s", name, kinds[kind].wants, choices), 0;
-    if (!set_flag(o, i, value))
-        return fail("--%s: '%s' is not %s%s", name, value, kinds[kind].wants, choices), 0;
-    return equals ? 1 : 2;
-}
-
-static int parse(Options *o, int command, int argc, char **argv)
-{
-    for (int i = 0; i < NUM_FLAGS; i++)
-        if (flags[i].value[0] || flags[i].kind >= REAL)
-            set_flag(o, i, flags[i].value[0] ? flags[i].value : "-1"); /* -1: not given */
-    for (int i = 0, taken; i < argc; i += taken) {
-        if (strncmp(argv[i], "--", 2))
-            return fail("'%s' is not a flag; 'train_bert help %s' lists them", argv[i],
-                        commands[command].name);
-        taken = parse_flag(o, command, argv + i, argc - i);
-        if (!taken) return 1;
-    }
-    for (int i = 0; i < NUM_FLAGS; i++) {
-        const char *value;
-        memcpy(&value, (char *)o + flags[i].field, sizeof value); /* only paths are needed */
-        if (flags[i].needs & commands[command].bit && !value)
-            return fail("%s needs --%s: %s", commands[command].name, flags[i].name, flags[i].help);
-    }
-    return 0;
-}
-
-static void usage(FILE *f)
-{
-    fputs("train_bert: fine-tune BERT, measure it, and predict with it\n\n", f);
-    for (int c = 0; c < NUM_COMMANDS; c++)
-        fprintf(f, "  train_bert %-7s %s\n", commands[c].name, commands[c].usage);
-    fputs("  train_bert help COMMAND\n\n", f);
-    for (int c = 0; c < NUM_COMMANDS; c++)
-        fprintf(f, "  %-10s %s\n", commands[c].name, commands[c].help);
-    fputs("\nModels come from dev/export_hf.py, data files from tokenizer.py; OMP_NUM_THREADS sets "
-          "the threads.\n",
-          f);
-}
-
-static void command_usage(int command)
-{
-    printf("train_bert %s: %s\n\n", commands[command].name, commands[command].help);
-    for (int i = 0; i < NUM_FLAGS; i++) {
-        char left[64];
-        if (!(flags[i].takes & commands[command].bit)) continue;
-        snprintf(left, sizeof left, "--%s %s", flags[i].name, kinds[flags[i].kind].value);
-        printf("  %-36s %s", left, flags[i].help);
-        if (flags[i].value[0]) printf(" [%s]", flags[i].value);
-        puts(flags[i].needs & commands[command].bit ? " (needed)" : "");
-    }
-    puts("\nNames, meaning and [defaults] are those of Hugging Face's TrainingArguments.");
-}
+#define COMMAND_ROW(name, bit, usage, help) {#name, usage, help, bit},
+#define COMMAND_RUN(name, ...) command_##name,
+static const Flag flags[] = {FLAGS(FLAG_ROW)};
+static const Command commands[] = {COMMANDS(COMMAND_ROW)};
+static int (*const run_command[])(Driver *d) = {COMMANDS(COMMAND_RUN)};
+enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
+static const Program program = {flags, sizeof flags / sizeof flags[0], commands, NUM_COMMANDS};
 
 static int run(Driver *d, int argc, char **argv)
 {
@@ -3106,16 +2718,16 @@ static int run(Driver *d, int argc, char **argv)
     for (int c = 0; c < NUM_COMMANDS; c++)
         if (argc > 1 + help && !strcmp(argv[1 + help], commands[c].name)) command = c;
     for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
-    if (argc < 2) return usage(stderr), 1;
+    if (argc < 2) return usage(&program, stderr), 1;
     if (!strcmp(word, "--version"))
         return puts("train_bert for model files and data files of version 1"), 0;
-    if (help && command >= 0) return command_usage(command), 0;
-    if (help && argc == 2) return usage(stdout), 0;
+    if (help && command >= 0) return command_usage(&program, command), 0;
+    if (help && argc == 2) return usage(&program, stdout), 0;
     if (command < 0)
         return fail("'%s': no such command; try 'train_bert --help'", help ? argv[2] : word);
-    if (parse(&d->o, command, argc - 2, argv + 2)) return 1;
+    if (parse(&program, &d->o, command, argc - 2, argv + 2)) return 1;
     if (d->o.model && bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
-    return commands[command].run(d);
+    return run_command[command](d);
 }
 
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */

@@ -162,7 +162,7 @@ def try_mutant(name, pairs, cc):
     with tempfile.TemporaryDirectory(prefix="mutant.", dir="/tmp" if os.path.isdir("/tmp") else None) as folder:
         for file in "train_bert.c", "test_bert.c":
             shutil.copy(os.path.join(ROOT, file), folder)
-        os.mkdir(os.path.join(folder, "dev"))
+        shutil.copytree(os.path.join(HERE, "driver"), os.path.join(folder, "dev", "driver"))
         os.symlink(os.path.join(HERE, "fixtures"), os.path.join(folder, "dev", "fixtures"))
         with open(os.path.join(ROOT, "bert.h"), encoding="utf-8") as f:
             text = f.read()
