@@ -98,53 +98,6 @@ Unicode table, all words uint32: what Hugging Face's tokenizer knows of each cod
               Hangul syllables have no row: they are decomposed by arithmetic.
     ..        W pool words: code points
 
-data.bin, which tokenizer.py writes and train_bert reads
-    word      field
-    0         magic 0x44545242, the bytes "BRTD"
-    1         version: 1
-    2         task, as in model.bin
-    3         problem type, as in model.bin
-    4         K: label names (0 for tasks 2, 4, 5, 6 and where the data has no labels)
-    5         labels present: 0, 1 (0 for tasks 5, 6, whose masks are drawn in training)
-    6..7      n: examples, u64
-    8..9      N: tokens, u64
-    10        tokens of the longest example
-    11        V: every token id is below it
-    12..13    tokenizer hash of the model it was made with, u64
-    14        max_length it was cut at; pretraining: that pairs of its sentences are built for
-    15..16    bytes of section 1, u64, before padding (as all sizes below)
-    17..18    bytes of section 5, u64
-    19..20    bytes of section 6, u64
-    21        doc_stride: tokens that neighbouring windows share (qa)
-    22        Q: questions (qa); D: documents (pretraining); else 0
-    23..24    bytes of section 9, u64
-    25        qa: 1 where there may be questions without an answer (SQuAD v2), else 0
-    30..31    bytes of the whole file, u64
-    section
-    1         label names, strings (nothing where K is 0)
-    2         offsets, u64 (n+1): example i is tokens[offsets[i]] .. tokens[offsets[i+1]-1]
-    3         tokens, int32 (N), with [CLS] and [SEP] (pretraining: without)
-    4         segments, int32 (n): the example's tokens from this index on have type 1
-    5         labels, where word 5 is 1:
-              classification int32 (n), a label's index; multi-label: offsets, u64 (n+1), then
-              the label indices of each example, int32, rising
-              regression f32 (n)
-              ner int32 (N): the word's label on its first piece; -1, none, on all other tokens
-              qa int32 (n,2): first and last token of the answer, counted in the window; 0 0:
-              this window does not hold it, or there is none
-    6         texts, strings. ner (n): the sentence's words, one blank between two, none inside one.
-              qa (Q): the contexts
-    7         spans, int32 (N,2), ner and qa: first character of a token in its text, and the one
-              behind its last; characters, not bytes. -1 -1: [CLS], [SEP], the question
-    8         ner int32 (N): which word a token belongs to; -1: [CLS], [SEP]. A word may have none
-              qa int32 (n): which question a window belongs to, rising; each has one at least
-              pretraining u64 (D+1): document d is sentences doc[d] .. doc[d+1]-1
-    9         qa: gold answers of each question, int32 (Q), padded to a multiple of 8; then strings
-              (2Q + all answers): of each question its id, its text, its gold answers
-
-    An example is a text or pair of texts; a sentence (ner; pretraining: without [CLS] and [SEP]);
-    a window, [CLS] question [SEP] a stretch of the context [SEP] (qa); a line or, of lines joined,
-    a block of max_length tokens (mlm).
 */
 
 #ifndef BERT_H

@@ -701,7 +701,7 @@ def strings(texts):
 
 
 class Data:
-    """A data.bin in the making: builders append to the sections of bert.h's byte table."""
+    """A data.bin in the making: builders append to its sections (byte table: dev/driver/data.h)."""
 
     def __init__(self, task, args, model):
         self.task, self.args, self.model = task, args, model

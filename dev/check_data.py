@@ -3,7 +3,7 @@
 
     python3 dev/check_data.py HF_DIR MODEL.bin      MODEL.bin: what dev/export_hf.py made of HF_DIR
 
-The files are read back by the byte table in bert.h's manual alone. Windows, offsets and labels of
+The files are read back by the byte table in dev/driver/data.h alone. Windows, offsets and labels of
 qa are held against transformers' run_qa.py, words and labels of ner against is_split_into_words,
 blocks of mlm against run_mlm.py's group_texts: on the data sets in ../shared/data, on files made up
 here and on random ones. Then bad input: every case has to end with exit code 1 and its message.

@@ -37,7 +37,7 @@ def run(*command):
 
 
 def read_data(path):
-    """[(ids, label)] of a classification data file (bert.h's byte table)."""
+    """[(ids, label)] of a classification data file (dev/driver/data.h)."""
     with open(path, "rb") as f:
         header = f.read(1024)
         n, tokens = struct.unpack_from("<QQ", header, 4 * 6)
