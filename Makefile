@@ -43,7 +43,7 @@ DRIVER = train_bert.c $(wildcard dev/driver/*.h)
 train_bert: $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
 
-test_bert: test_bert.c $(DRIVER) bert.h Makefile
+test_bert: test_bert.c dev/test/test.h $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
 
 EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))
@@ -56,9 +56,17 @@ readme_example: README.md bert.h Makefile
 	sed -n '/^```c$$/,/^```$$/{/^```/d;p;}' README.md > $@.c
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
-test: test_bert readme_example
+# dev/test/*.c: one program each, of what does not fit test_bert.c; they run here, like it, from this
+# folder. The last line is the sum; a program that dies without a last line of its own is a failure.
+TESTS = $(patsubst %.c,%,$(wildcard dev/test/*.c))
+$(TESTS): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
+
+test: test_bert readme_example $(TESTS)
 	./readme_example dev/fixtures/text.model.bin "A good film is not dully DULL." | diff - dev/fixtures/text.txt
-	./test_bert
+	@for t in test_bert $(TESTS); do ./$$t; done | awk -v lacking=$(words test_bert $(TESTS)) \
+	    '/^[0-9]+ passed, [0-9]+ failed$$/ { p += $$1; f += $$3; lacking--; next } \
+	     { print; fflush() } END { f += lacking; print p + 0 " passed, " f " failed"; exit f > 0 }'
 
 bench_matmul: dev/bench_matmul.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) -DBENCH_FLAGS='"$(strip $(CFLAGS) $(BERT_CFLAGS))"' $(LDFLAGS) dev/bench_matmul.c -o $@ $(LDLIBS)
@@ -127,7 +135,7 @@ demo-%:
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
-	    bert_tokenizer.so batches $(EXAMPLES)
+	    bert_tokenizer.so batches $(EXAMPLES) $(TESTS)
 
 .PHONY: all test examples demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -8,133 +8,25 @@ A line for each test; exit code 0 if all passed. The oracles are naive forwards 
 kernel is compared with its oracle, each backward with central differences of it. What PyTorch and
 transformers compute is recorded in dev/fixtures by dev/reference.py.
 */
-#include <stddef.h>
-static void *counted_malloc(size_t size);
-static void *counted_calloc(size_t n, size_t size);
-static void counted_free(void *p);
-#define BERT_MALLOC counted_malloc
-#define BERT_CALLOC counted_calloc
-#define BERT_FREE counted_free
 #define TESTING
+#include "dev/test/test.h"
+#ifdef NO_DRIVER /* bert.h's tests alone, which compile in half the time: dev/mutants.py */
+#define BERT_IMPLEMENTATION
+#include "bert.h"
+#include <sys/stat.h>
+#else
 #include "train_bert.c" /* which includes bert.h with BERT_IMPLEMENTATION */
+#endif
 
 #include <limits.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 /* ------------------------------------------------------------------------------------------------
-   Reporting: a test is a number of expectations, the first that fails is told */
-
-static int passed, failed;
-static char why[1024];
-
-static int expect(int ok, const char *format, ...)
-{
-    if (!ok && !why[0]) {
-        va_list args;
-        va_start(args, format);
-        vsnprintf(why, sizeof why, format, args);
-        va_end(args);
-    }
-    return ok;
-}
-
-static void done(const char *format, ...)
-{
-    va_list args;
-    printf(why[0] ? "FAIL " : "ok   ");
-    va_start(args, format);
-    vprintf(format, args);
-    va_end(args);
-    printf(why[0] ? ": %s\n" : "%s\n", why);
-    fflush(stdout);
-    if (why[0]) failed++;
-    else passed++;
-    why[0] = 0;
-}
-
-/* ------------------------------------------------------------------------------------------------
-   Memory: counted, and failing when told to */
-
-static long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
-static size_t largest;            /* the largest size asked for */
-
-static void *counted_calloc(size_t n, size_t size)
-{
-    void *p;
-    if (n && size > SIZE_MAX / n) return NULL;
-    if (n * size > largest) largest = n * size;
-    if (fail_at == 0) return NULL;
-    if (fail_at > 0) fail_at--;
-    p = calloc(n ? n : 1, size ? size : 1);
-    blocks += p != NULL;
-    return p;
-}
-
-/* What malloc gives is filled with NaN: whoever reads what he never wrote is found out. */
-static void *counted_malloc(size_t size)
-{
-    void *p = counted_calloc(1, size);
-    if (p) memset(p, 0xff, size);
-    return p;
-}
-
-static void counted_free(void *p)
-{
-    blocks -= p != NULL;
-    free(p);
-}
-
-/* The tests' own memory, zeroed: freed together when a test ends, or back to a mark. */
-static void **gotten;
-static size_t num_gotten;
-
-static void *get(size_t n, size_t size)
-{
-    if (!(num_gotten & (num_gotten + 1))) /* room doubles at 1, 3, 7, ... */
-        gotten = realloc(gotten, (2 * num_gotten + 2) * sizeof *gotten);
-    void *p = gotten ? calloc(n ? n : 1, size) : NULL;
-    if (!p) {
-        fprintf(stderr, "test_bert: out of memory\n");
-        exit(2);
-    }
-    return gotten[num_gotten++] = p;
-}
-
-static void release(size_t mark)
-{
-    while (num_gotten > mark) free(gotten[--num_gotten]);
-}
-
-/* ------------------------------------------------------------------------------------------------
    Numbers */
 
-static uint64_t state = 1;
-static uint64_t draw(void)
-{ /* splitmix64 */
-    uint64_t z = state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-static int below(int n) { return (int)(draw() % (uint64_t)n); }
-static double uniform(void) { return (double)(draw() >> 11) / 9007199254740992.0; }
-static double normal(void)
-{
-    double u = 1 - uniform();
-    return sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
-}
-static void fill(float *x, size_t n, double mean, double deviation)
-{
-    for (size_t i = 0; i < n; i++) x[i] = (float)(mean + deviation * normal());
-}
 static float *randoms(size_t n, double deviation)
 {
     float *x = get(n, sizeof *x);
@@ -2508,6 +2400,7 @@ static void test_damaged_tokenizers(void)
          ROUNDS, loaded, k - 1);
 }
 
+#ifndef NO_DRIVER
 /* ------------------------------------------------------------------------------------------------
    The driver, called as from a shell, inside a folder of its own; output has what it wrote */
 
@@ -3470,6 +3363,8 @@ static void test_fuzzed_data(void)
     done("%d mutated files through the driver: no crash (%d still work)", ROUNDS, fine);
 }
 
+#endif /* NO_DRIVER */
+
 /* ---------------------------------------------------------------------------------------------- */
 
 static void test_fixtures(void)
@@ -3539,6 +3434,7 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_tokenizer,
                                       test_encode,
                                       test_damaged_tokenizers,
+#ifndef NO_DRIVER
                                       make_files, /* from here on inside the folder */
                                       test_driver,
                                       test_every_task,
@@ -3550,7 +3446,9 @@ static void (*const tests[])(void) = {test_embeddings,
                                       test_bad_tasks,
                                       test_bad_commands,
                                       test_bad_data,
-                                      test_fuzzed_data};
+                                      test_fuzzed_data
+#endif
+};
 
 int main(int argc, char **argv)
 {
@@ -3567,7 +3465,5 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
         remove_files();
     }
-    release(0), free(gotten);
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed > 0;
+    return finish();
 }

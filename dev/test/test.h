@@ -1,0 +1,146 @@
+/* What every test program shares: expectations, memory that is counted and fails when told to, and
+   random numbers. A program is dev/test/NAME.c; it includes this first, then bert.h, train_bert.c
+   (with TESTING defined) or a room of the driver, prints a line for each test and ends with
+   `return finish();`. `make test` builds and runs all of them from the project's folder. */
+#ifndef TEST_H
+#define TEST_H
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* before the first header, for those that include train_bert.c */
+#endif
+#include <stddef.h>
+static void *counted_malloc(size_t size);
+static void *counted_calloc(size_t n, size_t size);
+static void counted_free(void *p);
+#define BERT_MALLOC counted_malloc
+#define BERT_CALLOC counted_calloc
+#define BERT_FREE counted_free
+
+#ifdef __GNUC__
+#define MAYBE __attribute__((unused)) /* not every program needs everything */
+#else
+#define MAYBE
+#endif
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------------------------
+   Reporting: a test is a number of expectations, the first that fails is told */
+
+static int passed, failed;
+static char why[1024];
+
+MAYBE static int expect(int ok, const char *format, ...)
+{
+    if (!ok && !why[0]) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(why, sizeof why, format, args);
+        va_end(args);
+    }
+    return ok;
+}
+
+MAYBE static void done(const char *format, ...)
+{
+    va_list args;
+    printf(why[0] ? "FAIL " : "ok   ");
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf(why[0] ? ": %s\n" : "%s\n", why);
+    fflush(stdout);
+    if (why[0]) failed++;
+    else passed++;
+    why[0] = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Memory: counted, and failing when told to */
+
+static long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
+static size_t largest;            /* the largest size asked for */
+
+MAYBE static void *counted_calloc(size_t n, size_t size)
+{
+    void *p;
+    if (n && size > SIZE_MAX / n) return NULL;
+    if (n * size > largest) largest = n * size;
+    if (fail_at == 0) return NULL;
+    if (fail_at > 0) fail_at--;
+    p = calloc(n ? n : 1, size ? size : 1);
+    blocks += p != NULL;
+    return p;
+}
+
+/* What malloc gives is filled with NaN: whoever reads what he never wrote is found out. */
+MAYBE static void *counted_malloc(size_t size)
+{
+    void *p = counted_calloc(1, size);
+    if (p) memset(p, 0xff, size);
+    return p;
+}
+
+MAYBE static void counted_free(void *p)
+{
+    blocks -= p != NULL;
+    free(p);
+}
+
+/* The tests' own memory, zeroed: freed together when a test ends, or back to a mark. */
+static void **gotten;
+static size_t num_gotten;
+
+MAYBE static void *get(size_t n, size_t size)
+{
+    if (!(num_gotten & (num_gotten + 1))) /* room doubles at 1, 3, 7, ... */
+        gotten = realloc(gotten, (2 * num_gotten + 2) * sizeof *gotten);
+    void *p = gotten ? calloc(n ? n : 1, size) : NULL;
+    if (!p) {
+        fprintf(stderr, "test: out of memory\n");
+        exit(2);
+    }
+    return gotten[num_gotten++] = p;
+}
+
+MAYBE static void release(size_t mark)
+{
+    while (num_gotten > mark) free(gotten[--num_gotten]);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Numbers */
+
+static uint64_t state = 1;
+MAYBE static uint64_t draw(void)
+{ /* splitmix64 */
+    uint64_t z = state += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+MAYBE static int below(int n) { return (int)(draw() % (uint64_t)n); }
+MAYBE static double uniform(void) { return (double)(draw() >> 11) / 9007199254740992.0; }
+MAYBE static double normal(void)
+{
+    double u = 1 - uniform();
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform());
+}
+MAYBE static void fill(float *x, size_t n, double mean, double deviation)
+{
+    for (size_t i = 0; i < n; i++) x[i] = (float)(mean + deviation * normal());
+}
+
+/* The last line, which `make test` and .ci/run add up. */
+MAYBE static int finish(void)
+{
+    release(0), free(gotten);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}
+
+#endif
