@@ -68,26 +68,26 @@ test: test_bert readme_example $(TESTS)
 	    '/^[0-9]+ passed, [0-9]+ failed$$/ { p += $$1; f += $$3; lacking--; next } \
 	     { print; fflush() } END { f += lacking; print p + 0 " passed, " f " failed"; exit f > 0 }'
 
-bench_matmul: dev/bench_matmul.c bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) -DBENCH_FLAGS='"$(strip $(CFLAGS) $(BERT_CFLAGS))"' $(LDFLAGS) dev/bench_matmul.c -o $@ $(LDLIBS)
+bench_matmul: dev/bench/matmul.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) -DBENCH_FLAGS='"$(strip $(CFLAGS) $(BERT_CFLAGS))"' $(LDFLAGS) dev/bench/matmul.c -o $@ $(LDLIBS)
 
-bench_model: dev/bench_model.c bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench_model.c -o $@ $(LDLIBS)
+bench_model: dev/bench/model.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench/model.c -o $@ $(LDLIBS)
 
-check_math: dev/check_math.c bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check_math.c -o $@ $(LDLIBS)
+check_math: dev/check/math.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check/math.c -o $@ $(LDLIBS)
 
-batches: dev/batches.c $(DRIVER) bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/batches.c -o $@ $(LDLIBS)
+batches: dev/check/batches.c $(DRIVER) bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check/batches.c -o $@ $(LDLIBS)
 
-bert_tokenizer.so: dev/tokenize.c bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/tokenize.c -o $@ $(LDLIBS)
+bert_tokenizer.so: dev/check/tokenize.c bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/check/tokenize.c -o $@ $(LDLIBS)
 
 bench-matmul: bench_matmul
 	./bench_matmul
 
 bench: bench_model bert_tokenizer.so models/$(MODEL)/config.json
-	$(PYTHON) dev/bench.py --model models/$(MODEL)
+	$(PYTHON) dev/bench/bench.py --model models/$(MODEL)
 
 # ------------------------------------------------------------------------------------- the demo
 # EPOCHS=3 SEED=42 as make's arguments; MODEL is a folder under models/ or a Hugging Face id.

@@ -662,7 +662,7 @@ static float bert_normal_(uint64_t key, uint64_t i)
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
    exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. Over all floats at most 1.01
-   ulp from the true value (dev/check_math.c). */
+   ulp from the true value (dev/check/math.c). */
 static inline float bert_exp_(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
@@ -2953,7 +2953,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
        words          are cut at white space; each punctuation character is a word of its own
        pieces         WordPiece (Wu et al. 2016): the longest piece of the vocabulary first
 
-   Hugging Face's Rust library is followed in every oddity, and dev/check_tokenizer.py compares the
+   Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
 /* Properties in the Unicode table; the combining class is in bits 8..15. */

@@ -6,7 +6,7 @@ test_bert.c - every check of bert.h and train_bert.c that needs only a C compile
 
 A line for each test; exit code 0 if all passed. The oracles are naive forwards in double: each
 kernel is compared with its oracle, each backward with central differences of it. What PyTorch and
-transformers compute is recorded in dev/fixtures by dev/reference.py.
+transformers compute is recorded in dev/fixtures by dev/check/reference.py.
 */
 #define TESTING
 #include "dev/test/test.h"
@@ -1295,7 +1295,7 @@ static void test_set_task(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Against PyTorch: the records of dev/reference.py, which describes them */
+   Against PyTorch: the records of dev/check/reference.py, which describes them */
 
 typedef struct {
     char name[88];
@@ -2101,7 +2101,7 @@ static void test_fuzzed_models(void)
    The tokenizer */
 
 /* dev/fixtures/tokenizer.bin: texts, settings, and what Hugging Face makes of them; its layout is
-   in dev/check_tokenizer.py, write_fixture. */
+   in dev/check/wordpiece.py, write_fixture. */
 typedef struct {
     unsigned char *data;
     size_t size, model_bytes;

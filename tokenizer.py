@@ -12,7 +12,7 @@ A text becomes token ids in four steps, each a method of Tokenizer:
     wordpiece    cuts a word into the longest pieces that the vocabulary has
     encode       one or two texts between [CLS] and [SEP], cut to max_length
 The ids, types and offsets are those of Hugging Face's BertTokenizer (its Rust library), which
-dev/check_tokenizer.py verifies. Vocabulary, settings and the Unicode table come from model.bin
+dev/check/wordpiece.py verifies. Vocabulary, settings and the Unicode table come from model.bin
 (the byte tables are in bert.h's manual); Python's own unicodedata differs from Rust's tables.
 """
 import argparse
@@ -52,7 +52,7 @@ def warn(message, *values):
 class Unicode(dict):
     """What Hugging Face knows of a character: self[c] are its property bits, its combining class
     in bits 8..15; nfd and lower map the characters that change. The table is made by
-    dev/unicode_table.py."""
+    dev/check/unicode_table.py."""
 
     def __init__(self, table, name="Unicode table"):
         super().__init__()

@@ -343,7 +343,7 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Metrics, each equal to the library's that people compare with (dev/check_metrics.py) */
+   Metrics, each equal to the library's that people compare with (dev/check/metrics.py) */
 
 enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
 

@@ -672,7 +672,7 @@ def check_post_processor(path, fast, cls, sep):
 def unicode_table():
     path = os.path.join(HERE, "unicode.bin.z")
     if not os.path.exists(path):
-        fail(path, "file", "none", "the Unicode table, which dev/unicode_table.py makes")
+        fail(path, "file", "none", "the Unicode table, which dev/check/unicode_table.py makes")
     with open(path, "rb") as f:
         table = zlib.decompress(f.read())
     ranges, maps, pool = struct.unpack_from("<3I", table)

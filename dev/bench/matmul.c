@@ -1,5 +1,5 @@
 /*
-bench_matmul.c - how near the matmul of bert.h comes to the machine's limit, at BERT's shapes.
+matmul.c - how near the matmul of bert.h comes to the machine's limit, at BERT's shapes.
 
     make bench_matmul && ./bench_matmul [ROUNDS [M ...]]      OMP_NUM_THREADS=1: one thread
 
@@ -19,7 +19,7 @@ them from one repetition to the next: in a model, weights come from further away
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
-#include "../bert.h"
+#include "../../bert.h"
 
 #include <time.h>
 #ifdef _OPENMP

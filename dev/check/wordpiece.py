@@ -2,11 +2,11 @@
 """Compare bert.h's tokenizer and tokenizer.py with the live Hugging Face tokenizer: ids, types,
 offsets, words, normalized text, truncation, windows, decoding.
 
-    python3 dev/check_tokenizer.py HF_DIR [text files]      some minutes on one core
-    python3 dev/check_tokenizer.py HF_DIR --quick           some 10 seconds
-    python3 dev/check_tokenizer.py HF_DIR --all             every code point under every setting
-    python3 dev/check_tokenizer.py HF_DIR --only random --count 1000000 --no_python
-    python3 dev/check_tokenizer.py HF_DIR --fixture dev/fixtures/tokenizer.bin
+    python3 dev/check/wordpiece.py HF_DIR [text files]      some minutes on one core
+    python3 dev/check/wordpiece.py HF_DIR --quick           some 10 seconds
+    python3 dev/check/wordpiece.py HF_DIR --all             every code point under every setting
+    python3 dev/check/wordpiece.py HF_DIR --only random --count 1000000 --no_python
+    python3 dev/check/wordpiece.py HF_DIR --fixture dev/fixtures/tokenizer.bin
 
 Needs the pinned transformers and tokenizers (dev/requirements.txt) and a C compiler. Beside the
 vocabulary of HF_DIR, under which most strange characters are just [UNK], it uses one that has a
@@ -30,7 +30,7 @@ import time
 import zlib
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(HERE))
 
 from tokenizers import AddedToken, normalizers  # noqa: E402
@@ -84,14 +84,15 @@ HOW = {"longest_first": 0, "only_first": 1, "only_second": 2, None: 3}
 
 
 def library():
-    """dev/tokenize.c, built with CC and ARCH."""
+    """dev/check/tokenize.c, built with CC and ARCH."""
     if not hasattr(library, "lib"):
         library.folder = tempfile.TemporaryDirectory()
         path = os.path.join(library.folder.name, "tokenize.so")
         command = shlex.split(os.environ.get("CC", "cc")) + ["-std=c99", "-O2", "-shared", "-fPIC"]
         command += shlex.split(os.environ.get("CHECK_CFLAGS", ""))
         subprocess.run(command + ["-D_POSIX_C_SOURCE=200809L", "-I" + os.path.dirname(HERE),
-                                  os.path.join(HERE, "tokenize.c"), "-o", path, "-lm"], check=True)
+                                  os.path.join(HERE, "check", "tokenize.c"), "-o", path, "-lm"],
+                       check=True)
         library.lib = lib = ctypes.CDLL(path)
         lib.tok_open.restype = lib.tok_load.restype = ctypes.c_void_p
         lib.tok_time.restype, lib.bert_decode.restype = ctypes.c_double, ctypes.c_size_t

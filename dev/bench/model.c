@@ -1,5 +1,5 @@
 /*
-bench_model.c - one side of dev/bench.py: bert.h training or inferring, timed a round at a time.
+model.c - one side of dev/bench/bench.py: bert.h training or inferring, timed a round at a time.
 
     bench_model train|infer|classify MODEL BATCHES     MODEL: a file, or "bert-base": random weights
 
@@ -17,7 +17,7 @@ forward, backward, clipping at norm 1 and AdamW, with the model's dropout.
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
-#include "../bert.h"
+#include "../../bert.h"
 
 #include <time.h>
 
@@ -40,7 +40,7 @@ static int fail(const char *what, const char *why)
     return 1;
 }
 
-/* dev/bench.py wrote it for this run: its sizes are believed. */
+/* dev/bench/bench.py wrote it for this run: its sizes are believed. */
 static int read_batches(Batches *b, const char *path)
 {
     FILE *f = fopen(path, "rb");

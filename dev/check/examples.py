@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """dev/examples/ against Hugging Face, with MiniLM and random heads that are sure of something.
 
-    /path/to/venv/bin/python dev/check_examples.py models/all-MiniLM-L6-v2 data/movie-reviews/dev.tsv
+    /path/to/venv/bin/python dev/check/examples.py models/all-MiniLM-L6-v2 data/movie-reviews/dev.tsv
 
 The programs are built (make examples). classify and fill_mask: the pipelines; answer: run_qa's
-search (check_predict.py has it) over the windows of transformers' tokenizer; search: mean pooling
+search (predictions.py has it) over the windows of transformers' tokenizer; search: mean pooling
 and cosine; rewrite: the same greedy filling. Scores to 1e-5, all else equal.
 """
 import json
@@ -17,8 +17,8 @@ import tempfile
 import torch
 import transformers
 
-import check_predict
-from check_predict import ROOT, apart, call, expect, postprocess
+import predictions
+from predictions import ROOT, apart, call, expect, postprocess
 
 NASTY = ["", "  ", "\U0001f600 caf\u00e9 na\u00efve", "\u4e2d\u6587 and a tab\there", "x" * 120, "the [SEP] is a token",
          "word " * 700]
@@ -34,7 +34,7 @@ def example(name, *args, stdin=""):
 def model_of(cls, source, folder, **more):
     """The model, and its file: heads drawn wide, so that scores are not all alike."""
     heads = ("classifier", "qa_outputs", "cls.predictions.transform")
-    model, _, exported = check_predict.model_of(cls, source, folder, 0.2, heads, attn_implementation="eager", **more)
+    model, _, exported = predictions.model_of(cls, source, folder, 0.2, heads, attn_implementation="eager", **more)
     return model, exported
 
 
@@ -162,8 +162,8 @@ def main():
         check_rewrite(*check_fill_mask(source, tokenizer, folder), tokenizer, lines)
         check_answer(source, tokenizer, lines, folder)
         check_search(source, tokenizer, lines, folder)
-    print("%d passed, %d failed" % (check_predict.passed, check_predict.failed))
-    return check_predict.failed > 0
+    print("%d passed, %d failed" % (predictions.passed, predictions.failed))
+    return predictions.failed > 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What PyTorch and transformers compute, recorded for test_bert.c.
 
-    python3 dev/reference.py                         remakes dev/fixtures
-    python3 dev/reference.py --check                 remakes them elsewhere and compares
-    python3 dev/reference.py --out DIR               makes them in DIR
-    python3 dev/reference.py --hf-dir HF --out DIR [--task ner]
+    python3 dev/check/reference.py                         remakes dev/fixtures
+    python3 dev/check/reference.py --check                 remakes them elsewhere and compares
+    python3 dev/check/reference.py --out DIR               makes them in DIR
+    python3 dev/check/reference.py --hf-dir HF --out DIR [--task ner]
                                                      the same record of a real BERT folder
-    python3 dev/reference.py --noise                 float32 against float64: what tolerance means
+    python3 dev/check/reference.py --noise                 float32 against float64: what tolerance means
 
 Needs torch and transformers (dev/requirements.txt). Each NAME gives two files: NAME.model.bin, a
 model file (bert.h) without a tokenizer, and NAME.ref.bin, records one after the other till the
@@ -56,9 +56,10 @@ import torch
 import transformers
 from transformers.trainer_pt_utils import LabelSmoother
 
-import export_hf
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, HERE)
+import export_hf  # noqa: E402
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 TINY = {  # awkward on purpose: odd sizes, edges of the matmul's tiles, sums longer than its 384
     "awkward": dict(V=61, C=20, L=3, NH=5, F=37, P=23, S=2, K=3, act="gelu", eps=1e-12),
     "onehead": dict(V=29, C=9, L=1, NH=1, F=17, P=11, S=2, K=7, act="gelu_new", eps=1e-12),

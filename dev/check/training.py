@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Fine-tunes the same data with train_bert and with PyTorch, and compares (dev/requirements.txt).
 
-    dev/compare_torch.py curve HF_DIR TRAIN.tsv             the losses of 200 steps, one by one:
+    dev/check/training.py curve HF_DIR TRAIN.tsv             the losses of 200 steps, one by one:
                                                             dropout 0, same order, same head
-    dev/compare_torch.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm:
+    dev/check/training.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm:
                                                             the batches and the head train_bert drew
-    dev/compare_torch.py pretraining HF_DIR TEXT            from scratch: 2 layers, 128 wide
-    dev/compare_torch.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
+    dev/check/training.py pretraining HF_DIR TEXT            from scratch: 2 layers, 128 wide
+    dev/check/training.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
                                                             make demo: best epoch by dev accuracy
 
 All but accuracy fail where two losses differ by more than 1e-3. PyTorch runs padded, with the
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(HERE)
 
 

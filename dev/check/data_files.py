@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare the data files that tokenizer.py builds with the live Hugging Face library, task by task.
 
-    python3 dev/check_data.py HF_DIR MODEL.bin      MODEL.bin: what dev/export_hf.py made of HF_DIR
+    python3 dev/check/data_files.py HF_DIR MODEL.bin      MODEL.bin: what dev/export_hf.py made of HF_DIR
 
 The files are read back by the byte table in dev/driver/data.h alone. Windows, offsets and labels of
 qa are held against transformers' run_qa.py, words and labels of ner against is_split_into_words,
@@ -25,10 +25,10 @@ import tempfile
 import types
 import zlib
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HERE)
-import check_tokenizer as ct  # noqa: E402  (it sets the import path to tokenizer.py)
-from check_tokenizer import ours, same  # noqa: E402
+import wordpiece as ct  # noqa: E402  (it sets the import path to tokenizer.py)
+from wordpiece import ours, same  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 

@@ -2,7 +2,7 @@
    settings; and with any bytes as the tables of a model file.
 
        clang -std=c99 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-           -Wno-unknown-pragmas -I. dev/fuzz_tokenizer.c -o fuzz_tokenizer -lm
+           -Wno-unknown-pragmas -I. dev/fuzz/tokenizer.c -o fuzz_tokenizer -lm
        mkdir -p corpus && ./fuzz_tokenizer -max_len=400 corpus dev/fixtures/fuzz_tokenizer
 
    (Debian: libclang-rt-14-dev). The model is dev/fixtures/tokenizer.bin's. */

@@ -1,5 +1,5 @@
 /*
-batches.c - what `train_bert train` would train on: dev/compare_torch.py gives PyTorch the same.
+batches.c - what `train_bert train` would train on: dev/check/training.py gives PyTorch the same.
 
     ./batches FLAGS_OF_TRAIN
 
@@ -7,7 +7,7 @@ Writes output_dir/start.bin, the model before its first step, and output_dir/bat
 a line: tokens, types, offsets, and what is to be predicted: the arrays of BertBatch.
 */
 #define TESTING /* train_bert.c without main */
-#include "../train_bert.c"
+#include "../../train_bert.c"
 
 static void put_array(FILE *f, const char *name, const int *x, int n)
 {

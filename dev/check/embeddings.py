@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Embeddings of train_bert against sentence-transformers, on real sentences (dev/requirements.txt).
 
-    dev/check_embed.py HF_DIR TEXT.tsv [--sentences 1000]     # the first column is the sentence
+    dev/check/embeddings.py HF_DIR TEXT.tsv [--sentences 1000]     # the first column is the sentence
 
 Fails where the cosine of the two vectors of a sentence is below 0.999999, or where --normalize does
 not give sentence-transformers' normalized vector within 1e-5 in each number.
@@ -15,7 +15,7 @@ import tempfile
 
 import numpy as np
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(HERE)
 
 

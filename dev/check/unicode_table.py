@@ -29,7 +29,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 REMOVED, BLANK, SPACE, PUNCTUATION, CJK, ACCENT, WORD = 1, 2, 4, 8, 16, 32, 64
 PINNED = "0.23.3"
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # A mark of each canonical combining class. The library shows only how it orders two marks, not the
 # class itself; the numbers are Unicode's, which never change, and the order is checked against it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory of bert.h against PyTorch, OpenVINO and ONNX Runtime (dev/requirements.txt).
 
-    make bench        or:  dev/bench.py --model models/all-MiniLM-L6-v2 [--sst2 DIR] [--only NAME]
+    make bench        or:  dev/bench/bench.py --model models/all-MiniLM-L6-v2 [--sst2 DIR] [--only NAME]
 
 All sides are processes that stay alive and sleep until it is their turn; in each round every side
 does the same batches, one side after the other, in an order that changes. A ratio is the median of
@@ -30,14 +30,14 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(HERE)
 BASE = "bert-base"  # random weights, the sizes of transformers.BertConfig()
 SETTLE = 0.3        # seconds before a round: OpenMP's threads spin for some ms after their work
 
 
 # --------------------------------------------------------------------------------------------------
-# Batches: a batch is a list of (ids, label); bench_model.c describes their file.
+# Batches: a batch is a list of (ids, label); model.c describes their file.
 
 def write_batches(path, batches, warm=()):
     words = array.array("i", [len(batches), len(warm)])
@@ -110,7 +110,7 @@ def padded(batch):
 
 
 def mean_size(output, batch):
-    """bench_model.c's checksum: mean |x| over logits, or over the tokens that are not padding."""
+    """model.c's checksum: mean |x| over logits, or over the tokens that are not padding."""
     if len(output.shape) == 2:
         return float(abs(output).mean())
     kept = [abs(output[b][:len(ids)]).sum() for b, (ids, _) in enumerate(batch)]
@@ -352,7 +352,7 @@ class OnnxRuntime(Fastest):
 
 
 def worker(side, mode, model, path, threads):
-    """bench_model.c's protocol. Whatever the libraries print goes to stderr."""
+    """model.c's protocol. Whatever the libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     batches = read_batches(path)
@@ -500,7 +500,8 @@ class Bench:
     def sst2(self, which):
         """[(ids, label)] of train or dev: SST-2, or movie reviews where it is missing."""
         if self.data is None:
-            from compare_torch import read_data
+            sys.path.insert(0, os.path.join(HERE, "check"))
+            from training import read_data
             folder, self.data = os.path.abspath(self.a.sst2), {}
             self.data_name = "SST-2"
             if not os.path.exists(folder + "/train.tsv"):
