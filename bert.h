@@ -47,7 +47,7 @@ bytes they point into, unterminated.
 model.bin
     word      field
     0         magic 0x4D545242, the bytes "BRTM"
-    1         version: 1
+    1         version: 2 (of 1, words 43..49 are zero, and wte's row 0 is [PAD]'s; see 37..41)
     2..9      V, C, L, NH, F, P, S, K (0 for tasks 0, 4, 5, 6; 1 for task 2)
     10        hidden_act: 0 gelu (erf), 1 gelu_new (tanh form), 2 relu
     11        task: 0 none, 1 classification, 2 regression, 3 ner, 4 qa, 5 mlm, 6 pretraining
@@ -66,14 +66,23 @@ model.bin
     27..28    bytes of section 5, u64
     30..31    bytes of the whole file, u64
     32..43    tokenizer settings:
-    32        vocabulary strings: 0 (no tokenizer: words 33..43 zero), or at most V
+    32        vocabulary strings: 0 (no tokenizer: words 33..42 zero), or at most V
     33        do_lower_case: 0, 1
     34        strip_accents: 0, 1 (null is resolved: as do_lower_case)
     35        tokenize_chinese_chars: 0, 1
     36        longest word in characters: 100; a longer one is [UNK]
-    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK] (a vocabulary without [PAD] or [MASK]: 0)
+    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK]; -1: the vocabulary has no [PAD], no [MASK]
+              (in version 1 that was 0, which is an id only where vocabulary[0] is that token)
     42        added tokens (section 4): those that are found in the text before anything else
-    43        zero
+    43..49    what else Hugging Face and sentence-transformers know of the model, and its training:
+    43        pad_token_id + 1: the row of wte that gets no gradient (padding_idx); 0: none
+    44        max_length of the data that it was trained on; 0: unknown
+    45        trained on 1 single texts, 2 pairs; 0: unknown
+    46        qa: trained on questions that may lack an answer (SQuAD v2): 0, 1
+    47        pooling of a sentence-transformers folder: 1 mean, 2 cls, 3 pooler; 0: none said
+    48        its vectors have length 1 (Normalize): 0, 1
+    49        what task 2 shows of its logit: 0 the value, 1 its sigmoid, as the pipeline does of a
+              cross-encoder, 2 the value, as sentence-transformers' Identity says
     section
     1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
     2         label names, strings (nothing where word 22 is 0)
@@ -83,7 +92,8 @@ model.bin
     5         Unicode table (nothing where there is no tokenizer); see below
 
     The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over the bytes of
-    header words 32..43, then sections 3 and 4 without their padding.
+    header words 32..42 (for an id of -1, 0) and of a zero word, then sections 3 and 4 without their
+    padding: it is the same for both versions of a file.
 
 Unicode table, all words uint32: what Hugging Face's tokenizer knows of each code point
     word      field
@@ -132,6 +142,12 @@ enum {
 
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 
+/* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
+enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
+
+/* What is shown of a regression's single logit (activation_out). */
+enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
+
 typedef enum {
     BERT_NONE,           /* BertModel */
     BERT_CLASSIFICATION, /* BertForSequenceClassification, cross-entropy */
@@ -143,7 +159,8 @@ typedef enum {
     BERT_NUM_TASKS
 } BertTask;
 
-/* config.json's fields under the letters of the legend: words 2..19 of a model file's header. */
+/* config.json's fields under the letters of the legend: words 2..19 of a model file's header; and
+   what else is known of the model: words 43..49. */
 typedef struct {
     int V, C, L, NH, F, P, S, K;
     int act;              /* BERT_GELU, ... */
@@ -156,6 +173,14 @@ typedef struct {
     float cls_dropout;    /* classifier_dropout; negative: as hidden_dropout */
     float init_range;     /* initializer_range */
     int max_seq_length;   /* sentence-transformers' limit; 0: none */
+
+    int padding_idx;    /* pad_token_id: the row of wte that gets no gradient; -1: none */
+    int trained_length; /* max_length of the data it was trained on; 0: unknown */
+    int trained_pairs;  /* it was trained on 1 single texts, 2 pairs; 0: unknown */
+    int may_lack;       /* qa: trained on questions that may lack an answer (SQuAD v2) */
+    int pooling;        /* BERT_POOL_..., as sentence-transformers' modules say */
+    int normalize;      /* its vectors have length 1 */
+    int activation_out; /* BERT_OUT_... */
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters. Each row is
@@ -271,7 +296,7 @@ enum {
     BERT_STRIP_ACCENTS,
     BERT_CHINESE_CHARS,
     BERT_LONGEST_WORD,
-    BERT_ID_PAD, /* the special tokens' ids, from here to BERT_ID_MASK */
+    BERT_ID_PAD, /* the special tokens' ids, from here to BERT_ID_MASK; -1: there is none */
     BERT_ID_UNK,
     BERT_ID_CLS,
     BERT_ID_SEP,
@@ -281,7 +306,7 @@ enum {
 
 /* The tokenizer's settings and tables, as model.bin has them. */
 typedef struct {
-    int32_t words[12]; /* header words 32..43 */
+    int32_t words[11]; /* header words 32..42 */
     BertStrings vocabulary;
     int32_t *added; /* (id, flags) pairs, words[BERT_NUM_ADDED] of them */
     uint32_t *unicode;
@@ -377,10 +402,8 @@ BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
 
-enum { BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
-
 /* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
-   normalize: of length 1. As sentence-transformers' Pooling and Normalize. */
+   normalize: of length 1; -1: as the model says. As sentence-transformers' Pooling and Normalize. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
@@ -1895,6 +1918,13 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         {"problem type", c->multi_label, 0, 1},
         {"pooler", c->pooler, 0, 1},
         {"max_seq_length", c->max_seq_length, 0, 1 << 24},
+        {"padding_idx (pad_token_id)", c->padding_idx, -1, c->V - 1},
+        {"trained max_length", c->trained_length, 0, 1 << 24},
+        {"trained on", c->trained_pairs, 0, 2},
+        {"may_lack", c->may_lack, 0, 1},
+        {"pooling", c->pooling, 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS},
+        {"normalize", c->normalize, 0, 1},
+        {"activation_out", c->activation_out, 0, c->task == BERT_REGRESSION ? 2 : 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
@@ -2022,6 +2052,8 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     config.K = K;
     config.multi_label = multi_label;
     config.pooler = bert_needs_pooler_(task) || config.pooler;
+    /* How it was trained and what its logit means was said of the old head. */
+    config.trained_length = config.trained_pairs = config.may_lack = config.activation_out = 0;
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
         error = BERT_FAIL_(&next, BERT_EMEMORY, "no memory for the labels");
@@ -2783,6 +2815,8 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
     if (B < 1) return BERT_FAIL_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
+    if (normalize < 0) normalize = m->config.normalize;
     if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
         return BERT_FAIL_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
@@ -3648,14 +3682,14 @@ BERTDEF void bert_encoding_free(BertEncoding *e)
 
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
 {
-    const int mask = m->tokenizer.words[BERT_ID_MASK];
+    const int mask = m->tokenizer.lookup ? m->tokenizer.words[BERT_ID_MASK] : -1;
     BertBatch batch = {0};
     int *rows = NULL;
     batch.B = e->B;
     batch.tokens = e->tokens;
     batch.types = e->types;
     batch.offsets = e->offsets;
-    if (bert_has_mlm_(m->config.task) && mask > 0 && e->N > 0) {
+    if (bert_has_mlm_(m->config.task) && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
         if (!rows) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
@@ -3746,7 +3780,7 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 /* ------------------------------------------------------------------------------------------------
    Model files: the byte table at the top, read and written in its order */
 
-enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 1, BERT_HEADER_ = 256 };
+enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
 
 static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size)
 {
@@ -3821,24 +3855,36 @@ static uint64_t bert_u64_(const int32_t *h)
     return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
 
-/* BertConfig is the header's words 2..19 as they stand: this does not compile where it is not. */
-typedef char bert_config_is_18_words_[sizeof(BertConfig) == 18 * sizeof(int32_t) ? 1 : -1];
+/* BertConfig is the header's words 2..19 and 43..49 as they stand, but for the + 1 in word 43: this
+   does not compile where it is not. */
+typedef char bert_config_is_25_words_[offsetof(BertConfig, padding_idx) == 18 * sizeof(int32_t) &&
+                                              sizeof(BertConfig) == 25 * sizeof(int32_t)
+                                          ? 1
+                                          : -1];
+
+static BertConfig bert_config_of_(const int32_t *h)
+{
+    BertConfig c;
+    memcpy(&c, h + 2, 18 * sizeof *h);
+    memcpy(&c.padding_idx, h + 43, 7 * sizeof *h);
+    c.padding_idx -= c.padding_idx > INT_MIN; /* its check says no to INT_MIN */
+    return c;
+}
 
 /* Everything in the header that can be wrong, before memory is taken for any of it. */
 static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
-    BertConfig c;
+    const BertConfig c = bert_config_of_(h);
     if (h[0] != BERT_MAGIC_)
         return BERT_FAIL_(m, BERT_EFORMAT,
                           "not a model file of bert.h: it begins with %08X, not %08X "
                           "(dev/export_hf.py makes one)",
                           (unsigned)h[0], (unsigned)BERT_MAGIC_);
-    if (h[1] != BERT_VERSION_)
+    if (h[1] < 1 || h[1] > BERT_VERSION_)
         return BERT_FAIL_(m, BERT_EFORMAT,
-                          "version %d; this bert.h reads version %d: export the model again", h[1],
-                          BERT_VERSION_);
-    memcpy(&c, h + 2, sizeof c);
+                          "version %d; this bert.h reads versions 1 to %d: export the model again",
+                          h[1], BERT_VERSION_);
     if (bert_check_config_(m, &c)) return BERT_EFORMAT;
     size_t parameters = bert_layout_(tensors, &c);
     if (parameters != bert_u64_(h + 20))
@@ -3848,16 +3894,13 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
         return BERT_FAIL_(m, BERT_EFORMAT,
                           "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d",
                           h[22], h[32], h[42], c.K, c.V);
-    for (int i = 33; i < 44; i++) {
-        int most = h[32] == 0 || i == 43 ? 0 : i < 36 ? 1 : INT_MAX, least = most && i == 36;
+    for (int i = 33; i < 43; i++) {
+        int most = !h[32] ? 0 : i < 36 ? 1 : i >= 37 && i <= 41 ? h[32] - 1 : INT_MAX;
+        int least = !h[32] ? 0 : i == 36 ? 1 : i == 37 || i == 41 ? -1 : 0;
         if (h[i] < least || h[i] > most)
             return BERT_FAIL_(m, BERT_EFORMAT, "word %d (tokenizer) is %d, not in %d..%d", i, h[i],
                               least, most);
     }
-    for (int i = 37; i <= 41 && h[32]; i++)
-        if (h[i] < 0 || h[i] >= h[32])
-            return BERT_FAIL_(m, BERT_EFORMAT, "word %d: special token %d is not in 0..%d", i, h[i],
-                              h[32] - 1);
     uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
                         (uint64_t)h[42] * 8, bert_u64_(h + 27)};
     uint64_t total = BERT_HEADER_ * 4;
@@ -3877,19 +3920,30 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     return BERT_OK;
 }
 
+/* Version 1 has 0 for a special token that is not there, and for one that is the first. */
+static void bert_none_in_version_1_(BertTokenizer *t, int word, const char *token)
+{
+    const BertStrings *v = &t->vocabulary;
+    size_t length = strlen(token);
+    if (!t->words[word] && (v->offsets[1] != length || memcmp(v->bytes, token, length) != 0))
+        t->words[word] = -1;
+}
+
 static int bert_read_model_(Bert *m, BertSource_ *s)
 {
-    int32_t h[BERT_HEADER_];
-    BertConfig config;
+    int32_t h[BERT_HEADER_], hashed[12] = {0};
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
         return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file",
                           (unsigned long long)s->size);
     int error = bert_read_(m, s, h, sizeof h);
+    if (!error && h[1] == 1) {
+        memset(h + 43, 0, 7 * sizeof *h);
+        h[43] = 1;
+    }
     if (!error) error = bert_check_header_(m, s, h);
     if (error) return error;
-    memcpy(&config, h + 2, sizeof config);
-    error = bert_build(m, config);
+    error = bert_build(m, bert_config_of_(h));
     if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4);
     if (!error)
         error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
@@ -3901,7 +3955,12 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
-    t->hash = bert_fnv1a_(0xCBF29CE484222325u, t->words, sizeof t->words);
+    if (h[1] == 1 && h[32]) {
+        bert_none_in_version_1_(t, BERT_ID_PAD, "[PAD]");
+        bert_none_in_version_1_(t, BERT_ID_MASK, "[MASK]");
+    }
+    for (int i = 0; i < 11; i++) hashed[i] = t->words[i] < 0 ? 0 : t->words[i];
+    t->hash = bert_fnv1a_(0xCBF29CE484222325u, hashed, sizeof hashed);
     t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
     t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary));
     t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8);
@@ -3974,7 +4033,9 @@ BERTDEF int bert_save(Bert *m, const char *path)
         bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
         total += (bytes[i] + 7) / 8 * 8;
     }
-    memcpy(h + 2, &m->config, sizeof m->config);
+    memcpy(h + 2, &m->config, 18 * sizeof *h);
+    memcpy(h + 43, &m->config.padding_idx, 7 * sizeof *h);
+    h[43]++;
     bert_put_u64_(h + 20, m->num_parameters);
     h[22] = (int32_t)l->count;
     bert_put_u64_(h + 23, bytes[1]);

@@ -1508,7 +1508,7 @@ static void test_embeddings_of(Bert *m, const char *name, double worst)
     worst = 0;
     for (int i = 0; i < 4; i++) {
         const float *want = record(n, "embed.%s", poolings[i]);
-        must(m, bert_embed(m, out, i % 3, i == 3));
+        must(m, bert_embed(m, out, i % 3 + BERT_POOL_MEAN, i == 3));
         double d = want ? apart_f(out, want, n) : NAN;
         expect(d <= 1e-5, "embed.%s is off by %.1e", poolings[i], d);
         worse(&worst, d);
@@ -1660,7 +1660,9 @@ static Image image(int tokenizer)
     const int params = (IV + IP + IS) * IC + 2 * IC + IL * layer + IC * IC + IC + IK * IC + IK;
     static const char zeros[1024];
     Image im = {0};
-    int32_t head[32] = {0x4D545242, 1, IV, IC, IL, 2, IF, IP, IS, IK, 1, 1, 0, 1};
+    /* pad_token_id 2, and so on to words 49: what else is known of a model */
+    static const int32_t extras[7] = {3, 20, 2, 1, BERT_POOL_CLS, 1, 0};
+    int32_t head[32] = {0x4D545242, 2, IV, IC, IL, 2, IF, IP, IS, IK, 1, 1, 0, 1};
     float *p = randoms(params, 0.3);
     append(&im, zeros, 1024), pad(&im);
     append(&im, p, params * 4), pad(&im);
@@ -1680,6 +1682,7 @@ static Image image(int tokenizer)
     }
     head[30] = (int32_t)im.size;
     memcpy(im.data, head, sizeof head);
+    memcpy(im.data + 172, extras, sizeof extras);
     return im;
 }
 
@@ -1712,7 +1715,9 @@ static void test_files(void)
                    c->S == IS && c->K == IK && c->act == 1 && c->task == 1 && c->multi_label == 0 &&
                    c->pooler == 1 && c->eps == 1e-7f && c->hidden_dropout == 0.1f &&
                    c->att_dropout == 0.2f && c->cls_dropout == -1 && c->init_range == 0.02f &&
-                   c->max_seq_length == 5,
+                   c->max_seq_length == 5 && c->padding_idx == 2 && c->trained_length == 20 &&
+                   c->trained_pairs == 2 && c->may_lack == 1 && c->pooling == BERT_POOL_CLS &&
+                   c->normalize == 1 && c->activation_out == BERT_OUT_VALUE,
                "config");
         expect(m.params_memory && same_bits(m.params_memory, im.data + 1024, m.num_parameters * 4),
                "parameters");
@@ -1738,6 +1743,33 @@ static void test_files(void)
         bert_free(&m);
     }
     done("model files: written by hand, loaded, saved bit for bit; a full disk is an error");
+
+    /* Version 1: [PAD]'s row 0 has no gradient; a [MASK] of id 0 is none, as vocabulary[0] is [PAD].
+       Data made for such a model is for the same model saved as version 2: one hash. */
+    Image im = image(1);
+    Bert m = {0};
+    set_word(&im, 1, 1), set_word(&im, 41, 0);
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    const uint64_t hash = m.tokenizer.hash;
+    expect(m.config.padding_idx == 0 && !m.config.trained_length && !m.config.pooling &&
+               !m.config.normalize && m.tokenizer.words[BERT_ID_PAD] == 0 &&
+               m.tokenizer.words[BERT_ID_MASK] == -1,
+           "version 1");
+    must(&m, bert_save(&m, in_folder("saved.bin")));
+    must(&m, bert_load(&m, in_folder("saved.bin")));
+    expect(m.tokenizer.hash == hash && m.config.padding_idx == 0 &&
+               m.tokenizer.words[BERT_ID_MASK] == -1,
+           "version 1, saved as version 2");
+    set_word(&im, 1, 2), set_word(&im, 37, 4);
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    expect(m.tokenizer.words[BERT_ID_MASK] == 0, "[MASK] of id 0 in version 2");
+    must(&m, bert_set_task(&m, BERT_REGRESSION, 1, 0, NULL, 1));
+    expect(m.config.padding_idx == 2 && m.config.pooling == BERT_POOL_CLS && m.config.normalize &&
+               !m.config.trained_length && !m.config.trained_pairs && !m.config.may_lack,
+           "what bert_set_task keeps");
+    bert_free(&m);
+    done(
+        "model files: version 1 is read, a missing special token is -1, 0 is an id like any other");
 }
 
 /* Arguments at and over the edge, which have to be refused before they write anywhere. */
@@ -1809,7 +1841,7 @@ static void test_forged(void)
         const char *hint;
     } forged[] = {
         {0, 0x44545242, "not a model"}, {0, 0, "not a model"}, {1, 0, "version 0"},
-        {1, 2, "version 2"}, {2, -1, "V ("}, {2, 0, "V ("}, {2, INT_MAX, "V ("},
+        {1, 3, "version 3"}, {2, -1, "V ("}, {2, 0, "V ("}, {2, INT_MAX, "V ("},
         {2, 13, "parameters"}, {3, -4, "C ("}, {3, 0, "C ("}, {3, INT_MIN, "C ("},
         {3, 1 << 20, "parameters"}, {4, 0, "L ("}, {4, INT_MAX, "L ("}, {4, 1 << 16, "parameters"},
         {5, 0, "NH ("}, {5, 3, "NH"}, {5, -2, "NH ("}, {6, -1, "F ("}, {6, 1 << 24, "parameters"},
@@ -1825,8 +1857,12 @@ static void test_forged(void)
         {27, 0, ""}, {28, INT_MAX, ""}, {28, -1, ""}, {30, 0, ""}, {31, 1, ""},
         {32, -1, "vocabulary"}, {32, 13, "vocabulary"}, {32, INT_MAX, "vocabulary"}, {32, 0, ""},
         {32, 3, "word 40"}, {33, 2, "word 33"}, {34, -1, "word 34"}, {35, 7, "word 35"},
-        {36, 0, "word 36"}, {36, -100, "word 36"}, {37, -1, "word 37"}, {38, 11, "word 38"},
-        {41, INT_MAX, "word 41"}, {42, -1, ""}, {42, INT_MAX, ""}, {42, 4, ""}, {43, 1, "word 43"}};
+        {36, 0, "word 36"}, {36, -100, "word 36"}, {37, -2, "word 37"}, {38, 11, "word 38"},
+        {41, INT_MAX, "word 41"}, {42, -1, ""}, {42, INT_MAX, ""}, {42, 4, ""}, {39, -1, "word 39"},
+        {41, -2, "word 41"}, {43, 14, "padding_idx"}, {43, -1, "padding_idx"},
+        {43, INT_MIN, "padding_idx"}, {44, -1, "trained"}, {45, 3, "trained on"},
+        {46, 2, "may_lack"}, {47, 4, "pooling"}, {47, -1, "pooling"}, {48, 2, "normalize"},
+        {49, 1, "activation_out"}};
     /* clang-format on */
     Image im = image(1), other;
     char what[64];

@@ -29,7 +29,8 @@ import struct
 import sys
 import time
 
-MODEL_MAGIC, DATA_MAGIC, VERSION = 0x4D545242, 0x44545242, 1
+MODEL_MAGIC, DATA_MAGIC = 0x4D545242, 0x44545242
+VERSIONS = {MODEL_MAGIC: (1, 2), DATA_MAGIC: (1,)}  # that we read; data files are written as 1
 REMOVED, BLANK, SPACE, PUNCTUATION, CJK, ACCENT, WORD = 1, 2, 4, 8, 16, 32, 64  # the table's bits
 SPECIAL, SINGLE_WORD, LSTRIP, RSTRIP, NORMALIZED, NO_PIECE = 1, 2, 4, 8, 16, 32  # added tokens'
 
@@ -147,7 +148,7 @@ class Tokenizer:
         self.unk = self.vocab["[UNK]"] if unk is None else unk
         self.cls = self.vocab["[CLS]"] if cls is None else cls
         self.sep = self.vocab["[SEP]"] if sep is None else sep
-        self.mask = self.vocab.get("[MASK]") if mask is None else mask
+        self.mask = self.vocab.get("[MASK]", -1) if mask is None else mask  # -1: there is none
         self.unicode = Unicode(table) if isinstance(table, (bytes, bytearray)) else table
         self.cache = {}
 
@@ -352,7 +353,8 @@ def read_header(file, name, magic, kind):
     words = struct.unpack("<256i", head)
     require(words[0] == magic, "%s: magic is 0x%08X, expected 0x%08X: not a %s file", name,
             words[0] & 0xFFFFFFFF, magic, kind)
-    require(words[1] == VERSION, "%s: version is %d, expected %d", name, words[1], VERSION)
+    require(words[1] in VERSIONS[magic], "%s: version is %d, expected %s", name, words[1],
+            " or ".join(map(str, VERSIONS[magic])))
     size = os.fstat(file.fileno()).st_size
     require(u64(words, 30) == size, "%s: is %d bytes long, expected %d by its header", name, size,
             u64(words, 30))
@@ -390,7 +392,7 @@ class Model(Tokenizer):
                     (34, "strip_accents", 0, 1), (35, "tokenize_chinese_chars", 0, 1),
                     (36, "longest word", 1, most), (38, "id of [UNK]", 0, count - 1),
                     (39, "id of [CLS]", 0, count - 1), (40, "id of [SEP]", 0, count - 1),
-                    (41, "id of [MASK]", 0, count - 1), (42, "added tokens", 0, count)):
+                    (41, "id of [MASK]", -1, count - 1), (42, "added tokens", 0, count)):
                 require(low <= words[k] <= high, "%s: %s is %d, expected %d to %d", path, what,
                         words[k], low, high)
             sizes = [4 * u64(words, 20), u64(words, 23), u64(words, 25), 8 * added, u64(words, 27)]
@@ -408,14 +410,19 @@ class Model(Tokenizer):
                     token, bits, count - 1)
         require(len(table) % 4 == 0, "%s: Unicode table is %d bytes, no multiple of 4", path,
                 len(table))
-        self.identity = head[4 * 32:4 * 44] + vocab + flags
-        super().__init__(read_strings(vocab, count, path, "the vocabulary"),
+        # word 37, of [PAD], is not needed here; in version 1 no [MASK] was 0
+        strings, mask = read_strings(vocab, count, path, "the vocabulary"), words[41]
+        if words[1] == 1 and mask == 0 and strings[0] != "[MASK]":
+            mask = -1
+        self.identity = struct.pack("<12i", *words[32:37], *(max(0, i) for i in words[37:42]),
+                                    added, 0) + vocab + flags
+        super().__init__(strings,
                          Unicode(table, path + ": Unicode table"), bool(words[33]),
-                         bool(words[34]), bool(words[35]), words[36], pairs, *words[38:42])
+                         bool(words[34]), bool(words[35]), words[36], pairs, *words[38:41], mask)
 
     @property
     def hash(self):
-        """64-bit FNV-1a of header words 32..43, vocabulary and added tokens."""
+        """64-bit FNV-1a of header words 32..42 and a zero, vocabulary and added tokens."""
         h = 0xCBF29CE484222325
         for byte in self.identity:
             h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -786,7 +793,7 @@ class Data:
         """Into a temporary file, flushed, renamed: a data file is whole or not there."""
         sections, words = self.sections(), [0] * 256
         sizes = [sum(map(len, section)) for section in sections]
-        words[:6] = (DATA_MAGIC, VERSION, TASKS[self.task].code, self.multi, len(self.labels or []),
+        words[:6] = (DATA_MAGIC, 1, TASKS[self.task].code, self.multi, len(self.labels or []),
                      self.labelled)
         words[10:12], words[14], words[21:23], words[25] = (
             (self.longest, self.model.V), self.max_length, (self.stride, self.groups), self.v2)

@@ -94,7 +94,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
     X(logits, SWITCH, "", PREDICT, 0, "classification, regression, ner: the raw outputs too")      \
-    X(pooling, CHOICE, "mean", EMBED, 0, "mean|cls|pooler")                                        \
+    X(pooling, CHOICE, "", EMBED, 0, "mean|cls|pooler [the model's own, or mean]")                 \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 
 #define FLAG_FIELD(name, kind, ...) kind##_t name;
@@ -1271,7 +1271,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
         return fail("%s: was made with another vocabulary or other tokenizer settings than this "
                     "model's: make it again with tokenizer.py --model THIS_MODEL",
                     path);
-    if (masked && (!t->vocabulary.count || !t->words[BERT_ID_MASK]))
+    if (masked && (!t->vocabulary.count || t->words[BERT_ID_MASK] < 0))
         return fail("%s: masks need a vocabulary with [MASK]: this model has none", path);
     if (d->V > m->config.V)
         return fail("%s: token ids up to %d, the model has %d", path, d->V - 1, m->config.V);
@@ -2194,10 +2194,11 @@ static int embed_batch(Driver *d, size_t first, size_t B)
     size_t C = (size_t)m->config.C;
     x.labels = NULL, x.targets = NULL, x.rows = NULL, x.R = 0;
     if (bert_forward(m, &x, 0) || bert_embed(m, d->batch.targets,
-                                             !strcmp(pooling, "mean")  ? BERT_POOL_MEAN
-                                             : !strcmp(pooling, "cls") ? BERT_POOL_CLS
-                                                                       : BERT_POOL_POOLER,
-                                             d->o.normalize != 0))
+                                             !pooling                   ? BERT_POOL_DEFAULT
+                                             : !strcmp(pooling, "mean") ? BERT_POOL_MEAN
+                                             : !strcmp(pooling, "cls")  ? BERT_POOL_CLS
+                                                                        : BERT_POOL_POOLER,
+                                             d->o.normalize ? 1 : -1))
         return fail("%s: %s", d->data.path, bert_error(m));
     for (size_t i = 0; i < B * C; i++) {
         put_float(i % C ? ", " : "{\"embedding\": [", d->batch.targets[i]);
@@ -2230,7 +2231,7 @@ static int read_through(Driver *d, int embed)
     if (!embed && check_head(m, o->model, data)) return 1;
     if (o->logits && (data->task == BERT_QA || data->task == BERT_MLM))
         return fail("--logits goes with classification, regression and ner");
-    if (text && data->task == BERT_MLM && !m->tokenizer.words[BERT_ID_MASK])
+    if (text && data->task == BERT_MLM && m->tokenizer.words[BERT_ID_MASK] < 0)
         return fail("%s: its vocabulary has no [MASK]", o->model);
     if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
                    (size_t)(text ? d->input.how.max_length : data->longest),

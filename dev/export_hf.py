@@ -25,7 +25,7 @@ from math import prod
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HEADER = 256 * 4
-MAGIC, VERSION = 0x4D545242, 1
+MAGIC, VERSIONS = 0x4D545242, (1, 2)  # that we read; we write the last
 DIMS = "V C L NH F P S K".split()  # header words 2..9
 HF_DIMS = ("vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size "
            "max_position_embeddings type_vocab_size").split()  # K comes from the labels
@@ -33,6 +33,9 @@ ACTS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "gelu_pytho
 TASKS = "none classification regression ner qa mlm pretraining".split()
 FLOATS = ("layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob classifier_dropout "
           "initializer_range").split()  # header words 14..18
+EXTRAS = OrderedDict([("padding_idx", 0), ("trained_length", 0), ("trained_pairs", 0),
+                      ("may_lack", 0), ("pooling", 0), ("normalize", 0),
+                      ("activation_out", 0)])  # words 43 (+ 1) to 49, and what they are if not said
 ARCHITECTURES = {"BertModel": "none", "BertForSequenceClassification": "classification",
                  "BertForTokenClassification": "ner", "BertForQuestionAnswering": "qa",
                  "BertForMaskedLM": "mlm", "BertForPreTraining": "pretraining"}
@@ -138,7 +141,7 @@ def strings(values):
 
 def write_model(path, config, tensors, labels=(), tokenizer=None):
     """config: DIMS, hidden_act (0..2), task (its name), problem_type, pooler, FLOATS,
-    max_seq_length. tensors: name -> little-endian float32 bytes (any buffer), or an iterable of
+    max_seq_length, and what is not as EXTRAS has it. tensors: name -> little-endian float32 bytes (any buffer), or an iterable of
     pieces. tokenizer: None, or vocab (list of str), do_lower_case, strip_accents,
     tokenize_chinese_chars, max_chars, ids (pad, unk, cls, sep, mask), added ((id, flags) pairs),
     unicode (bytes). -> the number of parameters"""
@@ -150,13 +153,15 @@ def write_model(path, config, tensors, labels=(), tokenizer=None):
     padded = [4 * parameters + 4 * parameters % 8] + [len(s) + -len(s) % 8 for s in tail]
 
     header = bytearray(HEADER)
-    struct.pack_into("<10i", header, 0, MAGIC, VERSION, *(config[d] for d in DIMS))
+    struct.pack_into("<10i", header, 0, MAGIC, VERSIONS[-1], *(config[d] for d in DIMS))
     struct.pack_into("<4i5fi", header, 4 * 10, config["hidden_act"], TASKS.index(config["task"]),
                      config["problem_type"], config["pooler"], *(config[f] for f in FLOATS),
                      config["max_seq_length"])
     struct.pack_into("<Qi3Q", header, 4 * 20, parameters, len(labels),
                      len(tail[0]), len(tail[1]), len(tail[3]))
     struct.pack_into("<Q", header, 4 * 30, HEADER + sum(padded))
+    extras = [config.get(field, default) for field, default in EXTRAS.items()]
+    struct.pack_into("<7i", header, 4 * 43, extras[0] + 1, *extras[1:])
     if tokenizer:
         struct.pack_into("<11i", header, 4 * 32, len(tok["vocab"]), tok["do_lower_case"],
                          tok["strip_accents"], tok["tokenize_chinese_chars"], tok["max_chars"],
@@ -202,15 +207,16 @@ def read_model(path):
         if len(header) < HEADER:
             fail(path, "header", "%d bytes" % len(header), HEADER)
         w = struct.unpack("<256i", header)
-        if w[0:2] != (MAGIC, VERSION):
+        if w[0] != MAGIC or w[1] not in VERSIONS:
             fail(path, "magic, version", "%#x, %d" % (w[0] & 0xFFFFFFFF, w[1]),
-                 "%#x, %d" % (MAGIC, VERSION))
+                 "%#x, %s" % (MAGIC, " or ".join(map(str, VERSIONS))))
         for word, (low, high) in LIMITS.items():
             if not low <= w[word] <= high:
                 fail(path, "header word %d" % word, w[word], "%d..%d" % (low, high))
         m.config = dict(zip(DIMS, w[2:10]), hidden_act=w[10], task=TASKS[w[11]],
                         problem_type=w[12], pooler=w[13], max_seq_length=w[19])
         m.config.update(zip(FLOATS, map(short_float, struct.unpack_from("<5f", header, 4 * 14))))
+        m.config.update(zip(EXTRAS, (w[43] - 1,) + w[44:50] if w[1] > 1 else EXTRAS.values()))
         m.table, at = tensor_table(m.config), HEADER
         for t in m.table:
             m.offsets[t.name] = at, t.shape
@@ -229,8 +235,11 @@ def read_model(path):
     if w[32]:
         m.tokenizer = dict(vocab=split_strings(path, "vocabulary", w[32], tail[1]),
                            do_lower_case=w[33], strip_accents=w[34], tokenize_chinese_chars=w[35],
-                           max_chars=w[36], ids=w[37:42], unicode=tail[3],
+                           max_chars=w[36], ids=list(w[37:42]), unicode=tail[3],
                            added=list(struct.iter_unpack("<2i", tail[2])))
+        for i in (0, 4):  # in version 1, 0 is also what a missing [PAD] or [MASK] has
+            if w[1] == 1 and w[37 + i] == 0 and m.tokenizer["vocab"][0] != ("[PAD]", "[MASK]")[i > 0]:
+                m.tokenizer["ids"][i] = -1
     return m
 
 
@@ -475,6 +484,12 @@ def read_config(path, task):
     for field, default in zip(FLOATS, [1e-12, 0.1, 0.1, -1, 0.02]):
         null = field == "classifier_dropout" and hf.get(field) is None  # word 17: -1
         config[field] = float(-1 if null else number(path, hf, field, default, 0, 1))
+    pad = hf.get("pad_token_id", 0)
+    if pad is not None:  # nn.Embedding(padding_idx) counts a negative one from the end
+        pad = number(path, hf, "pad_token_id", 0, -config["V"], config["V"] - 1, int)
+        config["padding_idx"] = pad if pad >= 0 else config["V"] + pad
+    else:
+        config["padding_idx"] = -1
     architecture = (hf.get("architectures") or ["BertModel"])[0]
     if task is None and architecture not in ARCHITECTURES:
         fail(path, "architectures", json.dumps(architecture),
@@ -802,7 +817,7 @@ def to_hf(path, folder):
     hf.update((field, c[d]) for d, field in zip(DIMS, HF_DIMS))
     hf.update((field, None if c[field] < 0 else c[field]) for field in FLOATS)
     hf.update(hidden_act=act_name(c), position_embedding_type="absolute",
-              pad_token_id=m.tokenizer["ids"][0] if m.tokenizer else 0)
+              pad_token_id=None if c["padding_idx"] < 0 else c["padding_idx"])
     if c["K"] > 0:
         names = m.labels or ["LABEL_%d" % i for i in range(c["K"])]
         hf["id2label"] = {str(i): name for i, name in enumerate(names)}

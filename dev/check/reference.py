@@ -482,6 +482,15 @@ def worst(a, b):
     return float((a.double() - b.double()).abs().max()) / scale if scale else 0.0
 
 
+def as_version_2(path):
+    """The fixtures are of version 1, but for text.model.bin: it has to stay readable."""
+    data = bytearray(open(path, "rb").read())
+    if data[4] == 1:
+        struct.pack_into("<i", data, 4 * 1, 2)
+        struct.pack_into("<i", data, 4 * 43, 1)  # padding_idx 0
+    return bytes(data)
+
+
 def check():
     """Remakes every fixture and compares; the number of fixtures that differ."""
     failed = 0
@@ -490,7 +499,7 @@ def check():
             make(tmp, name, *tiny_model(name))
             old, new = (os.path.join(d, name) for d in (os.path.join(HERE, "fixtures"), tmp))
             bad = []
-            if open(old + ".model.bin", "rb").read() != open(new + ".model.bin", "rb").read():
+            if as_version_2(old + ".model.bin") != open(new + ".model.bin", "rb").read():
                 bad.append("model.bin differs")
             a, b = read_records(old + ".ref.bin"), read_records(new + ".ref.bin")
             if list(a) != list(b):

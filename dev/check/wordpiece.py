@@ -161,7 +161,7 @@ def image(vocab, table, settings, added):
                 struct.pack("<%dQ" % len(sizes), *sizes) + b"".join(strings),
                 b"".join(struct.pack("<ii", *pair) for pair in added), table]
     words = [0] * 256
-    words[:10] = ours.MODEL_MAGIC, ours.VERSION, V, 1, 1, 1, 1, 8, 1, 0
+    words[:10] = ours.MODEL_MAGIC, 2, V, 1, 1, 1, 1, 8, 1, 0
     words[20], words[25], words[27] = parameters, len(sections[2]), len(table)
     ids = [vocab.index(t) if t in vocab else 0 for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]",
                                                          "[MASK]")]
