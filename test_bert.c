@@ -3176,7 +3176,7 @@ static void test_masks(void)
            "%d [MASK], %d other, %d kept, %d special of %d words", masked, replaced, kept, special,
            words);
     done("driver: masks: 15%% of words, 80/10/10, no special token, new each epoch");
-    free(d.memory), free(b.tokens), free(b.targets), bert_free(&m);
+    free(d.memory), batch_free(&b), bert_free(&m);
 }
 
 static void test_bad_tasks(void)
@@ -3333,7 +3333,7 @@ static void test_bad_data(void)
         const char *hint;
     } forged[] = {
         {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
-        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "section 5"},
+        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "label names"},
         {3, 2, "problem"}, {3, 1, "label"}, {4, -1, "label names"},
         {4, INT_MAX, "label names"}, {4, 0, "label names"}, {5, 2, "labels present"},
         {5, 0, "bytes"}, {6, 0, ""}, {6, INT_MAX, "examples"}, {7, -1, "examples"},

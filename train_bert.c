@@ -240,22 +240,35 @@ static void pass_start(Pass *p, const Data *d, uint64_t seed, uint64_t epoch, ui
     if (p->order) shuffle(p->order, p->n, shard ? random_at(order, shard) : order);
 }
 
+/* The arrays of a batch of B examples and N tokens: type, name, elements. floats: of each example,
+   as many as it has targets (1 or K), or numbers of its vector. */
+#define BATCH(X)                                                                                   \
+    X(int, tokens, N)                                                                              \
+    X(int, types, N)                                                                               \
+    X(int, rows, N)                                                                                \
+    X(int, labels, N > 2 * B ? N : 2 * B) /* ner, mlm (N); classification (B), qa (B,2) */         \
+    X(int, next, B)                                                                                \
+    X(int, offsets, B + 1)                                                                         \
+    X(float, targets, bert_times_(B, floats))
+
+#define BATCH_POINTER(type, name, count) type *name;
 typedef struct {
-    int *tokens, *types, *offsets, *labels, *rows, *next;
-    float *targets;
+    BATCH(BATCH_POINTER)
 } Batch;
 
-static int batch_room(Batch *b, size_t B, size_t longest, size_t K)
+static void batch_free(Batch *b)
 {
-    size_t N = B * (longest + 1) <= INT_MAX ? B * longest : 0; /* longest < 2^31, B < 2^31 */
-    if (B && !N) return fail("a batch of %zu x %zu tokens is too large", B, longest);
-    b->tokens = take(4 * N + 5 * B, sizeof *b->tokens, "a batch");
-    b->targets = take((B + 1) * (K + 1), sizeof *b->targets, "a batch");
-    b->types = b->tokens + N;
-    b->rows = b->types + N;
-    b->labels = b->rows + N;
-    b->next = b->labels + N + 2 * B;
-    b->offsets = b->next + B;
+#define BATCH_FREE(type, name, count) free(b->name);
+    BATCH(BATCH_FREE)
+}
+
+static int batch_room(Batch *b, size_t B, size_t longest, size_t floats)
+{
+    size_t N = bert_times_(B, longest);
+    if (bert_plus_(N, B) > INT_MAX) /* bert_forward counts in ints */
+        return fail("a batch of %zu x %zu tokens is too large", B, longest);
+#define BATCH_TAKE(type, name, count) b->name = take(count, sizeof(type), "a batch");
+    BATCH(BATCH_TAKE)
     return 0;
 }
 
@@ -293,10 +306,11 @@ static void put_labels(Batch *b, const Data *d, size_t item, int i)
     for (int t = 0; d->task == BERT_NER && t < T; t++)
         b->labels[N + t] = d->labels[d->offsets[item] + (uint64_t)t];
     for (size_t j = 0; d->task == BERT_QA && j < 2; j++)
-        b->labels[2 * i + (int)j] = d->labels[2 * item + j];
-    for (int k = 0; d->multi_label && k < d->K; k++) b->targets[i * d->K + k] = 0;
-    for (size_t j = 0; d->multi_label && j < d->sets[item + 1] - d->sets[item]; j++)
-        b->targets[i * d->K + d->labels[d->sets[item] + j]] = 1;
+        b->labels[2 * (size_t)i + j] = d->labels[2 * item + j];
+    if (!d->multi_label) return;
+    float *targets = b->targets + (size_t)i * (size_t)d->K;
+    memset(targets, 0, (size_t)d->K * sizeof *targets);
+    for (uint64_t j = d->sets[item]; j < d->sets[item + 1]; j++) targets[d->labels[j]] = 1;
 }
 
 /* Which tokens are predicted, as DataCollatorForLanguageModeling chooses them: a share of all but
@@ -372,7 +386,9 @@ typedef struct {
     Tag *tags;                                    /* ner (K) */
     double *values;                               /* regression (n) */
     BertAnswers answers; /* qa: of the question that windows are being read of */
-    Found *found;        /* qa, text: its answers so far */
+    int question;        /* qa: whose strings begin at golds[strings] */
+    size_t strings;
+    Found *found; /* qa, text: its answers so far */
     size_t num_found, found_room;
     double sums[3][3]; /* ner: right words, words; qa: has no answer, has: F1, exact, count; right,
                           loss, n: of masks, of pairs whose b follows, of other documents' */
@@ -493,14 +509,35 @@ static BertText tag_type(const BertStrings *names, int k)
     return type;
 }
 
+typedef struct {
+    BertText text;
+    int at;
+} Placed;
+
+static int by_text(const void *a, const void *b)
+{
+    const Placed *x = a, *y = b;
+    int order = memcmp(x->text.bytes, y->text.bytes, bert_zmin_(x->text.size, y->text.size));
+    if (!order) order = (x->text.size > y->text.size) - (x->text.size < y->text.size);
+    return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
 static Tag *tags_of(const BertStrings *names)
 {
+    const int K = (int)names->count;
     Tag *tags = take(names->count, sizeof *tags, "tags");
-    for (int k = 0; k < (int)names->count; k++) {
-        BertText name = string_at(names, (size_t)k), type = tag_type(names, k);
+    Placed *types = take(names->count, sizeof *types, "tags"); /* equal ones side by side */
+    for (int k = 0; k < K; k++) {
+        BertText name = string_at(names, (size_t)k);
         tags[k].letter = name.size ? name.bytes[0] : 'O';
-        while (!same_text(tag_type(names, tags[k].type), type)) tags[k].type++;
+        types[k].text = tag_type(names, k), types[k].at = k;
     }
+    qsort(types, names->count, sizeof *types, by_text);
+    for (int k = 0, first = 0; k < K; k++) {
+        if (!same_text(types[k].text, types[first].text)) first = k;
+        tags[types[k].at].type = types[first].at;
+    }
+    free(types);
     return tags;
 }
 
@@ -562,15 +599,16 @@ static int is_alnum(const BertTokenizer *t, uint32_t c)
     return (info & BERT_WORD_) && !(info & (BERT_PUNCTUATION_ | BERT_ACCENT_));
 }
 
-/* str.lower of one code point: its letters, at most 3. Sigma is the final one behind a letter and
+/* str.lower of one code point: its letters, at most 3 (Unicode has no more; a damaged table's
+   further ones are left out). Sigma is the final one behind a letter and
    before none; Python looks past marks and apostrophes there, this does not. */
 static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, uint32_t c,
                       uint32_t after)
 {
     const uint32_t *letters;
-    int n = t->lookup && c >= 128 ? bert_map_(t, c, 1, &letters) : 0;
+    int n = t->lookup && c >= 128 ? bert_min_(3, bert_map_(t, c, 1, &letters)) : 0;
     out[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-    for (int i = 0; i < n && i < 3; i++) out[i] = letters[i];
+    for (int i = 0; i < n; i++) out[i] = letters[i];
     if (c == 0x3A3 && is_alnum(t, before) && !is_alnum(t, after)) out[0] = 0x3C2;
     return n ? n : 1;
 }
@@ -605,29 +643,32 @@ static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, BertText t
     return kept && out[kept - 1] == ' ' ? kept - 1 : kept;
 }
 
-/* Words of a normalized answer: start of the next one, its length in n. */
-static size_t next_word(const uint32_t *s, size_t length, size_t at, size_t *n)
+/* The words of a normalized answer in the order of their bytes; how many in n. */
+static Placed *sorted_words(const uint32_t *s, size_t length, size_t *n)
 {
-    for (*n = 0; at + *n < length && s[at + *n] != ' ';) ++*n;
-    return at + *n + 1;
+    Placed *words = take(length / 2 + 1, sizeof *words, "the words of an answer");
+    *n = 0;
+    for (size_t at = 0, end; at < length; at = end + 1) {
+        for (end = at; end < length && s[end] != ' ';) end++;
+        words[*n].text.bytes = (const char *)(s + at);
+        words[(*n)++].text.size = (end - at) * sizeof *s;
+    }
+    qsort(words, *n, sizeof *words, by_text);
+    return words;
 }
 
-/* F1 of the words: those that both have, each as often as both have it. Uses b up. */
-static double word_f1(const uint32_t *a, size_t na, uint32_t *b, size_t nb)
+/* F1 of the words: those that both have, each as often as both have it. */
+static double word_f1(const uint32_t *a, size_t a_length, const uint32_t *b, size_t b_length)
 {
-    double shared = 0, words = 0;
-    for (size_t j = 0, m; j < nb; words++) j = next_word(b, nb, j, &m);
-    for (size_t i = 0, n, next; i < na; i = next, words++) {
-        next = next_word(a, na, i, &n);
-        for (size_t j = 0, m, after; j < nb; j = after) {
-            after = next_word(b, nb, j, &m);
-            if (m != n || memcmp(a + i, b + j, n * sizeof *a)) continue;
-            b[j] = UINT32_MAX; /* taken: it is no word any more */
-            shared++;
-            break;
-        }
+    size_t na, nb, shared = 0;
+    Placed *x = sorted_words(a, a_length, &na), *y = sorted_words(b, b_length, &nb);
+    for (size_t i = 0, j = 0; i < na && j < nb;) {
+        int same = same_text(x[i].text, y[j].text), first = same || by_text(&x[i], &y[j]) < 0;
+        shared += (size_t)same;
+        i += (size_t)first, j += (size_t)(same || !first);
     }
-    return ratio(2 * shared, words);
+    free(x), free(y);
+    return ratio(2 * (double)shared, (double)(na + nb));
 }
 
 /* The highest exact match and F1 over the gold answers (first .. first+count-1 of golds). v2.0's
@@ -683,8 +724,9 @@ static void put_end(const Output *out)
 {
     const int K = out->m->config.K, ner = out->m->config.task == BERT_NER;
     if (out->o->logits) printf(ner ? ", \"logits\": [[" : ", \"logits\": [");
-    for (int i = 0; out->o->logits && i < (ner ? out->T * K : K); i++)
-        printf("%s%.9g", i == 0 ? "" : ner && i % K == 0 ? "], [" : ", ", out->logits[i]);
+    const size_t n = (size_t)K * (ner ? (size_t)out->T : 1);
+    for (size_t i = 0; out->o->logits && i < n; i++)
+        printf("%s%.9g", i == 0 ? "" : ner && i % (size_t)K == 0 ? "], [" : ", ", out->logits[i]);
     if (out->o->logits) printf(ner ? "]]" : "]");
     puts("}");
 }
@@ -933,12 +975,13 @@ static int qa_window(const Output *out)
     return question_of(out, 1) != question ? question : -1;
 }
 
-/* Where a question's strings begin: its id, itself, its gold answers. */
-static size_t qa_strings(const Data *d, int question)
+/* Where a question's strings begin: its id, itself, its gold answers. Questions are asked for in
+   their order. */
+static size_t qa_strings(Evaluation *e, const Data *d, int question)
 {
-    size_t first = 0;
-    for (int q = 0; q < question; q++) first += 2 + (size_t)d->num_golds[q];
-    return first;
+    if (question < e->question) e->question = 0, e->strings = 0; /* again from the first */
+    while (e->question < question) e->strings += 2 + (size_t)d->num_golds[e->question++];
+    return e->strings;
 }
 
 static void qa_collect(const Output *out)
@@ -949,7 +992,7 @@ static void qa_collect(const Output *out)
     double exact, f1;
     if (question < 0) return;
     int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
-    size_t first = qa_strings(d, question) + 2, count = (size_t)d->num_golds[question];
+    size_t first = qa_strings(out->e, d, question) + 2, count = (size_t)d->num_golds[question];
     if (answer >= 0) {
         const BertAnswer *span = &out->e->answers.best[answer];
         text = text_part(d, (size_t)question, span->start, span->end);
@@ -1013,8 +1056,7 @@ static void add_found(const Output *out, int question, BertAnswer span)
         e->found[i].span.score += span.score;
         return;
     }
-    if (!bert_grow_(&e->found, &e->found_room, e->num_found + 1, sizeof fresh))
-        exit(fail("out of memory for answers"));
+    e->found = more(e->found, &e->found_room, e->num_found + 1, sizeof fresh, "answers");
     e->found[e->num_found++] = fresh;
 }
 
@@ -1046,7 +1088,7 @@ static void qa_text_window(const Output *out, int question, int top_k)
     a->none.score = fmin(a->none.score, span_share(none, top, sum));
     a->count = 0;
     for (int s = 1; s < T; s++)
-        for (int e = s; e < T && e < s + longest; e++) {
+        for (int e = s; e < T && e - s < longest; e++) {
             BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0};
             if (spans[2 * s] >= 0 && spans[2 * e] >= 0) bert_answer_insert_(a, span, top_k);
         }
@@ -1075,7 +1117,7 @@ static void qa_text_predict(const Output *out)
     if (out->o->version_2_with_negative) add_found(out, question, a->none);
     printf("{");
     if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
-    else if (id.size) printf("\"id\": %.*s", (int)id.size, id.bytes); /* a number */
+    else if (id.size) printf("\"id\": "), fwrite(id.bytes, 1, id.size, stdout); /* a number */
     if (id.size) printf(", ");
     a->count = bert_min_(top_k, (int)e->num_found);
     for (int i = 0; i < a->count; i++) {
@@ -1105,7 +1147,7 @@ static void qa_predict(const Output *out)
     for (int i = a->count - 1; i >= 0 && answer < 0; i--)
         if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
     if (answer >= 0) best = a->best[answer];
-    put_string("{\"id\": ", string_at(&d->golds, qa_strings(d, question)));
+    put_string("{\"id\": ", string_at(&d->golds, qa_strings(out->e, d, question)));
     printf(", ");
     put_answers(d, question, best, a->best, a->count);
     put_end(out);
@@ -1253,7 +1295,8 @@ typedef struct {
 
 static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step, save, leave */
 
-/* Loads a data file, and checks that the model can read it, whatever its head. */
+/* Loads a data file, and checks that the model can read it, whatever its head. labelled: its labels
+   are needed; else they are not read. */
 static int load_data(const Bert *m, Data *d, const char *path, int labelled)
 {
     const BertTokenizer *t = &m->tokenizer;
@@ -1264,6 +1307,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
     fclose(f);
     if (failed || (tasks[d->task].check && tasks[d->task].check(d))) return 1;
     int masked = bert_has_mlm_(d->task);
+    d->labelled &= labelled;
     if (labelled && !d->labelled && !masked)
         return fail("%s: is unlabelled, labels are needed here", path);
     if (labelled && d->n == 0) return fail("%s: has no examples", path);
@@ -1334,7 +1378,7 @@ static int make_room(Driver *d)
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
     return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
                       (size_t)bert_max_(d->longest, longest_input(eval)),
-                      (size_t)d->model.config.K);
+                      bert_has_targets_(&d->model.config) ? (size_t)d->model.config.K : 0);
 }
 
 static void progress(const char *what, size_t done, size_t n, double start)
@@ -2034,12 +2078,8 @@ static char *next_line(Input *in, size_t *n)
         memmove(in->bytes, line, (size_t)(end - line)); /* no line points into it now */
         in->end = in->seen -= in->start;
         in->start = 0;
-        if (in->end == in->room) {
-            char *more = realloc(in->bytes, 2 * in->room);
-            if (!more) return snprintf(in->why, sizeof in->why, "out of memory"), NULL;
-            in->bytes = more;
-            in->room *= 2;
-        }
+        if (in->end == in->room)
+            in->bytes = more(in->bytes, &in->room, in->room + 1, 1, "a line of standard input");
         ssize_t got = read(STDIN_FILENO, in->bytes + in->end, in->room - in->end);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
@@ -2167,6 +2207,17 @@ static int command_eval(Driver *d)
     return 0;
 }
 
+/* What the model made of examples from first on. */
+static int check_finite(const Driver *d, size_t first, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return fail("%s: examples from %zu on: the model's output is %g: its parameters are "
+                        "damaged",
+                        d->data.path, first, x[i]);
+    return 0;
+}
+
 static int predict_batch(Driver *d, size_t first, size_t B)
 {
     const Data *data = &d->data;
@@ -2177,11 +2228,7 @@ static int predict_batch(Driver *d, size_t first, size_t B)
     x.labels = NULL;
     x.targets = NULL;
     if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
-    for (size_t i = 0; i < numbers; i++)
-        if (!isfinite(m->acts.logits[i]))
-            return fail("%s: examples from %zu on: the model's output is %g: its parameters are "
-                        "damaged",
-                        data->path, first, m->acts.logits[i]);
+    if (check_finite(d, first, m->acts.logits, numbers)) return 1;
     each_output(d, data, &x, first, tasks[data->task].predict);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
@@ -2200,6 +2247,7 @@ static int embed_batch(Driver *d, size_t first, size_t B)
                                                                         : BERT_POOL_POOLER,
                                              d->o.normalize ? 1 : -1))
         return fail("%s: %s", d->data.path, bert_error(m));
+    if (check_finite(d, first, d->batch.targets, B * C)) return 1;
     for (size_t i = 0; i < B * C; i++) {
         put_float(i % C ? ", " : "{\"embedding\": [", d->batch.targets[i]);
         if (i % C == C - 1) puts("]}");
@@ -2235,7 +2283,7 @@ static int read_through(Driver *d, int embed)
         return fail("%s: its vocabulary has no [MASK]", o->model);
     if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
                    (size_t)(text ? d->input.how.max_length : data->longest),
-                   (size_t)(embed ? m->config.C : m->config.K)))
+                   embed ? (size_t)m->config.C : 0))
         return 1;
     d->pass.tokenizer = &m->tokenizer; /* share 0: no masks but those in the text */
     do {
@@ -2321,10 +2369,11 @@ static int bert_main(int argc, char **argv)
     bert_free(&d.model);
     bert_encoding_free(&d.input.e);
     globfree(&d.shards);
-    void *memory[] = {d.data.memory,   d.eval_data.memory, d.batch.tokens,    d.batch.targets,
+    batch_free(&d.batch);
+    void *memory[] = {d.data.memory,   d.eval_data.memory, d.result.found,    d.input.lines,
                       d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.tags,
                       d.result.values, d.shard_order,      d.counts,          d.class_weights,
-                      d.result.found,  d.input.bytes,      d.input.lines,     d.result.counts};
+                      d.result.counts, d.input.bytes};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;

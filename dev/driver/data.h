@@ -132,18 +132,24 @@ static int section_sizes(Data *d, const int32_t *w, unsigned long long bytes)
 /* Checks the header against itself and the file's length, before memory is taken. */
 static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
 {
+    enum { CLASSES = 1 << BERT_CLASSIFICATION, NER = 1 << BERT_NER, QA = 1 << BERT_QA };
+    enum {
+        LABELLED = CLASSES | NER | QA | 1 << BERT_REGRESSION,
+        PAIRS = 1 << BERT_PRETRAINING,
+        ALL = ~0
+    };
     const struct {
-        int word, low, high, *field;
+        int word, low, high, tasks, *field; /* of other tasks it is 0 */
         const char *name;
-    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, &d->task, "task"},
-                  {3, 0, 1, &d->multi_label, "problem type"},
-                  {4, 0, INT_MAX, &d->K, "the count of label names"},
-                  {5, 0, 1, &d->labelled, "labels present"},
-                  {10, 0, INT_MAX, &d->longest, "the longest example"},
-                  {11, 1, INT_MAX, &d->V, "V"},
-                  {14, 0, INT_MAX, &d->max_length, "max_length"},
-                  {22, 0, INT_MAX, &d->Q, "questions or documents"},
-                  {25, 0, 1, &d->may_lack, "no-answer questions"}};
+    } fields[] = {{2, 1, BERT_NUM_TASKS - 1, ALL, &d->task, "task"},
+                  {3, 0, 1, CLASSES, &d->multi_label, "problem type"},
+                  {4, 0, INT_MAX, CLASSES | NER, &d->K, "the count of label names"},
+                  {5, 0, 1, LABELLED, &d->labelled, "labels present"},
+                  {10, 0, INT_MAX, ALL, &d->longest, "the longest example"},
+                  {11, 1, INT_MAX, ALL, &d->V, "V"},
+                  {14, 0, INT_MAX, ALL, &d->max_length, "max_length"},
+                  {22, 0, INT_MAX, QA | PAIRS, &d->Q, "questions or documents"},
+                  {25, 0, 1, QA, &d->may_lack, "no-answer questions"}};
     if (w[0] != DATA_MAGIC)
         return fail("%s: not a data file, which tokenizer.py makes: its magic is 0x%08X, not "
                     "0x%08X",
@@ -151,15 +157,15 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
     if (w[1] != 1) return fail("%s: version is %d, not 1: make it again", d->path, w[1]);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         int value = *fields[i].field = w[fields[i].word];
-        if (value < fields[i].low || value > fields[i].high)
+        int has = fields[i].tasks == ALL || fields[i].tasks & 1 << d->task;
+        int high = has ? fields[i].high : 0;
+        if (value < fields[i].low || value > high)
             return fail("%s: %s is %d, not %d to %d", d->path, fields[i].name, value, fields[i].low,
-                        fields[i].high);
+                        high);
     }
     for (int i = 26; i < HEADER / 4; i++)
         if (w[i] != 0 && i != 30 && i != 31)
             return fail("%s: header word %d is %d, not zero", d->path, i, w[i]);
-    if (d->multi_label && d->task != BERT_CLASSIFICATION)
-        return fail("%s: problem type multi-label goes with classification", d->path);
     d->n = (size_t)bert_u64_(w + 6), d->N = (size_t)bert_u64_(w + 8), d->hash = bert_u64_(w + 12);
     /* No array is larger than the file, so no sum from here on can overflow. */
     if (bert_u64_(w + 6) > bytes || bert_u64_(w + 8) > bytes || bytes > SIZE_MAX / 64)

@@ -51,27 +51,62 @@ static char *json_string(char *at, char *end, BertText *out)
     return at < end ? at + 1 : NULL;
 }
 
-/* A value that is no string, as it stands. Returns what follows it; NULL: it has no end. */
-static char *json_other(char *at, char *end, BertText *out)
-{
-    BertText ignored;
-    int depth = 0;
-    out->bytes = at;
-    while (at && at < end && (depth || !is_one_of(*at, ",} \t\r\n"))) {
-        depth += (*at == '[' || *at == '{') - (*at == ']' || *at == '}');
-        at = *at == '"' ? json_string(at + 1, end, &ignored) : at + 1;
-    }
-    if (!at || at == end || at == out->bytes) return NULL;
-    out->size = (size_t)(at - out->bytes);
-    return at;
-}
-
-/* Behind the blanks at at, and the character c, which has to follow them. */
+/* Behind the blanks at at, and the character c, which has to follow them (0: none has to). */
 static char *json_skip(char *at, char *end, char c)
 {
     while (at && at < end && is_one_of(*at, " \t\r\n")) at++;
     if (!at || !c) return at;
     return at < end && *at == c ? at + 1 : NULL;
+}
+
+/* Behind the digits at at; NULL: there is none. */
+static char *json_digits(char *at, char *end)
+{
+    char *from = at;
+    while (at && at < end && *at >= '0' && *at <= '9') at++;
+    return at == from ? NULL : at;
+}
+
+/* Behind a number, null, true or false; NULL: it is none of them. */
+static char *json_plain(char *at, char *end)
+{
+    static const char *const words[] = {"null", "true", "false"};
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(words[i]);
+        if ((size_t)(end - at) >= n && !memcmp(at, words[i], n)) return at + n;
+    }
+    if (at < end && *at == '-') at++;
+    at = at < end && *at == '0' ? at + 1 : json_digits(at, end);
+    if (at && at < end && *at == '.') at = json_digits(at + 1, end);
+    if (at && at < end && is_one_of(*at, "eE")) {
+        at++;
+        at = json_digits(at < end && is_one_of(*at, "+-") ? at + 1 : at, end);
+    }
+    return at;
+}
+
+/* Behind any value, which may hold others. NULL: it is none, or so deep that Python's json gives
+   up too. */
+static char *json_value(char *at, char *end, int depth)
+{
+    BertText ignored;
+    at = json_skip(at, end, 0);
+    if (!at || at == end || depth > 900) return NULL;
+    if (*at == '"') return json_string(at + 1, end, &ignored);
+    if (*at != '[' && *at != '{') return json_plain(at, end);
+    const char object = *at == '{', close = object ? '}' : ']';
+    char *next = at + 1, *last = json_skip(next, end, close);
+    while (!last) {
+        at = next;
+        if (object && (at = json_skip(at, end, '"')) != NULL)
+            at = json_skip(json_string(at, end, &ignored), end, ':');
+        if (at) at = json_value(at, end, depth + 1);
+        if (!at) return NULL;
+        last = json_skip(at, end, close);
+        next = json_skip(at, end, ',');
+        if (!last && !next) return NULL;
+    }
+    return last;
 }
 
 /* The values of a JSON object's fields that have one of n names (NULL: none), the last where one
@@ -89,10 +124,12 @@ static int json_fields(char *at, char *end, const char *const *names, int n, int
         at = json_skip(at, end, 0);
         if (!at || at == end) return 0;
         int quoted = *at == '"';
-        at = quoted ? json_string(at + 1, end, &value) : json_other(at, end, &value);
+        value.bytes = at;
+        at = quoted ? json_string(at + 1, end, &value) : json_value(at, end, 1);
         if (!at) return 0;
-        int null = !quoted && same_text(value, text_of("null"));
-        int number = !quoted && strspn(value.bytes, "+-.0123456789eE") >= value.size;
+        if (!quoted) value.size = (size_t)(at - value.bytes);
+        int null = !quoted && *value.bytes == 'n';
+        int number = !quoted && is_one_of(*value.bytes, "-0123456789");
         for (int i = 0; i < n; i++) {
             if (!names[i] || !same_text(key, text_of(names[i]))) continue;
             BertText none = {NULL, i < strings && !null};

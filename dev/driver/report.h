@@ -65,9 +65,20 @@ static int fail(const char *format, ...)
 /* Memory for n elements, zero. Where there is none the program ends: nothing could go on. */
 static void *take(size_t n, size_t size, const char *what)
 {
-    void *memory = calloc(n + 1, size); /* n 0: no null pointer */
+    void *memory = n < SIZE_MAX ? calloc(n + 1, size) : NULL; /* n 0: no null pointer */
     if (!memory) exit(fail("out of memory: %zu x %zu bytes for %s", n, size, what));
     return memory;
+}
+
+/* Room for that many elements in memory that take or more gave (or NULL); what is there stays. */
+static void *more(void *memory, size_t *room, size_t need, size_t size, const char *what)
+{
+    if (need <= *room) return memory;
+    size_t n = bert_plus_(need, bert_plus_(need / 2, 64)), bytes = bert_times_(n, size);
+    void *grown = bytes < SIZE_MAX ? realloc(memory, bytes) : NULL;
+    if (!grown) exit(fail("out of memory: %zu x %zu bytes for %s", n, size, what));
+    *room = n;
+    return grown;
 }
 
 /* -- JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
