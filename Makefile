@@ -59,6 +59,7 @@ readme_example: README.md bert.h Makefile
 # dev/test/*.c: one program each, of what does not fit test_bert.c; they run here, like it, from this
 # folder. The last line is the sum; a program that dies without a last line of its own is a failure.
 TESTS = $(patsubst %.c,%,$(wildcard dev/test/*.c))
+$(TESTS) dev/examples/threads: LDLIBS += -pthread
 $(TESTS): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
 

@@ -340,6 +340,13 @@ typedef struct {
     int place;
 } BertBatch;
 
+/* A model, and all that computing with it writes. Bert m = {0} is valid, and may be given to
+   bert_free.
+   THREADS: a Bert is for one thread at a time: the functions that take a Bert * write into it.
+   bert_encode, bert_encode_texts, bert_decode and bert_share only read what none of those write but
+   bert_load, bert_build, bert_set_task and bert_free: any number of threads may call them on one
+   model, also while another computes with it. To compute in several threads, give each a Bert of
+   its own by bert_share: all of them stand on the same parameters. */
 typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
@@ -359,43 +366,55 @@ typedef struct {
 
     BertStrings labels;
     BertTokenizer tokenizer;
+    long *users; /* how many Berts have this params_memory, labels and tokenizer (bert_share) */
     char message[512];
-} Bert; /* Bert m = {0} is valid, and may be given to bert_free */
+} Bert;
 
 /* ------------------------------------------------------------------------------------------------
    The model */
 
 /* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
-   on failure m is empty, but for its message. */
+   on failure m is empty, but for its message. Nobody else may use m meanwhile, not even encode. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
-/* Writes one, to path itself: write to a temporary name and rename to be safe against a crash. */
+/* Writes one, to path itself: write to a temporary name and rename to be safe against a crash. Into
+   m it writes its message. */
 BERTDEF int bert_save(Bert *m, const char *path);
 
 /* Builds a model of the config's shape in an empty m; parameters are zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
-BERTDEF void bert_free(Bert *m);               /* empties it, but for its message */
 BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
+
+/* Makes copy a second Bert on m's parameters, label names and tokenizer, which take no further
+   memory: with activations, gradients and a message of its own, so that another thread computes
+   with it. Frees what copy had; on failure copy is empty, but for its message. A copy can do what m
+   can, but while there are several, none may change what they share: bert_adamw and bert_set_task
+   refuse. They are equals: each may be freed, or loaded anew, at any time by its thread, and the
+   last one frees what they shared. */
+BERTDEF int bert_share(Bert *copy, const Bert *m);
+BERTDEF void bert_free(Bert *m); /* empties it, but for its message */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
    labels (K strings) may be NULL. What is frozen stays so; gradients and optimizer state are
-   dropped. On failure m stays as it was. */
+   dropped. On failure m stays as it was. Nobody else may use m meanwhile, and a model that
+   bert_share has made copies of is refused: give it its task before. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
 /* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
    backward needs is kept. Refuses tokens, types, lengths and labels that are out of range.
    Classification and regression need only the [CLS] rows of the last layer: its res1 to ln2 have B
-   rows, not N. */
+   rows, not N. Writes into m: each thread needs a Bert of its own (bert_share). */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
 /* The rows that have a label, or the sum of their class weights: what makes a sum of losses the
    mean (torch's reduction="mean"). */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
-/* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
+/* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. Writes
+   into m alone: copies that bert_share made each have gradients of their own. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
@@ -403,7 +422,8 @@ BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has
    Answers: what the outputs mean */
 
 /* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
-   normalize: of length 1; -1: as the model says. As sentence-transformers' Pooling and Normalize. */
+   normalize: of length 1; -1: as the model says. As sentence-transformers' Pooling and Normalize.
+   Of m's last forward, so by the thread that did it. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
@@ -459,7 +479,7 @@ BERTDEF float bert_clip_scale(float norm, float max_norm);
 
 /* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
    multiplied by grad_scale on the way, and are zero afterwards. Weight decay as the table says: not
-   on biases, LayerNorm. */
+   on biases, LayerNorm. Writes m's parameters: refused while other Berts share them. */
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale);
 
@@ -479,8 +499,8 @@ typedef struct {
     int text; /* 0, 1: the second of a pair; -1: [CLS], [SEP] */
 } BertSpan;
 
-/* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. One thread at a time
-   may use an encoding; any number may use one model. */
+/* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. Each thread needs an
+   encoding of its own; the model that it encodes with may be the same (see Bert). */
 typedef struct {
     int B, N;
     int *tokens, *types; /* (N) */
@@ -530,7 +550,8 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 /* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
    (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
-   m->batch.rows (m->R) counts in e->tokens. */
+   m->batch.rows (m->R) counts in e->tokens. Writes into m, where bert_encode only reads it: each
+   thread needs a Bert of its own (bert_share). */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 
 /* ------------------------------------------------------------------------------------------------
@@ -620,6 +641,9 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h> /* _InterlockedExchangeAdd */
+#endif
 
 #if !defined(BERT_MALLOC) && !defined(BERT_CALLOC) && !defined(BERT_FREE)
 #define BERT_MALLOC(size) malloc(size)
@@ -1952,13 +1976,19 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     int error = bert_check_config_(m, &config);
     if (error) return error;
+    if (m->params_memory)
+        return BERT_FAIL_(m, BERT_EINPUT, "bert_build makes an empty Bert a model: free it first");
     m->config = config;
     m->num_parameters = bert_layout_(m->tensors, &config);
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
         return BERT_FAIL_(m, BERT_EINPUT, "the model's sizes overflow memory");
-    m->params_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->params_memory)
-        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for %zu parameters", m->num_parameters);
+    m->users = (long *)BERT_CALLOC(1, sizeof *m->users);
+    m->params_memory = m->users ? bert_floats_(m->num_parameters, 1) : NULL;
+    if (!m->params_memory) {
+        bert_free(m);
+        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the parameters");
+    }
+    *m->users = 1;
     bert_point_(&m->params, m->params_memory, m->tensors, 0);
     return BERT_OK;
 }
@@ -1999,6 +2029,21 @@ static void bert_free_acts_(Bert *m)
 
 static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
 
+/* How many Berts have m's parameters, after so many more (-1: one less); their threads may all ask
+   at once. C99 has no atomic numbers: where the compiler has none either, only one thread at a time
+   may share and free. */
+static long bert_users_(const Bert *m, long more)
+{
+    if (!m->users) return 0;
+#if defined(__GNUC__) || defined(__clang__)
+    return __atomic_add_fetch(m->users, more, __ATOMIC_ACQ_REL);
+#elif defined(_MSC_VER)
+    return _InterlockedExchangeAdd(m->users, more) + more;
+#else
+    return *m->users += more;
+#endif
+}
+
 /* Leaves the message, so that a failed load can be explained. */
 BERTDEF void bert_free(Bert *m)
 {
@@ -2006,11 +2051,42 @@ BERTDEF void bert_free(Bert *m)
     memcpy(message, m->message, sizeof message);
     bert_free_training_(m);
     bert_free_acts_(m);
-    bert_free_floats_(m->params_memory);
-    bert_free_strings_(&m->labels);
-    bert_free_tokenizer_(&m->tokenizer);
+    if (bert_users_(m, -1) <= 0) {
+        bert_free_floats_(m->params_memory);
+        bert_free_strings_(&m->labels);
+        bert_free_tokenizer_(&m->tokenizer);
+        BERT_FREE(m->users);
+    }
     memset(m, 0, sizeof *m);
     memcpy(m->message, message, sizeof message);
+}
+
+BERTDEF int bert_share(Bert *copy, const Bert *m)
+{
+    if (copy == m) return BERT_FAIL_(copy, BERT_EINPUT, "bert_share needs a second Bert");
+    bert_free(copy);
+    if (!m->params_memory)
+        return BERT_FAIL_(copy, BERT_EINPUT, "the model to share is empty: load one first");
+    bert_users_(m, 1);
+    copy->users = m->users;
+    copy->config = m->config;
+    memcpy(copy->tensors, m->tensors, sizeof m->tensors);
+    copy->num_parameters = m->num_parameters;
+    copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
+    copy->params_memory = m->params_memory;
+    copy->params = m->params;
+    copy->labels = m->labels;
+    copy->tokenizer = m->tokenizer;
+    return BERT_OK;
+}
+
+/* Whoever writes what Berts share asks first. */
+static int bert_check_alone_(Bert *m, const char *what)
+{
+    long users = bert_users_(m, 0);
+    if (users <= 1) return BERT_OK;
+    return BERT_FAIL_(m, BERT_EINPUT, "%s would change the parameters of %ld Berts (bert_share)",
+                      what, users);
 }
 
 /* Draws a tensor as BertPreTrainedModel._init_weights does: matrices from N(0, init_range), biases
@@ -2046,6 +2122,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 {
     Bert next = {0};
     BertConfig config = m->config;
+    if (bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_FAIL_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
     config.task = task;
@@ -2770,6 +2847,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
 {
     if (!m->grads_memory || step < 1)
         return BERT_FAIL_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
+    if (bert_check_alone_(m, "AdamW")) return BERT_EINPUT;
     if (!m->m_memory) m->m_memory = bert_floats_(m->num_parameters, 1);
     if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
     if (!m->m_memory || !m->v_memory)

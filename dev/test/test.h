@@ -65,15 +65,26 @@ MAYBE static void done(const char *format, ...)
 static long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
 static size_t largest;            /* the largest size asked for */
 
+/* Threads count at the same time. */
+#ifdef __GNUC__
+#define COUNT_BLOCKS(n) __atomic_add_fetch(&blocks, n, __ATOMIC_RELAXED)
+#define READ_LARGEST() __atomic_load_n(&largest, __ATOMIC_RELAXED)
+#define SET_LARGEST(n) __atomic_store_n(&largest, n, __ATOMIC_RELAXED)
+#else
+#define COUNT_BLOCKS(n) (blocks += (n))
+#define READ_LARGEST() largest
+#define SET_LARGEST(n) (largest = (n))
+#endif
+
 MAYBE static void *counted_calloc(size_t n, size_t size)
 {
     void *p;
     if (n && size > SIZE_MAX / n) return NULL;
-    if (n * size > largest) largest = n * size;
+    if (n * size > READ_LARGEST()) SET_LARGEST(n * size);
     if (fail_at == 0) return NULL;
     if (fail_at > 0) fail_at--;
     p = calloc(n ? n : 1, size ? size : 1);
-    blocks += p != NULL;
+    COUNT_BLOCKS(p != NULL);
     return p;
 }
 
@@ -87,7 +98,7 @@ MAYBE static void *counted_malloc(size_t size)
 
 MAYBE static void counted_free(void *p)
 {
-    blocks -= p != NULL;
+    COUNT_BLOCKS(-(p != NULL));
     free(p);
 }
 
