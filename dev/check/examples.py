@@ -49,6 +49,12 @@ def check_classify(source, tokenizer, lines, folder):
     wrong = [(g, t) for g, t, line in zip(got, theirs, lines)
              if g[0] != t["label"] or apart(float(g[1]), t["score"]) or g[2] != line]
     several = len({t["label"] for t in theirs}) > 1 and len(got) == len(lines)
+    with open(os.path.join(folder, "lines.txt"), "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n")
+    for threads in ("1",), ("4",), ("3", "2"):
+        rows = [row.split("\t", 2) for row in example("threads", exported, f.name, *threads)]
+        expect("threads %s: as classify, to the last digit" % " ".join(threads),
+               [(g, t) for g, t in zip(rows, got) if g != t] or ([] if len(rows) == len(got) else ["too few"]))
     expect("classify: %d lines as the pipeline" % len(got), wrong or ([] if several else ["too few"]))
 
 
