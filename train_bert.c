@@ -712,11 +712,11 @@ typedef struct {
 } Output;
 
 typedef struct {
-    int (*check)(Data *d);                              /* what the file holds, or NULL */
-    void (*collect)(const Output *out);                 /* what metrics need of an example */
-    void (*measure)(Evaluation *e, const Data *d);      /* the metrics */
-    void (*report)(const Evaluation *e, const Data *d); /* details, at the end, or NULL */
-    void (*predict)(const Output *out);                 /* writes a JSON object, or none yet */
+    int (*check)(Data *d);                         /* what the file holds, or NULL */
+    void (*collect)(const Output *out);            /* what metrics need of an example */
+    void (*measure)(Evaluation *e, const Data *d); /* the metrics */
+    void (*report)(FILE *f, const Evaluation *e, const Data *d); /* details, or NULL */
+    void (*predict)(const Output *out); /* writes a JSON object, or none yet */
 } Task;
 
 /* The end of a prediction: the raw outputs, of ner a row for each token. */
@@ -731,20 +731,22 @@ static void put_end(const Output *out)
     puts("}");
 }
 
+enum { WIDEST_NAME = 40 };
+
 static int name_width(const BertStrings *names)
 {
-    size_t width = 12;
-    for (size_t k = 0, n; k < names->count; k++)
-        if ((n = bert_zmin_(40, string_at(names, k).size)) > width) width = n;
-    return (int)width;
+    int width = 12;
+    for (size_t k = 0; k < names->count; k++)
+        width = bert_max_(width, put_part(NULL, string_at(names, k), WIDEST_NAME));
+    return width;
 }
 
 /* A row for each label or type: how well it is found, how often it is true. */
-static void print_counts(BertText name, int width, LabelCount c)
+static void print_counts(FILE *f, BertText name, int width, LabelCount c)
 {
-    print_name(stdout, name, width);
-    printf("  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
-           f1_score(c), c.truth);
+    print_name(f, name, width, width);
+    fprintf(f, "  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
+            f1_score(c), c.truth);
 }
 
 /* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
@@ -772,23 +774,34 @@ static void classification_measure(Evaluation *e, const Data *d)
     else class_metrics(e, (size_t)d->K);
 }
 
-/* With the confusion matrix, where its K columns can be read. */
-static void classification_report(const Evaluation *e, const Data *d)
+/* With the confusion matrix, where its K columns can be read, and a terminal has room for them. */
+static void classification_report(FILE *f, const Evaluation *e, const Data *d)
 {
+    const int terminal = terminal_columns(STDOUT_FILENO), widest = 16;
     size_t K = (size_t)d->K;
-    int width = name_width(&d->names), wide = K <= MOST_COLUMNS && !d->multi_label;
+    int width = name_width(&d->names), matrix = K <= MOST_COLUMNS && !d->multi_label, wide = 35;
     int columns[MOST_COLUMNS];
-    printf("\n%-*s  precision  recall  f1      count%s\n%-*s", width, "true label",
-           wide ? "   confusion matrix: predicted as" : "", wide ? width + 35 : 0, "");
-    for (size_t k = 0; wide && k < K; k++) {
-        printf("  ");
-        columns[k] = print_name(stdout, string_at(&d->names, k), 6);
+    for (size_t k = 0; matrix && k < K; k++) {
+        columns[k] = bert_max_(6, put_part(NULL, string_at(&d->names, k), widest));
+        wide += 2 + columns[k];
     }
-    if (wide) printf("\n");
+    if (matrix && terminal && width + wide > terminal) {
+        fprintf(f, "\nThe confusion matrix needs a terminal of %d columns, or a pipe.",
+                width + wide);
+        matrix = 0;
+    }
+    fprintf(f, "\n%-*s  precision  recall  f1      count%s\n", width, "true label",
+            matrix ? "   confusion matrix: predicted as" : "");
+    for (size_t k = 0; matrix && k < K; k++) {
+        fprintf(f, "%*s", k ? 2 : width + 37, "");
+        print_name(f, string_at(&d->names, k), columns[k], widest);
+    }
+    if (matrix) fprintf(f, "\n");
     for (size_t k = 0; k < K; k++) {
-        print_counts(string_at(&d->names, k), width, e->counts[k]);
-        for (size_t j = 0; wide && j < K; j++) printf("  %-*zu", columns[j], e->confusion[k][j]);
-        printf("\n");
+        print_counts(f, string_at(&d->names, k), width, e->counts[k]);
+        for (size_t j = 0; matrix && j < K; j++)
+            fprintf(f, "  %-*zu", columns[j], e->confusion[k][j]);
+        fprintf(f, "\n");
     }
 }
 
@@ -861,14 +874,14 @@ static void ner_measure(Evaluation *e, const Data *d)
     add_metric(e, "accuracy", ratio(e->sums[0][0], e->sums[0][1]));
 }
 
-static void ner_report(const Evaluation *e, const Data *d)
+static void ner_report(FILE *f, const Evaluation *e, const Data *d)
 {
     int width = name_width(&d->names);
-    printf("\n%-*s  precision  recall  f1      count\n", width, "true entity");
+    fprintf(f, "\n%-*s  precision  recall  f1      count\n", width, "true entity");
     for (int k = 0; k < d->K; k++) {
         if (e->counts[k].truth + e->counts[k].predicted == 0) continue;
-        print_counts(tag_type(&d->names, k), width, e->counts[k]);
-        printf("\n");
+        print_counts(f, tag_type(&d->names, k), width, e->counts[k]);
+        fprintf(f, "\n");
     }
 }
 
@@ -1185,16 +1198,16 @@ static void masked_measure(Evaluation *e, const Data *d)
 }
 
 /* The mean of the two recalls is 0.5 for a model that has learned nothing, whatever it answers. */
-static void pretraining_report(const Evaluation *e, const Data *d)
+static void pretraining_report(FILE *f, const Evaluation *e, const Data *d)
 {
     static const char *const names[2] = {"follows", "random"};
     (void)d;
-    printf("\n%-11s  precision  recall  f1      count\n", "second text");
+    fprintf(f, "\n%-11s  precision  recall  f1      count\n", "second text");
     for (int k = 0; k < 2; k++) {
         const double *is = e->sums[1 + k], *other = e->sums[2 - k];
         LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
-        print_counts(text_of(names[k]), 11, counts);
-        printf("\n");
+        print_counts(f, text_of(names[k]), 11, counts);
+        fprintf(f, "\n");
     }
 }
 
@@ -1330,12 +1343,15 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
 
 static int check_names(const BertStrings *names, const char *whose, const Data *d, const char *help)
 {
+    Page page;
     if (same_names(names, &d->names)) return 0;
     fail("%s: its labels are not those of %s. %s", d->path, whose, help);
-    fprintf(stderr, "  %s: ", d->path);
-    print_names(stderr, &d->names, NULL);
-    fprintf(stderr, "  %s: ", whose);
-    print_names(stderr, names, NULL);
+    FILE *f = page_begin(&page);
+    fprintf(f, "  %s: ", d->path);
+    print_names(f, &d->names, NULL);
+    fprintf(f, "  %s: ", whose);
+    print_names(f, names, NULL);
+    page_end(&page, stderr, 4);
     return 1;
 }
 
@@ -1383,8 +1399,9 @@ static int make_room(Driver *d)
 
 static void progress(const char *what, size_t done, size_t n, double start)
 {
-    live("%s %zu/%zu, %.0f s left", what, done, n,
-         (seconds() - start) * (double)(n - done) / (double)done);
+    const double time = seconds() - start;
+    live((double)done / (double)n, "%s %zu/%zu\t%s left\t%.0f a second", what, done, n,
+         clock_text(time * (double)(n - done) / (double)done), (double)done / time);
 }
 
 /* Calls a task's function for each example of a batch, the first of which is that item. */
@@ -1409,7 +1426,7 @@ static void each_output(Driver *d, const Data *data, const BertBatch *x, size_t 
 /* Where it holds nothing that a loss is taken of: that loss is 0. */
 static void warn_unlabelled(const char *path, int task, const char *done)
 {
-    fail("warning: %s: %s, so nothing was %s", path,
+    warn("%s: %s, so nothing was %s", path,
          bert_has_mlm_(task) ? "no token was masked" : "no token has a label", done);
 }
 
@@ -1498,7 +1515,7 @@ static void log_end(Driver *d)
     fputs("}\n", d->log);
     d->log_open = 0;
     if (!fflush(d->log) && !ferror(d->log)) return;
-    fail("warning: the log cannot be written: %s; going on without it", strerror(errno));
+    warn("the log cannot be written: %s; going on without it", strerror(errno));
     fclose(d->log);
     d->log = NULL;
 }
@@ -1669,10 +1686,10 @@ static int plan(Driver *d)
     d->total = (long long)total;
     d->warmup = strcmp(o->lr_scheduler_type, "constant") ? (long long)warmup : 0;
     if (d->warmup >= d->total && d->warmup > 0)
-        fail("warning: %lld warmup steps in a run of %lld: the learning rate only rises, to %g",
-             d->warmup, d->total, o->learning_rate * (total - 1) / warmup);
+        warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", d->warmup,
+             d->total, o->learning_rate * (total - 1) / warmup);
     if (d->warmup != (long long)warmup)
-        fail("warning: constant has no warmup; --lr_scheduler_type constant_with_warmup has");
+        warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
     return 0;
 }
 
@@ -1735,9 +1752,12 @@ static int train_head(Driver *d)
     size_t old[BERT_NUM_TENSORS];
     int same = m->config.task == data->task && m->config.K == head_size(data) &&
                m->config.multi_label == data->multi_label;
-    printf("head       %s", task_names[data->task]);
-    if (data->K) printf(", %d labels: ", data->K), print_names(stdout, &data->names, NULL);
-    else printf("\n");
+    Page page;
+    FILE *f = page_begin(&page);
+    fprintf(f, "head       %s", task_names[data->task]);
+    if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
+    else fprintf(f, "\n");
+    page_end(&page, stdout, 11);
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
         return check_names(&m->labels, path, data,
@@ -1748,40 +1768,48 @@ static int train_head(Driver *d)
     if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names,
                       (uint64_t)d->o.seed))
         return fail("%s: %s", path, bert_error(m));
-    printf("           %s",
-           same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
+    f = page_begin(&page);
+    fprintf(f, "           %s",
+            same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
     for (int i = 0; i < BERT_NUM_TENSORS; i++)
-        if (m->tensors[i].size && m->tensors[i].size != old[i]) printf(" %s", m->tensors[i].key);
-    printf("\n");
+        if (m->tensors[i].size && m->tensors[i].size != old[i])
+            fprintf(f, " %s", m->tensors[i].key);
+    fprintf(f, "\n");
+    page_end(&page, stdout, 11);
     return 0;
 }
 
-static void show_data(const char *what, const Data *d, const double *counts)
+static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
 {
-    printf("%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
-           d->longest);
-    if (d->Q) printf("           %d %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
+    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
+            d->longest);
+    if (d->Q)
+        fprintf(f, "           %d %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
     if (!counts || !d->K) return;
-    printf("           ");
-    print_names(stdout, &d->names, counts);
+    fprintf(f, "           ");
+    print_names(f, &d->names, counts);
 }
 
 static void show_run(const Driver *d)
 {
     const BertConfig *c = &d->model.config;
     const Options *o = &d->o;
-    show_data("train", &d->data, d->counts);
-    if (d->shards.gl_pathc > 1) printf("           and %zu more\n", d->shards.gl_pathc - 1);
-    if (o->eval_file) show_data("eval", &d->eval_data, NULL);
-    printf("dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout, c->att_dropout,
-           c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
+    Page page;
+    FILE *f = page_begin(&page);
+    show_data(f, "train", &d->data, d->counts);
+    if (d->shards.gl_pathc > 1) fprintf(f, "           and %zu more\n", d->shards.gl_pathc - 1);
+    if (o->eval_file) show_data(f, "eval", &d->eval_data, NULL);
+    fprintf(f, "dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout,
+            c->att_dropout, c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
     if (o->freeze_layers || o->freeze_embeddings)
-        printf("frozen     %sthe first %lld layers of %d\n",
-               o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
-    printf("run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
-           "threads: %d\n\n",
-           d->total, o->gradient_accumulation_steps, d->micro_batch, d->items, o->lr_scheduler_type,
-           o->learning_rate, d->warmup, bert_threads_());
+        fprintf(f, "frozen     %sthe first %lld layers of %d\n",
+                o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
+    fprintf(f,
+            "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
+            "threads: %d\n\n",
+            d->total, o->gradient_accumulation_steps, d->micro_batch, d->items,
+            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads_());
+    page_end(&page, stdout, 11);
     fflush(stdout);
 }
 
@@ -1790,6 +1818,7 @@ static int train_load(Driver *d)
     Options *o = &d->o;
     Bert *m = &d->model;
     BertConfig *c = &m->config;
+    Page page;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (o->tokenizer && !o->init)
@@ -1800,9 +1829,12 @@ static int train_load(Driver *d)
         return fail("%s: its folder cannot be read", o->train_file);
     if (open_shard(d, 0)) return 1;
     if (o->eval_file && load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
-    printf("model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
-           "intermediate %d, positions %d, vocabulary %d\n",
-           o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    FILE *f = page_begin(&page);
+    fprintf(f,
+            "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
+            "intermediate %d, positions %d, vocabulary %d\n",
+            o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    page_end(&page, stdout, 11);
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
@@ -1886,20 +1918,22 @@ static int train_step(Driver *d, size_t first, size_t end)
 static void train_log(Driver *d)
 {
     const Sums *run = &d->run, *line = &d->line;
+    const int columns = terminal_columns(STDOUT_FILENO);
     double loss = (run->loss - line->loss) / (run->steps - line->steps);
     double rate = (run->tokens - line->tokens) / (run->seconds - line->seconds);
-    long long left = (long long)(run->seconds / run->steps * (double)(d->total - d->step));
-    char text[256];
-    snprintf(text, sizeof text,
-             "step %lld/%lld  epoch %.2f  loss %.4f  lr %.2e  norm %.3f  "
-             "%.0f tokens/s  %lld:%02lld:%02lld left",
-             d->step, d->total, d->epoch, loss, d->rate, d->norm, rate, left / 3600, left / 60 % 60,
-             left % 60);
+    const char *left = clock_text(run->seconds / run->steps * (double)(d->total - d->step));
+    char fields[256], text[sizeof fields + LIVE_ROOM];
     if (d->step % d->o.logging_steps != 0 && d->step != d->total) {
-        live("%s", text);
+        live((double)d->step / (double)d->total,
+             "%lld/%lld\t%s left\t%.0f tok/s\tloss %.4f\tepoch %.2f\tlr %.2e\tnorm %.3f", d->step,
+             d->total, left, rate, loss, d->epoch, d->rate, d->norm);
         return;
     }
+    snprintf(fields, sizeof fields,
+             "step %lld/%lld\tepoch %.2f\tloss %.4f\tlr %.2e\tnorm %.3f\t%.0f tokens/s\t%s left",
+             d->step, d->total, d->epoch, loss, d->rate, d->norm, rate, left);
     live_clear();
+    live_line(text, columns ? columns : INT_MAX, -1, fields);
     puts(text);
     fflush(stdout);
     log_number(d, "", "loss", loss, 9);
@@ -1913,19 +1947,22 @@ static int end_of_epoch(Driver *d)
 {
     Evaluation *e = &d->result;
     double start = seconds();
+    Page page;
     int better;
     if (d->run.rows == 0) warn_unlabelled(d->o.train_file, d->data.task, "learned from it");
     if (!d->o.eval_file) return save_model(d, "model.bin");
     if (evaluate(d)) return 1;
     start = seconds() - start;
     better = d->best_step == 0 || e->metrics[0].value > d->best;
-    printf("eval       epoch %.2f  loss %.4f", d->epoch, e->loss);
+    FILE *f = page_begin(&page);
+    fprintf(f, "eval       epoch %.2f  loss %.4f", d->epoch, e->loss);
     log_number(d, "eval_", "loss", e->loss, 17);
     for (int i = 0; i < e->num_metrics; i++) {
-        printf("  %s %.4f", e->metrics[i].name, e->metrics[i].value);
+        fprintf(f, "  %s %.4f", e->metrics[i].name, e->metrics[i].value);
         log_number(d, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
     }
-    puts(better ? "  best so far" : "");
+    fputs(better ? "  best so far\n" : "\n", f);
+    page_end(&page, stdout, 11);
     fflush(stdout);
     log_number(d, "eval_", "runtime", start, 6);
     log_number(d, "eval_", "samples_per_second", (double)d->eval_pass.n / start, 6);
@@ -1976,6 +2013,7 @@ static int train_epochs(Driver *d)
 static int train_end(Driver *d, double runtime)
 {
     const char *folder = d->o.output_dir;
+    Page page;
     live_clear();
     if (stop_signal) {
         if (d->saved_step != d->step && save_model(d, "model.bin")) return 1;
@@ -1988,13 +2026,15 @@ static int train_end(Driver *d, double runtime)
     log_number(d, "train_", "steps_per_second", (double)d->step / runtime, 6);
     log_number(d, "train_", "loss", d->run.loss / d->run.steps, 17);
     log_end(d);
+    FILE *f = page_begin(&page);
     if (d->o.eval_file && tasks[d->data.task].report)
-        tasks[d->data.task].report(&d->result, &d->eval_data);
-    printf("\n%lld steps in %.1f s. %s/model.bin is the last model", d->step, runtime, folder);
+        tasks[d->data.task].report(f, &d->result, &d->eval_data);
+    fprintf(f, "\n%lld steps in %.1f s. %s/model.bin is the last model", d->step, runtime, folder);
     if (d->best_step)
-        printf(", best.bin the one of step %lld (%s %.4f)", d->best_step, d->result.metrics[0].name,
-               d->best);
-    printf("\n");
+        fprintf(f, ", best.bin the one of step %lld (%s %.4f)", d->best_step,
+                d->result.metrics[0].name, d->best);
+    fprintf(f, "\n");
+    page_end(&page, stdout, 2);
     return 0;
 }
 
@@ -2190,20 +2230,22 @@ static int command_eval(Driver *d)
 {
     Bert *m = &d->model;
     Data *data = &d->eval_data;
+    Page page;
     if (load_data(m, data, d->o.eval_file, 1) || check_head(m, d->o.model, data)) return 1;
     if (m->config.K != head_size(data) || !generic_names(&m->labels)) {
         if (check_names(&m->labels, d->o.model, data,
                         "Make the data with the model's labels (tokenizer.py --labels)."))
             return 1;
     } else if (!same_names(&m->labels, &data->names)) {
-        fail("warning: %s: its labels have no names; they are taken to be the data's, in order",
-             d->o.model);
+        warn("%s: its labels have no names; they are taken to be the data's, in order", d->o.model);
     }
     if (make_room(d) || evaluate(d)) return 1;
-    printf("%-22s %zu\n%-22s %.6f\n", "examples", d->eval_pass.n, "loss", d->result.loss);
+    FILE *f = page_begin(&page);
+    fprintf(f, "%-22s %zu\n%-22s %.6f\n", "examples", d->eval_pass.n, "loss", d->result.loss);
     for (int i = 0; i < d->result.num_metrics; i++)
-        printf("%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
-    if (tasks[data->task].report) tasks[data->task].report(&d->result, data);
+        fprintf(f, "%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
+    if (tasks[data->task].report) tasks[data->task].report(f, &d->result, data);
+    page_end(&page, stdout, 2);
     return 0;
 }
 

@@ -231,8 +231,11 @@ static int parse(const Program *p, void *options, int command, int argc, char **
     return 0;
 }
 
-static void usage(const Program *p, FILE *f)
+/* What is written goes on behind the names where lines are broken. */
+static void usage(const Program *p, FILE *to)
 {
+    Page page;
+    FILE *f = page_begin(&page);
     fputs("train_bert: fine-tune BERT, measure it, and predict with it\n\n", f);
     for (int c = 0; c < p->num_commands; c++)
         fprintf(f, "  train_bert %-7s %s\n", p->commands[c].name, p->commands[c].usage);
@@ -242,20 +245,24 @@ static void usage(const Program *p, FILE *f)
     fputs("\nModels come from dev/export_hf.py, data files from tokenizer.py; OMP_NUM_THREADS sets "
           "the threads.\n",
           f);
+    page_end(&page, to, 13);
 }
 
 static void command_usage(const Program *p, int command)
 {
-    printf("train_bert %s: %s\n\n", p->commands[command].name, p->commands[command].help);
+    Page page;
+    FILE *f = page_begin(&page);
+    fprintf(f, "train_bert %s: %s\n\n", p->commands[command].name, p->commands[command].help);
     for (int i = 0; i < p->num_flags; i++) {
         char left[64];
         if (!(p->flags[i].takes & p->commands[command].bit)) continue;
         snprintf(left, sizeof left, "--%s %s", p->flags[i].name, kinds[p->flags[i].kind].value);
-        printf("  %-36s %s", left, p->flags[i].help);
-        if (p->flags[i].value[0]) printf(" [%s]", p->flags[i].value);
-        puts(p->flags[i].needs & p->commands[command].bit ? " (needed)" : "");
+        fprintf(f, "  %-36s %s", left, p->flags[i].help);
+        if (p->flags[i].value[0]) fprintf(f, " [%s]", p->flags[i].value);
+        fputs(p->flags[i].needs & p->commands[command].bit ? " (needed)\n" : "\n", f);
     }
-    puts("\nNames, meaning and [defaults] are those of Hugging Face's TrainingArguments.");
+    fputs("\nNames, meaning and [defaults] are those of Hugging Face's TrainingArguments.\n", f);
+    page_end(&page, stdout, 39);
 }
 
 #endif
