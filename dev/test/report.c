@@ -113,12 +113,13 @@ static int terminal_open(int columns)
 static const char *terminal_close(void)
 {
     static char text[4096];
+    size_t size = 0;
     fflush(stdout);
-    fcntl(master, F_SETFL, O_NONBLOCK); /* what was written is there already */
-    ssize_t n = read(master, text, sizeof text - 1);
     for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
+    for (ssize_t n; size < sizeof text - 1; size += (size_t)n) /* the other side is closed now */
+        if ((n = read(master, text + size, sizeof text - 1 - size)) <= 0) break;
     close(master);
-    text[n > 0 ? n : 0] = 0;
+    text[size] = 0;
     return text;
 }
 
