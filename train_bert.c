@@ -1272,6 +1272,11 @@ typedef struct {
     char why[400]; /* what is wrong with the line behind them, or empty */
 } Input;
 
+typedef struct {
+    size_t n, N;
+    int longest;
+} ShardSize;
+
 /* What training adds up. */
 typedef struct {
     double steps, loss, items, tokens, seconds;
@@ -1289,7 +1294,9 @@ typedef struct {
     FILE *log;    /* log.jsonl, or NULL */
     int log_open; /* a line was begun */
 
+    Lock lock;            /* of output_dir */
     glob_t shards;        /* train_file's */
+    ShardSize *scanned;   /* of each shard */
     size_t *shard_order;  /* of the epoch */
     size_t shard;         /* the one in data, counted from 1 */
     double *counts;       /* (K) of each label, over all shards */
@@ -1466,24 +1473,17 @@ static int evaluate(Driver *d)
    Saving, and the log */
 static int save_model(Driver *d, const char *name)
 {
-    char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
     Bert *m = &d->model;
-    snprintf(path, sizeof path, "%s/%s", d->o.output_dir, name);
-    snprintf(temporary, sizeof temporary, "%s/%s.tmp", d->o.output_dir, name);
+    Whole file;
     for (size_t i = 0; i < m->num_parameters; i++)
         if (!isfinite(m->params_memory[i]))
-            return fail("%s: not saved: parameters are no longer finite numbers", path);
-    if (bert_save(m, temporary)) {
-        fail("%s", bert_error(m));
-    } else if (sync_path(temporary) || rename(temporary, path)) {
-        fail("%s: cannot be saved: %s", path, strerror(errno));
-    } else {
-        sync_path(d->o.output_dir); /* the rename too; not every file system can */
-        d->saved_step = d->step;
-        return 0;
-    }
-    remove(temporary);
-    return 1;
+            return fail("%s/%s: not saved: parameters are no longer finite numbers",
+                        d->o.output_dir, name);
+    if (whole_begin(&file, d->o.output_dir, name)) return 1;
+    int failed = bert_save(m, file.temporary);
+    if (whole_end(&file, failed ? fail("%s", bert_error(m)) : 0)) return 1;
+    d->saved_step = d->step;
+    return 0;
 }
 
 /* The log: log.jsonl, an object a line under Trainer's names. A new run replaces it, as Trainer's
@@ -1623,6 +1623,22 @@ static int init_model(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    Training */
 
+/* The files that --train_file names, sorted. A file of just that name is it, though its letters be a
+   pattern's: data[1].bin. A folder that cannot be read may have some of them. */
+static int find_shards(Driver *d)
+{
+    const char *pattern = d->o.train_file;
+    struct stat info;
+    char *name = take(2 * strlen(pattern) + 1, 1, "a path"), *to = name;
+    int literal = !stat(pattern, &info);
+    for (const char *at = pattern; *at; *to++ = *at++)
+        if (literal) *to++ = '\\';
+    int error = glob(name, GLOB_NOCHECK | GLOB_ERR, NULL, &d->shards);
+    free(name);
+    if (error == GLOB_NOSPACE) return fail("%s: no memory for the names of its files", pattern);
+    return error ? fail("%s: its folder cannot be read: %s", pattern, strerror(errno)) : 0;
+}
+
 /* Loads a shard in place of the last one: no two are in memory. */
 static int open_shard(Driver *d, size_t shard)
 {
@@ -1645,6 +1661,19 @@ static int check_like(const Bert *m, const Data *d, const char *train_file)
                        "Make it again with tokenizer.py --like TRAIN.bin.");
 }
 
+/* The same once more: the file may have been replaced since scan_shards saw it, and memory was taken
+   by what that was. */
+static int reopen_shard(Driver *d, size_t shard)
+{
+    const Data *data = &d->data;
+    const ShardSize *was = &d->scanned[shard];
+    if (open_shard(d, shard) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
+    if (data->n == was->n && data->N == was->N && longest_input(data) == was->longest) return 0;
+    return fail("%s: was changed while it is being trained on: it had %zu examples, %zu tokens, "
+                "the longest %d; now %zu, %zu, %d",
+                data->path, was->n, was->N, was->longest, data->n, data->N, longest_input(data));
+}
+
 /* Looks through all shards: are they fit to be trained on together, and how much is there? */
 static int scan_shards(Driver *d)
 {
@@ -1655,8 +1684,10 @@ static int scan_shards(Driver *d)
     d->pass.tokenizer = &d->model.tokenizer;
     d->pass.share = o->mlm_probability;
     d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
+    d->scanned = take(d->shards.gl_pathc, sizeof *d->scanned, "the sizes of shards");
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
         if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
+        d->scanned[i] = (ShardSize){data->n, data->N, longest_input(data)};
         size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
         for (size_t j = 0; j < labels && data->K; j++)
             if (data->labels[j] >= 0) d->counts[data->labels[j]]++;
@@ -1669,6 +1700,9 @@ static int scan_shards(Driver *d)
         d->longest = bert_max_(d->longest, longest_input(data));
     }
     d->micro_batch = bert_zmin_(batch, largest);
+    if (bert_zmin_(bert_times_(d->micro_batch, group), largest) >
+        INT_MAX) /* their places are ints */
+        return fail("a step of %zu x %zu examples is too large", group, d->micro_batch);
     return 0;
 }
 
@@ -1823,10 +1857,11 @@ static int train_load(Driver *d)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (o->tokenizer && !o->init)
         return fail("--tokenizer goes with --init; %s has its own", o->model);
-    if (make_folder("--output_dir", o->output_dir)) return 1;
+    if (make_folder("--output_dir", o->output_dir) ||
+        lock_folder(&d->lock, "--output_dir", o->output_dir))
+        return 1;
     if (o->init && init_model(d)) return 1;
-    if (glob(o->train_file, GLOB_NOCHECK, NULL, &d->shards)) /* sorted */
-        return fail("%s: its folder cannot be read", o->train_file);
+    if (find_shards(d)) return 1;
     if (open_shard(d, 0)) return 1;
     if (o->eval_file && load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
     FILE *f = page_begin(&page);
@@ -1978,9 +2013,9 @@ static int end_of_epoch(Driver *d)
 /* A shard's steps; done counts the epoch's batches. The last step of a shard may be smaller. */
 static int train_shard(Driver *d, uint64_t epoch, size_t *done)
 {
-    size_t group = d->micro_batch * (size_t)d->o.gradient_accumulation_steps;
+    size_t group = bert_times_(d->micro_batch, (size_t)d->o.gradient_accumulation_steps);
     for (size_t at = 0, to; at < d->pass.n && d->step < d->total; at = to) {
-        to = bert_zmin_(at + group, d->pass.n);
+        to = bert_zmin_(bert_plus_(at, group), d->pass.n);
         if (train_step(d, at, to)) return 1;
         *done += (to - at + d->micro_batch - 1) / d->micro_batch;
         /* pretraining draws more pairs in one epoch than in another: at most a whole one */
@@ -2000,7 +2035,7 @@ static int train_epochs(Driver *d)
         if (d->pass.order) shuffle(d->shard_order, shards, random_key(FOR_SHARDS, seed, epoch));
         for (size_t i = 0; i < shards && d->step < d->total; i++) {
             size_t shard = d->pass.order ? d->shard_order[i] : i;
-            if (open_shard(d, shard)) return 1;
+            if (reopen_shard(d, shard)) return 1;
             pass_start(&d->pass, &d->data, seed, epoch, shard, d->o.short_seq_prob);
             if (train_shard(d, epoch, &done)) return 1;
             if (stop_signal) return 0;
@@ -2402,6 +2437,7 @@ static int run(Driver *d, int argc, char **argv)
 static int bert_main(int argc, char **argv)
 {
     Driver d = {0};
+    open_standard();
     clearerr(stdout);
     errno = 0;
     int result = run(&d, argc, argv);
@@ -2412,10 +2448,11 @@ static int bert_main(int argc, char **argv)
     bert_encoding_free(&d.input.e);
     globfree(&d.shards);
     batch_free(&d.batch);
-    void *memory[] = {d.data.memory,   d.eval_data.memory, d.result.found,    d.input.lines,
-                      d.pass.order,    d.pass.pairs,       d.eval_pass.pairs, d.result.tags,
-                      d.result.values, d.shard_order,      d.counts,          d.class_weights,
-                      d.result.counts, d.input.bytes};
+    unlock_folder(&d.lock);
+    void *memory[] = {d.scanned,       d.data.memory,   d.eval_data.memory, d.result.found,
+                      d.input.lines,   d.pass.order,    d.pass.pairs,       d.eval_pass.pairs,
+                      d.result.tags,   d.result.values, d.shard_order,      d.counts,
+                      d.class_weights, d.result.counts, d.input.bytes};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;

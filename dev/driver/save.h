@@ -14,13 +14,12 @@ any moment, leaves the old one.
 #include <limits.h>
 #include <sys/stat.h>
 
-static int sync_path(const char *path)
+/* Descriptors 0 to 2 that are closed would go to the next files that are opened, and what is
+   printed would be written into them: they become /dev/null. */
+static void open_standard(void)
 {
-    int fd = open(path, O_RDONLY), failed;
-    if (fd < 0) return -1;
-    failed = fsync(fd);
-    close(fd);
-    return failed;
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) exit(1);
 }
 
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
@@ -38,6 +37,82 @@ static int make_folder(const char *flag, const char *folder)
     }
     if (access(path, W_OK | X_OK))
         return fail("%s: cannot write into %s: %s", flag, folder, strerror(errno));
+    return 0;
+}
+
+/* A folder that one process at a time writes into: it locks a file there, which it removes. The
+   lock ends with the process, however it ends. */
+typedef struct {
+    char path[PATH_MAX];
+    int fd; /* + 1; 0: no lock */
+} Lock;
+
+static int lock_folder(Lock *lock, const char *flag, const char *folder)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat info;
+    snprintf(lock->path, sizeof lock->path, "%s/.lock", folder);
+    for (;;) {
+        int fd = open(lock->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (fd < 0) return fail("%s: cannot make %s: %s", flag, lock->path, strerror(errno));
+        if (fcntl(fd, F_SETLK, &whole)) {
+            int busy = errno == EACCES || errno == EAGAIN, reason = errno;
+            close(fd);
+            if (busy) return fail("%s: another run is writing into %s", flag, folder);
+            fail("warning: %s: %s cannot be locked (%s): only one run at a time may write there",
+                 flag, folder, strerror(reason));
+            return 0;
+        }
+        if (!fstat(fd, &info) && info.st_nlink > 0) return lock->fd = fd + 1, 0;
+        close(fd); /* it was removed by the run before, which ended just now: again */
+    }
+}
+
+static void unlock_folder(Lock *lock)
+{
+    if (!lock->fd) return;
+    unlink(lock->path);
+    close(lock->fd - 1);
+    lock->fd = 0;
+}
+
+/* A file in the making. */
+typedef struct {
+    char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
+    int fd;
+} Whole;
+
+/* Makes folder/name.tmp, in place of what a run that was killed has left, to be written by its
+   name. It is new: not another process's, and not what a link in its place leads to. */
+static int whole_begin(Whole *w, const char *folder, const char *name)
+{
+    snprintf(w->path, sizeof w->path, "%s/%s", folder, name);
+    snprintf(w->temporary, sizeof w->temporary, "%s/%s.tmp", folder, name);
+    if (unlink(w->temporary) && errno != ENOENT)
+        return fail("%s: cannot be removed: %s", w->temporary, strerror(errno));
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    return w->fd < 0 ? fail("%s: cannot be made: %s", w->temporary, strerror(errno)) : 0;
+}
+
+/* Brings it onto the disk, and gives it its name. why: what failed before, which was told: then it
+   is removed. */
+static int whole_end(Whole *w, int failed)
+{
+    struct stat made, there;
+    int same = !fstat(w->fd, &made) && !lstat(w->temporary, &there) &&
+               made.st_ino == there.st_ino && made.st_dev == there.st_dev;
+    if (!failed && !same) failed = fail("%s: was replaced while it was written", w->temporary);
+    if (!failed && fsync(w->fd)) failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
+    if (close(w->fd) && !failed) failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
+    if (!failed && rename(w->temporary, w->path))
+        failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
+    if (failed) {
+        if (same) unlink(w->temporary);
+        return 1;
+    }
+    *strrchr(w->temporary, '/') = '\0'; /* the rename too; not every file system can */
+    int folder = open(w->temporary, O_RDONLY);
+    if (folder >= 0) fsync(folder), close(folder);
     return 0;
 }
 
