@@ -522,6 +522,8 @@ typedef struct {
     int stride;     /* so many tokens of the one before (return_overflowing_tokens) */
     int no_special; /* without [CLS] and [SEP] */
     int is_words;   /* a text is given as its words (is_split_into_words) */
+    int at_once;    /* make so many windows; where cut is then above 0, bert_encode_more makes as
+                       many again. 0: all */
 } BertEncodeOptions;
 
 typedef struct {
@@ -538,6 +540,9 @@ BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const 
 BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
                               const BertText *pair, int pair_words,
                               const BertEncodeOptions *options);
+
+/* With at_once: the next windows of the text that was encoded last. */
+BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e);
 BERTDEF void bert_encoding_clear(BertEncoding *e); /* empties it, keeps its memory */
 BERTDEF void bert_encoding_free(BertEncoding *e);
 
@@ -3129,6 +3134,9 @@ struct BertWork_ {
     int last;       /* where the last character came from that no decomposition added */
     int text, word; /* that the tokens belong to */
     int failed;     /* no memory */
+    /* windows: tokens of both texts, the next one's first token, how many of that text are in each */
+    int sizes[2], next, keep, pair;
+    BertEncodeOptions how;
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
@@ -3662,26 +3670,42 @@ static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken
     return BERT_OK;
 }
 
+/* keep is 0 where there are no more windows. */
+BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
+{
+    struct BertWork_ *w = e->work;
+    if (!w || w->keep < 1) return BERT_FAIL_(e, BERT_EINPUT, "the last text has no more windows");
+    const BertEncodeOptions *o = &w->how;
+    const int second = o->truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
+    int error, made = 0;
+    do {
+        const BertToken_ *a = w->tokens, *b = a + w->sizes[0];
+        int n[2] = {w->sizes[0], w->sizes[1]};
+        *(second ? &b : &a) += w->next;
+        n[second] = bert_min_(w->keep, n[second] - w->next);
+        error = bert_append_(&m->tokenizer, e, a, n[0], b, n[1], w->pair, !o->no_special);
+        e->cut = w->sizes[second] - w->next - n[second];
+        w->next += w->keep - o->stride;
+        if (error) e->B = B, e->N = N;
+        if (error || !o->windows || e->cut == 0) w->keep = 0;
+    } while (w->keep && ++made != o->at_once);
+    return error;
+}
+
 /* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows
    what is cut off follows in further sequences. */
 static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
                          int second, const BertEncodeOptions *o)
 {
-    const BertToken_ *a = e->work->tokens, *b = a + na;
-    int all = second ? nb : na, keep = all - (na + nb - room), B = e->B, N = e->N, error = 0;
+    struct BertWork_ *w = e->work;
+    int all = second ? nb : na, keep = all - (na + nb - room);
     if (keep < 1 || (o->windows && o->stride >= keep))
         return BERT_FAIL_(
             e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
             second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
-    for (int from = 0; !error; from += keep - o->stride) {
-        int n = bert_min_(keep, all - from);
-        error = second ? bert_append_(&m->tokenizer, e, a, na, b + from, n, pair, !o->no_special)
-                       : bert_append_(&m->tokenizer, e, a + from, n, b, nb, pair, !o->no_special);
-        e->cut = all - from - n;
-        if (!o->windows || e->cut == 0) break;
-    }
-    if (error) e->B = B, e->N = N;
-    return error;
+    w->sizes[0] = na, w->sizes[1] = nb, w->pair = pair, w->how = *o;
+    w->next = 0, w->keep = keep;
+    return bert_encode_more(m, e);
 }
 
 /* Cuts the texts to max_length. longest_first as the Rust library counts: the longer text is cut
@@ -3712,7 +3736,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
                               const BertText *pair, int pair_words,
                               const BertEncodeOptions *options)
 {
-    BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0};
+    BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0, 0};
     if (options) o = *options;
     if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
@@ -3721,7 +3745,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     if (o.truncation != BERT_DO_NOT_TRUNCATE && o.max_length < least)
         return BERT_FAIL_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
                           o.max_length, least);
-    if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 ||
+    if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 || o.at_once < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
         return BERT_FAIL_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
@@ -3731,7 +3755,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     struct BertWork_ *w = e->work;
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
         return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
-    w->num_tokens = w->failed = 0;
+    w->num_tokens = w->failed = w->keep = 0;
     int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
     int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
     if (w->failed) return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");

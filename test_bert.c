@@ -2338,7 +2338,7 @@ static void test_encode(void)
     bert_encoding_clear(&e);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         BertEncodeOptions w = {
-            wrong[i].max_length, wrong[i].truncation, wrong[i].windows, wrong[i].stride, 0, 0};
+            wrong[i].max_length, wrong[i].truncation, wrong[i].windows, wrong[i].stride, 0, 0, 0};
         expect(bert_encode(&m, &e, "a[MASK]b[MASK]zoo", wrong[i].pair ? "a" : NULL, &w) ==
                        BERT_EINPUT &&
                    strstr(e.message, wrong[i].hint) && !e.B && !e.N,

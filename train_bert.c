@@ -361,6 +361,13 @@ static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first
 
 enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
 
+/* A line of standard input. */
+typedef struct Line {
+    BertText text; /* that answers are part of: qa: the context */
+    BertText id;   /* of the JSON object, or empty */
+    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
+} Line;
+
 /* An answer to a question of standard input. */
 typedef struct {
     BertAnswer span;
@@ -390,6 +397,7 @@ typedef struct {
     size_t strings;
     Found *found; /* qa, text: its answers so far */
     size_t num_found, found_room;
+    size_t *slots, num_slots; /* answer i, as i + 1, at the hash of its words, or behind it */
     double sums[3][3]; /* ner: right words, words; qa: has no answer, has: F1, exact, count; right,
                           loss, n: of masks, of pairs whose b follows, of other documents' */
     int num_metrics;
@@ -1059,18 +1067,52 @@ static int same_lower(const BertTokenizer *t, BertText a, BertText b)
     return same && i == a.size && j == b.size;
 }
 
+/* Where an answer of these words is among those found, or the empty slot where it would be. */
+static size_t *found_slot(const Output *out, BertText text)
+{
+    const Evaluation *e = out->e;
+    uint64_t hash = 0;
+    uint32_t letters[3];
+    for (size_t at = 0; at < text.size;) {
+        int n =
+            lower_case(&out->m->tokenizer, letters, 0, bert_utf8_(text.bytes, text.size, &at), 0);
+        for (int i = 0; i < n; i++) hash = bert_mix64_(hash ^ letters[i]);
+    }
+    size_t i = (size_t)hash & (e->num_slots - 1);
+    while (e->slots[i] && !same_lower(&out->m->tokenizer, text, e->found[e->slots[i] - 1].text))
+        i = (i + 1) & (e->num_slots - 1);
+    return &e->slots[i];
+}
+
 /* An answer joins those found before; the same words found again add to the score. */
-static void add_found(const Output *out, int question, BertAnswer span)
+static void add_found(const Output *out, BertAnswer span, BertText text)
 {
     Evaluation *e = out->e;
-    Found fresh = {span, text_part(out->d, (size_t)question, span.start, span.end)};
-    for (size_t i = 0; i < e->num_found; i++) {
-        if (!same_lower(&out->m->tokenizer, fresh.text, e->found[i].text)) continue;
-        e->found[i].span.score += span.score;
+    if (2 * e->num_found >= e->num_slots) {
+        e->num_slots = e->num_slots ? 2 * e->num_slots : 256;
+        free(e->slots);
+        e->slots = take(e->num_slots, sizeof *e->slots, "answers");
+        for (size_t i = 0; i < e->num_found; i++) *found_slot(out, e->found[i].text) = i + 1;
+    }
+    size_t *slot = found_slot(out, text);
+    if (*slot) {
+        e->found[*slot - 1].span.score += span.score;
         return;
     }
-    e->found = more(e->found, &e->found_room, e->num_found + 1, sizeof fresh, "answers");
-    e->found[e->num_found++] = fresh;
+    e->found = more(e->found, &e->found_room, e->num_found + 1, sizeof *e->found, "answers");
+    e->found[e->num_found].span = span;
+    e->found[e->num_found++].text = text;
+    *slot = e->num_found;
+}
+
+/* Nothing is found yet. */
+static void clear_found(Evaluation *e)
+{
+    if (e->num_found < e->num_slots / 16) { /* not for one long line's sake with every line */
+        free(e->slots);
+        e->slots = NULL, e->num_slots = 0;
+    } else if (e->slots) memset(e->slots, 0, e->num_slots * sizeof *e->slots);
+    e->num_found = 0;
 }
 
 /* Where starts and ends are a softmax each: top has the highest logits, sum those of exp. */
@@ -1082,10 +1124,10 @@ static double span_share(BertAnswer span, const float *top, const double *sum)
 
 /* A window as the question-answering pipeline of transformers 4 reads it: the softmax is over the
    context's tokens and [CLS]; the best top_k products are answers. */
-static void qa_text_window(const Output *out, int question, int top_k)
+static void qa_text_window(const Output *out, BertText context, int top_k)
 {
     const float *logits = out->logits;
-    const int32_t *spans = out->spans;
+    const int32_t *spans = out->spans, *bytes = spans + 2 * out->d->N;
     const int T = out->T;
     const int longest = out->o->max_answer_length ? (int)out->o->max_answer_length : 15;
     BertAnswers *a = &out->e->answers;
@@ -1102,12 +1144,16 @@ static void qa_text_window(const Output *out, int question, int top_k)
     a->count = 0;
     for (int s = 1; s < T; s++)
         for (int e = s; e < T && e - s < longest; e++) {
-            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0};
-            if (spans[2 * s] >= 0 && spans[2 * e] >= 0) bert_answer_insert_(a, span, top_k);
+            BertAnswer tokens = {logits[2 * s], logits[2 * e + 1], s, e, 0};
+            if (spans[2 * s] >= 0 && spans[2 * e] >= 0) bert_answer_insert_(a, tokens, top_k);
         }
     for (int i = 0; i < a->count; i++) {
-        a->best[i].score = span_share(a->best[i], top, sum);
-        add_found(out, question, a->best[i]);
+        BertAnswer span = a->best[i];
+        int from = bytes[2 * span.start], to = bytes[2 * span.end + 1];
+        BertText text = {context.bytes + from, (size_t)(to - from)};
+        span.start = spans[2 * span.start], span.end = spans[2 * span.end + 1];
+        span.score = span_share(span, top, sum);
+        add_found(out, span, text);
     }
 }
 
@@ -1118,16 +1164,19 @@ static void qa_text_predict(const Output *out)
     const Data *d = out->d;
     Evaluation *e = out->e;
     const int question = question_of(out, 0), top_k = out->o->top_k ? (int)out->o->top_k : 1;
-    const BertText id = d->lines[question].id;
+    const BertText id = d->lines[question].id, context = d->lines[question].text;
+    const BertText empty = {context.bytes, 0};
     const BertAnswer nothing = {0};
     BertAnswers *a = &e->answers;
-    if (question_of(out, -1) != question) {
-        e->num_found = 0;
+    int first = question_of(out, -1) != question && !(out->item == 0 && d->goes_on);
+    int last = question_of(out, 1) != question && !(out->item + 1 == d->n && d->unfinished);
+    if (first) {
+        clear_found(e);
         a->none.score = 1; /* of the windows the lowest counts */
     }
-    qa_text_window(out, question, top_k);
-    if (question_of(out, 1) == question) return;
-    if (out->o->version_2_with_negative) add_found(out, question, a->none);
+    qa_text_window(out, context, top_k);
+    if (!last) return;
+    if (out->o->version_2_with_negative) add_found(out, a->none, empty);
     printf("{");
     if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
     else if (id.size) printf("\"id\": "), fwrite(id.bytes, 1, id.size, stdout); /* a number */
@@ -1269,7 +1318,8 @@ typedef struct {
     int n;
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
-    char why[400]; /* what is wrong with the line behind them, or empty */
+    int unfinished; /* the last line has more windows */
+    char why[400];  /* what is wrong with the line behind them, or empty */
 } Input;
 
 typedef struct {
@@ -2102,6 +2152,25 @@ static int command_train(Driver *d)
 
 enum { MOST_LINES = 64, MOST_TOKENS = 2048 }; /* a batch ends at either */
 
+/* The stride of the pipeline: windows share 128 tokens of the context, or half of max_length. Where
+   a question is so long that they would go on by less than an eighth of what they hold, they share
+   less: else a window is computed for almost each token of the context. And how many of them are
+   made at once. Returns what is wrong, or NULL. */
+static const char *windows_of(Driver *d, const BertText *question)
+{
+    const BertEncodeOptions alone = {.truncation = BERT_DO_NOT_TRUNCATE, .no_special = 1};
+    Input *in = &d->input;
+    BertEncoding *e = &in->e;
+    const int B = e->B, N = e->N, most = in->how.max_length;
+    if (bert_encode_texts(&d->model, e, question, 1, NULL, 0, &alone)) return e->message;
+    const int room = most - 3 - (e->N - N);
+    e->B = B, e->N = N;
+    in->how.stride = bert_min_(bert_min_(most / 2, 128), room - 1 - room / 8);
+    if (in->how.stride < 0) in->how.stride = 0; /* there is no room, which bert_encode tells */
+    in->how.at_once = bert_max_(1, (MOST_TOKENS - N) / most);
+    return NULL;
+}
+
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Driver *d, char *bytes, size_t n)
 {
@@ -2125,12 +2194,14 @@ static int take_line(Driver *d, char *bytes, size_t n)
     }
     if (!what && parts[1].bytes && d->model.config.S < 2)
         what = "a pair of texts, the model has one token type only";
+    if (!what && qa) what = windows_of(d, &parts[0]);
     if (!what && bert_encode_texts(&d->model, &in->e, &parts[0], 1,
                                    parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
         what = in->e.message;
     if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
     Line line = {parts[qa], parts[2], in->e.B};
     in->lines[in->n++] = line;
+    in->unfinished = qa && in->e.cut > 0;
     return 0;
 }
 
@@ -2171,8 +2242,18 @@ static int read_lines(Driver *d)
     char *line;
     size_t n;
     bert_encoding_clear(&in->e);
+    d->data.goes_on = in->unfinished;
+    if (in->unfinished) { /* no other line before all its windows are answered */
+        in->lines[0] = in->lines[in->n - 1];
+        in->n = 1;
+        if (bert_encode_more(&d->model, &in->e))
+            return snprintf(in->why, sizeof in->why, "%s", in->e.message), 0;
+        in->lines[0].end = in->e.B;
+        in->unfinished = in->e.cut > 0;
+        return in->n;
+    }
     in->n = 0;
-    while (!in->why[0] && in->n < MOST_LINES && in->e.N < MOST_TOKENS) {
+    while (!in->why[0] && !in->unfinished && in->n < MOST_LINES && in->e.N < MOST_TOKENS) {
         line = next_line(in, &n);
         if (!line || take_line(d, line, n)) break;
     }
@@ -2208,7 +2289,6 @@ static int text_start(Driver *d, int task, int most)
     if (task == BERT_QA) {
         how->truncation = BERT_ONLY_SECOND;
         how->windows = 1;
-        how->stride = bert_min_(how->max_length / 2, 128);
     }
     in->room = 65536;
     in->bytes = take(in->room, 1, "lines");
@@ -2217,16 +2297,22 @@ static int text_start(Driver *d, int task, int most)
     return 0;
 }
 
-/* Characters of token t, of sequences where answers are whole words (qa) those of its word as far
-   as the sequence from .. to-1 has it. */
-static void text_span(const BertEncoding *e, int t, int from, int to, int qa, int32_t *span)
+/* Where each token of a sequence is in its text: answers (qa) are whole words, so there it is its
+   word as far as the sequence has it; characters, and behind all those of the batch bytes. */
+static void text_spans(const BertEncoding *e, int from, int to, int qa, int32_t *spans)
 {
     const BertSpan *s = e->spans;
-    int first = t, last = t;
-    while (qa && first > from && s[first - 1].text == 1 && s[first - 1].word == s[t].word) first--;
-    while (qa && last + 1 < to && s[last + 1].text == 1 && s[last + 1].word == s[t].word) last++;
-    span[0] = s[t].text == qa ? s[first].char_start : -1;
-    span[1] = s[t].text == qa ? s[last].char_end : -1;
+    int32_t *bytes = spans + 2 * (size_t)e->N;
+    for (size_t t = (size_t)from; t < (size_t)to; t++) {
+        int own = s[t].text == qa, same = qa && (int)t > from && s[t - 1].text == 1;
+        spans[2 * t] = own ? s[t].char_start : -1, bytes[2 * t] = s[t].start;
+        spans[2 * t + 1] = own ? s[t].char_end : -1, bytes[2 * t + 1] = s[t].end;
+        if (own && same && s[t - 1].word == s[t].word)
+            spans[2 * t] = spans[2 * t - 2], bytes[2 * t] = bytes[2 * t - 2];
+    }
+    for (size_t t = (size_t)to; qa && t-- > (size_t)from + 1;)
+        if (s[t].text == 1 && s[t - 1].text == 1 && s[t - 1].word == s[t].word)
+            spans[2 * t - 1] = spans[2 * t + 1], bytes[2 * t - 1] = bytes[2 * t + 1];
 }
 
 /* The lines as Data. */
@@ -2237,21 +2323,20 @@ static void text_data(Driver *d)
     const size_t n = (size_t)e->B, N = (size_t)e->N;
     const int qa = data->task == BERT_QA;
     free(data->memory);
-    data->memory = take(n + 1 + N + n, 8, "sequences");
+    data->memory = take(n + 1 + 2 * N + n, 8, "sequences");
     data->n = n, data->N = N, data->lines = d->input.lines;
+    data->unfinished = d->input.unfinished;
     data->offsets = (uint64_t *)(void *)data->memory;
     data->spans = (int32_t *)(void *)(data->offsets + n + 1);
-    data->segments = data->spans + 2 * N;
+    data->segments = data->spans + 4 * N;
     data->words = qa ? data->segments + n : NULL;
     data->tokens = e->tokens;
     data->offsets[n] = N;
     for (int i = 0, line = 0; i < e->B; i++) {
         int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
         data->offsets[i] = (uint64_t)from;
-        for (int t = from; t < to; t++) {
-            second += e->types[t];
-            text_span(e, t, from, to, qa, data->spans + 2 * t);
-        }
+        for (int t = from; t < to; t++) second += e->types[t];
+        text_spans(e, from, to, qa, data->spans);
         data->segments[i] = to - from - second;
         if (i >= d->input.lines[line].end) line++;
         if (qa) data->words[i] = line;
@@ -2452,7 +2537,7 @@ static int bert_main(int argc, char **argv)
     void *memory[] = {d.scanned,       d.data.memory,   d.eval_data.memory, d.result.found,
                       d.input.lines,   d.pass.order,    d.pass.pairs,       d.eval_pass.pairs,
                       d.result.tags,   d.result.values, d.shard_order,      d.counts,
-                      d.class_weights, d.result.counts, d.input.bytes};
+                      d.class_weights, d.result.counts, d.input.bytes,      d.result.slots};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
     if (d.log) fclose(d.log);
     return result;

@@ -43,7 +43,7 @@ void tok_close(Bert *m)
 double tok_time(const Bert *m, const char *text, size_t size, int n, int together, long *tokens)
 {
     BertEncoding e = {0};
-    BertEncodeOptions o = {0, BERT_DO_NOT_TRUNCATE, 0, 0, 0, 0};
+    BertEncodeOptions o = {0, BERT_DO_NOT_TRUNCATE, 0, 0, 0, 0, 0};
     struct timespec a, b;
     *tokens = 0;
     clock_gettime(CLOCK_MONOTONIC, &a);

@@ -1,7 +1,6 @@
 /*
 data.h - data.bin, which tokenizer.py writes: its byte table, and its only reader in C. All of a
-file is checked here, and nothing after. How words, strings and padding are written is in bert.h's
-manual, under FILES.
+file is checked here, and nothing after. Words, strings and padding are bert.h's (FILES).
 
     word      field
     0         magic 0x44545242, the bytes "BRTD"
@@ -55,16 +54,7 @@ manual, under FILES.
 
 #include "report.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <sys/stat.h>
-
-/* A line of standard input. */
-typedef struct {
-    BertText text; /* that answers are part of: qa: the context */
-    BertText id;   /* of the JSON object, or empty */
-    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
-} Line;
 
 enum { HEADER = 1024, DATA_MAGIC = 0x44545242, SECTIONS = 9 };
 
@@ -91,7 +81,8 @@ typedef struct {
     uint64_t *documents;         /* pretraining (Q+1): document d is sentences documents[d] .. */
     int32_t *num_golds;          /* qa (Q) */
     BertStrings golds;           /* qa (2Q+A): id, question, gold answers, of each question */
-    const Line *lines;           /* where it is text, not a file: in place of texts and golds */
+    const struct Line *lines;    /* where it is text, not a file: in place of texts and golds */
+    int goes_on, unfinished;     /* and windows of its first, last line are in other Data */
 } Data;
 
 static const char *const task_names[BERT_NUM_TASKS] = {
@@ -151,9 +142,8 @@ static int data_header(Data *d, const int32_t *w, unsigned long long bytes)
                   {22, 0, INT_MAX, QA | PAIRS, &d->Q, "questions or documents"},
                   {25, 0, 1, QA, &d->may_lack, "no-answer questions"}};
     if (w[0] != DATA_MAGIC)
-        return fail("%s: not a data file, which tokenizer.py makes: its magic is 0x%08X, not "
-                    "0x%08X",
-                    d->path, (unsigned)w[0], (unsigned)DATA_MAGIC);
+        return fail("%s: not a data file, which tokenizer.py makes: it begins with %08X", d->path,
+                    (unsigned)w[0]);
     if (w[1] != 1) return fail("%s: version is %d, not 1: make it again", d->path, w[1]);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         int value = *fields[i].field = w[fields[i].word];
@@ -225,10 +215,9 @@ static int check_examples(Data *d)
         d->pairs |= (size_t)d->segments[i] < T;
         if (T > longest) longest = T;
     }
-    if (longest != (size_t)d->longest)
-        return fail("%s: the longest example has %zu tokens, its header says %d", d->path, longest,
-                    d->longest);
-    return 0;
+    if (longest == (size_t)d->longest) return 0;
+    return fail("%s: the longest example has %zu tokens, its header says %d", d->path, longest,
+                d->longest);
 }
 
 /* n labels, low .. K-1 */
@@ -328,16 +317,16 @@ static int data_read(Data *d, FILE *f)
     if (fstat(fileno(f), &info) || !S_ISREG(info.st_mode))
         return fail("%s: not a regular file", d->path);
     if (info.st_size < HEADER || fread(words, 1, HEADER, f) != HEADER)
-        return fail("%s: not a data file, which tokenizer.py makes: %lld bytes, its header alone "
-                    "has %d",
-                    d->path, (long long)info.st_size, HEADER);
+        return fail("%s: not a data file, which tokenizer.py makes: it has %lld bytes", d->path,
+                    (long long)info.st_size);
     if (data_header(d, words, (unsigned long long)info.st_size)) return 1;
     size_t bytes = (size_t)info.st_size - HEADER;
     char *at = d->memory = take(bytes, 1, d->path);
     /* in pieces: some systems read no more than 2 GiB at once */
     for (size_t done = 0, got; done < bytes; done += got) {
         got = fread(at + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
-        if (got == 0) return fail("%s: cannot be read: %s", d->path, strerror(errno));
+        if (got == 0)
+            return fail("%s: cannot be read: %s", d->path, feof(f) ? "cut off" : strerror(errno));
     }
     for (int i = 0; i < SECTIONS; at += padded(d->sizes[i++])) d->at[i] = at;
     d->offsets = (uint64_t *)(void *)d->at[1];

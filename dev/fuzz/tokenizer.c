@@ -61,6 +61,15 @@ static void encode(const Bert *m, const BertText *a, int na, const BertText *b, 
     for (int k = 0; k < e.B && o.truncation != BERT_DO_NOT_TRUNCATE; k++)
         check(e.offsets[k + 1] - e.offsets[k] <= (o.max_length ? o.max_length : m->config.P),
               "longer than max_length");
+    BertEncoding again = {0};
+    o.at_once = 1 + nb;
+    int more = bert_encode_texts(m, &again, a, na, b, nb, &o);
+    while (!more && o.windows && again.cut) more = bert_encode_more(m, &again);
+    check(more == error && again.N == e.N && again.B == e.B && again.cut == e.cut &&
+              (!e.N || !memcmp(again.tokens, e.tokens, (size_t)e.N * sizeof *e.tokens)),
+          "windows a few at a time");
+    check(bert_encode_more(m, &again) == BERT_EINPUT, "more windows than there are");
+    bert_encoding_free(&again);
     size_t n = bert_decode(m, out, sizeof out, e.tokens, e.N, o.stride & 1, o.windows);
     check(n >= sizeof out || strlen(out) <= n, "decoded");
     bert_encoding_free(&e);
@@ -81,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (h[0] & 1) memcpy(bad + 128, data, size < 48 ? size : 48); /* the settings */
         memcpy(bad + at, data, size < image_size - at ? size : image_size - at);
         BertText text = {(const char *)image + tables, 3000}, pair = {(const char *)data, size};
-        BertEncodeOptions o = {h[4], h[5] % 4, h[6] & 1, h[7] % 8, 0, 0};
+        BertEncodeOptions o = {h[4], h[5] % 4, h[6] & 1, h[7] % 8, 0, 0, h[2] & 3};
         if (!bert_load_memory(&m, bad, image_size)) {
             BertEncoding e = {0};
             char out[300];
@@ -96,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t split = h[1] % (size + 1);
     BertText a = {(const char *)data, split}, b = {(const char *)data + split, size - split};
     BertText words[4];
-    BertEncodeOptions o = {h[2], h[3] % 4, h[4] & 1, h[5] % 8, h[4] >> 1 & 1, h[4] >> 2 & 1};
+    BertEncodeOptions o = {h[2], h[3] % 4, h[4] & 1, h[5] % 8, h[4] >> 1 & 1, h[4] >> 2 & 1, 0};
     for (size_t k = 0; k < 4; k++) {
         words[k].bytes = (const char *)data + k * size / 4;
         words[k].size = (k + 1) * size / 4 - k * size / 4;
