@@ -47,7 +47,7 @@ bytes they point into, unterminated.
 model.bin
     word      field
     0         magic 0x4D545242, the bytes "BRTM"
-    1         version: 2 (of 1, words 43..49 are zero, and wte's row 0 is [PAD]'s; see 37..41)
+    1         version: 2 (of 1, words 43..50 are zero, and wte's row 0 is [PAD]'s; see 37..41)
     2..9      V, C, L, NH, F, P, S, K (0 for tasks 0, 4, 5, 6; 1 for task 2)
     10        hidden_act: 0 gelu (erf), 1 gelu_new (tanh form), 2 relu
     11        task: 0 none, 1 classification, 2 regression, 3 ner, 4 qa, 5 mlm, 6 pretraining
@@ -74,7 +74,7 @@ model.bin
     37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK]; -1: the vocabulary has no [PAD], no [MASK]
               (in version 1 that was 0, which is an id only where vocabulary[0] is that token)
     42        added tokens (section 4): those that are found in the text before anything else
-    43..49    what else Hugging Face and sentence-transformers know of the model, and its training:
+    43..50    what else Hugging Face and sentence-transformers know of the model, and its training:
     43        pad_token_id + 1: the row of wte that gets no gradient (padding_idx); 0: none
     44        max_length of the data that it was trained on; 0: unknown
     45        trained on 1 single texts, 2 pairs; 0: unknown
@@ -83,6 +83,7 @@ model.bin
     48        its vectors have length 1 (Normalize): 0, 1
     49        what task 2 shows of its logit: 0 the value, 1 its sigmoid, as the pipeline does of a
               cross-encoder, 2 the value, as sentence-transformers' Identity says
+    50        model_max_length of the tokenizer, which texts are cut at; 0: at P
     section
     1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
     2         label names, strings (nothing where word 22 is 0)
@@ -160,7 +161,7 @@ typedef enum {
 } BertTask;
 
 /* config.json's fields under the letters of the legend: words 2..19 of a model file's header; and
-   what else is known of the model: words 43..49. */
+   what else is known of the model: words 43..50. */
 typedef struct {
     int V, C, L, NH, F, P, S, K;
     int act;              /* BERT_GELU, ... */
@@ -174,13 +175,14 @@ typedef struct {
     float init_range;     /* initializer_range */
     int max_seq_length;   /* sentence-transformers' limit; 0: none */
 
-    int padding_idx;    /* pad_token_id: the row of wte that gets no gradient; -1: none */
-    int trained_length; /* max_length of the data it was trained on; 0: unknown */
-    int trained_pairs;  /* it was trained on 1 single texts, 2 pairs; 0: unknown */
-    int may_lack;       /* qa: trained on questions that may lack an answer (SQuAD v2) */
-    int pooling;        /* BERT_POOL_..., as sentence-transformers' modules say */
-    int normalize;      /* its vectors have length 1 */
-    int activation_out; /* BERT_OUT_... */
+    int padding_idx;      /* pad_token_id: the row of wte that gets no gradient; -1: none */
+    int trained_length;   /* max_length of the data it was trained on; 0: unknown */
+    int trained_pairs;    /* it was trained on 1 single texts, 2 pairs; 0: unknown */
+    int may_lack;         /* qa: trained on questions that may lack an answer (SQuAD v2) */
+    int pooling;          /* BERT_POOL_..., as sentence-transformers' modules say */
+    int normalize;        /* its vectors have length 1 */
+    int activation_out;   /* BERT_OUT_... */
+    int model_max_length; /* of its tokenizer: what texts are cut at; 0: P */
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters. Each row is
@@ -1953,6 +1955,7 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         {"may_lack", c->may_lack, 0, 1},
         {"pooling", c->pooling, 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS},
         {"normalize", c->normalize, 0, 1},
+        {"model_max_length", c->model_max_length, 0, c->P},
         {"activation_out", c->activation_out, 0, c->task == BERT_REGRESSION ? 2 : 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -3957,10 +3960,10 @@ static uint64_t bert_u64_(const int32_t *h)
     return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
 
-/* BertConfig is the header's words 2..19 and 43..49 as they stand, but for the + 1 in word 43: this
+/* BertConfig is the header's words 2..19 and 43..50 as they stand, but for the + 1 in word 43: this
    does not compile where it is not. */
-typedef char bert_config_is_25_words_[offsetof(BertConfig, padding_idx) == 18 * sizeof(int32_t) &&
-                                              sizeof(BertConfig) == 25 * sizeof(int32_t)
+typedef char bert_config_is_26_words_[offsetof(BertConfig, padding_idx) == 18 * sizeof(int32_t) &&
+                                              sizeof(BertConfig) == 26 * sizeof(int32_t)
                                           ? 1
                                           : -1];
 
@@ -3968,7 +3971,7 @@ static BertConfig bert_config_of_(const int32_t *h)
 {
     BertConfig c;
     memcpy(&c, h + 2, 18 * sizeof *h);
-    memcpy(&c.padding_idx, h + 43, 7 * sizeof *h);
+    memcpy(&c.padding_idx, h + 43, 8 * sizeof *h);
     c.padding_idx -= c.padding_idx > INT_MIN; /* its check says no to INT_MIN */
     return c;
 }
@@ -4040,7 +4043,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
                           (unsigned long long)s->size);
     int error = bert_read_(m, s, h, sizeof h);
     if (!error && h[1] == 1) {
-        memset(h + 43, 0, 7 * sizeof *h);
+        memset(h + 43, 0, 8 * sizeof *h);
         h[43] = 1;
     }
     if (!error) error = bert_check_header_(m, s, h);
@@ -4136,7 +4139,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
         total += (bytes[i] + 7) / 8 * 8;
     }
     memcpy(h + 2, &m->config, 18 * sizeof *h);
-    memcpy(h + 43, &m->config.padding_idx, 7 * sizeof *h);
+    memcpy(h + 43, &m->config.padding_idx, 8 * sizeof *h);
     h[43]++;
     bert_put_u64_(h + 20, m->num_parameters);
     h[22] = (int32_t)l->count;

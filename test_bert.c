@@ -1661,7 +1661,7 @@ static Image image(int tokenizer)
     static const char zeros[1024];
     Image im = {0};
     /* pad_token_id 2, and so on to words 49: what else is known of a model */
-    static const int32_t extras[7] = {3, 20, 2, 1, BERT_POOL_CLS, 1, 0};
+    static const int32_t extras[8] = {3, 20, 2, 1, BERT_POOL_CLS, 1, 0, 4};
     int32_t head[32] = {0x4D545242, 2, IV, IC, IL, 2, IF, IP, IS, IK, 1, 1, 0, 1};
     float *p = randoms(params, 0.3);
     append(&im, zeros, 1024), pad(&im);
@@ -1717,7 +1717,8 @@ static void test_files(void)
                    c->att_dropout == 0.2f && c->cls_dropout == -1 && c->init_range == 0.02f &&
                    c->max_seq_length == 5 && c->padding_idx == 2 && c->trained_length == 20 &&
                    c->trained_pairs == 2 && c->may_lack == 1 && c->pooling == BERT_POOL_CLS &&
-                   c->normalize == 1 && c->activation_out == BERT_OUT_VALUE,
+                   c->normalize == 1 && c->activation_out == BERT_OUT_VALUE &&
+                   c->model_max_length == 4,
                "config");
         expect(m.params_memory && same_bits(m.params_memory, im.data + 1024, m.num_parameters * 4),
                "parameters");
@@ -1862,7 +1863,7 @@ static void test_forged(void)
         {41, -2, "word 41"}, {43, 14, "padding_idx"}, {43, -1, "padding_idx"},
         {43, INT_MIN, "padding_idx"}, {44, -1, "trained"}, {45, 3, "trained on"},
         {46, 2, "may_lack"}, {47, 4, "pooling"}, {47, -1, "pooling"}, {48, 2, "normalize"},
-        {49, 1, "activation_out"}};
+        {49, 1, "activation_out"}, {50, -1, "model_max_length"}};
     /* clang-format on */
     Image im = image(1), other;
     char what[64];

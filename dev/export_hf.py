@@ -13,32 +13,39 @@ Other scripts import read_model and write_model.
 import argparse
 import json
 import os
-import pickle
 import re
+import shutil
 import struct
 import sys
-import zipfile
 import zlib
-from array import array
 from collections import OrderedDict, namedtuple
 from math import prod
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from hf_files import ITEM, ExportError, entry, fail, load_json, number, read_weights, shown
+
 HEADER = 256 * 4
 MAGIC, VERSIONS = 0x4D545242, (1, 2)  # that we read; we write the last
 DIMS = "V C L NH F P S K".split()  # header words 2..9
 HF_DIMS = ("vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size "
            "max_position_embeddings type_vocab_size").split()  # K comes from the labels
-ACTS = {"gelu": 0, "gelu_new": 1, "gelu_pytorch_tanh": 1, "relu": 2, "gelu_python": 0}
+# transformers' names of activation functions, the first of each kind is written by --to-hf
+ACTS = {"gelu": 0, "gelu_new": 1, "relu": 2, "gelu_python": 0, "gelu_pytorch_tanh": 1,
+        "gelu_fast": 1, "gelu_accurate": 1, "gelu_python_tanh": 1}
 TASKS = "none classification regression ner qa mlm pretraining".split()
 FLOATS = ("layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob classifier_dropout "
           "initializer_range").split()  # header words 14..18
 EXTRAS = OrderedDict([("padding_idx", 0), ("trained_length", 0), ("trained_pairs", 0),
                       ("may_lack", 0), ("pooling", 0), ("normalize", 0),
-                      ("activation_out", 0)])  # words 43 (+ 1) to 49, and what they are if not said
+                      ("activation_out", 0), ("model_max_length", 0)])
+# header words 43 (+ 1) to 50, and what they are if not said
+VALUE, SIGMOID, IDENTITY = range(3)  # activation_out
+MEAN, CLS, POOLER = 1, 2, 3  # pooling
 ARCHITECTURES = {"BertModel": "none", "BertForSequenceClassification": "classification",
                  "BertForTokenClassification": "ner", "BertForQuestionAnswering": "qa",
                  "BertForMaskedLM": "mlm", "BertForPreTraining": "pretraining"}
+PROBLEMS = [None, "regression", "single_label_classification", "multi_label_classification"]
 LABELLED = ("classification", "regression", "ner")
 NEED_POOLER = ("classification", "regression", "pretraining")
 WHO = {  # the table's "who has it"
@@ -53,14 +60,6 @@ SPECIAL = OrderedDict([("pad_token", "[PAD]"), ("unk_token", "[UNK]"), ("cls_tok
                        ("sep_token", "[SEP]"), ("mask_token", "[MASK]")])  # words 37..41
 FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")  # bits 0..4 in section 4
 NO_PIECE = 32
-
-
-class ExportError(Exception):
-    pass
-
-
-def fail(path, field, found, expected):
-    raise ExportError("%s: %s: found %s, expected %s" % (path, field, found, expected))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -121,14 +120,23 @@ def write_file(path, chunks):
     try:
         with file as f:
             for chunk in chunks:
-                f.write(chunk)
-            f.flush()
-            os.fsync(f.fileno())
+                writing(path, f.write, chunk)
+            writing(path, f.flush)
+            writing(path, os.fsync, f.fileno())
         os.replace(temporary, path)
     except BaseException:
+        file.close()
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def writing(path, do, *args):
+    """A full disk is no fault of the file that was read."""
+    try:
+        do(*args)
+    except OSError as e:
+        fail(path, "writing it", e.strerror, "room and a disk that works")
 
 
 def strings(values):
@@ -141,8 +149,8 @@ def strings(values):
 
 def write_model(path, config, tensors, labels=(), tokenizer=None):
     """config: DIMS, hidden_act (0..2), task (its name), problem_type, pooler, FLOATS,
-    max_seq_length, and what is not as EXTRAS has it. tensors: name -> little-endian float32 bytes (any buffer), or an iterable of
-    pieces. tokenizer: None, or vocab (list of str), do_lower_case, strip_accents,
+    max_seq_length, and what is not as EXTRAS has it. tensors: name -> little-endian float32 bytes
+    (any buffer), or an iterable of pieces. tokenizer: None, or vocab (list of str), do_lower_case, strip_accents,
     tokenize_chinese_chars, max_chars, ids (pad, unk, cls, sep, mask), added ((id, flags) pairs),
     unicode (bytes). -> the number of parameters"""
     tok = tokenizer or {"vocab": (), "added": (), "unicode": b""}
@@ -161,7 +169,7 @@ def write_model(path, config, tensors, labels=(), tokenizer=None):
                      len(tail[0]), len(tail[1]), len(tail[3]))
     struct.pack_into("<Q", header, 4 * 30, HEADER + sum(padded))
     extras = [config.get(field, default) for field, default in EXTRAS.items()]
-    struct.pack_into("<7i", header, 4 * 43, extras[0] + 1, *extras[1:])
+    struct.pack_into("<8i", header, 4 * 43, extras[0] + 1, *extras[1:])
     if tokenizer:
         struct.pack_into("<11i", header, 4 * 32, len(tok["vocab"]), tok["do_lower_case"],
                          tok["strip_accents"], tok["tokenize_chinese_chars"], tok["max_chars"],
@@ -216,7 +224,7 @@ def read_model(path):
         m.config = dict(zip(DIMS, w[2:10]), hidden_act=w[10], task=TASKS[w[11]],
                         problem_type=w[12], pooler=w[13], max_seq_length=w[19])
         m.config.update(zip(FLOATS, map(short_float, struct.unpack_from("<5f", header, 4 * 14))))
-        m.config.update(zip(EXTRAS, (w[43] - 1,) + w[44:50] if w[1] > 1 else EXTRAS.values()))
+        m.config.update(zip(EXTRAS, (w[43] - 1,) + w[44:51] if w[1] > 1 else EXTRAS.values()))
         m.table, at = tensor_table(m.config), HEADER
         for t in m.table:
             m.offsets[t.name] = at, t.shape
@@ -238,7 +246,8 @@ def read_model(path):
                            max_chars=w[36], ids=list(w[37:42]), unicode=tail[3],
                            added=list(struct.iter_unpack("<2i", tail[2])))
         for i in (0, 4):  # in version 1, 0 is also what a missing [PAD] or [MASK] has
-            if w[1] == 1 and w[37 + i] == 0 and m.tokenizer["vocab"][0] != ("[PAD]", "[MASK]")[i > 0]:
+            name = list(SPECIAL.values())[i]
+            if w[1] == 1 and w[37 + i] == 0 and m.tokenizer["vocab"][0] != name:
                 m.tokenizer["ids"][i] = -1
     return m
 
@@ -261,210 +270,7 @@ def short_float(x):
 
 
 # ------------------------------------------------------------------------------------------------
-# Weights: each file format becomes key -> Stored, which reads one tensor as float32 bytes
-
-ITEM = {"F32": 4, "F16": 2, "BF16": 2}  # the dtypes that we read; others may be there, unread
-
-
-class Stored(namedtuple("Stored", "path offset dtype shape strides")):  # None: contiguous
-    def float32(self):
-        item, n = ITEM[self.dtype], prod(self.shape)
-        strided = self.strides is not None and n > 0
-        span = 1 + sum((d - 1) * s for d, s in zip(self.shape, self.strides)) if strided else n
-        with open(self.path, "rb") as f:
-            f.seek(self.offset)
-            raw = f.read(span * item)
-        if len(raw) != span * item:
-            fail(self.path, "tensor data", "the end of the file",
-                 "%d more bytes" % (span * item - len(raw)))
-        if strided:
-            raw = self.gather(raw)
-        if self.dtype == "BF16":  # the upper half of a float32; the lower half is zero
-            out = bytearray(4 * n)
-            out[2::4], out[3::4] = raw[0::2], raw[1::2]
-            return out
-        if self.dtype == "F16":  # in blocks: Python's floats take eight times the room
-            blocks = (array("H", raw[i:i + 131072]) for i in range(0, len(raw), 131072))
-            return b"".join(struct.pack("<%df" % len(b), *struct.unpack("<%de" % len(b), b))
-                            for b in blocks)
-        return raw
-
-    def gather(self, raw):
-        """PyTorch pickles views as they are, for instance a transposed matrix: walk its strides."""
-        bits = array("H" if ITEM[self.dtype] == 2 else "I", raw)
-        out = array(bits.typecode)
-        rows, down = (self.shape[0], self.strides[0]) if len(self.shape) == 2 else (1, 0)
-        columns, step = self.shape[-1], self.strides[-1]
-        for i in range(rows):
-            row = bits[i * down:i * down + (columns - 1) * step + 1:step or 1]
-            out.extend(row if step else row * columns)  # stride 0: one value, expanded
-        return out.tobytes()
-
-
-def read_safetensors(path):
-    """u64 length, a JSON header with dtype, shape and place of each tensor, then the data."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as f:
-        n = struct.unpack("<Q", f.read(8).rjust(8, b"\xff"))[0]
-        if n > size - 8:
-            fail(path, "header", "%d bytes in a file of %d" % (n, size), "a safetensors file")
-        header = parse_json(path, f.read(n))
-    header.pop("__metadata__", None)
-    found = {}
-    for key, t in header.items():
-        try:
-            (begin, end), shape, dtype = t["data_offsets"], tuple(t["shape"]), t["dtype"]
-            good = 0 <= begin <= end <= size - 8 - n and isinstance(dtype, str)
-            good = good and all(type(d) is int and d >= 0 for d in shape)
-            good = good and (dtype not in ITEM or end - begin == ITEM[dtype] * prod(shape))
-        except (KeyError, TypeError, ValueError):
-            good = False
-        if not good:
-            fail(path, key, json.dumps(t), "dtype, shape and data_offsets that agree")
-        found[key] = Stored(path, 8 + n + begin, dtype, shape, None)
-    return found
-
-
-class TensorUnpickler(pickle.Unpickler):
-    """A pickle is a program: it may name any function of any module and call it. Only what a
-    state_dict needs is answered here, with stand-ins of our own; all else is refused by name."""
-
-    def __init__(self, path, file, entries):
-        super().__init__(file)
-        self.path, self.entries = path, entries
-        self.allowed = {("collections", "OrderedDict"): OrderedDict,
-                        ("torch._utils", "_rebuild_tensor_v2"): self.rebuild_tensor,
-                        ("torch._utils", "_rebuild_parameter"): lambda data, grad, hooks: data}
-        for name, dtype in [("Float", "F32"), ("Half", "F16"), ("BFloat16", "BF16"),
-                            ("Double", "F64"), ("Long", "I64"), ("Int", "I32"), ("Bool", "BOOL")]:
-            self.allowed["torch", name + "Storage"] = dtype
-
-    def find_class(self, module, name):
-        if (module, name) not in self.allowed:
-            fail(self.path, "data.pkl", "the function %s.%s" % (module, name),
-                 "tensors and nothing else (a pickle can run any program: do not torch.load this)")
-        return self.allowed[module, name]
-
-    def persistent_load(self, pid):
-        _, dtype, key, _, count = pid
-        return dtype, "data/" + str(key), count
-
-    def rebuild_tensor(self, storage, offset, shape, strides, *_):
-        (dtype, entry, count), item = storage, ITEM.get(storage[0], 1)
-        begin, length = self.entries[entry]
-        last = offset + sum((d - 1) * s for d, s in zip(shape, strides))
-        fits = len(shape) == len(strides) and min((offset,) + shape + strides) >= 0
-        fits = fits and count * item <= length and (last < count or 0 in shape)
-        if not fits and dtype in ITEM:
-            fail(self.path, entry, "%d values, %d bytes" % (count, length),
-                 "room for shape %s, strides %s from %d on" % (shape, strides, offset))
-        packed = tuple(prod(shape[i + 1:]) for i in range(len(shape)))
-        return Stored(self.path, begin + offset * item, dtype, shape,
-                      None if strides == packed else strides)
-
-
-def read_torch(path):
-    if not zipfile.is_zipfile(path):
-        fail(path, "format", "no zip (a file of PyTorch before 1.6, or cut off)",
-             "a zip; torch.save(torch.load(path, weights_only=True), path) rewrites an old file")
-    with zipfile.ZipFile(path) as z, open(path, "rb") as f:
-        pickles = [n for n in z.namelist() if n.split("/")[1:] == ["data.pkl"]]
-        if len(pickles) != 1:
-            fail(path, "data.pkl", "%d of them" % len(pickles), "one")
-        root, entries = pickles[0][:-len("data.pkl")], {}
-        for info in z.infolist():  # stored as they are: later read directly, past the zip's layer
-            if info.compress_type != zipfile.ZIP_STORED:
-                fail(path, info.filename, "a compressed entry", "a stored one, as of torch.save")
-            f.seek(info.header_offset + 26)
-            begin = info.header_offset + 30 + sum(struct.unpack("<2H", f.read(4)))
-            if info.filename.startswith(root):
-                entries[info.filename[len(root):]] = begin, info.file_size
-        if "byteorder" in entries and z.read(root + "byteorder") != b"little":
-            fail(path, "byteorder", z.read(root + "byteorder"), "little")
-        try:
-            with z.open(pickles[0]) as p:
-                state = TensorUnpickler(path, p, entries).load()
-        except ExportError:
-            raise
-        except Exception as e:  # a broken pickle can raise anything
-            fail(path, "data.pkl", "%s: %s" % (type(e).__name__, e), "a pickled state_dict")
-    if not isinstance(state, dict):
-        fail(path, "data.pkl", "a pickled %s" % type(state).__name__, "a state_dict")
-    for key, value in state.items():
-        if not isinstance(value, Stored):
-            fail(path, "data.pkl", "%r, which is no tensor" % key, "a state_dict")
-    return state
-
-
-def read_weights(folder):
-    """-> path, {key: Stored}, with the table's keys: bert. in front, gamma and beta renamed."""
-    for name, reader in ("model.safetensors", read_safetensors), ("pytorch_model.bin", read_torch):
-        path, raw = os.path.join(folder, name), {}
-        if os.path.exists(path):
-            raw = reader(path)
-            break
-        path += ".index.json"
-        if os.path.exists(path):
-            shards = load_json(path).get("weight_map", {})
-            for shard in sorted(set(map(str, shards.values()))):
-                file = os.path.join(folder, shard)
-                if os.path.basename(shard) != shard or not os.path.isfile(file):
-                    fail(path, "weight_map", repr(shard), "the name of a file beside it")
-                raw.update(reader(file))
-            for key in set(shards) - set(raw):
-                fail(path, key, "no such tensor in " + shards[key], "each tensor in its shard")
-            break
-    else:
-        fail(folder, "weights", "neither model.safetensors nor pytorch_model.bin", "one of them")
-    found = {}
-    for key, stored in raw.items():
-        new = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", key)
-        new = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", new)
-        if re.match(r"(embeddings|encoder|pooler)\.", new):  # BertModel itself saves it so
-            new = "bert." + new
-        if new in found:
-            fail(path, key, "a second tensor for " + new, "one")
-        found[new] = stored
-    return path, found
-
-
-def not_finite(data):
-    """NaN or Inf among float32? Their upper byte is 7f or ff: seldom, and quickly looked for."""
-    high = data[3::4]
-    return (0x7F in high or 0xFF in high) and any(
-        a & 0x7F == 0x7F and b & 0x80 for a, b in zip(high, data[2::4]))
-
-
-# ------------------------------------------------------------------------------------------------
 # config.json
-
-def parse_json(path, text):
-    try:
-        value = json.loads(text)
-    except ValueError as e:
-        fail(path, "JSON", e, "a JSON object")
-    if not isinstance(value, dict):
-        fail(path, "JSON", type(value).__name__, "a JSON object")
-    return value
-
-
-def load_json(path, default=None):
-    if default is not None and not os.path.exists(path):
-        return default
-    try:
-        with open(path, "rb") as f:
-            return parse_json(path, f.read())
-    except OSError as e:
-        fail(path, "file", e.strerror, "a readable file")
-
-
-def number(path, hf, field, default, low, high, kind=(int, float)):
-    value = hf.get(field, default)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        fail(path, field, json.dumps(value),
-             "%s from %g to %g" % ("an integer" if kind is int else "a number", low, high))
-    return value
-
 
 def read_config(path, task):
     """-> config.json, config for write_model, label names. A missing field has the value of Hugging
@@ -473,7 +279,7 @@ def read_config(path, task):
     for field, allowed in [("model_type", ["bert"]), ("is_decoder", [False]),
                            ("add_cross_attention", [False]), ("hidden_act", list(ACTS)),
                            ("position_embedding_type", ["absolute"]),
-                           ("quantization_config", [None])]:
+                           ("quantization_config", [None]), ("problem_type", PROBLEMS)]:
         if hf.get(field, allowed[0]) not in allowed:
             fail(path, field, json.dumps(hf[field]), " or ".join(map(json.dumps, allowed)))
     config = {d: number(path, hf, field, default, *LIMITS[word], int) for word, d, field, default
@@ -484,25 +290,24 @@ def read_config(path, task):
     for field, default in zip(FLOATS, [1e-12, 0.1, 0.1, -1, 0.02]):
         null = field == "classifier_dropout" and hf.get(field) is None  # word 17: -1
         config[field] = float(-1 if null else number(path, hf, field, default, 0, 1))
-    pad = hf.get("pad_token_id", 0)
-    if pad is not None:  # nn.Embedding(padding_idx) counts a negative one from the end
-        pad = number(path, hf, "pad_token_id", 0, -config["V"], config["V"] - 1, int)
-        config["padding_idx"] = pad if pad >= 0 else config["V"] + pad
-    else:
-        config["padding_idx"] = -1
-    architecture = (hf.get("architectures") or ["BertModel"])[0]
-    if task is None and architecture not in ARCHITECTURES:
+        if struct.pack("<f", config[field]) == struct.pack("<f", 1) and field != FLOATS[-1]:
+            fail(path, field, json.dumps(hf[field]), "a number below 1")
+    config["padding_idx"] = -1
+    if hf.get("pad_token_id", 0) is not None:  # nn.Embedding counts a negative one from the end
+        config["padding_idx"] = number(path, hf, "pad_token_id", 0, -config["V"], config["V"] - 1,
+                                       int) % config["V"]
+    architecture = (entry(path, hf, "architectures", [], list) or ["BertModel"])[0]
+    if task is None and (not isinstance(architecture, str) or architecture not in ARCHITECTURES):
         fail(path, "architectures", json.dumps(architecture),
              ", ".join(ARCHITECTURES) + "; --task none exports the encoder without its head")
     task, problem = task or ARCHITECTURES[architecture], hf.get("problem_type")
     labels = read_labels(path, hf) if task in LABELLED else []
+    multi = task == "classification" and problem == "multi_label_classification"
     # where problem_type is null, Hugging Face decides by the number of labels
-    if task == "classification" and (problem or "regression") == "regression" and (
-            problem or len(labels) == 1):
+    if task == "classification" and (problem == "regression" or len(labels) == 1 and not multi):
         task = "regression"
     if task == "regression" and len(labels) != 1:
         fail(path, "num_labels", len(labels), "1 for a regression")
-    multi = task == "classification" and problem == "multi_label_classification"
     config.update(task=task, K=len(labels), problem_type=int(multi), pooler=0, max_seq_length=0,
                   hidden_act=ACTS[hf.get("hidden_act", "gelu")])
     # a regression's LABEL_0 is no name, only what Hugging Face makes up for one
@@ -510,12 +315,132 @@ def read_config(path, task):
 
 
 def read_labels(path, hf):
-    id2label = hf.get("id2label")
-    if not id2label:
-        return ["LABEL_%d" % i for i in range(number(path, hf, "num_labels", 2, 1, 2**20, int))]
-    if not isinstance(id2label, dict) or set(id2label) != set(map(str, range(len(id2label)))):
-        fail(path, "id2label", json.dumps(id2label), "names of 0..%d" % (len(id2label) - 1))
-    return [str(id2label[str(i)]) for i in range(len(id2label))]
+    """num_labels decides, as in BertConfig: names of another number of labels are not its names."""
+    id2label = entry(path, hf, "id2label", {}, dict)
+    count = len(id2label) or 2
+    if hf.get("num_labels") is not None or not id2label:
+        count = number(path, hf, "num_labels", 2, 1, 2**20, int)
+    if count != len(id2label):
+        return ["LABEL_%d" % i for i in range(count)]
+    names = {int(key) if key.isdigit() else key: str(name) for key, name in id2label.items()}
+    if set(names) != set(range(count)):
+        fail(path, "id2label", json.dumps(id2label), "names of 0..%d" % (count - 1))
+    return different(path, "id2label", [names[i] for i in range(count)])
+
+
+def different(path, field, names):
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        fail(path, field, "two labels of the name %s" % json.dumps(twice),
+             "a name of its own for each (rename one there)")
+    return names
+
+
+def output_function(folder, path, hf):
+    """What is shown of a single logit: the pipeline's answer, the logit of a regression, else its
+    sigmoid; but for a cross-encoder that says what sentence-transformers shows."""
+    st = load_json(os.path.join(folder, "config_sentence_transformers.json"), {})
+    name = st.get("activation_fn") or entry(path, hf, "sentence_transformers", {}, dict).get(
+        "activation_fn") or hf.get("sbert_ce_default_activation_function")
+    if name is None:
+        return VALUE if hf.get("problem_type") == "regression" else SIGMOID
+    known = {"Sigmoid": SIGMOID, "Identity": IDENTITY}
+    if not isinstance(name, str) or not name.startswith("torch.nn.") or (
+            name.rsplit(".", 1)[-1] not in known):
+        fail(path, "activation_fn of a cross-encoder", json.dumps(name), "torch.nn's Sigmoid or "
+             "Identity")
+    return known[name.rsplit(".", 1)[-1]]
+
+
+# ------------------------------------------------------------------------------------------------
+# sentence-transformers' modules
+
+class Modules:
+    """What modules.json makes of a text. transformer: the folder of config.json; pooling,
+    normalize; dense: the folder of a Dense that is the same as a pooler; wrong: what is there that
+    bert.h does not do, None if it does all of it."""
+
+    def __init__(self, folder, notes):
+        self.transformer, self.pooling, self.normalize = folder, 0, 0
+        self.dense = self.wrong = None
+        self.path = os.path.join(folder, "modules.json")
+        self.there = os.path.exists(self.path)
+        for kind, sub in self.chain(folder) if self.there else []:
+            if self.wrong is None:
+                self.wrong = self.obey(kind, sub)
+        prompts = os.path.join(folder, "config_sentence_transformers.json")
+        self.read_prompts(prompts, load_json(prompts, {}) if self.there else {}, notes)
+
+    def chain(self, folder):
+        for i, module in enumerate(load_json(self.path, kind=list)):
+            name = entry(self.path, module if isinstance(module, dict) else {}, "type", "", str)
+            sub = entry(self.path, module if name else {}, "path", "", str)
+            if not name or os.path.isabs(sub) or ".." in re.split(r"[/\\]", sub):
+                fail(self.path, "module %d" % i, json.dumps(module), "a type, and a path in here")
+            ours = name.startswith("sentence_transformers.")
+            yield name.rsplit(".", 1)[-1] if ours else name, os.path.join(folder, sub)
+
+    def obey(self, kind, sub):
+        """-> None, or what is wrong with this module at this place."""
+        config = load_json(os.path.join(sub, "config.json"), {}) if kind in (
+            "Pooling", "Dense", "Normalize") else {}
+        after = "sentence_embedding"
+        if config.get("module_input_name") not in (None, after) or config.get(
+                "module_output_name") not in (None, after):
+            return "%s of %s" % (kind, config.get("module_input_name"))
+        if kind in ("Transformer", "BERT") and self.pooling == 0:
+            self.transformer = sub
+        elif kind == "Pooling" and self.pooling == 0:
+            mode, legacy = config.get("pooling_mode"), [
+                key[len("pooling_mode_"):].replace("_tokens", "").replace("_token", "")
+                for key in config if key.startswith("pooling_mode_") and config[key]]
+            modes = mode if isinstance(mode, list) else [mode] if mode else legacy or ["mean"]
+            if config.get("include_prompt") is False:
+                return "Pooling that leaves out the prompt"
+            if len(modes) != 1 or modes[0] not in ("mean", "cls"):
+                return "Pooling by " + ", ".join(map(str, modes))
+            self.pooling = MEAN if modes[0] == "mean" else CLS
+        elif kind == "Dense" and self.pooling and not self.dense and not self.normalize:
+            # tanh(W cls + b) is what BertPooler does
+            act = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+            square = config.get("in_features") == config.get("out_features")
+            if self.pooling != CLS or not square or config.get("bias", True) is not True or (
+                    act != "torch.nn.modules.activation.Tanh" or config.get("use_residual")):
+                return "Dense that is no BertPooler (of [CLS], square, bias, tanh): " + json.dumps(
+                    config)
+            self.dense, self.pooling = sub, POOLER
+        elif kind == "Normalize" and self.pooling:
+            self.normalize = 1
+        elif kind != "Dropout" or not self.pooling:
+            return kind
+        return None
+
+    def read_prompts(self, path, config, notes):
+        prompts = entry(path, config, "prompts", {}, dict)
+        default = prompts.get(str(config.get("default_prompt_name")))
+        if default and self.wrong is None:
+            self.path, self.wrong = path, "default_prompt_name, which puts %s before each text" % (
+                json.dumps(default))
+        said = ", ".join("%s %s" % (name, json.dumps(text)) for name, text in prompts.items()
+                         if text)
+        if said:
+            notes.append("prompts, which you put before your texts yourself: " + shown(said))
+
+
+def read_dense(folder, C):
+    path, weights = read_weights(folder)
+    for key, shape in ("linear.weight", (C, C)), ("linear.bias", (C,)):
+        if key not in weights or tuple(weights[key].shape) != shape:
+            fail(path, key, "none, or of another shape", "shape %s" % (shape,))
+    return weights["linear.weight"], weights["linear.bias"]
+
+
+def sentence_config(folder):
+    for kind in "bert roberta distilbert camembert albert xlm-roberta xlnet".split():
+        path = os.path.join(folder, "sentence_%s_config.json" % kind)
+        if load_json(path, {}):
+            break
+    return path, load_json(path, {})
 
 
 # ------------------------------------------------------------------------------------------------
@@ -527,7 +452,8 @@ BERT_TOKENIZERS = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer",
                    "MobileBertTokenizer")
 
 
-def read_tokenizer(folder, hf, V, notes):
+def read_tokenizer(folder, hf, V, lower_first, notes):
+    """lower_first: sentence-transformers makes the text lower case before all else."""
     json_path = os.path.join(folder, "tokenizer.json")
     config_path = os.path.join(folder, "tokenizer_config.json")
     settings, fast = load_json(config_path, {}), load_json(json_path, {})
@@ -568,30 +494,55 @@ def read_tokenizer(folder, hf, V, notes):
         if not isinstance(value, bool) and not (value is None and "null" in allowed):
             fail(json_path if generic else config_path, field, json.dumps(value), allowed)
 
+    strip = lower if strip is None else strip
+    lower = lower or lower_first
     vocab = json_vocab(json_path, model) if fast else text_vocab(os.path.join(folder, "vocab.txt"))
     ids = {token: i for i, token in enumerate(vocab)}  # of equal lines the last one counts
     vocab = [token if ids[token] == i else "" for i, token in enumerate(vocab)]
     names, tokens = added_tokens(folder, settings, fast, generic)
-    added = []
+    if names["unk_token"] not in ids:
+        fail(folder, "unk_token", json.dumps(names["unk_token"]), "a token of the vocabulary")
+    added, pieces = [], len(ids)
     for token, (declared, flags) in tokens.items():
-        if token not in ids:
-            ids[token] = len(vocab)
-            vocab.append(token)
+        if token not in ids:  # the tokenizers library counts different tokens, not lines
+            at = max([pieces] + [i + 1 for i, _ in added])
+            vocab += [""] * (at + 1 - len(vocab))
+            if vocab[at]:
+                fail(folder, "added token %r" % token, "the id of %r" % vocab[at], "one of its own")
+            vocab[at], ids[token] = token, at
             flags |= NO_PIECE
         if declared not in (None, ids[token]):
             fail(folder, "added token %r" % token, "id %d" % declared, "%d: its place in the "
                  "vocabulary, or the next one after it" % ids[token])
         added.append((ids[token], flags))
+    for field in ("pad_token", "mask_token"):
+        # transformers adds what the vocabulary lacks; the model has no row for it, nor any use
+        if ids.get(names[field], -1) >= V:
+            notes.append("no %s: the vocabulary has none, and the model no row for one" % (
+                names[field]))
+            vocab[ids.pop(names[field])], names[field] = "", None
+    added = [(i, flags) for i, flags in added if vocab[i]]
+    while len(vocab) > V and not vocab[-1]:  # empty lines at the end are no tokens
+        vocab.pop()
     if len(vocab) > V:
         fail(folder, "vocabulary", "%d tokens with the added ones" % len(vocab),
              "at most vocab_size, %d" % V)
     for field, token in names.items():
-        if token not in ids:
-            fail(folder, field, "%r" % token, "a token of the vocabulary")
-    check_post_processor(json_path, fast, ids[names["cls_token"]], ids[names["sep_token"]])
-    return dict(vocab=vocab, do_lower_case=lower, strip_accents=lower if strip is None else strip,
+        if token not in ids and (token is not None or field in ("cls_token", "sep_token")):
+            fail(folder, field, json.dumps(token), "a token of the vocabulary")
+    check_post_processor(json_path, fast, generic, ids[names["cls_token"]], ids[names["sep_token"]])
+    return dict(vocab=vocab, do_lower_case=lower, strip_accents=strip,
                 tokenize_chinese_chars=chinese, max_chars=max_chars, added=added,
-                ids=[ids[token] for token in names.values()], unicode=unicode_table())
+                ids=[ids.get(token, -1) for token in names.values()], unicode=unicode_table())
+
+
+def model_max_length(folder, P):
+    """What the tokenizer cuts at; 0: at the model's P."""
+    settings = load_json(os.path.join(folder, "tokenizer_config.json"), {})
+    length = settings.get("model_max_length", settings.get("max_len"))
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or not 2 < length < P:
+        return 0
+    return int(length)
 
 
 def text_vocab(path):
@@ -630,6 +581,8 @@ def added_tokens(folder, settings, fast, generic):
                 extra.extend(value.values() if isinstance(value, dict) else value or [])
             elif key.endswith("_token") and isinstance(content(value), str):
                 named[key] = value
+            elif key in ("pad_token", "mask_token") and value is None:
+                named[key] = None  # has none, whatever the vocabulary has
 
     def bits(token):
         return sum(bool(token.get(flag)) << bit for bit, flag in enumerate(FLAGS))
@@ -640,7 +593,7 @@ def added_tokens(folder, settings, fast, generic):
         found = {int(i): t for i, t in settings["added_tokens_decoder"].items()}
     else:
         collect(load_json(os.path.join(folder, "special_tokens_map.json"), {}))
-        special = [content(t) for t in list(named.values()) + extra]
+        special = [content(t) for t in list(named.values()) + extra if t]
         old = load_json(os.path.join(folder, "added_tokens.json"), {})
         found = {i: dict(content=t, special=t in special, normalized=t not in special)
                  for t, i in old.items()}
@@ -657,18 +610,19 @@ def added_tokens(folder, settings, fast, generic):
     names = OrderedDict((field, content(named.get(field, defaults[field]))) for field in SPECIAL)
     order = "bos_token eos_token unk_token sep_token pad_token cls_token mask_token".split()
     order += sorted(set(named) - set(order))
-    for token in [named[field] for field in order if field in named] + extra:
+    for token in [named[field] for field in order if named.get(field)] + extra:
         if content(token) not in tokens:
             flags = bits(dict(token, special=True)) if isinstance(token, dict) else 1
             tokens[content(token)] = None, flags
     return names, tokens
 
 
-def check_post_processor(path, fast, cls, sep):
+def check_post_processor(path, fast, generic, cls, sep):
     """[CLS] A [SEP] and [CLS] A [SEP] B [SEP] are built into tokenizer.py and bert.h."""
     post = fast.get("post_processor")
-    if not post:
+    if not post and not generic:  # BertTokenizer makes its own
         return
+    post = post or {}
     found, kind = post.get("type"), post.get("type")
     if kind == "BertProcessing":
         found = [post["cls"][1], post["sep"][1]]
@@ -699,27 +653,50 @@ def unicode_table():
 # ------------------------------------------------------------------------------------------------
 # Hugging Face -> model.bin
 
-def export(folder, out, task=None, no_tokenizer=False):
+def export(folder, out, task=None, no_tokenizer=False, ignore_modules=False):
     notes = []
-    hf, config, labels = read_config(os.path.join(folder, "config.json"), task)
+    check_folder(folder, notes)
+    modules = Modules(folder, notes)
+    if modules.wrong and not ignore_modules:
+        fail(modules.path, "sentence-transformers", modules.wrong, "Transformer, Pooling (mean or "
+             "cls), a Dense that is a BertPooler, Normalize; --ignore-modules exports without")
+    if modules.wrong:
+        notes.append("WARNING: NOT as sentence-transformers has it: without " + modules.wrong)
+    root, folder = folder, modules.transformer
+    config_path = os.path.join(folder, "config.json")
+    hf, config, labels = read_config(config_path, task)
     path, weights = read_weights(folder)
     if "cls.predictions.decoder.bias" in weights:  # two names of one bias
         weights.setdefault("cls.predictions.bias", weights["cls.predictions.decoder.bias"])
+    config["pooling"], config["normalize"] = modules.pooling, modules.normalize
+    if modules.dense:
+        if config["task"] in NEED_POOLER:
+            fail(modules.path, "Dense", "one beside the pooler of task " + config["task"],
+                 "--task none, or --ignore-modules")
+        weights["bert.pooler.dense.weight"], weights["bert.pooler.dense.bias"] = read_dense(
+            modules.dense, config["C"])
+        notes.append("the pooler is sentence-transformers' Dense")
     # Also where the class of the head has none, as bert-base-uncased's BertForMaskedLM: fine-tuning
     # for classification starts from the checkpoint's pooler, as from_pretrained does.
     config["pooler"] = int(config["task"] in NEED_POOLER or "bert.pooler.dense.weight" in weights)
+    if config["task"] == "regression":
+        config["activation_out"] = output_function(root, config_path, hf)
     table = tensor_table(config)
     check_weights(path, weights, table, config)
     check_decoder(path, weights, hf, config)
     check_rest(path, weights, table, config, notes)
-    st_path = os.path.join(folder, "sentence_bert_config.json")
-    st = load_json(st_path, {})
+    st_path, st = sentence_config(folder)
     if st.get("max_seq_length") is not None:
-        config["max_seq_length"] = number(st_path, st, "max_seq_length", 0, 1, config["P"], int)
-    try:
-        tokenizer = None if no_tokenizer else read_tokenizer(folder, hf, config["V"], notes)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
-        fail(folder, "tokenizer files", "%s: %s" % (type(e).__name__, e), "files of transformers")
+        said = number(st_path, st, "max_seq_length", 0, 1, 1 << 30, int)
+        config["max_seq_length"] = min(said, config["P"])
+        if said > config["P"]:
+            notes.append("max_seq_length %d is cut to the model's %d positions" % (
+                said, config["P"]))
+    tokenizer, lower_first = None, modules.there and entry(st_path, st, "do_lower_case", False,
+                                                           bool)
+    if not no_tokenizer:
+        tokenizer = read_tokenizer(folder, hf, config["V"], lower_first, notes)
+        config["model_max_length"] = model_max_length(folder, config["P"])
     by_name = {t.name: t for t in table}
 
     class Stream:  # write_model asks for one row of the table after the other
@@ -734,8 +711,48 @@ def export(folder, out, task=None, no_tokenizer=False):
     print("".join("  %s\n" % note for note in notes), end="")
 
 
+def check_folder(folder, notes):
+    """Says what was given in place of a folder of Hugging Face."""
+    name = os.path.basename(os.path.abspath(folder))
+    if not os.path.exists(folder):
+        hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", folder)
+        fail(folder, "folder", "none", "a folder of Hugging Face" + (
+            "; of a model on the hub: python3 dev/download.py %s, then give models/%s" % (
+                folder, name) if hub else ""))
+    if not os.path.isdir(folder):
+        fail(folder, "folder", "a file", "the folder with config.json that it belongs to (of a "
+             "model.bin: --to-hf makes one)")
+    if os.path.exists(os.path.join(folder, "config.json")):
+        above = os.path.join(folder, "..", "modules.json")
+        if not os.path.exists(os.path.join(folder, "modules.json")) and os.path.exists(above):
+            notes.append("WARNING: a part of the sentence-transformers model above it, whose "
+                         "pooling is not read: export that folder")
+        return
+    if os.path.exists(os.path.join(folder, "modules.json")):
+        return  # whose first module has it
+    inside = [sub for sub in sorted(os.listdir(folder))
+              if os.path.exists(os.path.join(folder, sub, "config.json"))]
+    if os.path.exists(os.path.join(folder, "bert_config.json")):
+        fail(folder, "config.json", "bert_config.json, of Google's BERT for TensorFlow",
+             "a folder of Hugging Face: transformers 4 makes one (convert_bert_original_tf_"
+             "checkpoint_to_pytorch.py), or the hub has it: python3 dev/download.py")
+    fail(folder, "config.json", "none", "a folder of Hugging Face" + (
+        "; is it %s?" % os.path.join(folder, inside[0]) if inside else ""))
+
+
+def not_finite(data):
+    """NaN or Inf among float32? Their upper byte is 7f or ff: seldom, and quickly looked for."""
+    high = data[3::4]
+    return (0x7F in high or 0xFF in high) and any(
+        a & 0x7F == 0x7F and b & 0x80 for a, b in zip(high, data[2::4]))
+
+
 def check_weights(path, weights, table, config):
     """Before a byte is written: is every tensor there, in its shape, in a dtype that we read?"""
+    files = sum(map(os.path.getsize, {stored.path for stored in weights.values()}))
+    if 4 * sum(prod(t.shape) for t in table) > (1 << 26) + 8 * files:  # float16, tied: 4 times
+        fail(path, "size", "%d bytes" % files, "weights for %d parameters, as config.json says" % (
+            sum(prod(t.shape) for t in table)))
     for t in table:
         for key in hf_keys([t]):
             if key not in weights:
@@ -760,9 +777,11 @@ def check_decoder(path, weights, hf, config):
     if decoder not in weights and hf.get("tie_word_embeddings") is False:
         fail(path, decoder, "none, and tie_word_embeddings false", "a decoder tied to " + wte)
     for key, twin in (decoder, wte), ("cls.predictions.decoder.bias", "cls.predictions.bias"):
-        if key in weights and (weights[key].shape != weights[twin].shape or bytes(
+        if key in weights and (weights[key].shape != weights[twin].shape
+                               or weights[key].dtype not in ITEM or bytes(
                 weights[key].float32()) != bytes(weights[twin].float32())):
-            fail(path, key, "other values than in " + twin, "a decoder tied to it")
+            fail(path, key, "an untied decoder: other values than in " + twin,
+                 "a decoder tied to it (--task none exports the encoder)")
 
 
 def check_rest(path, weights, table, config, notes):
@@ -775,15 +794,18 @@ def check_rest(path, weights, table, config, notes):
             fail(path, key, "a tensor that this BERT does not have",
                  "%d layers, as in config.json, and no more" % config["L"])
     if rest:
-        notes.append("dropped, no part of task %s: %s" % (config["task"], " ".join(rest)))
+        notes.append("dropped, no part of task %s: %s" % (config["task"], shown(" ".join(rest))))
 
 
 def print_summary(path, config, labels, tok, parameters):
     dims = ", ".join("%s %d" % (d, config[d]) for d in DIMS)
     print("%s: task %s%s, %d parameters" % (
         path, config["task"], ", multi-label" * config["problem_type"], parameters))
-    print("  %s, %s, pooler %s, max_seq_length %s" % (dims, act_name(config), (
-        "no", "yes")[config["pooler"]], config["max_seq_length"] or "none"))
+    print("  %s, %s, pooler %s, max_seq_length %s%s%s" % (
+        dims, act_name(config), ("no", "yes")[config["pooler"]],
+        config["max_seq_length"] or config.get("model_max_length") or "none",
+        ["", ", mean of the tokens", ", [CLS]", ", pooler"][config.get("pooling", 0)],
+        ", length 1" * config.get("normalize", 0)))
     if labels:
         print("  labels: " + " ".join(labels[:10]) + (" ..." if len(labels) > 10 else ""))
     if tok:
@@ -801,17 +823,52 @@ def act_name(config):
 # ------------------------------------------------------------------------------------------------
 # model.bin -> Hugging Face
 
+OTHERS_FILES = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json",
+                "model.safetensors.index.json")  # AutoTokenizer would mix them with our files
+
+
 def to_hf(path, folder):
     m = read_model(path)
-    c, task = m.config, m.config["task"]
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as e:  # a file in its place, or nothing can be made there
-        fail(folder, "folder", e.strerror, "one that is there or can be made")
-    for name in ("tokenizer.json", "added_tokens.json", "special_tokens_map.json",
-                 "model.safetensors.index.json"):  # AutoTokenizer would mix it with our files
+    for name in OTHERS_FILES:
         if os.path.exists(os.path.join(folder, name)):
             fail(folder, name, "a file of another model", "an empty folder")
+    half = "%s.tmp%d" % (os.path.abspath(folder), os.getpid())  # beside it: moved when whole
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.mkdir(half)
+    except OSError as e:  # a file in its place, or nothing can be made there
+        fail(folder, "folder", e.strerror, "one that is there or can be made")
+    try:
+        hf = hf_config(path, m)
+        write_json(half, "config.json", hf)
+        write_safetensors(os.path.join(half, "model.safetensors"), m, hf_tensors(m))
+        write_modules(half, m)
+        if m.tokenizer:
+            write_tokenizer(half, m.tokenizer, m.config["model_max_length"] or m.config["P"])
+        move_files(half, folder)
+    except OSError as e:
+        fail(folder, "writing it", e.strerror, "room and a disk that works")
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    print("%s: %s, %d parameters%s" % (
+        folder, hf["architectures"][0], sum(prod(t.shape) for t in m.table),
+        "" if m.tokenizer else ", NO TOKENIZER"))
+
+
+def move_files(source, folder):
+    """Each whole, config.json last: without it, it is no model."""
+    files = [os.path.relpath(os.path.join(place, name), source)
+             for place, _, names in os.walk(source) for name in names]
+    for name in files:
+        if os.path.isdir(os.path.join(folder, name)):
+            fail(os.path.join(folder, name), "file", "a folder", "a plain file or none")
+    for name in sorted(files, key=lambda name: (name == "config.json", name)):
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+        os.replace(os.path.join(source, name), os.path.join(folder, name))
+
+
+def hf_config(path, m):
+    c, task = m.config, m.config["task"]
     base = "classification" if task == "regression" else task
     hf = {"architectures": [a for a, t in ARCHITECTURES.items() if t == base], "model_type": "bert"}
     hf.update((field, c[d]) for d, field in zip(DIMS, HF_DIMS))
@@ -819,52 +876,81 @@ def to_hf(path, folder):
     hf.update(hidden_act=act_name(c), position_embedding_type="absolute",
               pad_token_id=None if c["padding_idx"] < 0 else c["padding_idx"])
     if c["K"] > 0:
-        names = m.labels or ["LABEL_%d" % i for i in range(c["K"])]
+        names = different(path, "labels", m.labels) or ["LABEL_%d" % i for i in range(c["K"])]
         hf["id2label"] = {str(i): name for i, name in enumerate(names)}
         hf["label2id"] = {name: i for i, name in enumerate(names)}
-    if base == "classification":
-        hf["problem_type"] = "regression" if task == "regression" else (
-            "multi_label_classification" if c["problem_type"] else "single_label_classification")
-    write_json(folder, "config.json", hf)
-    write_safetensors(os.path.join(folder, "model.safetensors"), m)
+    if task == "classification":
+        hf["problem_type"] = PROBLEMS[2 + c["problem_type"]]
+    if task == "regression" and c["activation_out"] == VALUE:
+        hf["problem_type"] = "regression"  # where that is null, the pipeline shows the sigmoid
+    if task == "regression" and c["activation_out"] == IDENTITY:
+        hf["sentence_transformers"] = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    return hf
+
+
+def write_modules(folder, m):
+    """What makes it a folder of sentence-transformers, of a model that came from one."""
+    c = m.config
     if c["max_seq_length"]:
         write_json(folder, "sentence_bert_config.json",
                    {"max_seq_length": c["max_seq_length"], "do_lower_case": False})
-    if m.tokenizer:
-        write_tokenizer(folder, m.tokenizer, c["P"])
-    print("%s: %s, %d parameters%s" % (
-        folder, hf["architectures"][0], sum(prod(t.shape) for t in m.table),
-        "" if m.tokenizer else ", NO TOKENIZER"))
+    if not c["pooling"] or c["task"] in LABELLED + ("qa",):
+        return
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling")]
+    os.mkdir(os.path.join(folder, "1_Pooling"))
+    write_json(folder, "1_Pooling/config.json", {
+        "word_embedding_dimension": c["C"], "pooling_mode_cls_token": c["pooling"] != MEAN,
+        "pooling_mode_mean_tokens": c["pooling"] == MEAN})
+    if c["pooling"] == POOLER:
+        modules.append(("Dense", "2_Dense"))
+        os.mkdir(os.path.join(folder, "2_Dense"))
+        write_json(folder, "2_Dense/config.json", {
+            "in_features": c["C"], "out_features": c["C"], "bias": True,
+            "activation_function": "torch.nn.modules.activation.Tanh"})
+        write_safetensors(os.path.join(folder, "2_Dense", "model.safetensors"), m, [
+            ("linear.weight", "poolw", 0, (c["C"], c["C"])),
+            ("linear.bias", "poolb", 0, (c["C"],))])
+    if c["normalize"]:
+        modules.append(("Normalize", "%d_Normalize" % len(modules)))
+    write_json(folder, "modules.json", [
+        {"idx": i, "name": str(i), "path": sub, "type": "sentence_transformers.models." + kind}
+        for i, (kind, sub) in enumerate(modules)])
 
 
 def write_json(folder, name, value):
     write_file(os.path.join(folder, name), [(json.dumps(value, indent=2) + "\n").encode()])
 
 
-def write_safetensors(path, m):
-    header, at = {"__metadata__": {"format": "pt"}}, 0  # transformers insists on this
+def hf_tensors(m):
+    """(key, row of the table, layer, shape) of each Hugging Face tensor, in the file's order: the
+    parts of a joined tensor already stand one after the other."""
     pooler = m.config["task"] in NEED_POOLER + ("none",)  # the other classes would find it too much
-    table = [t for t in m.table if pooler or not t.name.startswith("pool")]
-    for t in table:
-        n = 4 * prod(part_shape(t))
-        for key in hf_keys([t]):
-            if m.config["task"] == "none":  # BertModel's own keys have no prefix
-                key = re.sub(r"^bert\.", "", key)
-            header[key] = {"dtype": "F32", "shape": part_shape(t), "data_offsets": [at, at + n]}
-            at += n
+    for t in m.table:
+        for layer, keys in enumerate(t.keys if pooler or not t.name.startswith("pool") else []):
+            for part, key in enumerate(keys):  # BertModel's own keys have no prefix
+                key = re.sub(r"^bert\.", "", key) if m.config["task"] == "none" else key
+                yield key, t.name, layer if part == 0 else None, part_shape(t)
+
+
+def write_safetensors(path, m, tensors):
+    header, at, tensors = {"__metadata__": {"format": "pt"}}, 0, list(tensors)
+    for key, _, _, shape in tensors:  # transformers insists on the metadata
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * prod(shape)]}
+        at += 4 * prod(shape)
 
     def chunks():
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         yield struct.pack("<Q", len(text)) + text
-        for t in table:  # the parts of a joined tensor already stand one after the other
-            for layer in range(t.shape[0]):
-                yield m.read(t.name, layer)
+        for _, row, layer, _ in tensors:
+            if layer is not None:  # None: read with the first part
+                yield m.read(row, layer)
     write_file(path, chunks())
 
 
 def write_tokenizer(folder, tok, positions):
-    vocab, five = list(tok["vocab"]), [tok["vocab"][i] for i in tok["ids"]]
+    vocab, five = list(tok["vocab"]), [
+        tok["vocab"][i] if i >= 0 else None for i in tok["ids"]]
     added = {}
     for i, flags in tok["added"]:
         if vocab[i] != vocab[i].rstrip(RUST_BLANKS) or "\n" in vocab[i]:
@@ -890,16 +976,24 @@ def main():
     p.add_argument("--to-hf", action="store_true", help="write a Hugging Face folder")
     p.add_argument("--task", choices=TASKS, help="head to keep (default: as architectures[0] says)")
     p.add_argument("--no-tokenizer", action="store_true", help="export without vocabulary")
+    p.add_argument("--ignore-modules", action="store_true", help="export also where bert.h does "
+                   "not do all that sentence-transformers does")
     a = p.parse_args()
-    if a.to_hf and (a.task or a.no_tokenizer):
-        p.error("--task and --no-tokenizer belong to the export to model.bin")
+    if a.to_hf and (a.task or a.no_tokenizer or a.ignore_modules):
+        p.error("--task, --no-tokenizer, --ignore-modules belong to the export to model.bin")
     try:
-        to_hf(a.source, a.out) if a.to_hf else export(a.source, a.out, a.task, a.no_tokenizer)
+        if a.to_hf:
+            to_hf(a.source, a.out)
+        else:
+            export(a.source, a.out, a.task, a.no_tokenizer, a.ignore_modules)
     except ExportError as e:
         sys.exit("export_hf: %s" % e)
-    except (OSError, UnicodeError) as e:
-        sys.exit("export_hf: %s: %s" % (getattr(e, "filename", None) or a.source,
-                                        getattr(e, "strerror", None) or e))
+    except OSError as e:
+        sys.exit("export_hf: %s: %s" % (e.filename or a.source, e.strerror or e))
+    except Exception as e:  # the one place for whatever else a damaged file can bring about
+        why = "%s: %s" % (type(e).__name__, shown(e))
+        sys.exit("export_hf: %s: damaged, or of a kind that is not known: %s" % (
+            a.source, " ".join(why.split())))
 
 
 if __name__ == "__main__":
