@@ -89,7 +89,8 @@ model.bin
     2         label names, strings (nothing where word 22 is 0)
     3         vocabulary, strings: token id = index; "": no token (nothing where word 32 is 0)
     4         added tokens: (id, flags) int32 pairs by rising id; flags: 1 special, 2 single_word,
-              4 lstrip, 8 rstrip, 16 normalized, 32 no piece (WordPiece does not know it)
+              4 lstrip, 8 rstrip, 16 normalized, 32 no piece (WordPiece does not know it).
+              They have at most 255 characters, as have pieces where words may be longer
     5         Unicode table (nothing where there is no tokenizer); see below
 
     The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over the bytes of
@@ -105,7 +106,7 @@ Unicode table, all words uint32: what Hugging Face's tokenizer knows of each cod
                 32 dropped by strip_accents (Mn)   64 part of a word (single_word's test)
                 bits 8..15 canonical combining class
     ..        Q x (code point, NFD, lower case), rising; NFD and lower case are each
-              pool index | length << 24; length 0: the code point maps to itself.
+              pool index | length << 24, length at most 4 and 3; 0: the code point maps to itself.
               Hangul syllables have no row: they are decomposed by arithmetic.
     ..        W pool words: code points
 
@@ -1932,6 +1933,7 @@ static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, siz
 
 static int bert_check_config_(Bert *m, const BertConfig *c)
 {
+    const int classifier = bert_has_classifier_(c->task);
     const struct {
         const char *name;
         long value, least, most;
@@ -1943,13 +1945,13 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         {"F (intermediate_size)", c->F, 1, 1 << 24},
         {"P (max_position_embeddings)", c->P, 1, 1 << 24},
         {"S (type_vocab_size)", c->S, 1, 1 << 16},
-        {"K (labels)", c->K, 0, 1 << 24},
         {"hidden_act", c->act, BERT_GELU, BERT_RELU},
         {"task", c->task, BERT_NONE, BERT_PRETRAINING},
-        {"problem type", c->multi_label, 0, 1},
+        {"K (labels)", c->K, classifier, c->task == BERT_REGRESSION ? 1 : classifier << 24},
+        {"problem type", c->multi_label, 0, c->task == BERT_CLASSIFICATION},
         {"pooler", c->pooler, 0, 1},
         {"max_seq_length", c->max_seq_length, 0, 1 << 24},
-        {"padding_idx (pad_token_id)", c->padding_idx, -1, c->V - 1},
+        {"padding_idx (pad_token_id)", c->padding_idx, -1, (c->V > 0 ? c->V : 1) - 1},
         {"trained max_length", c->trained_length, 0, 1 << 24},
         {"trained on", c->trained_pairs, 0, 2},
         {"may_lack", c->may_lack, 0, 1},
@@ -1975,8 +1977,6 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         return BERT_FAIL_(m, BERT_EINPUT, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
         return BERT_FAIL_(m, BERT_EINPUT, "pooler is 0, but task %d needs one", c->task);
-    if (bert_has_classifier_(c->task) && c->K < 1)
-        return BERT_FAIL_(m, BERT_EINPUT, "the task has no labels: K is 0");
     return BERT_OK;
 }
 
@@ -3085,6 +3085,9 @@ enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ 
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
+/* Characters of a piece or an added token; slots that may be looked at for a piece. Real models
+   have up to 40, and 35. */
+enum { BERT_LONGEST_ = 255, BERT_PROBES_ = 128 };
 enum { BERT_HANGUL_ = 0xAC00, BERT_SYLLABLES_ = 11172 }; /* first, number: 19 x 21 x 28 */
 
 /* A character and where it comes from: in a text its byte, in a normalized text the index of the
@@ -3094,12 +3097,11 @@ typedef struct {
     int from;
 } BertChar_;
 
-/* A node of the tree of added tokens: a character, those that may follow it (child), the others
-   that may stand in its place (sibling). token: which added token ends here, or -1. */
+/* An added token to be found in raw texts, or (late) in normalized ones: which, its characters. */
 typedef struct {
-    uint32_t c;
-    int token, child, sibling; /* 0: none */
-} BertNode_;
+    int late, token, n;
+    const uint32_t *c;
+} BertAdded_;
 
 typedef struct {
     uint32_t tag; /* low half of the piece's hash, whose high bits chose the slot */
@@ -3111,10 +3113,11 @@ struct BertLookup_ {
     uint32_t *info;   /* (BERT_POINTS_): properties, and in the high half 1 + row of maps, or 0 */
     BertSlot_ *slots; /* (1 << bits): the pieces, open addressing */
     int bits, longest_piece;
-    BertNode_ *nodes;
-    size_t num_nodes, nodes_room;
-    int heads[2][BERT_HEADS_]; /* first nodes by character % HEADS: raw tokens, normalized ones */
-    int late;                  /* there are normalized ones */
+    BertAdded_ *added; /* sorted: first those for raw texts, num_raw, then the late ones */
+    uint32_t *letters; /* their characters */
+    size_t num_letters, letters_room;
+    int num_raw, num_added;
+    unsigned char begins[2][BERT_HEADS_]; /* raw, late: one begins with such a character % HEADS */
     /* What decode shows of those, their normal forms in UTF-8: of added token a
        shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
     char *shown;
@@ -3346,16 +3349,25 @@ static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertCh
     return at == end;
 }
 
-/* The slot of a piece: its own, or the empty one where it would be. */
+/* The slot of a piece: its own, or the empty one where it would be. NULL: PROBES slots have others;
+   anybody can make pieces whose hashes are equal, and bert_load refuses so many of them. */
 static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c,
                              int n)
 {
     const struct BertLookup_ *k = t->lookup;
     size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
-    while (k->slots[i].id &&
-           (k->slots[i].tag != (uint32_t)h || !bert_is_piece_(t, k->slots[i].id - 1, tail, c, n)))
-        i = (i + 1) & mask;
-    return &k->slots[i];
+    for (int probe = 0; probe < BERT_PROBES_; probe++, i = (i + 1) & mask) {
+        BertSlot_ *slot = &k->slots[i];
+        if (!slot->id) return slot;
+        if (slot->tag == (uint32_t)h && bert_is_piece_(t, slot->id - 1, tail, c, n)) return slot;
+    }
+    return NULL;
+}
+
+static int bert_piece_id_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
+{
+    const BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+    return slot ? slot->id - 1 : -1;
 }
 
 /* A token of the text's characters from start to end. */
@@ -3379,7 +3391,7 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
         n = to - from > t->words[BERT_LONGEST_WORD] ? 0
                                                     : bert_min_(to - at, t->lookup->longest_piece);
         for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
-        while (n > 0 && (id = bert_slot_(t, h, tail, c + at, n)->id - 1) < 0) {
+        while (n > 0 && (id = bert_piece_id_(t, h, tail, c + at, n)) < 0) {
             n--;
             h = BERT_HASH_OFF_(h, c[at + n].c);
         }
@@ -3408,20 +3420,30 @@ static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int f
 
 /* ---- Added tokens */
 
+/* Of added[low] .. added[high-1], alike in the characters before depth, the first whose character
+   there is c or above. */
+static int bert_first_with_(const BertAdded_ *added, int low, int high, int depth, uint32_t c)
+{
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (added[middle].n <= depth || added[middle].c[depth] < c) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
 /* The leftmost and there longest added token from *at on: its index, or -1; *at moves behind it. */
 static int bert_find_added_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n,
                             int *at, int *start, int *end)
 {
     for (int i = *at; i < n; i++) {
-        int node = k->heads[late][c[i].c % BERT_HEADS_], found = -1;
-        for (int j = i; node && j < n;) {
-            if (k->nodes[node].c != c[j].c) {
-                node = k->nodes[node].sibling;
-                continue;
-            }
-            j++;
-            if (k->nodes[node].token >= 0) found = k->nodes[node].token, *end = j;
-            node = k->nodes[node].child;
+        int low = late ? k->num_raw : 0, high = late ? k->num_added : k->num_raw, found = -1;
+        if (!k->begins[late][c[i].c % BERT_HEADS_]) continue;
+        for (int j = i; j < n && low < high; j++) { /* those that go on as the text does */
+            low = bert_first_with_(k->added, low, high, j - i, c[j].c);
+            high = bert_first_with_(k->added, low, high, j - i, c[j].c + 1);
+            if (low < high && k->added[low].n == j - i + 1)
+                found = k->added[low].token, *end = j + 1;
         }
         if (found < 0) continue;
         *start = i, *at = *end;
@@ -3472,7 +3494,7 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
     }
     bert_normalize_(t, w, from, to);
     if (w->failed) return;
-    if (t->lookup->late) bert_split_added_(t, w, 1, w->num_normal, count);
+    if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal, count);
     else bert_split_words_(t, w, 0, w->num_normal, count);
 }
 
@@ -3490,6 +3512,7 @@ static int bert_check_unicode_(Bert *m)
                           t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
+    const uint32_t most[] = {0, 4, 3}; /* characters of an NFD, of a lower case: in Unicode 4, 3 */
     uint64_t i, next = 0, at = Q;
     for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
         if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range", at = i;
@@ -3498,7 +3521,8 @@ static int bert_check_unicode_(Bert *m)
     for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
         if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map", at = i;
         for (int k = 1; k < 3 && !wrong; k++)
-            if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W) wrong = "place in the pool of map", at = i;
+            if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W || u[k] >> 24 > most[k])
+                wrong = "place in the pool of map", at = i;
         next = (uint64_t)u[0] + 1;
     }
     for (i = 0; i < W && !wrong; i++)
@@ -3521,21 +3545,14 @@ static int bert_check_added_(Bert *m)
     return BERT_OK;
 }
 
-/* Puts added token a, whose characters these are, into the tree. Of two alike the first counts. */
-static void bert_grow_tree_(struct BertLookup_ *k, int late, const BertChar_ *c, int n, int a)
+/* By their characters; of two alike the first counts. */
+static int bert_compare_added_(const void *left, const void *right)
 {
-    int *at = &k->heads[late][c[0].c % BERT_HEADS_];
-    for (int i = 0; i < n; i++) {
-        while (*at && k->nodes[*at].c != c[i].c) at = &k->nodes[*at].sibling;
-        if (!*at) {
-            BertNode_ node = {c[i].c, -1, 0, 0};
-            *at = (int)++k->num_nodes;
-            k->nodes[*at] = node;
-        }
-        if (i + 1 == n && k->nodes[*at].token < 0) k->nodes[*at].token = a;
-        at = &k->nodes[*at].child;
-    }
-    k->late |= late;
+    const BertAdded_ *a = (const BertAdded_ *)left, *b = (const BertAdded_ *)right;
+    if (a->late != b->late) return a->late - b->late;
+    for (int i = 0; i < a->n && i < b->n; i++)
+        if (a->c[i] != b->c[i]) return a->c[i] < b->c[i] ? -1 : 1;
+    return a->n != b->n ? a->n - b->n : a->token - b->token;
 }
 
 /* Added token a, whose string is in w->chars. */
@@ -3546,17 +3563,32 @@ static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
     if (late) bert_normalize_(t, w, 0, w->num_chars);
     const BertChar_ *c = late ? w->normal : w->chars;
     size_t n = (size_t)(late ? w->num_normal : w->num_chars), shown = k->shown_at[a];
-    if (!bert_grow_(&k->nodes, &k->nodes_room, k->num_nodes + n + 1, sizeof *k->nodes) ||
+    if (!bert_grow_(&k->letters, &k->letters_room, k->num_letters + n, sizeof *k->letters) ||
         !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
         w->failed = 1;
     if (w->failed) return;
-    if (n) bert_grow_tree_(k, late, c, (int)n, a); /* what normalizes to nothing is never found */
+    if (n) { /* what normalizes to nothing is never found */
+        BertAdded_ added = {late, a, (int)n, NULL};
+        k->added[k->num_added++] = added;
+        k->num_raw += !late;
+        k->begins[late][c[0].c % BERT_HEADS_] = 1;
+    }
+    for (size_t i = 0; i < n; i++) k->letters[k->num_letters++] = c[i].c;
     for (size_t i = 0; i < n && late; i++) shown += bert_put_utf8_(k->shown + shown, c[i].c);
     k->shown_at[a + 1] = shown;
 }
 
-/* The string in w->chars as a piece: under its characters behind ##, if it begins so. */
-static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
+/* All of them are there: the letters do not move any more. */
+static void bert_sort_added_(struct BertLookup_ *k)
+{
+    const uint32_t *c = k->letters;
+    for (int i = 0; i < k->num_added; c += k->added[i++].n) k->added[i].c = c;
+    qsort(k->added, (size_t)k->num_added, sizeof *k->added, bert_compare_added_);
+}
+
+/* The string in w->chars as a piece: under its characters behind ##, if it begins so. False: too
+   many collide. */
+static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
 {
     const BertChar_ *c = w->chars;
     int n = w->num_chars, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
@@ -3564,27 +3596,38 @@ static void bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
     uint64_t h = BERT_HASH_SEED_(tail);
     for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
     BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
+    if (!slot) return 0;
     slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
     if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
+    return 1;
 }
 
-/* Each code point's properties, then, by rising id, added tokens and pieces. */
-static void bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
+/* Each code point's properties, then, by rising id, added tokens and pieces. What it returns, if
+   not NULL, is wrong with them: each character of a text is the start of so many steps as a piece or
+   an added token may be long, and no model of people has long ones. */
+static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
+    const char *wrong = NULL;
     uint32_t *info = t->lookup->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
         for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
     for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
-    for (int id = 0, a = 0; id < t->words[BERT_NUM_PIECES] && !w->failed; id++) {
+    for (int id = 0, a = 0; id < t->words[BERT_NUM_PIECES] && !w->failed && !wrong; id++) {
         const uint64_t *at = t->vocabulary.offsets + id;
         int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
         bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
         if (added && !w->failed) bert_add_token_(t, w, a);
-        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_))
-            bert_add_piece_(t, w, id);
+        if (added && w->num_chars > BERT_LONGEST_) wrong = "a long added token";
+        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_) &&
+            !bert_add_piece_(t, w, id))
+            wrong = "too many pieces of one hash";
         a += added;
     }
+    if (bert_min_(t->lookup->longest_piece, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
+        wrong = "a long piece, for long words";
+    if (!wrong && !w->failed) bert_sort_added_(t->lookup);
+    return wrong;
 }
 
 static void bert_free_work_(struct BertWork_ *w)
@@ -3600,6 +3643,7 @@ static int bert_make_lookup_(Bert *m)
 {
     BertTokenizer *t = &m->tokenizer;
     struct BertWork_ w;
+    const char *wrong = NULL;
     int error = bert_check_unicode_(m);
     if (!error) error = bert_check_added_(m);
     if (error) return error;
@@ -3609,12 +3653,16 @@ static int bert_make_lookup_(Bert *m)
         for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
         k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
         k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
-        k->shown_at =
-            (size_t *)BERT_CALLOC((size_t)t->words[BERT_NUM_ADDED] + 1, sizeof *k->shown_at);
+        size_t added = (size_t)t->words[BERT_NUM_ADDED] + 1;
+        k->added = (BertAdded_ *)BERT_CALLOC(added, sizeof *k->added);
+        k->shown_at = (size_t *)BERT_CALLOC(added, sizeof *k->shown_at);
     }
-    if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
-    else bert_fill_lookup_(t, &w);
+    if (!k || !k->info || !k->slots || !k->added || !k->shown_at) w.failed = 1;
+    else wrong = bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
+    if (wrong)
+        return BERT_FAIL_(m, BERT_EFORMAT, "vocabulary: %s (more than %d characters, %d slots)",
+                          wrong, BERT_LONGEST_, BERT_PROBES_);
     return w.failed ? BERT_FAIL_(m, BERT_EMEMORY, "no memory for the tokenizer") : BERT_OK;
 }
 
@@ -3623,7 +3671,8 @@ static void bert_free_tokenizer_(BertTokenizer *t)
     if (t->lookup) {
         BERT_FREE(t->lookup->info);
         BERT_FREE(t->lookup->slots);
-        BERT_FREE(t->lookup->nodes);
+        BERT_FREE(t->lookup->added);
+        BERT_FREE(t->lookup->letters);
         BERT_FREE(t->lookup->shown);
         BERT_FREE(t->lookup->shown_at);
     }
@@ -4006,6 +4055,8 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
             return BERT_FAIL_(m, BERT_EFORMAT, "word %d (tokenizer) is %d, not in %d..%d", i, h[i],
                               least, most);
     }
+    if (!h[32] && bert_u64_(h + 27))
+        return BERT_FAIL_(m, BERT_EFORMAT, "a Unicode table, but no vocabulary");
     uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
                         (uint64_t)h[42] * 8, bert_u64_(h + 27)};
     uint64_t total = BERT_HEADER_ * 4;

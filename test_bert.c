@@ -662,6 +662,11 @@ static void test_dropout(void)
 /* ------------------------------------------------------------------------------------------------
    Models and batches of any size */
 
+static int labels_of(int task)
+{
+    return task == BERT_CLASSIFICATION || task == BERT_NER ? 3 : task == BERT_REGRESSION;
+}
+
 static BertConfig small_config(void)
 {
     BertConfig c = {0};
@@ -1221,6 +1226,7 @@ static void test_table(void)
         Bert m = {0};
         size_t at = 0;
         c.task = task, c.pooler = task <= BERT_REGRESSION || task == BERT_PRETRAINING;
+        c.K = labels_of(task);
         expect(!bert_build(&m, c), "task %d: %s", task, bert_error(&m));
         for (int i = 0; i < BERT_NUM_TENSORS; i++) {
             const BertTensor *t = &m.tensors[i];
@@ -1979,6 +1985,7 @@ static void test_bad_losses(void)
         Bert m;
         c.multi_label = task == BERT_NUM_TASKS;
         c.task = c.multi_label ? BERT_CLASSIFICATION : task;
+        c.K = labels_of(c.task);
         int mlm = bert_has_mlm_(c.task), weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
         int floats = bert_has_targets_(&c), labelled = !floats && task != BERT_NONE;
         build(&m, c);
