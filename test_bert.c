@@ -1751,8 +1751,8 @@ static void test_files(void)
     }
     done("model files: written by hand, loaded, saved bit for bit; a full disk is an error");
 
-    /* Version 1: [PAD]'s row 0 has no gradient; a [MASK] of id 0 is none, as vocabulary[0] is [PAD].
-       Data made for such a model is for the same model saved as version 2: one hash. */
+    /* Version 1: [PAD]'s row 0 has no gradient; a [MASK] of id 0 is none, as vocabulary[0] is
+       [PAD]. Data made for such a model is for the same model saved as version 2: one hash. */
     Image im = image(1);
     Bert m = {0};
     set_word(&im, 1, 1), set_word(&im, 41, 0);

@@ -85,8 +85,7 @@ static float multiply_add(long steps, float factor, float term)
 {
     bert_vec_ sum[SUMS], zero = {0}, x = zero + factor, y = zero + term, all = zero;
     UNROLL for (int i = 0; i < SUMS; i++) sum[i] = zero + (float)i;
-    for (long s = 0; s < steps; s++)
-        UNROLL for (int i = 0; i < SUMS; i++) sum[i] = sum[i] * x + y;
+    for (long s = 0; s < steps; s++) UNROLL for (int i = 0; i < SUMS; i++) sum[i] = sum[i] * x + y;
     UNROLL for (int i = 0; i < SUMS; i++) all += sum[i];
     return bert_lanes_sum_(all);
 }
@@ -105,8 +104,7 @@ static double peak(void)
         for (int t = 0; t < n; t++) sum += multiply_add(steps, x, y);
         spent = seconds() - start;
         sink = sum;
-        if (spent > LONG_ENOUGH / 3)
-            return 2e-9 * SUMS * BERT_LANES_ * (double)steps * n / spent;
+        if (spent > LONG_ENOUGH / 3) return 2e-9 * SUMS * BERT_LANES_ * (double)steps * n / spent;
         steps *= 2;
     }
 }

@@ -41,32 +41,28 @@ static double exact_dgelu_tanh(double x)
     return 0.5 * (1 + t) + (t * t == 1 ? 0 : 0.5 * x * (1 - t * t) * du);
 }
 
-enum { FUNCTIONS = 5, BLOCK = 4096 };
-
 /* In plain loops, which become vectors, as in the layers. */
-static void ours(int which, float *y, const float *x, int n)
-{
 #define EACH(f)                                                                                    \
-    for (int i = 0; i < n; i++) y[i] = f(x[i])
-    switch (which) {
-    case 0: EACH(bert_exp_); break;
-    case 1: EACH(bert_gelu_); break;
-    case 2: EACH(bert_dgelu_); break;
-    case 3: EACH(bert_gelu_tanh_); break;
-    default: EACH(bert_dgelu_tanh_);
+    static void each_##f(float *y, const float *x, int n)                                          \
+    {                                                                                              \
+        for (int i = 0; i < n; i++) y[i] = f(x[i]);                                                \
     }
-}
+EACH(bert_exp_)
+EACH(bert_gelu_)
+EACH(bert_dgelu_)
+EACH(bert_gelu_tanh_)
+EACH(bert_dgelu_tanh_)
 
-static double theirs(int which, double x)
-{
-    switch (which) {
-    case 0: return exact_exp(x);
-    case 1: return exact_gelu(x);
-    case 2: return exact_dgelu(x);
-    case 3: return exact_gelu_tanh(x);
-    default: return exact_dgelu_tanh(x);
-    }
-}
+static const struct {
+    const char *name;
+    void (*ours)(float *y, const float *x, int n);
+    double (*theirs)(double);
+} functions[] = {{"exp, in 2 ulp", each_bert_exp_, exact_exp},
+                 {"gelu, in 1e-6", each_bert_gelu_, exact_gelu},
+                 {"its derivative", each_bert_dgelu_, exact_dgelu},
+                 {"gelu_new", each_bert_gelu_tanh_, exact_gelu_tanh},
+                 {"its derivative", each_bert_dgelu_tanh_, exact_dgelu_tanh}};
+enum { FUNCTIONS = sizeof functions / sizeof *functions, BLOCK = 4096 };
 
 /* The distance in units of what is allowed; above 1 is a failure, and so is NaN. */
 static double error(int which, float x, double y)
@@ -76,7 +72,7 @@ static double error(int which, float x, double y)
     if (which == 0) {
         if (x < -87.0f) return y == 0 ? 0 : 9;
         if (x > 88.0f) return isinf(y) && y > 0 ? 0 : 9;
-        want = theirs(which, x);
+        want = functions[which].theirs(x);
         int e;
         frexp(want, &e);
         return fabs(y - want) / ldexp(1, e - 24) / 2; /* a float's ulp at want */
@@ -86,15 +82,13 @@ static double error(int which, float x, double y)
         want = which % 2 ? (x > 0 ? x : 0) : x > 0;
         return fabs(x) < 1e12 || x > 0 ? fabs(y - want) / (1e-6 * fabs(x)) : 0;
     }
-    want = theirs(which, x);
+    want = functions[which].theirs(x);
     return fabs(y - want) / (1e-6 * (fabsf(x) > 1 ? fabsf(x) : 1));
 }
 
 int main(int argc, char **argv)
 {
     int step = argc > 1 && atoi(argv[1]) > 0 ? atoi(argv[1]) : 1;
-    static const char *const names[FUNCTIONS] = {"exp, in 2 ulp", "gelu, in 1e-6", "its derivative",
-                                                 "gelu_new", "its derivative"};
     int failed = 0;
     for (int which = 0; which < FUNCTIONS; which++) {
         double worst = 0;
@@ -108,7 +102,7 @@ int main(int argc, char **argv)
                 uint32_t bits = (uint32_t)block * BLOCK + (uint32_t)low;
                 memcpy(&x[n++], &bits, 4);
             }
-            ours(which, y, x, n);
+            functions[which].ours(y, x, n);
             for (int i = 0; i < n; i++) {
                 double e = error(which, x[i], y[i]);
                 if (!(e <= here)) here = e != e ? 99 : e, at = x[i];
@@ -116,8 +110,8 @@ int main(int argc, char **argv)
             BERT_OMP_(critical)
             if (here > worst) worst = here, where = at;
         }
-        printf("%s %s: worst %.3f at %.9g\n", worst <= 1 ? "ok  " : "FAIL", names[which], worst,
-               where);
+        printf("%s %s: worst %.3f at %.9g\n", worst <= 1 ? "ok  " : "FAIL", functions[which].name,
+               worst, where);
         fflush(stdout);
         failed += !(worst <= 1);
     }

@@ -224,8 +224,8 @@ static void *more(void *memory, size_t *room, size_t need, size_t size, const ch
     return grown;
 }
 
-/* -- JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has it,
-   numbers that are not finite null -- */
+/* -- JSON, always valid: bytes that are not UTF-8 become U+FFFD as Python's errors="replace" has
+   it, numbers that are not finite null -- */
 
 /* Text with JSON's escapes, without the quotes, as far as it fits into most columns; returns those
    that it takes. f NULL: only that. */
