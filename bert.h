@@ -3140,7 +3140,7 @@ struct BertWork_ {
     int last;       /* where the last character came from that no decomposition added */
     int text, word; /* that the tokens belong to */
     int failed;     /* no memory */
-    /* windows: tokens of both texts, the next one's first token, how many of that text are in each */
+    /* windows: tokens of both texts, the next one's first token, how many of that text each has */
     int sizes[2], next, keep, pair;
     BertEncodeOptions how;
 };

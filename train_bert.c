@@ -1673,8 +1673,8 @@ static int init_model(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    Training */
 
-/* The files that --train_file names, sorted. A file of just that name is it, though its letters be a
-   pattern's: data[1].bin. A folder that cannot be read may have some of them. */
+/* The files that --train_file names, sorted. A file of just that name is it, though its letters be
+   a pattern's: data[1].bin. A folder that cannot be read may have some of them. */
 static int find_shards(Driver *d)
 {
     const char *pattern = d->o.train_file;
@@ -1711,8 +1711,8 @@ static int check_like(const Bert *m, const Data *d, const char *train_file)
                        "Make it again with tokenizer.py --like TRAIN.bin.");
 }
 
-/* The same once more: the file may have been replaced since scan_shards saw it, and memory was taken
-   by what that was. */
+/* The same once more: the file may have been replaced since scan_shards saw it, and memory was
+   taken by what that was. */
 static int reopen_shard(Driver *d, size_t shard)
 {
     const Data *data = &d->data;

@@ -150,9 +150,9 @@ def strings(values):
 def write_model(path, config, tensors, labels=(), tokenizer=None):
     """config: DIMS, hidden_act (0..2), task (its name), problem_type, pooler, FLOATS,
     max_seq_length, and what is not as EXTRAS has it. tensors: name -> little-endian float32 bytes
-    (any buffer), or an iterable of pieces. tokenizer: None, or vocab (list of str), do_lower_case, strip_accents,
-    tokenize_chinese_chars, max_chars, ids (pad, unk, cls, sep, mask), added ((id, flags) pairs),
-    unicode (bytes). -> the number of parameters"""
+    (any buffer), or an iterable of pieces. tokenizer: None, or vocab (list of str),
+    do_lower_case, strip_accents, tokenize_chinese_chars, max_chars, ids (pad, unk, cls, sep, mask),
+    added ((id, flags) pairs), unicode (bytes). -> the number of parameters"""
     tok = tokenizer or {"vocab": (), "added": (), "unicode": b""}
     table = tensor_table(config)
     parameters = sum(prod(t.shape) for t in table)

@@ -80,8 +80,8 @@ static void page_end(Page *p, FILE *f, int indent)
     free(p->text);
 }
 
-/* -- the live line, which the next one overwrites. The cursor waits at its beginning: what a terminal
-   that is made narrower wraps of it is then behind the cursor, and is cleared with it. -- */
+/* -- the live line, which the next one overwrites. The cursor waits at its beginning: what a
+   terminal that is made narrower wraps of it is then behind the cursor, and is cleared with it. -- */
 
 #define CLEAR_BEHIND "\r\033[J"
 static volatile sig_atomic_t live_shown;
@@ -103,8 +103,8 @@ static void on_resize(int number)
 
 enum { LIVE_ROOM = 128 }; /* bytes that the line may have beyond its text */
 
-/* Fields with tabs between, in the order of their weight: the first, a bar that is full to its share
-   (below 0: no bar), and of the others those that there is room for. */
+/* Fields with tabs between, in the order of their weight: the first, a bar that is full to its
+   share (below 0: no bar), and of the others those that there is room for. */
 static void live_line(char *out, int width, double share, const char *text)
 {
     enum { LEAST = 3, MOST = 30 };
