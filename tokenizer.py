@@ -18,30 +18,21 @@ dev/check/wordpiece.py verifies. Vocabulary, settings and the Unicode table come
 import argparse
 import array
 import bisect
-import codecs
 import collections
-import csv
-import itertools
-import json
 import os
 import re
 import struct
 import sys
 import time
 
+from dev.text_files import (Error, Input, number, plural, read_lines, read_questions, read_texts,
+                            read_words, require, short)
+
+NO_LABEL = ("-1", "-", "nan", "NaN", "None", "null")  # how files say that a label is not known
 MODEL_MAGIC, DATA_MAGIC = 0x4D545242, 0x44545242
 VERSIONS = {MODEL_MAGIC: (1, 2), DATA_MAGIC: (1,)}  # that we read; data files are written as 1
 REMOVED, BLANK, SPACE, PUNCTUATION, CJK, ACCENT, WORD = 1, 2, 4, 8, 16, 32, 64  # the table's bits
 SPECIAL, SINGLE_WORD, LSTRIP, RSTRIP, NORMALIZED, NO_PIECE = 1, 2, 4, 8, 16, 32  # added tokens'
-
-
-class Error(Exception):
-    """What was wrong, where, and what would be right; main prints it and exits 1."""
-
-
-def require(ok, *message):
-    if not ok:
-        raise Error(message[0] % message[1:])
 
 
 def warn(message, *values):
@@ -429,261 +420,7 @@ class Model(Tokenizer):
         return h
 
 
-# ------------------------------------------------------------------------------------- readers
-# A reader yields (place, example) in the order of the file; messages begin with file and place,
-# which is a line, or a path such as data[0].paragraphs[2].
-
-# As Hugging Face's run_glue.py names the columns: a pair is looked for first, then a single text.
-PAIRS = (("text_a", "text_b"), ("text", "text_pair"), ("sentence1", "sentence2"),
-         ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"))
-TEXTS = ("text", "sentence", "text_a", "sentence1", "review", "content")
-LABELS = ("label", "labels", "gold_label", "score", "rating", "class", "target")
-
-Example = collections.namedtuple("Example", "a b label")  # b: None for a single text
-Question = collections.namedtuple("Question", "id text context answers v2")  # [(start, text)]
-
-
-damaged = collections.Counter()  # bytes of the input that are no UTF-8, with what is before them
-
-
-def replace_bytes(error):
-    """errors="replace" that remembers: U+FFFD is cleaned away, so letters would go in silence."""
-    line = error.object[:error.start].rpartition(b"\n")[2]
-    raw = error.object[error.start:error.end].hex().upper()
-    damaged[(raw, line[-30:].decode("utf-8", "ignore")) if not damaged else "more"] += 1
-    return "\ufffd", error.end
-
-
-codecs.register_error("replace and remember", replace_bytes)
-
-
-def open_text(path, newline="\n"):
-    """A lone \\r is white space in a text, not a line's end; utf-8-sig skips the byte order mark
-    that spreadsheets write."""
-    file = open(path, encoding="utf-8-sig", errors="replace and remember", newline=newline)
-    if file.buffer.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        file.close()
-        raise Error("%s: is UTF-16, expected UTF-8" % path)
-    return file
-
-
-def lines(file):
-    for line, text in enumerate(file, 1):
-        text = text[:-1] if text.endswith("\n") else text
-        yield line, text[:-1] if text.endswith("\r") else text
-
-
-def read_lines(path, args):
-    with open_text(path) as file:
-        yield from lines(file)
-
-
-def parse_json(text, path, line=1):
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also of numbers and nesting without end
-        at = lambda name, otherwise: getattr(error, name, otherwise)
-        raise Error("%s:%d: not JSON: %s at column %d" % (path, line + at("lineno", 1) - 1,
-                                                          at("msg", error), at("colno", 1)))
-
-
-def whole(text):
-    """JSON can spell half a surrogate pair, which is no text."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
-
-
-def short(names):
-    names = list(names)
-    return ", ".join(names[:40]) + ", ..." * (len(names) > 40)
-
-
-def plural(n, what):
-    return "%d %s%s" % (n, what, "s" * (n != 1))
-
-
-def pick(names, labelled, *message):
-    """The names of text, second text or None, and label among those of a header or an object. Where
-    they are not all there, None or, with a message, an error."""
-    a, b = next((pair for pair in PAIRS if pair[0] in names and pair[1] in names),
-                (next((name for name in TEXTS if name in names), None), None))
-    label = next((name for name in LABELS if name in names), None)
-    found = a is not None and (label is not None or not labelled)
-    require(found or not message, "%s:%d: the %s %s, expected a text (text, ...)%s", *message,
-            " and a label (label, ...)" * labelled)
-    return (a, b, label) if found else None
-
-
-def rows(file, kind, path):
-    """(line number, fields) of a TSV or CSV file."""
-    if kind == "tsv":  # a quote is a character like any other
-        for line, text in lines(file):
-            yield line, text.split("\t")
-        return
-    csv.field_size_limit(0x7FFFFFFF)
-    reader = csv.reader(file, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            yield line, next(reader) or [""]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise Error("%s:%d: not CSV: %s" % (path, line, error))
-
-
-def read_columns(file, kind, path, labelled, header):
-    shape = None  # of every row: the number of columns, then the places of text, text and label
-    for line, fields in rows(file, kind, path):
-        if fields == [""] and labelled:
-            continue
-        if shape is None and header != "no":
-            names = [field.strip().lower() for field in fields]
-            like_one = header == "yes" or labelled and names[-1] in LABELS
-            message = (path, line, "header is", " | ".join(fields)) if like_one else ()
-            found = pick(names, labelled, *message)
-            header = "no"
-            if found:
-                shape = (len(fields),) + tuple(names.index(name) if name else None
-                                               for name in found)
-                continue
-        n = len(fields)
-        if shape is None:
-            require(n - labelled in (1, 2), "%s:%d: %s, expected %s, separated by a %s", path, line,
-                    plural(n, "column"), "text, label or text_a, text_b, label" if labelled
-                    else "text or text_a, text_b", "tab" if kind == "tsv" else "comma")
-            shape = n, 0, 1 if n - labelled == 2 else None, n - 1 if labelled else None
-        require(n == shape[0], "%s:%d: %s, expected %d as in the lines before", path, line,
-                plural(n, "column"), shape[0])
-        yield line, Example(*(None if k is None else fields[k] for k in shape[1:]))
-
-
-def read_json(file, path, labelled):
-    is_label = lambda x: type(x) in (str, int, float) and (
-        type(x) is str or number(str(x)) is not None)
-    for line, text in lines(file):
-        if not text.strip():
-            continue
-        row = parse_json(text.strip(), path, line)
-        require(isinstance(row, dict), "%s:%d: expected one JSON object a line", path, line)
-        found = pick(row, labelled, path, line, "keys are", ", ".join(row) or "none")
-        a, b, label = (row.get(name) for name in found)
-        for name, value in zip(found[:2], (a, b)):
-            require(name is None or isinstance(value, str), "%s:%d: %s is %s, expected a string",
-                    path, line, name, json.dumps(value))
-        if labelled:
-            several = isinstance(label, list)
-            require(all(map(is_label, label if several else [label])), "%s:%d: %s is %s, expected "
-                    "a string, a number or a list of them", path, line, found[2],
-                    json.dumps(label))
-            label = [whole(str(x)) for x in label] if several else whole(str(label))
-        yield line, Example(whole(a), b if b is None else whole(b), label)
-
-
-def read_texts(path, args):
-    """Examples of classification and regression, from TSV, CSV or JSON lines."""
-    end = os.path.splitext(path)[1].lower()
-    kind = args.format or {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".json": "json",
-                           ".jsonl": "json", ".ndjson": "json"}.get(end)
-    require(kind, "%s: unknown ending %s: name the format with --format tsv, csv or json", path,
-            end or "(none)")
-    with open_text(path, "" if kind == "csv" else "\n") as file:
-        labelled = not args.unlabelled
-        yield from read_json(file, path, labelled) if kind == "json" else read_columns(
-            file, kind, path, labelled, args.header)
-
-
-def read_conll(path, args):
-    """Sentences of ner: a word a line, its tag in the last column, a blank line between."""
-    labelled, columns, words, tags = not args.unlabelled, None, [], []
-    is_tag = lambda text: text == "O" or text[1:2] == "-"
-    all_tags = True  # all tags so far were O or like B-PER
-    with open_text(path) as file:
-        for line, text in itertools.chain(lines(file), [(0, "")]):
-            fields = text.split("\t") if "\t" in text else [f for f in text.split(" ") if f]
-            if fields[:1] == ["-DOCSTART-"] or not text.strip():
-                if words:
-                    yield first, (words, tags)
-                words, tags = [], []
-                continue
-            n = len(fields)
-            if fields[0][:1] == "#" and not words:  # "# text = ..." is a comment, "# O" a word
-                tagged = is_tag(fields[-1]) or not all_tags or n == 1 and not labelled
-                if n != (columns or n) or not tagged:
-                    continue
-            columns = columns or n
-            require(columns > 1 or not labelled, "%s:%d: 1 column, %s, expected a word and its "
-                    "tag, separated by a tab or blanks", path, line, text)
-            require(n == columns, "%s:%d: %s, expected %d as in the lines before", path, line,
-                    plural(n, "column"), columns)
-            # A blank inside a word becomes one that does not break, so that the words can be told
-            # apart in the text; the tokens are the same.
-            word, tag = fields[0].strip(" ").replace(" ", "\u00a0"), fields[-1].strip(" ")
-            require(word, "%s:%d: the first column, the word, is empty", path, line)
-            require(tag and tag[1:] != "-" or not labelled, "%s:%d: the tag is %s, expected O or "
-                    "one with a type, such as B-PER", path, line, tag or "empty")
-            all_tags = all_tags and is_tag(tag)
-            first = first if words else line
-            words.append(word)
-            tags.append(tag)
-
-
-def member(parent, key, kind, place):
-    """An object's member or a list's item, which has to be of a kind; and its own place."""
-    names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
-    require(isinstance(parent, list) or key in parent, "%s has no %s, expected %s", place, key,
-            names[kind])
-    value = parent[key]
-    place += "[%d]" % key if isinstance(parent, list) else "." + key
-    require(type(value) is kind, "%s is %s, expected %s", place, json.dumps(value)[:60],
-            names[kind])
-    return whole(value) if kind is str else value, place
-
-
-def members(parent, key, place):
-    """The objects of a list that is an object's member."""
-    items, place = member(parent, key, list, place)
-    for k in range(len(items)):
-        yield member(items, k, dict, place)
-
-
-def read_squad(path, args):
-    """Questions of SQuAD v1.1 and v2.0."""
-    with open_text(path) as file:
-        text = file.read()
-    require(text.strip(), "%s: is empty, expected at least one example", path)
-    root = parse_json(text, path)
-    require(isinstance(root, dict) and "data" in root, '%s: expected {"version": ..., "data": '
-            '[...]}, SQuAD\'s format', path)
-    v2, seen = str(root.get("version", "")).lstrip("v")[:1] == "2", set()
-    for article, place in members(root, "data", path + ": "):
-        for paragraph, place_p in members(article, "paragraphs", place):
-            context, _ = member(paragraph, "context", str, place_p)
-            for qa, place_q in members(paragraph, "qas", place_p):
-                name = qa.get("id")
-                name = str(name) if type(name) is int else member(qa, "id", str, place_q)[0]
-                place_q += " (id %s)" % name
-                require(name not in seen, "%s: this id was there before", place_q)
-                seen.add(name)
-                answers = [] if args.unlabelled else [
-                    (member(answer, "answer_start", int, place_a)[0],
-                     member(answer, "text", str, place_a)[0])
-                    for answer, place_a in members(qa, "answers", place_q)]
-                require(all(text for _, text in answers), "%s: an answer's text is empty, expected "
-                        "some of the context, or no answers at all", place_q)
-                yield place_q, Question(name, member(qa, "question", str, place_q)[0], context,
-                                        answers, v2)
-
-
 # -------------------------------------------------------------------------------- a data set
-
-def number(text):
-    """A finite float32, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= 3.4028234663852886e38 and "_" not in text else None
-
 
 def by_value(label):
     """Labels sort as text, numbers among themselves by value."""
@@ -714,6 +451,7 @@ class Data:
         self.task, self.args, self.model = task, args, model
         self.labelled = not args.unlabelled and task not in ("mlm", "pretraining")
         like = self.take_labels()  # the header of the file that the settings are taken from
+        self.input = Input(args, task, self.labels)
         self.max_length = args.max_length or like[14] or min(TASKS[task].max_length, model.P)
         require(3 <= self.max_length <= model.P, "--max_length is %d, expected 3 to %d, the "
                 "positions of %s", self.max_length, model.P, args.model)
@@ -730,13 +468,15 @@ class Data:
         self.golds, self.answers = array.array("i"), []  # section 9: its counts, its strings
         self.cut = self.longest = 0
         self.notes = []  # further lines of the report
+        self.first = ""  # the first example as it was read
+        self.same = set()  # numbers among the labels that were written in two ways
 
     def take_labels(self):
         """Label names by --labels or --like, or None: as they come, sorted at the end. Returns the
         header words of --like's file."""
-        args, like, self.labels = self.args, [0] * 256, None
+        args, like, self.labels, self.pairs = self.args, [0] * 256, None, None
         if args.like:
-            like, self.labels = read_like(args.like)
+            like, self.labels, self.pairs = read_like(args.like)
             require(like[2] == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
             require(u64(like, 12) == self.model.hash, "%s: was made with another vocabulary or "
                     "other tokenizer settings than %s", args.like, args.model)
@@ -752,12 +492,42 @@ class Data:
         self.index = {label: k for k, label in enumerate(self.labels or [])}
         return like
 
+    def name_labels(self, names):
+        """Names of which the file says that they are all, in this order."""
+        if self.labels is None:
+            self.labels, self.index = names, {name: k for k, name in enumerate(names)}
+
     def label(self, name, place):
-        """A label's index: its place among the given names, or for now the order they come in."""
-        require(name, "%s:%s: the label is empty", self.args.input, place)
-        require(self.labels is None or name in self.index, "%s:%s: the label %s is unknown, "
-                "expected one of %s", self.args.input, place, name, short(self.index))
+        """A label's index: its place among the given names, or for now the order they come in.
+        1 and 1.0 are one label."""
+        require(name, "%s: the label is empty", place)
+        if name not in self.index:
+            short_form = re.sub(r"(?<=^\d)(\d*)\.0+$", r"\1", name)
+            twin = next((twin for twin in (short_form, name + ".0") if twin in self.index), None)
+            if twin and number(name) is not None:
+                self.same.add((twin, name))
+                name = twin
+        require(self.labels is None or name in self.index, "%s: the label %s is unknown, expected "
+                "one of %s%s", place, name, short(self.index), "; --unlabelled reads "
+                "a file without labels" if name in NO_LABEL else "")
         return self.index.setdefault(name, len(self.index))
+
+    def start(self, a, b, label):
+        """What the first example of texts decides, and how it was read."""
+        several, names = isinstance(label, list), self.input.label_names
+        if several and self.task == "classification" and not self.args.like:
+            self.multi = True
+        if names:
+            self.name_labels(names)
+        kinds = "single texts", "pairs of texts"
+        pair = b is not None
+        require(self.pairs in (None, pair), "%s: has %s, %s %s: say which columns are read, with "
+                "--text_column%s", self.args.input, kinds[pair], self.args.like, kinds[not pair],
+                " and --text_pair_column" * (not pair))
+        cut = lambda text: ascii(text[:60])[:-1] + "..." * (len(text) > 60) + ascii(text)[-1]
+        self.first = " | ".join(map(cut, (a,) if b is None else (a, b)))
+        if label is not None:
+            self.first += " -> %s" % (short(label) or "none" if several else label.strip())
 
     def sort_labels(self):
         if not self.labelled:
@@ -768,6 +538,11 @@ class Data:
             place[-1] = -1
             self.values = array.array("i", (place[k] for k in self.values))
         require(self.labels or not self.labelled, "%s: no example has a label", self.args.input)
+        joined = [] if self.args.like or self.args.labels or not self.labelled else [
+            name for name in self.labels if re.fullmatch(r"\d+(,\d+)+", name)
+            or re.search("[,;|]", name) and set(re.split("[,;|] *", name)) <= set(self.labels)]
+        require(not joined, "%s: the label %s looks like several: say --multi_label, or --labels "
+                "with all names", self.args.input, (joined or [0])[0])
         if self.multi:
             for a, b in zip(self.sets, self.sets[1:]):
                 self.values[a:b] = array.array("i", sorted(self.values[a:b]))
@@ -823,6 +598,8 @@ class Data:
         print("%s: %d %s, %d tokens (mean %.1f, longest %d), %d cut at %d, [UNK] %.2f%%" % (
             path, n, TASKS[self.task].unit, total, total / n, self.longest, self.cut,
             self.max_length, 100 * unknown / total))
+        for line in self.input.said + ["first: " + self.first] * bool(self.first):
+            print(line)
         if self.task == "regression" and self.labelled:
             print("values: %g to %g, mean %g" % (min(self.values), max(self.values),
                                                  sum(self.values) / n))
@@ -830,54 +607,89 @@ class Data:
             counts = collections.Counter(self.values)
             print("labels: " + short("%s %d" % (label, counts[k])
                                      for k, label in enumerate(self.labels)))
-            if len(self.labels) == 1:
-                warn("there is only one label, nothing to learn")
+            self.warn_of_labels(counts)
         for note in self.notes:
             print(note)
+        if 2 * unknown > total - 2 * n:
+            warn("more than half of the tokens are [UNK]: is %s a model of this language?",
+                 self.args.model)
+        if self.input.quoted:
+            warn("%s in quotes, which mean nothing in TSV: --format csv --delimiter tab reads them "
+                 "as spreadsheets write them", plural(self.input.quoted, "text"))
+        if self.input.lost:
+            warn("%s: is not %s in %s, the first is %s: such letters are lost", self.args.input,
+                 self.input.encoding[:5].upper() if self.input.encoding[:5] == "utf-8"
+                 else self.input.encoding, plural(self.input.lost, "place"), self.input.first_lost)
+
+    def warn_of_labels(self, counts):
+        n, names = len(self.splits), self.labels
+        if len(names) == 1:
+            warn("there is only one label, nothing to learn")
+        if self.task == "classification" and not self.multi and n > 7:
+            if 2 * len(counts) > n:
+                warn("%d labels in %d examples: is this the column of the labels?", len(counts), n)
+            if counts[self.values[0]] == 1 and self.input.header is False and len(counts) > 2:
+                warn("the label %s comes once, in the first line: is that a header (--header yes)?",
+                     names[self.values[0]])
+        odd = [name for name in names if name in NO_LABEL and len(names) > 1]
+        if odd and not (self.args.labels or self.args.like):
+            warn("the label %s, %s, often means that there is none", odd[0],
+                 plural(counts[names.index(odd[0])], "time"))
+        for twin, name in sorted(self.same):
+            self.notes.append("labels: %s is read as %s" % (name, twin))
+        if self.input.placed:
+            self.notes.append("labels that are numbers: places among the names, from 0")
 
 
 def read_like(path):
-    """Header words and label names of a data file."""
+    """Header words and label names of a data file, and whether its first example is a pair."""
     with open(path, "rb") as file:
         _, words, size = read_header(file, path, DATA_MAGIC, "data")
-        length = u64(words, 15)
-        require(words[4] >= 0 and length <= size - 1024, "%s: label names: %d in %d bytes", path,
-                words[4], length)
+        length, n, tokens = (u64(words, k) for k in (15, 6, 8))
+        at = 1024 + padded(length)
+        splits = at + padded(8 * (n + 1)) + padded(4 * tokens)
+        require(words[4] >= 0 and splits + 4 <= size, "%s: its %d label names, %d examples and %d "
+                "tokens are more than its %d bytes", path, words[4], n, tokens, size)
         names = file.read(length)
-        return words, read_strings(names, words[4], path, "the label names") if words[4] else []
+        file.seek(at + 8)
+        end, = struct.unpack("<Q", file.read(8))
+        file.seek(splits)
+        split, = struct.unpack("<i", file.read(4))
+        names = read_strings(names, words[4], path, "the label names") if words[4] else []
+        return words, names, split < end
 
 
 # ------------------------------------------------------------------------------------ builders
 
 def build_texts(data, examples):
     """classification and regression; a multi-label example has any number of labels."""
-    path, regression = data.args.input, data.task == "regression"
+    regression, given = data.task == "regression", data.args.multi_label or data.args.like
     require(data.args.labels is None or not regression,
             "--labels: regression has numbers, not label names")
-    for line, (a, b, label) in examples:
+    for place, (a, b, label) in examples:
         enc = data.model.encode(a, b, data.max_length, False)
-        require(b is None or data.model.S > 1, "%s:%d: a pair of texts, but the model has one "
-                "token type", path, line)
+        require(b is None or data.model.S > 1, "%s: a pair of texts, but the model has one "
+                "token type", place)
+        if not data.splits:
+            data.start(a, b, label)
         data.add(enc.ids, enc.split, enc.cut)
         if not data.labelled:
             continue
         several = isinstance(label, list)  # the first line decides, where no flag does
-        if several and len(data.splits) == 1 and not regression and not data.args.like:
-            data.multi = True
-        require(not several or data.multi, "%s:%d: the label is a list, expected %s", path, line,
+        require(not several or data.multi, "%s: the label is a list, expected %s", place,
                 "a number" if regression else "one label as before")
         if regression:
             value = number(label.strip())
-            require(value is not None, "%s:%d: the label is %s, expected a finite number", path,
-                    line, label.strip() or "empty")
+            require(value is not None, "%s: the label is %s, expected a finite number", place,
+                    label.strip() or "empty")
             data.values.append(value)
         elif not data.multi:
-            data.values.append(data.label(label.strip(), line))
+            data.values.append(data.label(label.strip(), place))
         else:
-            require(several or data.args.multi_label or data.args.like, "%s:%d: the label is %s, "
-                    "expected a list as before", path, line, label)
+            require(several or given, "%s: the label is %s, expected a list as before", place,
+                    label)
             names = label if several else filter(None, re.split(r"[,\s]+", label))
-            data.values.extend(dict.fromkeys(data.label(name.strip(), line) for name in names))
+            data.values.extend(dict.fromkeys(data.label(name.strip(), place) for name in names))
             data.sets.append(len(data.values))
     if not regression:
         data.sort_labels()
@@ -886,7 +698,7 @@ def build_texts(data, examples):
 def build_ner(data, sentences):
     """As transformers' run_ner.py: words tokenized one by one, a label on a word's first piece."""
     model, room, words_seen, words_cut, bare = data.model, data.max_length - 2, 0, 0, 0
-    for line, (words, tags) in sentences:
+    for places, words, tags in sentences:
         ids, spans, owners, labels, at = [], [], [], [], 0
         for k, word in enumerate(words):
             pieces, offsets = model.tokenize(word)
@@ -895,9 +707,11 @@ def build_ner(data, sentences):
             for start, end in offsets:
                 spans += at + start, at + end
             if data.labelled:  # known even where the word has no piece or is cut away
-                labels += ([data.label(tags[k], line + k)] + [-1] * len(pieces))[:len(pieces)]
+                labels += ([data.label(tags[k], places[k])] + [-1] * len(pieces))[:len(pieces)]
             bare += not pieces
             at += len(word) + 1
+        if not data.splits:
+            data.first = short(map(" ".join, zip(words, tags)) if tags else words)
         words_seen += len(words)
         words_cut += len(set(owners[room:]) - set(owners[:room]))
         data.add([model.cls] + ids[:room] + [model.sep], min(len(ids), room) + 2, len(ids) > room)
@@ -936,7 +750,7 @@ def build_qa(data, questions):
     require(model.S > 1, "%s: has one token type, expected 2 for question and context",
             data.args.model)
     for place, q in questions:
-        if q.context is not known:  # the questions of a paragraph follow each other
+        if q.context != known:  # the questions of a paragraph follow each other
             known, (context, offsets) = q.context, model.tokenize(q.context)
         require(context, "%s: the context has no tokens, expected text", place)
         wrong = [a for a in q.answers if a[0] < 0 or not q.context.startswith(a[1], a[0])]
@@ -967,6 +781,8 @@ def build_qa(data, questions):
                 data.values.extend([len(head) + k for k in span] if span else (0, 0))
                 without += not span
                 found = found or bool(span)
+        if not data.groups:
+            data.first = "%a -> %a" % (q.text[:60], q.answers[0][1][:60] if q.answers else "")
         data.groups += 1
         data.v2 = int(data.v2 or q.v2 or data.labelled and not q.answers)
         data.texts.append(q.context)
@@ -1040,37 +856,42 @@ def build_pretraining(data, texts):
 # ----------------------------------------------------------------------------- the command line
 
 TEXTS_HELP = """
-input: TSV (.tsv, .txt), CSV (.csv) or JSON lines (.json, .jsonl), UTF-8.
-  Columns: text, label or text_a, text_b, label; with --unlabelled: text or text_a, text_b.
-  The first line is a header if it names a text and, unless --unlabelled, a label; the columns may
-  then have any order and others are ignored; --header no or yes if that guesses wrong. JSON
-  objects use the same names.
-  text:   text, sentence, ...
+input: TSV (.tsv, .txt), CSV (.csv) or JSON (.json, .jsonl: an object a line, an array of them, or
+  {"data": [...]}). A header's or JSON's names say which column is what:
+  text:   text, sentence, review, content, comment, tweet, ... as public data sets have them
   pair:   text_a text_b, text text_pair, sentence1 sentence2, premise hypothesis,
-          question1 question2, question sentence
-  label:  label, labels, gold_label, score, rating, class, target
-  Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled they are empty texts.
+          question1 question2, question sentence, #1 String #2 String, ...
+  label:  label, labels, gold_label, score, rating, class, target, sentiment, category, ...
+  Without a header: text, label or text_a, text_b, label; with --unlabelled: text or text_a, text_b;
+  a label before its text is recognised where that is certain, and so is CoLA. What is not certain
+  is refused: --text_column, --text_pair_column, --label_column and --header settle it. Look at what
+  the report says was read. Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled
+  they are empty texts.
 """
-MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label, commas or blanks between.
+MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label, commas or blanks between;
+  a vector of 0 and 1 in JSON, with --labels for its names; a column of 0 and 1 for each label.
 """
-CONLL_HELP = """
-input: CoNLL columns, UTF-8: a word a line, its tag behind a tab or blanks, a blank line between
-  sentences. The first column is the word, the last the tag, others are ignored. -DOCSTART- is
-  skipped, and so is # before a sentence's first word, unless the line has all columns and a tag.
-  With --unlabelled the words are enough.
+WORDS_HELP = """
+input: CoNLL columns: a word a line, its tag behind a tab or blanks, a blank line between sentences;
+  or JSON as run_ner's: {"tokens": [...], "ner_tags": [...]}, tags that are numbers with --labels.
+  The first column is the word, the last the tag, unless the columns say otherwise (numbered words
+  as in GermEval and CoNLL-U, tags before words, names in a header); --text_column and --tag_column
+  settle it. -DOCSTART- is skipped, and so is # before a sentence's first word, unless the line has
+  all columns and a tag. With --unlabelled the words are enough.
 """
 SQUAD_HELP = """
 input: SQuAD v1.1 or v2.0, JSON: {"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ...,
-  "question": ..., "answers": [{"text": ..., "answer_start": character}]}]}]}]}. No answers: the
+  "question": ..., "answers": [{"text": ..., "answer_start": character}]}]}]}]}; or run_qa's, flat:
+  {"id", "question", "context", "answers": {"text": [...], "answer_start": [...]}}. No answers: the
   context does not have it. With --unlabelled answers are not needed. A question whose answers are
   not where answer_start says is named and skipped; with --like, for evaluation, it is kept.
 """
 LINES_HELP = """
-input: plain text, UTF-8. Blank lines are skipped. Lines are joined, each with its [CLS] and [SEP],
+input: plain text. Blank lines are skipped. Lines are joined, each with its [CLS] and [SEP],
   and cut into blocks of max_length tokens; with --line_by_line or --unlabelled each is an example.
 """
 DOCUMENTS_HELP = """
-input: plain text, UTF-8, one sentence a line, a blank line between documents.
+input: plain text, one sentence a line, a blank line between documents.
 """
 
 
@@ -1085,11 +906,20 @@ def at_least(low):
 FLAGS = {
     "labels": dict(help="label names in their order, separated by commas (default: those of the "
                    "file, sorted, numbers by value)"),
-    "multi_label": dict(action="store_true", help="an example has any number of labels"),
+    "multi_label": dict(nargs="?", const=True, metavar="COLUMNS", help="an example has any number "
+                        "of labels; COLUMNS of 0 and 1 name them: names or numbers, 3-8 or a,b,c"),
     "unlabelled": dict(action="store_true", help="the file has no labels: to predict"),
-    "format": dict(choices=("tsv", "csv", "json"), help="of INPUT (default: by its ending)"),
+    "text_column": dict(metavar="COLUMN", help="the text (ner: the words): a column's name, or its "
+                        "number from 1"),
+    "text_pair_column": dict(metavar="COLUMN", help="the second text; without it --text_column is "
+                             "a single text"),
+    "label_column": dict(metavar="COLUMN", help="the label"),
+    "tag_column": dict(metavar="COLUMN", help="the tag"),
     "header": dict(choices=("auto", "yes", "no"), default="auto", help="whether the first line "
                    "names the columns (default: auto, see below)"),
+    "delimiter": dict(help="between columns: a character, or tab, comma, semicolon, pipe, blank "
+                      "(default: what fits)"),
+    "format": dict(choices=("tsv", "csv", "json"), help="of INPUT (default: by its ending)"),
     "doc_stride": dict(type=at_least(0), help="tokens that two windows over a long context share "
                        "(default: that of --like, or 128)"),
     "line_by_line": dict(action="store_true", help="each line is an example"),
@@ -1098,16 +928,16 @@ FLAGS = {
 # One row a task: its number in the files, what reads the input, what turns it into a Data, what it
 # counts, its max_length, its flags, its help.
 Task = collections.namedtuple("Task", "code read build unit max_length flags about help")
+COLUMNS = "text_column text_pair_column label_column header delimiter format"
 TASKS = {
     "classification": Task(1, read_texts, build_texts, "examples", 512,
-                           "labels multi_label unlabelled format header",
+                           "labels multi_label unlabelled " + COLUMNS,
                            "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
-    "regression": Task(2, read_texts, build_texts, "examples", 512,
-                       "labels unlabelled format header", "a text or a pair, and a number",
-                       TEXTS_HELP),
-    "ner": Task(3, read_conll, build_ner, "sentences", 512, "labels unlabelled", "words with tags",
-                CONLL_HELP),
-    "qa": Task(4, read_squad, build_qa, "windows", 384, "doc_stride unlabelled",
+    "regression": Task(2, read_texts, build_texts, "examples", 512, "labels unlabelled " + COLUMNS,
+                       "a text or a pair, and a number", TEXTS_HELP),
+    "ner": Task(3, read_words, build_ner, "sentences", 512, "labels unlabelled text_column "
+                "tag_column header delimiter format", "words with tags", WORDS_HELP),
+    "qa": Task(4, read_questions, build_qa, "windows", 384, "doc_stride unlabelled",
                "questions, contexts, answers", SQUAD_HELP),
     "mlm": Task(5, read_lines, build_mlm, "examples", 512, "line_by_line unlabelled", "plain text",
                 LINES_HELP),
@@ -1141,13 +971,9 @@ def build(args):
     require(not os.path.exists(args.output) or os.path.isfile(args.output), "%s: is not a file, "
             "and would be replaced by one", args.output)
     data = Data(args.task, args, Model(args.model))
-    damaged.clear()
-    task.build(data, progress(task.read(args.input, args), args.input))
+    task.build(data, progress(task.read(data.input), args.input))
     data.write(args.output)
     data.report(args.output)
-    for raw, before in list(damaged)[:1]:
-        warn("%s: is not UTF-8 in %s, the first is 0x%s behind %a: such letters are lost",
-             args.input, plural(sum(damaged.values()), "place"), raw, before)
 
 
 def encode(args):
@@ -1162,6 +988,25 @@ def encode(args):
             require(tab, "stdin:%d: no tab, --pair expects one between the two texts", line)
         ids = model.encode(text, pair, max_length, False).ids
         sys.stdout.write(" ".join(map(str, ids)) + "\n")
+
+
+def hint(path):
+    """What helps where a folder or a model's name on the hub was given for a file."""
+    if not isinstance(path, str):
+        return ""
+    if os.path.isdir(path):
+        inside = set(os.listdir(path))
+        if inside & {"config.json", "vocab.txt", "tokenizer.json"}:
+            return ", a model of Hugging Face: python3 dev/export_hf.py %s model.bin makes a " \
+                "model.bin of it" % path
+        if inside & {"dataset_info.json", "dataset_dict.json", "state.json"}:
+            return ", a data set of Hugging Face: datasets.load_from_disk(%r)[...].to_json(...) " \
+                "makes a file of each split" % path
+        return ", expected a file, such as one of these: " + short(sorted(inside))
+    if not os.path.exists(path) and re.fullmatch(r"[\w-]+(/[\w.-]+)?", path):
+        return "; a model's name on the hub? python3 dev/download.py %s, then dev/export_hf.py" \
+            % path
+    return ""
 
 
 def arguments():
@@ -1188,6 +1033,8 @@ def arguments():
                          "has)" % task.max_length)
         sub.add_argument("--like", metavar="TRAIN.bin", help="take label names and max_length (and "
                          "doc_stride) of this file: INPUT is for evaluation or prediction")
+        sub.add_argument("--encoding", help="of INPUT, such as gb18030 or cp1252 (default: utf-8, "
+                         "or what its byte order mark says)")
         for flag in task.flags.split():
             sub.add_argument("--" + flag, **FLAGS[flag])
     sub = command("encode", "token ids of each line of standard input", encode)
@@ -1206,8 +1053,8 @@ def main():
     except BrokenPipeError:  # head had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Error, OSError) as error:
-        what = error if isinstance(error, Error) else "%s: %s" % (
-            error.filename or "standard output", error.strerror)
+        what = error if isinstance(error, Error) else "%s: %s%s" % (
+            error.filename or "standard output", error.strerror, hint(error.filename))
         sys.exit("tokenizer.py: %s" % what)
     except KeyboardInterrupt:
         sys.exit(130)
