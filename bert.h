@@ -5,9 +5,8 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
     #include "bert.h"
 
 Compile with
-    -O3 -march=native -mprefer-vector-width=512 -ffp-contract=fast
-    -fno-math-errno -fno-trapping-math -fopenmp -lm
-OpenMP is optional. It needs libc, libm and half a megabyte of stack in each thread, nothing else.
+    -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp -lm
+OpenMP is optional. It needs libc, libm and 64 KB of stack in each thread, nothing else.
 A program that loads a model and classifies is in README.md.
 
     BERT_STATIC              declare everything static: a private copy for one C file
@@ -343,6 +342,14 @@ typedef struct {
     int place;
 } BertBatch;
 
+/* Memory in which each thread of a product lays out what it reads: bert_scratch_size(threads)
+   floats. Where a layer is given NULL for it, its products are plain loops: the same bits, at a
+   tenth of the speed. One call at a time may use it. */
+typedef struct {
+    float *memory;
+    int threads; /* that a layer may use */
+} BertScratch;
+
 /* A model, and all that computing with it writes. Bert m = {0} is valid, and may be given to
    bert_free.
    THREADS: a Bert is for one thread at a time: the functions that take a Bert * write into it.
@@ -360,8 +367,10 @@ typedef struct {
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
 
     float *acts_memory, *dacts_memory;
-    size_t acts_room, dacts_room, batch_room; /* floats, floats and ints that there is room for */
-    BertActs acts;                            /* of the last forward, as all up to loss */
+    size_t acts_room, dacts_room, scratch_room,
+        batch_room; /* floats, and ints, there is room for */
+    BertScratch scratch;
+    BertActs acts; /* of the last forward, as all up to loss */
     int training, B, N, R;
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
     BertBatch batch;        /* a copy, whose arrays stand behind dropout_rows */
@@ -585,26 +594,30 @@ enum {
 };
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
 
+BERTDEF size_t bert_scratch_size(int threads); /* floats */
+
 BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
                                      const int *offsets, const float *wte, const float *wpe,
                                      const float *wse, int B, int C);
 BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
                                       const int *tokens, const int *types, const int *offsets,
-                                      int B, int C);
+                                      int B, int C, int padding);
 BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const float *inp,
                                     const float *w, const float *b, int N, int C, float eps);
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C);
 BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
-                                 int N, int C, int OC);
+                                 int N, int C, int OC, const BertScratch *scratch);
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
-                                  const float *inp, const float *w, int N, int C, int OC);
+                                  const float *inp, const float *w, int N, int C, int OC,
+                                  const BertScratch *scratch);
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
-                                    int B, int C, int NH, BertDropout drop);
+                                    int B, int C, int NH, BertDropout drop,
+                                    const BertScratch *scratch);
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
                                      const float *stat, const float *qkv, const int *offsets, int B,
-                                     int C, int NH, BertDropout drop);
+                                     int C, int NH, BertDropout drop, const BertScratch *scratch);
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act);
 BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
                                       int act);
@@ -643,7 +656,13 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #ifndef BERT_IMPLEMENTATION_ONCE_
 #define BERT_IMPLEMENTATION_ONCE_
 
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
+#error                                                                                             \
+    "bert.h: not with -ffast-math, -Ofast, -ffinite-math-only or /fp:fast (sums change their order)"
+#endif
+
 #include <errno.h>
+#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -651,6 +670,10 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #include <string.h>
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h> /* _InterlockedExchangeAdd */
+#endif
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of _Float16 */
+#error "bert.h: floats are computed in more digits than they have: on x86 add -msse2 -mfpmath=sse"
 #endif
 
 #if !defined(BERT_MALLOC) && !defined(BERT_CALLOC) && !defined(BERT_FREE)
@@ -669,9 +692,37 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 #define BERT_PRAGMA_(text) _Pragma(#text)
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
 static int bert_threads_(void) { return omp_get_max_threads(); }
+static int bert_thread_(void) { return omp_get_thread_num(); }
 #else
 #define BERT_OMP_(clauses)
 static int bert_threads_(void) { return 1; }
+static int bert_thread_(void) { return 0; }
+#endif
+
+#ifdef __GNUC__
+#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
+#else
+#define BERT_ALIGNED_
+#endif
+
+/* a * b + c, rounded once. Every product that is added to something is written with it, so that no
+   compiler has a choice of what to fuse, whatever its flags; the bits of a result depend neither on
+   compiler nor on processor. Where the processor has no such instruction it rounds twice, and the
+   bits are others. */
+#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
+    defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
+enum { BERT_FUSED_ = 1 };
+#ifdef __GNUC__ /* also where -fno-builtin makes fmaf a call */
+static inline float bert_fma_(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline double bert_fma64_(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+static inline float bert_fma_(float a, float b, float c) { return fmaf(a, b, c); }
+static inline double bert_fma64_(double a, double b, double c) { return fma(a, b, c); }
+#endif
+#else
+enum { BERT_FUSED_ = 0 };
+static inline float bert_fma_(float a, float b, float c) { return a * b + c; }
+static inline double bert_fma64_(double a, double b, double c) { return a * b + c; }
 #endif
 
 static int bert_min_(int a, int b) { return a < b ? a : b; }
@@ -702,36 +753,61 @@ static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
     return x ^ (x >> 16);
 }
 
+/* log(x), x > 0, and cos(2 pi turns), 0 <= turns < 1, to 2e-16: libm's differ from one system to
+   the next, and what is drawn must not. */
+static double bert_log_(double x)
+{
+    int e;
+    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
+    if (m < 0.70710678118654752) m *= 2.0, e--;
+    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
+    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
+    sum *= s; /* 2 atanh(s) = log(m) */
+    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
+}
+
+static double bert_cos_turns_(double turns)
+{
+    int quarter = (int)(4.0 * turns + 0.5),
+        odd = quarter & 1;                                    /* the nearest one: cos, or sin, of */
+    double x = 6.2831853071795865 * (turns - 0.25 * quarter); /* what is left, at most pi / 4 */
+    double z = x * x, sum = 0.0;
+    for (int k = 20 + odd; k > odd; k -= 2) /* 1 - z/(1 2) (1 - z/(3 4) (...)), likewise of sin */
+        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
+    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
+    return quarter == 1 || quarter == 2 ? -sum : sum;
+}
+
 /* One number from N(0, 1), by Box and Muller. */
 static float bert_normal_(uint64_t key, uint64_t i)
 {
     uint64_t bits = bert_mix64_(key ^ bert_mix64_(i));
     double u = ((bits >> 32) + 1.0) / 4294967296.0; /* (0, 1]: log(u) is finite */
     double v = (double)(bits & 0xFFFFFFFFu) / 4294967296.0;
-    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+    return (float)(sqrt(-2.0 * bert_log_(u)) * bert_cos_turns_(v));
 }
 
 /* ------------------------------------------------------------------------------------------------
-   exp, and the normal distribution that GELU needs: branch-free, so that loops over them become
-   vectors. libm's expf and erff, one call an element, would cost more than the matmuls. */
+   exp, tanh, and the normal distribution that GELU needs: branch-free, so that loops over them
+   become vectors. libm's, one call an element, would cost more than the matmuls, and differ. */
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
    exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. Over all floats at most 1.01
-   ulp from the true value (dev/check/math.c). */
+   ulp from the true value (dev/check_math.c). */
 static inline float bert_exp_(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
-    float shifted = x * 1.44269504f + magic;
+    float shifted = bert_fma_(x, 1.44269504f, magic);
     float n = shifted - magic;
-    float r = x - n * 0.693359375f; /* ln 2 in two parts, the first exact in few bits */
-    r = r + n * 2.12194440e-4f;
+    float r = bert_fma_(n, -0.693359375f, x); /* ln 2 in two parts, the first exact in few bits */
+    r = bert_fma_(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r;
+    p = bert_fma_(p, r, 1.3981999507e-3f);
+    p = bert_fma_(p, r, 8.3334519073e-3f);
+    p = bert_fma_(p, r, 4.1665795894e-2f);
+    p = bert_fma_(p, r, 1.6666665459e-1f);
+    p = bert_fma_(p, r, 5.0000001201e-1f);
+    p = bert_fma_(p, r * r, r);
     p = p + 1.0f;
     uint32_t bits, exponent;
     memcpy(&bits, &p, 4);
@@ -744,70 +820,176 @@ static inline float bert_exp_(float x)
     return x != x ? x : y;
 }
 
+/* tanh(x), x >= 0: 1 - 2 / (e^2x + 1); near zero, where that loses its digits, a polynomial (Cephes'
+   tanhf). */
+static inline float bert_tanh_(float x)
+{
+    float z = x * x, far = 1.0f - 2.0f / (bert_exp_(2.0f * fabsf(x)) + 1.0f);
+    float p = -5.70498872745e-3f;
+    p = bert_fma_(p, z, 2.06390887954e-2f);
+    p = bert_fma_(p, z, -5.37397155531e-2f);
+    p = bert_fma_(p, z, 1.33314422036e-1f);
+    p = bert_fma_(p, z, -3.33332819422e-1f);
+    p = bert_fma_(p * z, x, x);
+    return fabsf(x) < 0.625f ? p : x < 0.0f ? -far : far;
+}
+
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
    sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is then within
    1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7. */
 static inline float bert_normal_cdf_(float x, float *bell)
 {
     float e = bert_exp_(-0.5f * (x * x));
-    float t = 1.0f / (1.0f + 0.23164189f * fabsf(x)); /* 0.3275911 / sqrt 2 */
+    float t = 1.0f / bert_fma_(0.23164189f, fabsf(x), 1.0f); /* 0.3275911 / sqrt 2 */
     float p = 0.5f * 1.061405429f;
-    p = p * t + 0.5f * -1.453152027f;
-    p = p * t + 0.5f * 1.421413741f;
-    p = p * t + 0.5f * -0.284496736f;
-    p = p * t + 0.5f * 0.254829592f;
-    float tail = p * t * e; /* P(Z > |x|) */
+    p = bert_fma_(p, t, 0.5f * -1.453152027f);
+    p = bert_fma_(p, t, 0.5f * 1.421413741f);
+    p = bert_fma_(p, t, 0.5f * -0.284496736f);
+    p = bert_fma_(p, t, 0.5f * 0.254829592f);
     *bell = e;
-    return x < 0.0f ? tail : 1.0f - tail;
+    return x < 0.0f ? p * t * e : bert_fma_(-(p * t), e, 1.0f); /* p t e: P(Z > |x|) */
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; with BERT_NO_SIMD (or
-   a compiler without them) a "vector" is one float, and the same code runs.
+   Sums. Element i goes to lane i % 16, and the lanes are added in one fixed tree, whatever vectors
+   the processor has: these loops become some. */
+enum { BERT_SUMS_ = 16 };
+
+static inline float bert_tree_(float *s)
+{
+    for (int w = BERT_SUMS_ / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) s[l] += s[l + w];
+    return s[0];
+}
+
+/* sum a[i] */
+static inline float bert_sum_(const float *a, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
+        for (int l = 0; l < BERT_SUMS_; l++) s[l] += a[i + l];
+    for (int l = 0; i + l < n; l++) s[l] += a[i + l];
+    return bert_tree_(s);
+}
+
+/* sum (a[i] - x) * (b[i] - y) */
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
+        for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[i + l] - x, b[i + l] - y, s[l]);
+    for (int l = 0; i + l < n; l++) s[l] = bert_fma_(a[i + l] - x, b[i + l] - y, s[l]);
+    return bert_tree_(s);
+}
+
+/* The largest of a[0..n-1] and least; NaN is passed over. In one lane a loop would go element by
+   element: the compiler may not change the order of comparisons. */
+static inline float bert_max_of_(const float *a, int n, float least)
+{
+    float max[BERT_SUMS_];
+    int i = 0;
+    for (int l = 0; l < BERT_SUMS_; l++) max[l] = least;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
+        for (int l = 0; l < BERT_SUMS_; l++) max[l] = a[i + l] > max[l] ? a[i + l] : max[l];
+    for (; i < n; i++) least = a[i] > least ? a[i] : least;
+    for (int l = 0; l < BERT_SUMS_; l++) least = max[l] > least ? max[l] : least;
+    return least;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Matmul: c (M,N) = a (M,K) . b (K,N), every product of matrices in BERT. The operands are given by
+   strides, so that one routine serves forward, both backwards and attention:
+       a[i][k] is a[i * a_row + k * a_col], b[k][j] is b[k * b_row + j * b_col], c's rows are ldc
+       apart. */
+typedef struct {
+    const float *at;
+    size_t row, col; /* steps from one row to the next, and from one column to the next */
+} BertMatrix_;
+
+static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
+{
+    BertMatrix_ m = {at, row, col};
+    return m;
+}
+
+/* A block of a matrix: from row i and column j on. */
+static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+{
+    m.at += i * m.row + j * m.col;
+    return m;
+}
+
+/* What an element of c begins with: start[j] (a bias), where start is NULL zero; or what it holds.
+   Along channels, K is cut into blocks of DEPTH, each block a chain of multiply-adds from zero, and
+   the blocks are added from k = 0 up. Along tokens (dW) one chain GOES_ON from what c holds, token
+   after token: a step cut into micro-batches has the bits of the whole. */
+enum { BERT_START_, BERT_ADD_, BERT_GO_ON_ };
+enum { BERT_DEPTH_ = 256 };
+
+/* The product as plain loops: what it means, to the last bit. */
+static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
+                               int K, const float *start, int how)
+{
+    const int chain = how == BERT_GO_ON_, depth = chain ? K : BERT_DEPTH_;
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < N; j++) {
+            const float *x = a.at + i * a.row, *y = b.at + j * b.col;
+            float *to = c + i * ldc + j, sum = how != BERT_START_ ? *to : start ? start[j] : 0.0f;
+            for (int k = 0; k < K;) {
+                float block = chain ? sum : 0.0f;
+                for (int end = bert_min_(depth, K - k) + k; k < end; k++)
+                    block = bert_fma_(x[k * a.col], y[k * b.row], block);
+                sum = chain ? block : sum + block;
+            }
+            *to = sum;
+        }
+}
+
+#if defined(__GNUC__) && !defined(BERT_NO_SIMD)
+#define BERT_TILES_ /* the fast product, the same bits; else the plain loops are all there is */
+#endif
+#ifdef BERT_TILES_
+/* ------------------------------------------------------------------------------------------------
+   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; but for the one
+   multiply-add that everything goes through: VFMA(x, v, sum) is x * v + sum, x a number. Left to
+   the compiler, it would be fused here and not there.
    The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
    leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
-#if !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__AVX512F__)
+#if defined(__AVX512F__)
+#include <immintrin.h>
 enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
-#elif !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__AVX__)
+#define BERT_VFMA_(x, v, sum) ((bert_vec_)_mm512_fmadd_ps(_mm512_set1_ps(x), v, sum))
+#elif defined(__AVX__)
 enum { BERT_LANES_ = 8, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
-#elif !defined(BERT_NO_SIMD) && defined(__GNUC__) && defined(__aarch64__)
+#ifdef __FMA__
+#include <immintrin.h>
+#define BERT_VFMA_(x, v, sum) ((bert_vec_)_mm256_fmadd_ps(_mm256_set1_ps(x), v, sum))
+#endif
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
-#elif !defined(BERT_NO_SIMD) && defined(__GNUC__)
-enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
+#define BERT_VFMA_(x, v, sum) ((bert_vec_)vfmaq_n_f32((float32x4_t)(sum), (float32x4_t)(v), x))
 #else
-enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 4, BERT_TILE_VECS_ = 4 };
-#define BERT_SCALAR_
+enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
 #endif
 enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
 
-#ifdef BERT_SCALAR_
-typedef float bert_vec_, bert_vec_at_;
-#define BERT_LANE_(v, i) (v)
-#define BERT_DEAL_LOW_(x, y) (x)
-#define BERT_DEAL_HIGH_(x, y) (y)
-#define BERT_UNROLL_
-#define BERT_UNROLL_4_
-#define BERT_ALIGNED_
-#define BERT_INLINE_ static inline
-#define BERT_APART_ static
-#define BERT_PREFETCH_(p, w) ((void)(p))
-#else
 #define BERT_PREFETCH_(p, w) __builtin_prefetch(p, w)
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers: a change far
    away then costs a fifth of a step. */
 #define BERT_INLINE_ static inline __attribute__((always_inline))
 #define BERT_APART_ static __attribute__((noinline))
-#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
     __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
-typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
-#define BERT_LANE_(v, i) (v)[i]
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
 #define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
+typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
 #define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
 #define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
@@ -825,7 +1007,6 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 4, 1, 5)
 #define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
 #endif
-#endif
 
 /* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
 #define BERT_FOR_(i, n)                                                                            \
@@ -834,70 +1015,17 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 
 static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
 static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
-
-/* Lane by lane: x > y ? x : y. */
-static inline bert_vec_ bert_larger_(bert_vec_ x, bert_vec_ y)
+#ifndef BERT_VFMA_
+#define BERT_VFMA_(x, v, sum) bert_vfma_(x, v, sum)
+BERT_INLINE_ bert_vec_ bert_vfma_(float x, bert_vec_ v, bert_vec_ sum)
 {
-#ifdef BERT_SCALAR_
-    return x > y ? x : y;
-#else
-    bert_ints_ larger = x > y;
-    return (bert_vec_)((larger & (bert_ints_)x) | (~larger & (bert_ints_)y));
+    BERT_FOR_ (l, BERT_LANES_) sum[l] = bert_fma_(x, v[l], sum[l]);
+    return sum;
+}
 #endif
-}
-
-/* The sum of a vector's lanes, always added in this order. */
-static inline float bert_lanes_sum_(bert_vec_ v)
-{
-    float s[BERT_LANES_];
-    for (int i = 0; i < BERT_LANES_; i++) s[i] = BERT_LANE_(v, i);
-    for (int w = BERT_LANES_ / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; i++) s[i] += s[i + w];
-    return s[0];
-}
-
-/* sum a[i], and sum (a[i] - x) * (b[i] - y): lane l adds elements l, l + LANES, ...; what is left
-   over at the end is added one by one. */
-static inline float bert_sum_(const float *a, int n)
-{
-    bert_vec_ sum = {0};
-    int i = 0;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) sum += bert_get_(a + i);
-    float s = bert_lanes_sum_(sum);
-    for (; i < n; i++) s += a[i];
-    return s;
-}
-
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
-{
-    bert_vec_ sum = {0};
-    int i = 0;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_)
-        sum += (bert_get_(a + i) - x) * (bert_get_(b + i) - y);
-    float s = bert_lanes_sum_(sum);
-    for (; i < n; i++) s += (a[i] - x) * (b[i] - y);
-    return s;
-}
-
-/* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
-   the compiler may not change the order of comparisons. */
-static inline float bert_max_of_(const float *a, int n, float least)
-{
-    bert_vec_ max;
-    int i = 0;
-    for (int l = 0; l < BERT_LANES_; l++) BERT_LANE_(max, l) = least;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) max = bert_larger_(bert_get_(a + i), max);
-    for (int l = 0; l < BERT_LANES_; l++)
-        least = BERT_LANE_(max, l) > least ? BERT_LANE_(max, l) : least;
-    for (; i < n; i++) least = a[i] > least ? a[i] : least;
-    return least;
-}
 
 /* ------------------------------------------------------------------------------------------------
-   Matmul: c (M,N) = a (M,K) . b (K,N), every product of matrices in BERT. The operands are given by
-   strides, so that one routine serves forward, both backwards and attention:
-       a[i][k] is a[i * a_row + k * a_col], b[k][j] is b[k * b_row + j * b_col], c's rows are ldc
-       apart.
+   The fast product:
 
              COLS                     c is computed in tiles of ROWS x COLS sums that stay in
             +----+                    registers while k runs. DEPTH rows of b are first copied into
@@ -908,21 +1036,14 @@ ROWS |  a  || c  | tile               over the panels; a's rows are read where t
      +-----++----+                    columns (dW) copied. The last panel is as many vectors wide
       strip                           as it has to be.
 
-   A sum over k is a chain of multiply-adds in blocks of DEPTH, the blocks added in c from k = 0
-   up, whatever M, N or the number of threads; a tile over the edge computes whole and stores in
-   part. So the bits of a row of c do not depend on the other rows. */
-enum { BERT_DEPTH_ = 384, BERT_WIDE_ = 384, BERT_ROWS_ = 192 }; /* WIDE: COLS times something */
-
-typedef struct {
-    const float *at;
-    size_t row, col; /* steps from one row to the next, and from one column to the next */
-} BertMatrix_;
-
-static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
-{
-    BertMatrix_ m = {at, row, col};
-    return m;
-}
+   A tile over the edge computes whole and stores in part. So the bits of a row of c do not depend
+   on the other rows, nor on the size of tiles. WIDE: as many columns of panels as a cache of 512 KB
+   has room for. FEW: of so many rows at most, all strips are copied, once. */
+enum {
+    BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 256) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
+    BERT_FEW_ = 192,
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_) /* floats for panels and strips */
+};
 
 /* A block of memory that tiles fetch while they compute, rate cache lines for each LANES k's.
    Waited for, or asked for all at once, it would hold up the sums: without it, a product of
@@ -955,18 +1076,28 @@ typedef struct {
     size_t down;
 } BertStrip_;
 
-/* One tile: c (rows, cols) = start + strip . panel, or c += strip . panel where start is NULL.
-   panel is (depth, vecs * LANES), depth a multiple of LANES. soon is the tile of c that comes
-   next. */
+/* One k of a tile. */
+BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], const int vecs,
+                             const float *a, const size_t down, const float *panel)
+{
+    bert_vec_ b[BERT_TILE_VECS_];
+    BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
+    BERT_FOR_ (i, BERT_TILE_ROWS_)
+        BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(a[i * down], b[v], sum[i][v]);
+}
+
+/* One tile: c (rows, cols) = start + strip . panel; where start is NULL, c += strip . panel, or,
+   chain, c's sums go on. panel is (depth, vecs * LANES). soon is the tile of c that comes next. */
 BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
                              const float *a, const size_t down, const size_t next,
-                             const float *panel, int depth, const float *start, const float *soon,
-                             BertAhead_ *ahead)
+                             const float *panel, int depth, const float *start, int chain,
+                             const float *soon, BertAhead_ *ahead)
 {
+    const int n = BERT_LANES_;
     float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
     size_t ldt = ldc;
-    int whole = rows == BERT_TILE_ROWS_ && cols % BERT_LANES_ == 0; /* vectors */
+    int whole = rows == BERT_TILE_ROWS_ && cols % n == 0, k = 0; /* whole: all vectors are */
     if (!whole) {
         t = edge;
         ldt = BERT_TILE_COLS_;
@@ -976,26 +1107,24 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
     }
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
-        BERT_FOR_ (v, vecs) sum[i][v] = zero;
+        BERT_FOR_ (v, vecs)
+            sum[i][v] = chain && v * n < cols ? bert_get_(t + i * ldt + v * n) : zero;
     BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
-                                    depth / BERT_LANES_);
-    for (int k = 0; k < depth; k += BERT_LANES_) {
+                                    bert_max_(1, depth / n));
+    for (; k + n <= depth; k += n, a += n * next) {
         BERT_FETCH_(&next_c, 1);
         BERT_FETCH_(ahead, 0);
         BERT_UNROLL_4_
-        for (int l = 0; l < BERT_LANES_; l++, panel += vecs * BERT_LANES_) {
-            bert_vec_ b[BERT_TILE_VECS_];
-            BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
-            BERT_FOR_ (i, BERT_TILE_ROWS_)
-                BERT_FOR_ (v, vecs) sum[i][v] += a[i * down + l * next] * b[v];
-        }
-        a += BERT_LANES_ * next;
+        for (int l = 0; l < n; l++, panel += vecs * n)
+            bert_step_(sum, vecs, a + l * next, down, panel);
     }
+    for (; k < depth; k++, a += next, panel += vecs * n) bert_step_(sum, vecs, a, down, panel);
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) {
-            float *to = t + i * ldt + v * BERT_LANES_;
-            if (v * BERT_LANES_ < cols)
-                bert_put_(to, sum[i][v] + bert_get_(start ? start + v * BERT_LANES_ : to));
+            float *to = t + i * ldt + v * n;
+            if (v * n >= cols) continue;
+            if (chain) bert_put_(to, sum[i][v]);
+            else bert_put_(to, bert_get_(start ? start + v * n : to) + sum[i][v]);
         }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
@@ -1027,13 +1156,12 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into a panel (deep, W), as wide as bert_panel_vecs_ says, zeros where b
-   has no more. */
-static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, int cols)
+/* Copies b (depth, cols) into a panel (depth, W), as wide as bert_panel_vecs_ says, zeros where b
+   has no more columns. */
+static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
 {
     const int n = BERT_LANES_, W = bert_panel_vecs_(cols) * n;
-    int first_row = cols < W ? 0 : depth;
-    memset(panel + first_row * W, 0, (size_t)(deep - first_row) * W * sizeof *panel);
+    if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
     if (b.col == 1) {
         for (int k = 0; k < depth; k++, panel += W) {
             const float *row = b.at + k * b.row;
@@ -1053,50 +1181,40 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int deep, i
 }
 
 /* A strip of a (rows, depth). Where the elements of a row lie side by side, tiles read a itself; at
-   its edges, and where they do not, a copy in room with zeros where a has no more: row after row,
-   or a column of ROWS after the other. copied: the copy is there already. */
-static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, int deep, int copied)
+   its edge, and where they do not, a copy in room with zeros where a has no more rows: row after
+   row, or a column of ROWS after the other. copied: the copy is there already. */
+static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, int copied)
 {
     const size_t R = BERT_TILE_ROWS_;
-    BertStrip_ own = {a.at, a.row}, by_rows = {room, (size_t)deep}, by_columns = {room, 1};
-    if (a.col == 1 && rows == BERT_TILE_ROWS_ && depth == deep) return own;
+    BertStrip_ own = {a.at, a.row}, by_rows = {room, (size_t)depth}, by_columns = {room, 1};
+    if (a.col == 1 && rows == BERT_TILE_ROWS_) return own;
     if (a.col == 1) {
-        for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += deep) {
-            memset(room, 0, (size_t)deep * sizeof *room);
+        for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += depth)
             if (i < rows) memcpy(room, a.at + i * a.row, (size_t)depth * sizeof *room);
-        }
+            else memset(room, 0, (size_t)depth * sizeof *room);
         return by_rows;
     }
-    for (int k = 0; k < deep && !copied; k++, room += R) {
+    for (int k = 0; k < depth && !copied; k++, room += R) {
         const float *from = a.at + k * a.col;
-        if (k < depth && a.row == 1 && rows == BERT_TILE_ROWS_)
-            memcpy(room, from, R * sizeof *room);
+        if (a.row == 1 && rows == BERT_TILE_ROWS_) memcpy(room, from, R * sizeof *room);
         else
-            for (int i = 0; i < BERT_TILE_ROWS_; i++)
-                room[i] = k < depth && i < rows ? from[i * a.row] : 0.0f;
+            for (int i = 0; i < BERT_TILE_ROWS_; i++) room[i] = i < rows ? from[i * a.row] : 0.0f;
     }
     return by_columns;
-}
-
-/* A block of a matrix: from row i and column j on. */
-static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
-{
-    m.at += i * m.row + j * m.col;
-    return m;
 }
 
 /* Each kind of tile is a function of its own, its sizes and steps constants: copied into a larger
    one, gcc runs out of registers in the loop that counts (a fifth of dW). */
 typedef void BertTile_(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,
-                       const float *panel, int depth, const float *start, const float *soon,
-                       BertAhead_ *ahead);
+                       const float *panel, int depth, const float *start, int chain,
+                       const float *soon, BertAhead_ *ahead);
 #define BERT_TILE_KIND_(name, vecs, ...)                                                           \
     BERT_APART_ void name(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,              \
-                          const float *panel, int depth, const float *start, const float *soon,    \
-                          BertAhead_ *ahead)                                                       \
+                          const float *panel, int depth, const float *start, int chain,            \
+                          const float *soon, BertAhead_ *ahead)                                    \
     {                                                                                              \
-        bert_tile_(c, ldc, rows, cols, vecs, strip.at, __VA_ARGS__, panel, depth, start, soon,     \
-                   ahead);                                                                         \
+        bert_tile_(c, ldc, rows, cols, vecs, strip.at, __VA_ARGS__, panel, depth, start, chain,    \
+                   soon, ahead);                                                                   \
     }
 BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1)
 BERT_TILE_KIND_(bert_tile_rows_2_, 2, strip.down, 1)
@@ -1108,7 +1226,7 @@ BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_)
 /* A strip times the panels of N columns, from left to right. */
 static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
                                      const float *panels, int depth, int N, const float *start,
-                                     BertAhead_ *ahead)
+                                     int chain, BertAhead_ *ahead)
 {
     static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
     static BertTile_ *const by_cols[] = {bert_tile_cols_1_, bert_tile_cols_2_, bert_tile_cols_};
@@ -1117,29 +1235,27 @@ static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int
         const float *from = start ? start + j : NULL, *soon = j + W < N ? c + j + W : c + R * ldc;
         int cols = bert_min_(W, N - j), kind = bert_min_(bert_panel_vecs_(cols), 3) - 1;
         (strip.down > 1 ? by_rows : by_cols)[kind](c + j, ldc, rows, cols, strip, panels, depth,
-                                                   from, soon, ahead);
+                                                   from, chain, soon, ahead);
     }
 }
 
-/* The product on one thread. start (N) is what the sums begin with (a bias), NULL: zero; add: they
-   begin with what c holds. Of few rows and many columns, strips are copied once and b a panel at a
+/* The product in tiles. Of few rows and many columns, strips are copied once and b a panel at a
    time, the next one fetched meanwhile; else b for WIDE columns, and strip after strip passes over
-   it, fetched likewise. */
-BERT_APART_ void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M,
-                                     int N, int K, const float *start, int add)
+   it, fetched likewise. room: ROOM floats. */
+BERT_APART_ void bert_matmul_tiled_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M,
+                                    int N, int K, const float *start, int how, float *room)
 {
     const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
-    const int few = M <= BERT_ROWS_ && N > W, wide = few ? W : BERT_WIDE_;
-    BERT_ALIGNED_ float packed[BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_)];
+    const int few = M <= BERT_FEW_ && N > W, wide = few ? W : BERT_WIDE_;
     for (int k = 0; k < K; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, K - k), deep = (depth + n - 1) / n * n;
+        int depth = bert_min_(BERT_DEPTH_, K - k);
         for (int j = 0; j < N; j += wide) {
-            int cols = bert_min_(wide, N - j), tiles = (cols + W - 1) / W * (deep / n);
+            int cols = bert_min_(wide, N - j), tiles = (cols + W - 1) / W * bert_max_(1, depth / n);
             float first[BERT_WIDE_] = {0};
             BertAhead_ ahead = {0};
             if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
             for (int p = 0; p < cols; p += W)
-                bert_pack_panel_(packed + p * deep, bert_from_(b, k, j + p), depth, deep,
+                bert_pack_panel_(room + p * depth, bert_from_(b, k, j + p), depth,
                                  bert_min_(W, cols - p));
             int next_j = j + W < N ? j + W : 0, next_k = next_j ? k : k + depth;
             if (few && next_k < K)
@@ -1148,12 +1264,13 @@ BERT_APART_ void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMa
                                 bert_min_(W, N - next_j), (M + R - 1) / R * tiles);
             for (int i = 0; i < M; i += R) {
                 int rows = bert_min_(R, M - i);
-                BertStrip_ strip = bert_strip_(packed + deep * (wide + (few ? i : 0)),
-                                               bert_from_(a, i, k), rows, depth, deep, few && j);
+                BertStrip_ strip = bert_strip_(room + depth * (wide + (few ? i : 0)),
+                                               bert_from_(a, i, k), rows, depth, few && j);
                 if (!few && i + R < M)
                     ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, tiles);
-                bert_strip_times_panels_(c + i * ldc + j, ldc, strip, rows, packed, deep, cols,
-                                         add || k ? NULL : first, &ahead);
+                bert_strip_times_panels_(c + i * ldc + j, ldc, strip, rows, room, depth, cols,
+                                         how != BERT_START_ || k ? NULL : first, how == BERT_GO_ON_,
+                                         &ahead);
             }
         }
     }
@@ -1165,13 +1282,13 @@ BERT_APART_ void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMa
    the time; the bits are the same. K is a multiple of 16. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                  int K, const float *start)
+                                  int K, const float *start, float *room)
 {
     const int n = BERT_LANES_, whole = N / BERT_HIGH_ * BERT_HIGH_;
-    BERT_ALIGNED_ float panel[BERT_DEPTH_ * BERT_LANES_], t[BERT_HIGH_ * BERT_LANES_];
+    float *panel = room, *t = room + BERT_DEPTH_ * BERT_LANES_, *out = t + BERT_HIGH_ * n;
     for (int k = 0; k < K; k += BERT_DEPTH_) {
         int depth = bert_min_(BERT_DEPTH_, K - k);
-        bert_pack_panel_(panel, bert_matrix_(a.at + k * a.col, a.col, a.row), depth, depth, M);
+        bert_pack_panel_(panel, bert_matrix_(a.at + k * a.col, a.col, a.row), depth, M);
         for (int j = 0; j < whole; j += BERT_HIGH_) {
             const float *w[BERT_HIGH_ / 4], *x = panel;
             bert_vec_ sum[BERT_HIGH_], zero = {0};
@@ -1183,12 +1300,13 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                 BERT_FETCH_(&ahead, 0);
                 BERT_FOR_ (u, 4) {
                     bert_vec_ x_l = bert_get_(x + u * n);
-                    BERT_FOR_ (r, BERT_HIGH_) sum[r] += w[r / 4][r % 4 * b.col + l + u] * x_l;
+                    BERT_FOR_ (r, BERT_HIGH_)
+                        sum[r] = BERT_VFMA_(w[r / 4][r % 4 * b.col + l + u], x_l, sum[r]);
                 }
             }
             BERT_FOR_ (r, BERT_HIGH_) bert_put_(t + r * n, sum[r]);
             for (int r = 0; r < BERT_HIGH_; r += n) {
-                float *to = c + j + r, out[BERT_LANES_ * BERT_LANES_];
+                float *to = c + j + r;
                 bert_vec_ first = start ? bert_get_(start + j + r) : zero;
                 bert_transpose_(out, n, t + r * n, n);
                 for (int i = 0; i < M; i++, to += ldc)
@@ -1197,37 +1315,78 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
         }
     }
     if (whole < N)
-        bert_matmul_serial_(c + whole, ldc, a, bert_from_(b, 0, whole), M, N - whole, K,
-                            start ? start + whole : NULL, 0);
+        bert_matmul_tiled_(c + whole, ldc, a, bert_from_(b, 0, whole), M, N - whole, K,
+                           start ? start + whole : NULL, BERT_START_, room);
+}
+
+/* Worth it for a weight matrix, few rows, and whole vectors of k. */
+static int bert_mirrored_(BertMatrix_ b, int M, int K, int how)
+{
+    return M <= BERT_LANES_ && b.row == 1 && how == BERT_START_ && K % 16 == 0;
+}
+#else
+enum { BERT_TILE_ROWS_ = 1, BERT_TILE_COLS_ = 1, BERT_ROOM_ = 0 };
+#endif
+
+BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
+
+static int bert_team_(const BertScratch *scratch)
+{
+    return scratch ? scratch->threads : bert_threads_();
+}
+
+/* Where this thread of the team puts panels and strips; NULL: the product is the plain loops. */
+static float *bert_place_(const BertScratch *scratch)
+{
+    return scratch && BERT_ROOM_ ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
+}
+
+/* The product on one thread. */
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
+                                int K, const float *start, int how, float *room)
+{
+#ifdef BERT_TILES_
+    if (room) bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
+#endif
+    if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
 }
 
 /* The product on all threads. A task is a block of c, two for each thread; one where the product is
    so small that the start of a task tells (4% of a sentence of 16 tokens). The longer side of c is
    cut first, so that little is packed twice; dW's rows, whose neighbours would otherwise write side
-   by side (3% of a step). Mirrored: more rows gain nothing; in plain C a compiler may make vectors
-   of it that round between multiplying and adding. */
+   by side (3% of a step). */
 static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
-                         const float *start, int add)
+                         const float *start, int how, const BertScratch *scratch)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    const size_t R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
     const int most = 1024, least = 64; /* rows of a task */
-    const int strips = (M + R - 1) / R, panels = (N + W - 1) / W, threads = bert_threads_();
-    const int mirrored = M <= BERT_LANES_ && b.row == 1 && !add && K % 16 == 0 && BERT_LANES_ > 1;
+    const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
+    int mirrored = 0;
+#ifdef BERT_TILES_
+    mirrored = scratch && bert_mirrored_(b, M, K, how);
+#endif
     const int tasks = threads > 1 && !mirrored ? 2 * threads : threads;
-    int across = N < M || a.col != 1 ? 1 : bert_min_((panels + 1) / 2, tasks);
-    int down = bert_max_((M + most - 1) / most,
-                         bert_min_((M + least - 1) / least, (tasks + across - 1) / across));
-    across = bert_max_(across, bert_min_((panels + 1) / 2, (tasks + down - 1) / down));
-    BERT_OMP_(parallel for schedule(dynamic))
+    int across = N < M || a.col != 1 ? 1 : bert_min_(widest, tasks);
+    int down = bert_max_((M - 1) / most + 1,
+                         bert_min_((M - 1) / least + 1, (tasks + across - 1) / across));
+    across = bert_max_(across, bert_min_(widest, (tasks + down - 1) / down));
+    BERT_OMP_(parallel for schedule(dynamic) num_threads(threads))
     for (int t = 0; t < down * across; t++) {
-        int y = t / across, x = t % across, i = y * strips / down * R, j = x * panels / across * W;
-        int height = bert_min_((y + 1) * strips / down * R, M) - i;
-        int width = bert_min_((x + 1) * panels / across * W, N) - j;
-        float *to = c + i * ldc + j;
+        size_t y = (size_t)(t / across), x = (size_t)(t % across);
+        size_t i = y * strips / down * R, j = x * panels / across * W;
+        int height = (int)(bert_zmin_((y + 1) * strips / down * R, M) - i);
+        int width = (int)(bert_zmin_((x + 1) * panels / across * W, N) - j);
+        float *to = c + i * ldc + j, *room = bert_place_(scratch);
         BertMatrix_ a_i = bert_from_(a, i, 0), b_j = bert_from_(b, 0, j);
         const float *from = start ? start + j : NULL;
-        if (mirrored) bert_matmul_mirrored_(to, ldc, a_i, b_j, height, width, K, from);
-        else bert_matmul_serial_(to, ldc, a_i, b_j, height, width, K, from, add);
+#ifdef BERT_TILES_
+        if (mirrored) {
+            bert_matmul_mirrored_(to, ldc, a_i, b_j, height, width, K, from, room);
+            continue;
+        }
+#endif
+        bert_matmul_serial_(to, ldc, a_i, b_j, height, width, K, from, how, room);
     }
 }
 
@@ -1252,11 +1411,12 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
 }
 
 /* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
-   but for wte's row 0, [PAD]: Hugging Face's padding_idx keeps it as it is even where a text has
-   the token. Parallel over channels: two tokens may share a row, two channels never a number. */
+   but for wte's row padding (-1: none), [PAD]'s: Hugging Face's padding_idx keeps it as it is even
+   where a text has the token. dwte may be NULL. Parallel over channels: two tokens may share a row,
+   two channels never a number. */
 BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
                                       const int *tokens, const int *types, const int *offsets,
-                                      int B, int C)
+                                      int B, int C, int padding)
 {
     const int block = 64;
     BERT_OMP_(parallel for)
@@ -1265,14 +1425,14 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
         for (int b = 0; b < B; b++) {
             for (int n = offsets[b]; n < offsets[b + 1]; n++) {
                 const float *d = dout + (size_t)n * C + c;
-                float *te = dwte + (size_t)tokens[n] * C + c;
                 float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
                 float *se = dwse + (size_t)types[n] * C + c;
                 for (int i = 0; i < width; i++) {
                     pe[i] += d[i];
                     se[i] += d[i];
                 }
-                for (int i = 0; i < width && tokens[n] != 0; i++) te[i] += d[i];
+                if (!dwte || tokens[n] == padding) continue;
+                for (int i = 0; i < width; i++) dwte[(size_t)tokens[n] * C + c + i] += d[i];
             }
         }
     }
@@ -1292,7 +1452,7 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
         float *y = out + (size_t)n * C;
         float m = bert_sum_(x, C) / (float)C;
         float s = 1.0f / sqrtf(bert_dot_(x, m, x, m, C) / (float)C + eps);
-        for (int i = 0; i < C; i++) y[i] = (x[i] - m) * s * w[i] + b[i];
+        for (int i = 0; i < C; i++) y[i] = bert_fma_((x[i] - m) * s, w[i], b[i]);
         mean[n] = m;
         rstd[n] = s;
     }
@@ -1314,7 +1474,7 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
             const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
             float m = mean[n], s = rstd[n];
             for (int i = c; i < end; i++) {
-                dw[i] += d[i] * ((x[i] - m) * s);
+                dw[i] = bert_fma_(d[i], (x[i] - m) * s, dw[i]);
                 db[i] += d[i];
             }
         }
@@ -1327,7 +1487,7 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
         for (int i = 0; i < C; i++) dx[i] = d[i] * w[i]; /* dnorm */
         float a = bert_sum_(dx, C) / (float)C;
         float p = bert_dot_(dx, 0.0f, x, m, C) * s / (float)C;
-        for (int i = 0; i < C; i++) dx[i] = s * (dx[i] - a - (x[i] - m) * s * p);
+        for (int i = 0; i < C; i++) dx[i] = s * bert_fma_((m - x[i]) * s, p, dx[i] - a);
     }
 }
 
@@ -1336,30 +1496,32 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
    out (N,OC), inp (N,C), w (OC,C), b (OC) */
 
 BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
-                                 int N, int C, int OC)
+                                 int N, int C, int OC, const BertScratch *scratch)
 {
-    bert_matmul_(out, (size_t)OC, bert_matrix_(inp, C, 1), bert_matrix_(w, 1, C), N, OC, C, b, 0);
+    bert_matmul_(out, (size_t)OC, bert_matrix_(inp, C, 1), bert_matrix_(w, 1, C), N, OC, C, b,
+                 BERT_START_, scratch);
 }
 
 /* dinp = dout . w; add: dinp += dout . w, where two branches of a residual join */
 static void bert_linear_dinp_(float *dinp, const float *dout, const float *w, int N, int C, int OC,
-                              int add)
+                              int add, const BertScratch *scratch)
 {
     bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
-                 add);
+                 add ? BERT_ADD_ : BERT_START_, scratch);
 }
 
 /* out = inp . w^T + b, so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
    Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
-                                  const float *inp, const float *w, int N, int C, int OC)
+                                  const float *inp, const float *w, int N, int C, int OC,
+                                  const BertScratch *scratch)
 {
     const int block = 64;
-    if (dinp) bert_linear_dinp_(dinp, dout, w, N, C, OC, 0);
+    if (dinp) bert_linear_dinp_(dinp, dout, w, N, C, OC, 0, scratch);
     if (dw)
         bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
-                     NULL, 1);
+                     NULL, BERT_GO_ON_, scratch);
     if (!db) return;
     BERT_OMP_(parallel for)
     for (int o = 0; o < OC; o += block) {
@@ -1418,7 +1580,7 @@ BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C,
    The T x T probabilities are never stored (FlashAttention, Dao et al. 2022). A block of queries
    walks over blocks of keys; when a block raises a row's maximum, what was summed so far is scaled
    down to the new one. With maximum and sum kept, the backward computes any block again. */
-enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 96 };
+enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 80 }; /* the backward has two such blocks on the stack */
 
 /* Which (sequence, head) a task works on. */
 typedef struct {
@@ -1428,12 +1590,12 @@ typedef struct {
     uint64_t key; /* of the head's dropout */
 } BertHead_;
 
-static BertHead_ bert_head_(const float *qkv, const int *offsets, int task, int C, int NH,
+static BertHead_ bert_head_(const float *qkv, const int *offsets, size_t task, int C, int NH,
                             BertDropout drop)
 {
     BertHead_ s;
-    int b = task / NH;
-    s.h = task % NH;
+    size_t b = task / (size_t)NH;
+    s.h = (int)(task % (size_t)NH);
     s.first = (size_t)offsets[b];
     s.T = offsets[b + 1] - offsets[b];
     s.q = qkv + s.first * 3 * C + s.h * (C / NH);
@@ -1454,14 +1616,16 @@ static void bert_drop_scores_(float *p, const BertHead_ *s, int q, int k0, int n
 }
 
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
-                                    int B, int C, int NH, BertDropout drop)
+                                    int B, int C, int NH, BertDropout drop,
+                                    const BertScratch *scratch)
 {
     int HS = C / NH;
     size_t row = (size_t)3 * C;
     float scale = 1.0f / sqrtf((float)HS);
-    BERT_OMP_(parallel for schedule(dynamic))
-    for (int task = 0; task < B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, task, C, NH, drop);
+    BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
+    for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
+        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
+        float *room = bert_place_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);
@@ -1469,23 +1633,24 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
             for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
                 int nk = bert_min_(BERT_KEYS_, s.T - k0);
                 bert_matmul_serial_(p, BERT_KEYS_, bert_matrix_(s.q + q0 * row, row, 1),
-                                    bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL, 0);
+                                    bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL,
+                                    BERT_START_, room);
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
-                    float m = scale * bert_max_of_(pi, nk, -INFINITY), before = 0.0f;
+                    float m = scale * bert_max_of_(pi, nk, -INFINITY), shrink = 0.0f;
                     if (k0 && max[i] > m) m = max[i];
                     if (k0) {
-                        float shrink = bert_exp_(max[i] - m);
-                        before = sum[i] * shrink;
+                        shrink = bert_exp_(max[i] - m);
                         for (int c = 0; c < HS; c++) oi[c] *= shrink;
                     }
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - m);
+                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(bert_fma_(pi[j], scale, -m));
                     max[i] = m;
-                    sum[i] = before + bert_sum_(pi, nk);
+                    sum[i] = bert_fma_(k0 ? sum[i] : 0.0f, shrink, bert_sum_(pi, nk));
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
                 }
                 bert_matmul_serial_(o, (size_t)C, bert_matrix_(p, BERT_KEYS_, 1),
-                                    bert_matrix_(s.v + k0 * row, row, 1), nq, HS, nk, NULL, k0 > 0);
+                                    bert_matrix_(s.v + k0 * row, row, 1), nq, HS, nk, NULL,
+                                    k0 ? BERT_ADD_ : BERT_START_, room);
             }
             for (int i = 0; i < nq; i++) {
                 float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
@@ -1508,46 +1673,51 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
    dqkv (N,3C) */
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
                                      const float *stat, const float *qkv, const int *offsets, int B,
-                                     int C, int NH, BertDropout drop)
+                                     int C, int NH, BertDropout drop, const BertScratch *scratch)
 {
     int HS = C / NH;
     size_t row = (size_t)3 * C;
     float scale = 1.0f / sqrtf((float)HS);
-    BERT_OMP_(parallel for schedule(dynamic))
-    for (int task = 0; task < B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, task, C, NH, drop);
+    BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
+    for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
+        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
+        float *room = bert_place_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);
             size_t at = (s.first + q0) * C + s.h * HS;
             BertMatrix_ query = bert_matrix_(s.q + q0 * row, row, 1);
             BertMatrix_ dout_q = bert_matrix_(dout + at, C, 1);
+            float along[BERT_QUERIES_]; /* sum_k prob * dprob */
+            for (int i = 0; i < nq; i++)
+                along[i] =
+                    bert_dot_(dout + at + (size_t)i * C, 0.0f, out + at + (size_t)i * C, 0.0f, HS);
             for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
                 int nk = bert_min_(BERT_KEYS_, s.T - k0);
                 float *dq = dqkv + (s.q - qkv) + q0 * row, *dk = dqkv + (s.k - qkv) + k0 * row;
                 float *dv = dk + C;
                 bert_matmul_serial_(p, BERT_KEYS_, query, bert_matrix_(s.k + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, 0);
+                                    nk, HS, NULL, BERT_START_, room);
                 bert_matmul_serial_(d, BERT_KEYS_, dout_q, bert_matrix_(s.v + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, 0);
+                                    nk, HS, NULL, BERT_START_, room);
                 /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *di = d + i * BERT_KEYS_;
                     const float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
                     float max = stat_i[0], inv = 1.0f / stat_i[1];
-                    float mean = bert_dot_(dout + at + (size_t)i * C, 0.0f,
-                                           out + at + (size_t)i * C, 0.0f, HS);
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(pi[j] * scale - max) * inv;
+                    for (int j = 0; j < nk; j++)
+                        pi[j] = bert_exp_(bert_fma_(pi[j], scale, -max)) * inv;
                     if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
-                    for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - mean) * scale;
+                    for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - along[i]) * scale;
                     if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
                 }
                 bert_matmul_serial_(dv, row, bert_matrix_(p, 1, BERT_KEYS_), dout_q, nk, HS, nq,
-                                    NULL, q0 > 0);
+                                    NULL, q0 ? BERT_ADD_ : BERT_START_, room);
                 bert_matmul_serial_(dq, row, bert_matrix_(d, BERT_KEYS_, 1),
-                                    bert_matrix_(s.k + k0 * row, row, 1), nq, HS, nk, NULL, k0 > 0);
+                                    bert_matrix_(s.k + k0 * row, row, 1), nq, HS, nk, NULL,
+                                    k0 ? BERT_ADD_ : BERT_START_, room);
                 bert_matmul_serial_(dk, row, bert_matrix_(d, 1, BERT_KEYS_), query, nk, HS, nq,
-                                    NULL, q0 > 0);
+                                    NULL, q0 ? BERT_ADD_ : BERT_START_, room);
             }
         }
     }
@@ -1569,24 +1739,25 @@ static inline float bert_gelu_(float x)
 static inline float bert_dgelu_(float x)
 {
     float bell, cdf = bert_normal_cdf_(x, &bell);
-    return cdf + 0.398942280f * x * bell; /* d/dx of x P(x): P(x) + x * density, 1/sqrt(2 pi) */
+    return bert_fma_(0.398942280f * x, bell,
+                     cdf); /* d/dx of x P(x): P(x) + x * density, 1/sqrt(2 pi) */
 }
 
 /* (1 + tanh(u)) / 2 is the logistic function of 2u: one exp, no cancellation. Within 1.3e-7, the
    derivative within 4.0e-7. */
 static inline float bert_gelu_tanh_(float x)
 {
-    float u = 0.797884561f * (x + 0.044715f * (x * x * x));
+    float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
     return x / (1.0f + bert_exp_(-2.0f * u));
 }
 
 static inline float bert_dgelu_tanh_(float x)
 {
-    float u = 0.797884561f * (x + 0.044715f * (x * x * x));
+    float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
     float half = 1.0f / (1.0f + bert_exp_(-2.0f * u));
-    float du = 0.797884561f * (1.0f + 3.0f * 0.044715f * (x * x));
+    float du = 0.797884561f * bert_fma_(3.0f * 0.044715f, x * x, 1.0f);
     float bend = half * (1.0f - half); /* tanh' = 1 - tanh^2 = 4 bend */
-    return half + (bend == 0.0f ? 0.0f : 2.0f * x * bend * du);
+    return bend == 0.0f ? half : bert_fma_(2.0f * x * bend, du, half);
 }
 
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act)
@@ -1645,13 +1816,13 @@ BERTDEF void bert_residual_forward(float *out, const float *x, const float *bran
 
 BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n)
 {
-    for (size_t i = 0; i < n; i++) out[i] = tanhf(inp[i]);
+    for (size_t i = 0; i < n; i++) out[i] = bert_tanh_(inp[i]);
 }
 
 /* out = tanh(inp), so dinp = dout * (1 - out^2) */
 BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n)
 {
-    for (size_t i = 0; i < n; i++) dinp[i] = dout[i] * (1.0f - out[i] * out[i]);
+    for (size_t i = 0; i < n; i++) dinp[i] = dout[i] * bert_fma_(-out[i], out[i], 1.0f);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1675,7 +1846,7 @@ static float bert_softmax_(float *p, float *max_x, const float *x, int n)
     float scale = (float)(1.0 / sum);
     for (int i = 0; i < n; i++) p[i] *= scale;
     *max_x = max;
-    return (float)log(sum);
+    return (float)bert_log_(sum);
 }
 
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
@@ -1693,8 +1864,9 @@ BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float 
         float w = weights ? weights[labels[n]] : 1.0f;
         losses[n] = (1.0f - smoothing) * w * (rest - (x[labels[n]] - max));
         if (smoothing > 0.0f) {
-            float sum = weights ? bert_dot_(weights, 0.0f, x, max, K) : bert_sum_(x, K) - all * max;
-            losses[n] += smoothing / (float)K * (all * rest - sum);
+            float sum = weights ? bert_dot_(weights, 0.0f, x, max, K)
+                                : bert_fma_(-all, max, bert_sum_(x, K));
+            losses[n] = bert_fma_(smoothing / (float)K, bert_fma_(all, rest, -sum), losses[n]);
         }
     }
 }
@@ -1715,9 +1887,10 @@ BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, cons
             continue;
         }
         float w = scale * (1.0f - smoothing) * (weights ? weights[labels[n]] : 1.0f);
-        float s = w + part * all;
+        float s = bert_fma_(part, all, w);
         for (int k = 0; k < K; k++) d[k] = s * p[k];
-        for (int k = 0; k < K && part != 0.0f; k++) d[k] -= part * (weights ? weights[k] : 1.0f);
+        for (int k = 0; k < K && part != 0.0f; k++)
+            d[k] = bert_fma_(-part, weights ? weights[k] : 1.0f, d[k]);
         d[labels[n]] -= w;
     }
 }
@@ -1735,10 +1908,11 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
         float sum = 0.0f;
         for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
             float x = logits[i], w = weights ? weights[k] : 1.0f;
-            float rest = log1pf(expf(-fabsf(x))); /* log(1 + e^x) without overflow: */
+            double e = bert_exp_(-fabsf(x)), one = 1.0 + e; /* log(1 + e^x) without overflow: */
+            float rest = (float)(one > 1.0 ? bert_log_(one) * (e / (one - 1.0)) : e);
             float up = (x > 0.0f ? x : 0.0f) + rest, down = (x < 0.0f ? -x : 0.0f) + rest;
-            probs[i] = 1.0f / (1.0f + expf(-x));
-            if (targets) sum += w * targets[i] * down + (1.0f - targets[i]) * up;
+            probs[i] = 1.0f / (1.0f + bert_exp_(-x));
+            if (targets) sum += bert_fma_(w * targets[i], down, (1.0f - targets[i]) * up);
         }
         if (targets) losses[b] = sum / (float)K;
     }
@@ -1752,7 +1926,7 @@ BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *
     for (int b = 0; b < B; b++)
         for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
             float w = weights ? weights[k] : 1.0f, t = targets[i], p = probs[i];
-            dlogits[i] = scale / (float)K * (w * t * (p - 1.0f) + (1.0f - t) * p);
+            dlogits[i] = scale / (float)K * bert_fma_(w * t, p - 1.0f, (1.0f - t) * p);
         }
 }
 
@@ -1797,10 +1971,10 @@ BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits,
             float max = x[c];
             double sum = 0.0;
             for (size_t i = c; i < n; i += 2) max = x[i] > max ? x[i] : max;
-            for (size_t i = c; i < n; i += 2) sum += p[i] = expf(x[i] - max);
+            for (size_t i = c; i < n; i += 2) sum += p[i] = bert_exp_(x[i] - max);
             for (size_t i = c; i < n; i += 2) p[i] = (float)(p[i] / sum);
             if (labels)
-                losses[b] += 0.5f * ((float)log(sum) - (x[2 * labels[2 * b + c] + c] - max));
+                losses[b] += 0.5f * ((float)bert_log_(sum) - (x[2 * labels[2 * b + c] + c] - max));
         }
     }
 }
@@ -1980,9 +2154,23 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     return BERT_OK;
 }
 
+/* Whether (a + b) - a is computed as written: not with -fassociative-math, a part of -ffast-math
+   that no macro tells of. */
+static int bert_as_written_(void)
+{
+    volatile float huge = 16777216.0f, one = 1.0f; /* 2^24 + 1 is rounded to 2^24 */
+    float a = huge, b = one;
+    return (a + b) - a == 0.0f;
+}
+
 BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     int error = bert_check_config_(m, &config);
+    if (!bert_as_written_())
+        return BERT_FAIL_(m, BERT_EINPUT,
+                          "bert.h was compiled with -fassociative-math or "
+                          "-funsafe-math-optimizations, which change the order of sums: compile "
+                          "it without");
     if (error) return error;
     if (m->params_memory)
         return BERT_FAIL_(m, BERT_EINPUT, "bert_build makes an empty Bert a model: free it first");
@@ -2028,10 +2216,11 @@ static void bert_free_acts_(Bert *m)
 {
     bert_free_floats_(m->acts_memory);
     bert_free_floats_(m->dacts_memory);
+    bert_free_floats_(m->scratch.memory);
     BERT_FREE(m->dropout_rows);
-    m->acts_memory = m->dacts_memory = NULL;
+    m->acts_memory = m->dacts_memory = m->scratch.memory = NULL;
     m->dropout_rows = NULL;
-    m->acts_room = m->dacts_room = m->batch_room = 0;
+    m->acts_room = m->dacts_room = m->scratch_room = m->batch_room = 0;
     m->B = m->N = m->R = m->training = 0;
 }
 
@@ -2175,8 +2364,9 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     return *memory ? BERT_OK : BERT_FAIL_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
 }
 
-/* Room for a batch's activations, L copies of the layers' for training, one for inference; and for
-   the batch itself: the tokens' dropout rows, then what bert_keep_batch_ copies. */
+/* Room for a batch's activations, L copies of the layers' for training, one for inference; for the
+   products of each thread; and for the batch itself: the tokens' dropout rows, then what
+   bert_keep_batch_ copies. */
 static int bert_room_(Bert *m, const BertBatch *batch, int training)
 {
     size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
@@ -2184,6 +2374,10 @@ static int bert_room_(Bert *m, const BertBatch *batch, int training)
     size_t floats = bert_acts_(&m->acts, NULL, &m->config, B, N, R, layers, 0);
     size_t ints = bert_plus_(5 * N + 6 * B + 1 + R, bert_times_(B + 1, K));
     int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
+    m->scratch.threads = bert_threads_();
+    if (!error)
+        error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
+                              bert_scratch_size(m->scratch.threads), "products");
     if (error) return error;
     if (ints > m->batch_room) {
         BERT_FREE(m->dropout_rows);
@@ -2344,14 +2538,15 @@ typedef struct {
     float *dpart;   /* (N,C) of a branch */
     float *dqkv;    /* (N,3C) */
     float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (H,O), then of NSP (B,2) */
+    float *dlogits; /* (H,O) */
+    float *dnsp;    /* (B,2) */
 } BertDacts_;
 
 static int bert_dacts_(Bert *m, BertDacts_ *d)
 {
     size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
     size_t H = bert_head_rows_(m->config.task, B, N, m->R);
-    size_t need = 6 * N * C + N * F + H * bert_head_cols_(&m->config) + 2 * B;
+    size_t logits = H * bert_head_cols_(&m->config), need = 6 * N * C + N * F + logits + 2 * B;
     int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
     if (error) return error;
     d->dx = m->dacts_memory;
@@ -2360,6 +2555,7 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
     d->dqkv = d->dpart + N * C;
     d->dfch = d->dqkv + 3 * N * C;
     d->dlogits = d->dfch + N * F;
+    d->dnsp = d->dlogits + logits;
     return BERT_OK;
 }
 
@@ -2426,20 +2622,20 @@ static void bert_layer_forward_(Bert *m, int l)
     int n = N; /* rows behind the attention */
 
     bert_point_(&w, m->params_memory, m->tensors, l);
-    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
+    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, &m->scratch);
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                           bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
+                           bert_site_(m, pa, l, BERT_SITE_ATTENTION, N), &m->scratch);
     if (bert_first_only_(m, l)) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
         x = a.firstx, y = a.firsty, n = B;
     }
-    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C);
+    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, &m->scratch);
     bert_residual_forward(a.res1, x, a.res1, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
     bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
-    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F);
+    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, &m->scratch);
     bert_activation_forward(a.gelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C);
+    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, &m->scratch);
     bert_residual_forward(a.res2, a.ln1, a.res2, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
@@ -2461,16 +2657,18 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
-    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C);
+    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C,
+                         &m->scratch);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F);
-    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1); /* ln1's: straight on, and this way */
+    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F, &m->scratch);
+    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1,
+                      &m->scratch); /* ln1's: straight on, and this way */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
     bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
     bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
-                         w.attprojw, n, C, C);
+                         w.attprojw, n, C, C, &m->scratch);
     if (first) { /* from [CLS] rows to all: of atty, then of x */
         float *dx = d->dx;
         bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
@@ -2478,10 +2676,10 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
         d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
     }
     bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N));
-    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C,
-                         3 * C);
-    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1);
+                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N), &m->scratch);
+    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C,
+                         &m->scratch);
+    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1, &m->scratch);
 }
 
 /* BertEmbeddings, then the layers. */
@@ -2500,6 +2698,40 @@ static void bert_encoder_forward_(Bert *m)
     for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
 }
 
+enum { BERT_PADDING_ = 0 };
+/* mlm's decoder is wte, so wte's gradient has two parts:
+       dwte += dlogits^T . headx, every row; and what d->dsum gives the tokens' rows as embeddings.
+   A row that both reach gets them sequence after sequence, the decoder's first, so that a step cut
+   into micro-batches has the bits of the whole; all others by one product. d->dpart has room. */
+static void bert_tied_backward_(Bert *m, BertDacts_ *d)
+{
+    const int R = m->R, B = m->B, N = m->N, C = m->config.C, V = m->config.V;
+    const int *tokens = m->batch.tokens, *offsets = m->batch.offsets, *rows = m->batch.rows;
+    float *dwte = m->grads.wte;
+    for (int n = 0; n < N; n++)
+        memcpy(d->dpart + (size_t)n * C, dwte + (size_t)tokens[n] * C, (size_t)C * sizeof *dwte);
+    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, R, C, V, &m->scratch);
+    BERT_OMP_(parallel for schedule(dynamic))
+    for (int first = 0; first < N; first++) {
+        const int token = tokens[first];
+        float *row = dwte + (size_t)token * C;
+        int n = 0, r = 0;
+        while (tokens[n] != token) n++;
+        if (n < first) continue; /* another has done this row */
+        memcpy(row, d->dpart + (size_t)n * C, (size_t)C * sizeof *row);
+        for (int b = 0; b < B; b++) {
+            for (; r < R && rows[r] < offsets[b + 1]; r++) {
+                const float *x = m->acts.headx + (size_t)r * C;
+                float dlogit = d->dlogits[(size_t)r * V + token];
+                for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
+            }
+            for (n = offsets[b]; n < offsets[b + 1]; n++)
+                for (int i = 0; i < C && tokens[n] == token && token != BERT_PADDING_; i++)
+                    row[i] += d->dsum[(size_t)n * C + i];
+        }
+    }
+}
+
 /* From d->dx of the encoder's output to all its parameters. */
 static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
 {
@@ -2514,8 +2746,10 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
-    bert_embeddings_backward(g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens, m->batch.types,
-                             m->batch.offsets, m->B, C);
+    const int tied = bert_has_mlm_(c->task) && m->batch.labels && m->R > 0;
+    if (tied) bert_tied_backward_(m, d);
+    bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens,
+                             m->batch.types, m->batch.offsets, m->B, C, BERT_PADDING_);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2529,7 +2763,8 @@ static void bert_pooler_forward_(Bert *m)
     const float *x = bert_output_(m, last);
     if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
     else bert_gather_(a->first, x, m->batch.offsets, B, C);
-    bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C);
+    bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C,
+                        &m->scratch);
     bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
 }
 
@@ -2539,7 +2774,7 @@ static void bert_pooler_backward_(Bert *m, float *dfirst, float *dpooled)
     int B = m->B, C = m->config.C;
     bert_tanh_backward(dpooled, dpooled, m->acts.pooled, (size_t)B * C);
     bert_linear_backward(dfirst, m->grads.poolw, m->grads.poolb, dpooled, m->acts.first,
-                         m->params.poolw, B, C, C);
+                         m->params.poolw, B, C, C, &m->scratch);
 }
 
 /* BertForSequenceClassification (x is pooled) and BertForTokenClassification (x is ln2): dropout,
@@ -2557,14 +2792,14 @@ static void bert_classifier_forward_(Bert *m, const float *x, int n)
     int C = m->config.C, K = m->config.K;
     BertActs *a = &m->acts;
     bert_dropout_forward(a->headx, x, n, C, bert_classifier_site_(m, n));
-    bert_linear_forward(a->logits, a->headx, m->params.clsw, m->params.clsb, n, C, K);
+    bert_linear_forward(a->logits, a->headx, m->params.clsw, m->params.clsb, n, C, K, &m->scratch);
 }
 
 static void bert_classifier_backward_(Bert *m, float *dx, const float *dlogits, int n)
 {
     int C = m->config.C, K = m->config.K;
     bert_linear_backward(dx, m->grads.clsw, m->grads.clsb, dlogits, m->acts.headx, m->params.clsw,
-                         n, C, K);
+                         n, C, K, &m->scratch);
     bert_dropout_backward(dx, dx, n, C, bert_classifier_site_(m, n));
 }
 
@@ -2578,15 +2813,14 @@ static void bert_mlm_forward_(Bert *m, const float *x)
     BertActs *a = &m->acts;
     if (R == 0) return;
     bert_gather_(a->mlmx, x, m->batch.rows, R, C);
-    bert_linear_forward(a->mlmh, a->mlmx, w->mlmw, w->mlmb, R, C, C);
+    bert_linear_forward(a->mlmh, a->mlmx, w->mlmw, w->mlmb, R, C, C, &m->scratch);
     bert_activation_forward(a->mlmact, a->mlmh, (size_t)R * C, c->act);
     bert_layernorm_forward(a->headx, a->mlmln_mean, a->mlmln_rstd, a->mlmact, w->mlmlnw, w->mlmlnb,
                            R, C, c->eps);
-    bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, R, C, c->V);
+    bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, R, C, c->V, &m->scratch);
 }
 
-/* d->dx (N,C) from d->dlogits. wte's gradient is the sum of the decoder's, here, every row, and the
-   embeddings', which [PAD] has none of. */
+/* d->dx (N,C) from d->dlogits; the decoder's part of wte's gradient is in bert_tied_backward_. */
 static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
 {
     const BertConfig *c = &m->config;
@@ -2594,12 +2828,13 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
     if (R > 0) {
-        bert_linear_backward(d->dsum, m->freeze_embeddings ? NULL : g->wte, g->mlmdecb, d->dlogits,
-                             a->headx, w->wte, R, C, c->V);
+        bert_linear_backward(d->dsum, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V,
+                             &m->scratch);
         bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
         bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
-        bert_linear_backward(d->dsum, g->mlmw, g->mlmb, d->dpart, a->mlmx, w->mlmw, R, C, C);
+        bert_linear_backward(d->dsum, g->mlmw, g->mlmb, d->dpart, a->mlmx, w->mlmw, R, C, C,
+                             &m->scratch);
         memset(m->seen, 1, (size_t)c->V);
     }
     bert_scatter_(d->dx, d->dsum, m->batch.rows, R, m->N, C);
@@ -2609,7 +2844,8 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
 static void bert_nsp_forward_(Bert *m)
 {
     BertActs *a = &m->acts;
-    bert_linear_forward(a->nsp, a->pooled, m->params.nspw, m->params.nspb, m->B, m->config.C, 2);
+    bert_linear_forward(a->nsp, a->pooled, m->params.nspw, m->params.nspb, m->B, m->config.C, 2,
+                        &m->scratch);
     bert_crossentropy_forward(a->nsplosses, a->nspprobs, a->nsp, m->batch.next, NULL, 0.0f, m->B,
                               2);
 }
@@ -2618,10 +2854,10 @@ static void bert_nsp_forward_(Bert *m)
 static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
 {
     const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
-    bert_crossentropy_backward(d->dlogits, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
+    bert_crossentropy_backward(d->dnsp, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
                                scale / (float)m->batch.next_divisor);
-    bert_linear_backward(d->dpart, m->grads.nspw, m->grads.nspb, d->dlogits, m->acts.pooled,
-                         m->params.nspw, B, C, 2);
+    bert_linear_backward(d->dpart, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
+                         m->params.nspw, B, C, 2, &m->scratch);
     bert_pooler_backward_(m, d->dsum, d->dpart);
     for (int b = 0; b < B; b++)
         for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];
@@ -2635,7 +2871,8 @@ static void bert_head_forward_(Bert *m)
     if (bert_reads_cls_(task)) bert_classifier_forward_(m, m->acts.pooled, m->B);
     else if (task == BERT_NER) bert_classifier_forward_(m, x, m->N);
     else if (task == BERT_QA)
-        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, C, 2);
+        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, C, 2,
+                            &m->scratch);
     else if (bert_has_mlm_(task)) bert_mlm_forward_(m, x);
 }
 
@@ -2649,7 +2886,8 @@ static void bert_head_backward_(Bert *m, BertDacts_ *d)
     } else if (task == BERT_NER) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
     else if (task == BERT_QA)
         bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
-                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, C, 2);
+                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, C, 2,
+                             &m->scratch);
     else bert_mlm_backward_(m, d);
 }
 
@@ -2834,11 +3072,20 @@ static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, Be
     const float rate = s.lr * s.fix1, rest1 = 1.0f - s.beta1, rest2 = 1.0f - s.beta2;
     for (size_t i = 0; i < n; i++) {
         float gi = g[i] * s.grad_scale;
-        m[i] = s.beta1 * m[i] + rest1 * gi;
-        v[i] = s.beta2 * v[i] + rest2 * (gi * gi);
-        p[i] = p[i] * s.keep - rate * m[i] / (sqrtf(v[i]) * s.fix2 + s.eps);
+        m[i] = bert_fma_(s.beta1, m[i], rest1 * gi);
+        v[i] = bert_fma_(s.beta2, v[i], rest2 * (gi * gi));
+        p[i] = bert_fma_(p[i], s.keep, -(rate * m[i] / bert_fma_(sqrtf(v[i]), s.fix2, s.eps)));
         g[i] = 0.0f;
     }
+}
+
+/* x^n, n >= 0: libm's pow may differ in the last bit. */
+static double bert_power_(double x, int n)
+{
+    double power = 1.0;
+    for (; n > 0; n /= 2, x *= x)
+        if (n % 2) power *= x;
+    return power;
 }
 
 /* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
@@ -2861,13 +3108,13 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     if (!m->m_memory || !m->v_memory)
         return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the optimizer's state");
     BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
-    s.fix1 = (float)(1.0 / (1.0 - pow(beta1, step)));
-    s.fix2 = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
+    s.fix1 = (float)(1.0 / (1.0 - bert_power_(beta1, step)));
+    s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
         if (strncmp(t->name, "pool", 4) == 0 && !bert_needs_pooler_(m->config.task))
             continue; /* kept for other tasks: no gradient, no weight decay */
-        s.keep = t->decay ? 1.0f - lr * weight_decay : 1.0f;
+        s.keep = t->decay ? (float)(1.0 - (double)lr * weight_decay) : 1.0f;
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for schedule(dynamic))
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {

@@ -249,6 +249,13 @@ static float *based(size_t n, float base)
 }
 
 static const BertDropout off = {0, 0, NULL};
+static BertScratch scratch; /* for the products of all threads */
+
+static void make_scratch(void)
+{
+    scratch.threads = bert_threads_();
+    scratch.memory = (float *)malloc(bert_scratch_size(scratch.threads) * sizeof(float) + 1);
+}
 
 static void test_embeddings(void)
 {
@@ -263,11 +270,11 @@ static void test_embeddings(void)
     bert_embeddings_forward(out, tokens, types, offsets, w, wpe, wse, 3, C);
     expect(apart(out, want, N * C) <= 1e-6, "forward");
     bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
-                             offsets, 3, C);
+                             offsets, 3, C, 0);
     expect_gradient("dw", embeddings_dot, x, 0, n, dw, 0.5);
     tokens[0] = 0; /* [PAD] in a text: Hugging Face's padding_idx */
     bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
-                             offsets, 3, C);
+                             offsets, 3, C, 0);
     for (int i = 0; i < C; i++) expect(dw[i] == 0.5f, "[PAD]'s row got a gradient");
     done("embeddings: forward and backward");
 }
@@ -309,14 +316,14 @@ static void check_linear(int N, int C, int OC, int differences)
     double *want = get(N * OC, sizeof *want), *dxd = get(N * C, sizeof *dxd);
     double *dpd = get(OC * C + OC, sizeof *dpd);
     linear_oracle(want, xd, wd, wd + OC * C, N, C, OC);
-    bert_linear_forward(out, in, w, b, N, C, OC);
+    bert_linear_forward(out, in, w, b, N, C, OC, &scratch);
     expect(apart(out, want, N * OC) <= 2e-6, "forward (%d, %d, %d)", N, C, OC);
     for (int i = 0; i < N; i += 1 + N / 3) { /* a row's bits do not depend on the others */
-        bert_linear_forward(row, in + i * C, w, b, 1, C, OC);
+        bert_linear_forward(row, in + i * C, w, b, 1, C, OC, &scratch);
         expect(same_bits(row, out + i * OC, OC * sizeof *row), "row %d of %d (%d, %d)", i, N, C,
                OC);
     }
-    bert_linear_backward(dx, dp, dp + OC * C, r, in, w, N, C, OC);
+    bert_linear_backward(dx, dp, dp + OC * C, r, in, w, N, C, OC, &scratch);
     for (int i = 0; i < OC * C + OC; i++) dpd[i] = 0.5;
     for (int i = 0; i < N; i++)
         for (int o = 0; o < OC; o++) {
@@ -370,7 +377,7 @@ static double *attention_mask(const int *offsets, int B, int NH, BertDropout dro
         memset(qkv, 0, (size_t)N * 3 * C * sizeof *qkv);
         for (int k = from; k < N && k < from + HS; k++)
             for (int h = 0; h < NH; h++) qkv[k * 3 * C + 2 * C + h * HS + k - from] = 1;
-        bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop);
+        bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop, &scratch);
         for (int b = 0; b < B; b++)
             for (int q = offsets[b]; q < offsets[b + 1]; q++)
                 for (int k = from; k < N && k < from + HS; k++)
@@ -402,11 +409,11 @@ static void check_attention(const int *offsets, int B, int C, int NH, float p, d
     g.B = B, g.N = N, g.C = C, g.NH = NH, g.offsets = offsets, g.r = rd, g.out = want,
     g.mask = mask;
     attention_dot(x);
-    bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop);
+    bert_attention_forward(out, stat, qkv, offsets, B, C, NH, drop, &scratch);
     d = apart(out, want, N * C);
     expect(d <= 1e-5 * (size > 1 ? size * size : 1), "forward N %d C %d NH %d p %g: %.1e", N, C, NH,
            p, d);
-    bert_attention_backward(dqkv, r, out, stat, qkv, offsets, B, C, NH, drop);
+    bert_attention_backward(dqkv, r, out, stat, qkv, offsets, B, C, NH, drop, &scratch);
     if (n < 3000) expect_gradient("dqkv", attention_dot, x, 0, n, dqkv, 0);
     for (int i = 0; i < n; i++) expect(isfinite(dqkv[i]), "dqkv[%d] is %g", i, dqkv[i]);
 }
@@ -3506,7 +3513,9 @@ int main(int argc, char **argv)
                 folder);
         return 2;
     } else {
+        make_scratch();
         for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
+        free(scratch.memory);
         remove_files();
     }
     return finish();

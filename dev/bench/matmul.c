@@ -81,13 +81,14 @@ enum { SUMS = 12 };
 #define BENCH_PRAGMA(text)
 #endif
 
-static float multiply_add(long steps, float factor, float term)
+static float multiply_add(long steps, float x, float term)
 {
-    bert_vec_ sum[SUMS], zero = {0}, x = zero + factor, y = zero + term, all = zero;
+    bert_vec_ sum[SUMS], zero = {0}, y = zero + term, all = zero;
     UNROLL for (int i = 0; i < SUMS; i++) sum[i] = zero + (float)i;
-    for (long s = 0; s < steps; s++) UNROLL for (int i = 0; i < SUMS; i++) sum[i] = sum[i] * x + y;
+    for (long s = 0; s < steps; s++)
+        UNROLL for (int i = 0; i < SUMS; i++) sum[i] = BERT_VFMA_(x, sum[i], y);
     UNROLL for (int i = 0; i < SUMS; i++) all += sum[i];
-    return bert_lanes_sum_(all);
+    return all[0];
 }
 
 static volatile float factor = 0.75f, term = 0.5f, sink; /* the compiler may not know them */
@@ -120,16 +121,18 @@ typedef struct {
 enum { FORWARD, DX, DW, KINDS };
 static const char *const kind_names[] = {"forward", "dX", "dW"};
 
+static BertScratch scratch;
+
 static void run(const Work *k, int kind)
 {
     int M = k->M, C = k->C, OC = k->OC;
-    if (kind == FORWARD) bert_linear_forward(k->y, k->x, k->w, k->b, M, C, OC);
+    if (kind == FORWARD) bert_linear_forward(k->y, k->x, k->w, k->b, M, C, OC, &scratch);
     else if (kind == DX)
         bert_matmul_(k->x, (size_t)C, bert_matrix_(k->y, OC, 1), bert_matrix_(k->w, C, 1), M, C, OC,
-                     NULL, 0);
+                     NULL, BERT_START_, &scratch);
     else
         bert_matmul_(k->w, (size_t)C, bert_matrix_(k->y, 1, OC), bert_matrix_(k->x, C, 1), OC, C, M,
-                     NULL, 1);
+                     NULL, BERT_GO_ON_, &scratch);
 }
 
 /* Small numbers in all operands: dW adds up over the repetitions, and must not overflow. */
@@ -205,7 +208,10 @@ int main(int argc, char **argv)
     k.y = (float *)malloc((size_t)largest * 3072 * sizeof(float));
     k.w = (float *)malloc((size_t)768 * 3072 * sizeof(float));
     k.b = (float *)malloc(3072 * sizeof(float));
-    if (!k.x || !k.y || !k.w || !k.b) return fprintf(stderr, "out of memory\n"), 1;
+    scratch.threads = threads();
+    scratch.memory = (float *)aligned_alloc(64, bert_scratch_size(threads()) * sizeof(float));
+    if (!scratch.memory || !k.x || !k.y || !k.w || !k.b)
+        return fprintf(stderr, "out of memory\n"), 1;
 
     print_machine();
     for (int r = 0; r < 9; r++) peaks[r] = peak();

@@ -1,0 +1,318 @@
+/*
+bits.c - the same bits, everywhere: a training run is a function of its inputs.
+
+    dev/test/bits                   the fast product against the plain loops, and every task's hash
+                                    against dev/fixtures/hashes.txt: threads, micro-batches, memory
+    dev/test/bits --print           the hashes, a line each (dev/check/hash.py compares them)
+    dev/test/bits --real MODEL      micro-batches of 1 to 32 of a real encoder's step, every task
+*/
+#include "test.h"
+#undef BERT_MALLOC
+#undef BERT_CALLOC
+#undef BERT_FREE
+#define BERT_MALLOC(size) skewed_calloc(1, size)
+#define BERT_CALLOC(n, size) skewed_calloc(n, size)
+#define BERT_FREE(p) skewed_free(p)
+static void *skewed_calloc(size_t n, size_t size);
+static void skewed_free(void *p);
+
+#define BERT_STATIC
+#define BERT_IMPLEMENTATION
+#ifdef __GNUC__
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
+#include "../../bert.h"
+
+/* An allocator whose memory starts skew bytes behind where malloc's does. */
+static size_t skew;
+
+static void *skewed_calloc(size_t n, size_t size)
+{
+    if (size && n > (SIZE_MAX - 128) / size) return NULL;
+    char *p = (char *)calloc(1, n * size + 128);
+    if (!p) return NULL;
+    memcpy(p + skew + 8, &p, sizeof p);
+    return p + skew + 16;
+}
+
+static void skewed_free(void *p)
+{
+    void *start;
+    if (!p) return;
+    memcpy(&start, (char *)p - 8, sizeof start);
+    free(start);
+}
+
+static void use_threads(int n)
+{
+#ifdef _OPENMP
+    omp_set_dynamic(0);
+    omp_set_num_threads(n);
+#else
+    (void)n;
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The product */
+
+/* Numbers with all their bits in use, of mixed signs. */
+static void numbers(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = (float)(2.0 * uniform() - 1.0);
+}
+
+/* One shape, in tiles and in plain loops. kind: how c begins, which operand lies which way, and
+   how far apart rows are. */
+static void check_product(int M, int N, int K, int kind)
+{
+    static const int hows[] = {BERT_START_, BERT_START_, BERT_ADD_, BERT_GO_ON_};
+    static BertScratch scratch;
+    const int how = hows[kind & 3], apart = kind >> 4 & 3;
+    const size_t a_wide = (size_t)(kind & 4 ? M : K) + apart;
+    const size_t b_wide = (size_t)(kind & 8 ? K : N) + apart, ldc = (size_t)N + apart;
+    size_t mark = num_gotten;
+    float *a = get((size_t)(M + K) * (M + K + 4), 4), *b = get((size_t)(N + K) * (N + K + 4), 4);
+    float *c = get((size_t)M * ldc, 4), *want = get((size_t)M * ldc, 4), *start = get(N, 4);
+    if (!scratch.memory) {
+        scratch.threads = bert_threads_();
+        scratch.memory = (float *)malloc(bert_scratch_size(scratch.threads) * sizeof(float) + 1);
+    }
+    numbers(a, (kind & 4 ? K : M) * a_wide);
+    numbers(b, (kind & 8 ? N : K) * b_wide);
+    numbers(c, (size_t)M * ldc);
+    numbers(start, N);
+    memcpy(want, c, (size_t)M * ldc * sizeof *c);
+    BertMatrix_ x = kind & 4 ? bert_matrix_(a, 1, a_wide) : bert_matrix_(a, a_wide, 1);
+    BertMatrix_ y = kind & 8 ? bert_matrix_(b, 1, b_wide) : bert_matrix_(b, b_wide, 1);
+    float *from = kind & 1 && how == BERT_START_ ? start : NULL;
+    bert_matmul_(c, ldc, x, y, M, N, K, from, how, &scratch);
+    bert_matmul_(want, ldc, x, y, M, N, K, from, how, NULL);
+    expect(!memcmp(c, want, (size_t)M * ldc * sizeof *c), "(%d, %d, %d), kind %d: other bits", M, N,
+           K, kind);
+    release(mark);
+}
+
+static void test_product(void)
+{
+    static const int some[] = {1, 5, 8, 17, 33, 48, 70};
+    int kind = 0;
+    use_threads(1);
+    for (int i = 1; i <= 70; i++)
+        for (int j = 1; j <= 70; j++, kind += 7) {
+            int k = some[(i + 3 * j) % 7];
+            check_product(i, j, k, kind & 63);
+            check_product(i, k, j, (kind + 21) & 63);
+            check_product(k, i, j, (kind + 42) & 63);
+        }
+    done("the fast product has the plain loops' bits: every shape to 70");
+    use_threads(3);
+    static const int large[] = {3, 16, 49, 193, 255, 256, 257, 300, 511, 513, 600};
+    for (int i = 0; i < 11; i++)
+        for (int j = 0; j < 11; j++, kind += 7)
+            check_product(large[i], 1 + large[j] / 3, large[(i + 2 * j) % 11], kind & 63),
+                check_product(1 + large[j] / 4, large[i], large[(2 * i + j) % 11],
+                              (kind + 29) & 63);
+    done("the fast product has the plain loops' bits: beyond its blocks, on 3 threads");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Training */
+
+/* A batch of B sequences that every task could have; memory is the test's. */
+static BertBatch make_batch(const Bert *m, int B, int longest)
+{
+    const BertConfig *c = &m->config;
+    BertBatch x = {0};
+    int *offsets = get(B + 1, sizeof *offsets), N = 0, K = c->K > 1 ? c->K : 2;
+    for (int b = 0; b < B; b++) N = offsets[b + 1] = N + 1 + below(bert_min_(longest, c->P));
+    int *tokens = get(N, sizeof *tokens), *types = get(N, sizeof *types);
+    int *labels = get(2 * B + N, sizeof *labels), *rows = get(N, sizeof *rows);
+    int *next = get(B, sizeof *next);
+    float *targets = get((size_t)B * K, sizeof *targets), *weights = get(K, sizeof *weights);
+    for (int n = 0; n < N; n++) {
+        tokens[n] = below(4) ? below(c->V) : below(bert_min_(c->V, 6)); /* some of them often */
+        types[n] = below(c->S);
+        labels[n] = c->task == BERT_NER ? below(c->K + 1) - 1 : 0;
+        if (below(5) == 0) rows[x.R++] = n;
+    }
+    for (int b = 0; b < B; b++) {
+        int T = offsets[b + 1] - offsets[b];
+        next[b] = below(2);
+        for (int k = 0; k < c->K; k++) targets[b * c->K + k] = (float)uniform();
+        if (c->task == BERT_CLASSIFICATION) labels[b] = below(c->K);
+        if (c->task == BERT_QA) labels[2 * b] = below(T), labels[2 * b + 1] = below(T);
+    }
+    for (int k = 0; k < K; k++) weights[k] = 0.5f + (float)uniform();
+    x.B = B, x.tokens = tokens, x.types = types, x.offsets = offsets, x.seed = 7;
+    if (bert_has_mlm_(c->task)) {
+        for (int r = 0; r < x.R; r++) labels[r] = below(c->V);
+        x.rows = rows;
+    } else x.R = 0;
+    if (c->task == BERT_PRETRAINING) x.next = next;
+    if (bert_has_targets_(c)) x.targets = targets;
+    else x.labels = labels;
+    if (c->task == BERT_CLASSIFICATION || c->task == BERT_NER) x.class_weights = weights;
+    if (c->task == BERT_NER || c->task == BERT_MLM) x.label_smoothing = 0.1f;
+    x.divisor = bert_divisor(m, &x), x.next_divisor = B;
+    return x;
+}
+
+/* Its sequences from .. to-1, which keep their places in the step. */
+static BertBatch part_of(const Bert *m, BertBatch x, int from, int to)
+{
+    const int task = m->config.task, first = x.offsets[from];
+    int *offsets = get(to - from + 1, sizeof *offsets), *rows = get(x.R, sizeof *rows), R = 0, r0;
+    for (int b = from; b <= to; b++) offsets[b - from] = x.offsets[b] - first;
+    for (r0 = 0; r0 < x.R && x.rows[r0] < first; r0++) {}
+    for (int r = r0; r < x.R && x.rows[r] < x.offsets[to]; r++) rows[R++] = x.rows[r] - first;
+    if (x.labels)
+        x.labels += bert_has_mlm_(task) ? r0
+                    : task == BERT_NER  ? first
+                    : task == BERT_QA   ? 2 * from
+                                        : from;
+    if (x.targets) x.targets += from * m->config.K;
+    if (x.next) x.next += from;
+    x.tokens += first, x.types += first, x.offsets = offsets, x.rows = R ? rows : NULL, x.R = R;
+    x.B = to - from, x.place += from;
+    return x;
+}
+
+static void must(Bert *m, int error)
+{
+    if (!error) return;
+    fprintf(stderr, "bits: %s\n", bert_error(m));
+    exit(2);
+}
+
+/* Forward and backward of a step, cut into parts of the given sizes, again and again (0 ends). */
+static void gradients(Bert *m, BertBatch x, const int *sizes)
+{
+    for (int at = 0, i = 0; at < x.B; i = sizes[i + 1] ? i + 1 : 0) {
+        int to = bert_min_(x.B, at + sizes[i]);
+        BertBatch part = part_of(m, x, at, to);
+        must(m, bert_forward(m, &part, 1));
+        if (part.labels || part.targets || part.next) must(m, bert_backward(m, 1));
+        at = to;
+    }
+}
+
+static uint64_t hash_of(const float *x, size_t n)
+{ /* FNV-1a; of a word's bytes the low one first, on every machine */
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, &x[i], 4);
+        for (int k = 0; k < 4; k++, word >>= 8) hash = (hash ^ (word & 255)) * 0x100000001B3u;
+    }
+    return hash;
+}
+
+/* 20 steps with everything that training has: dropout, warmup, decay, clipping that bites. */
+static uint64_t train(const char *name, const int *sizes)
+{
+    Bert m = {0};
+    char path[80];
+    snprintf(path, sizeof path, "dev/fixtures/%s.model.bin", name);
+    must(&m, bert_load(&m, path));
+    m.config.hidden_dropout = m.config.att_dropout = m.config.cls_dropout = 0.1f;
+    for (size_t i = 0; i < m.num_parameters; i++) /* a reference drawn by Python is not enough */
+        if (m.params_memory[i] == 0.0f) m.params_memory[i] = 0.02f * bert_normal_(3, i);
+    state = 5;
+    for (int step = 0; step < 20; step++) {
+        size_t mark = num_gotten;
+        BertBatch x = make_batch(&m, 7, 30);
+        x.step = (uint64_t)step;
+        gradients(&m, x, sizes);
+        must(&m, bert_adamw(&m, (float)(2e-3 * bert_linear_schedule(step + 1, 5, 21)), 0.9f, 0.999f,
+                            1e-8f, 0.1f, step + 1, bert_clip_scale(bert_grad_norm(&m), 0.05f)));
+        release(mark);
+    }
+    uint64_t hash = hash_of(m.params_memory, m.num_parameters);
+    bert_free(&m);
+    return hash;
+}
+
+static const char *const names[] = {"awkward",    "onehead", "relu",  "tiles",
+                                    "longsum",    "weights", "multi", "ner",
+                                    "regression", "qa",      "mlm",   "pretraining"};
+enum { NAMES = sizeof names / sizeof *names };
+
+/* The committed hash, or 0. */
+static uint64_t committed(const char *name)
+{
+    char word[80];
+    unsigned long long hash, found = 0;
+    FILE *f = fopen("dev/fixtures/hashes.txt", "r");
+    while (f && fscanf(f, "%79s %llx", word, &hash) == 2)
+        if (!strcmp(word, name)) found = hash;
+    if (f) fclose(f);
+    return found;
+}
+
+static void test_hashes(void)
+{
+    static const int cuts[][4] = {{7, 0}, {1, 0}, {2, 0}, {3, 0}, {4, 1, 2, 0}};
+    for (int i = 0; i < NAMES; i++) {
+        uint64_t want = committed(names[i]), got;
+        for (int t = 0; t < 8; t++) { /* a thread and every cut, then more threads */
+            const int cut = t < 5 ? t : t - 5, threads = t < 5 ? 1 : t - 3;
+            use_threads(threads);
+            skew = t % 4 * 16 + (t & 1) * 8;
+            got = train(names[i], cuts[cut]);
+            expect(got == want, "%016llx, not %016llx: %d threads, parts of %d",
+                   (unsigned long long)got, (unsigned long long)want, threads, cuts[cut][0]);
+        }
+        done("%s: the same parameters after 20 steps, to the last bit", names[i]);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   A real model: MiniLM's encoder under every head */
+
+static void test_real(const char *path)
+{
+    static const char *const tasks[] = {"",    "classification", "regression", "ner", "qa",
+                                        "mlm", "pretraining",    "multi-label"};
+    static const int cuts[][2] = {{32, 0}, {1, 0}, {2, 0}, {4, 0}, {8, 0}};
+    for (int t = 1; t < 8; t++) {
+        uint64_t want = 0;
+        for (int i = 0; i < 5; i++) {
+            Bert m = {0};
+            must(&m, bert_load(&m, path));
+            int task = t == 7 ? BERT_CLASSIFICATION : t;
+            int K = task == BERT_REGRESSION ? 1 : task <= BERT_NER ? 3 : 0;
+            must(&m, bert_set_task(&m, task, K, t == 7, NULL, 1));
+            state = 5;
+            BertBatch x = make_batch(&m, 32, 40);
+            gradients(&m, x, cuts[i]);
+            uint64_t hash = hash_of(m.grads_memory, m.num_parameters);
+            must(&m, bert_adamw(&m, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 1,
+                                bert_clip_scale(bert_grad_norm(&m), 1)));
+            hash = hash * 31 + hash_of(m.params_memory, m.num_parameters);
+            if (i == 0) want = hash;
+            expect(hash == want, "micro-batches of %d: other bits", cuts[i][0]);
+            bert_free(&m), release(0);
+        }
+        done("%s: gradients and parameters of 32, in parts of 1, 2, 4, 8 and whole", tasks[t]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const int whole[] = {7, 0};
+    if (argc == 2 && !strcmp(argv[1], "--print")) {
+        for (int i = 0; i < NAMES; i++)
+            printf("%s %016llx\n", names[i], (unsigned long long)train(names[i], whole));
+        release(0), free(gotten);
+        return 0;
+    }
+    if (argc == 3 && !strcmp(argv[1], "--real")) {
+        test_real(argv[2]);
+        return finish();
+    }
+    test_product();
+    if (BERT_FUSED_) test_hashes();
+    else done("hashes: skipped, this processor (or -march) has no fused multiply-add");
+    return finish();
+}
