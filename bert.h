@@ -2698,7 +2698,6 @@ static void bert_encoder_forward_(Bert *m)
     for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
 }
 
-enum { BERT_PADDING_ = 0 };
 /* mlm's decoder is wte, so wte's gradient has two parts:
        dwte += dlogits^T . headx, every row; and what d->dsum gives the tokens' rows as embeddings.
    A row that both reach gets them sequence after sequence, the decoder's first, so that a step cut
@@ -2726,7 +2725,7 @@ static void bert_tied_backward_(Bert *m, BertDacts_ *d)
                 for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
             }
             for (n = offsets[b]; n < offsets[b + 1]; n++)
-                for (int i = 0; i < C && tokens[n] == token && token != BERT_PADDING_; i++)
+                for (int i = 0; i < C && tokens[n] == token && token != m->config.padding_idx; i++)
                     row[i] += d->dsum[(size_t)n * C + i];
         }
     }
@@ -2749,7 +2748,7 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     const int tied = bert_has_mlm_(c->task) && m->batch.labels && m->R > 0;
     if (tied) bert_tied_backward_(m, d);
     bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens,
-                             m->batch.types, m->batch.offsets, m->B, C, BERT_PADDING_);
+                             m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
 }
 
 /* ------------------------------------------------------------------------------------------------
