@@ -58,7 +58,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
     X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, {\"text\", \"text_pair\"}")                \
     X(max_length, COUNT, "", TEXT, 0,                                                              \
-      "tokens a line is cut at: at most 512 or the model's; qa: 384")                              \
+      "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384]")        \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
@@ -94,7 +94,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
     X(logits, SWITCH, "", PREDICT, 0, "classification, regression, ner: the raw outputs too")      \
-    X(pooling, CHOICE, "", EMBED, 0, "mean|cls|pooler [the model's own, or mean]")                 \
+    X(pooling, CHOICE, "model", EMBED, 0, "model|mean|cls|pooler")                                 \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 
 #define FLAG_FIELD(name, kind, ...) kind##_t name;
@@ -856,7 +856,8 @@ static void regression_measure(Evaluation *e, const Data *d)
 
 static void regression_predict(const Output *out)
 {
-    put_float("{\"value\": ", *out->logits);
+    const int sigmoid = out->m->config.activation_out == BERT_OUT_SIGMOID; /* a cross-encoder */
+    put_float("{\"value\": ", sigmoid ? 1.0 / (1.0 + exp(-(double)*out->logits)) : *out->logits);
     put_end(out);
 }
 
@@ -1319,6 +1320,7 @@ typedef struct {
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
     int unfinished; /* the last line has more windows */
+    size_t cut;     /* lines that were cut */
     char why[400];  /* what is wrong with the line behind them, or empty */
 } Input;
 
@@ -1842,6 +1844,10 @@ static int train_head(Driver *d)
     if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
     else fprintf(f, "\n");
     page_end(&page, stdout, 11);
+    if (m->config.activation_out == BERT_OUT_SIGMOID) {
+        printf("           to be trained on values: predict shows them, and no sigmoid any more\n");
+        m->config.activation_out = BERT_OUT_VALUE; /* as Hugging Face sets problem_type then */
+    }
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
         return check_names(&m->labels, path, data,
@@ -2199,6 +2205,10 @@ static int take_line(Driver *d, char *bytes, size_t n)
                                    parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
         what = in->e.message;
     if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
+    if (!qa && in->e.cut > 0 && in->cut++ == 0)
+        warn("stdin:%zu: %d tokens are cut off, this and later lines are read up to %d "
+             "(--max_length; the model reads %d)",
+             in->number, in->e.cut, in->how.max_length, d->model.config.P);
     Line line = {parts[qa], parts[2], in->e.B};
     in->lines[in->n++] = line;
     in->unfinished = qa && in->e.cut > 0;
@@ -2263,13 +2273,22 @@ static int read_lines(Driver *d)
 static int text_end(const Driver *d)
 {
     const Input *in = &d->input;
+    if (in->cut > 1) warn("%zu of %zu lines were cut", in->cut, in->number);
     if (!in->why[0]) return 0;
     if (!in->number) return fail("standard input: %s", in->why); /* no line of it was read */
     return fail("stdin:%zu: %s", in->number, in->why);
 }
 
-/* most: tokens of a sequence where --max_length does not say. */
-static int text_start(Driver *d, int task, int most)
+/* Tokens of a sequence where --max_length does not say: as sentence-transformers cuts for embed;
+   else as in training, or as Hugging Face's pipelines: at the tokenizer's length. */
+static int text_length(const BertConfig *c, int task, int embed)
+{
+    if (embed && c->max_seq_length) return c->max_seq_length;
+    if (!embed && c->trained_length) return c->trained_length;
+    return task == BERT_QA ? 384 : c->model_max_length ? c->model_max_length : c->P;
+}
+
+static int text_start(Driver *d, int task, int embed)
 {
     const BertConfig *c = &d->model.config;
     Input *in = &d->input;
@@ -2283,7 +2302,8 @@ static int text_start(Driver *d, int task, int most)
     d->data.path = "standard input";
     d->data.task = task;
     d->data.multi_label = c->multi_label;
-    how->max_length = d->o.max_length ? (int)d->o.max_length : bert_min_(most, c->P);
+    how->max_length =
+        d->o.max_length ? (int)d->o.max_length : bert_min_(text_length(c, task, embed), c->P);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
@@ -2402,12 +2422,12 @@ static int embed_batch(Driver *d, size_t first, size_t B)
     const char *pooling = d->o.pooling;
     size_t C = (size_t)m->config.C;
     x.labels = NULL, x.targets = NULL, x.rows = NULL, x.R = 0;
-    if (bert_forward(m, &x, 0) || bert_embed(m, d->batch.targets,
-                                             !pooling                   ? BERT_POOL_DEFAULT
-                                             : !strcmp(pooling, "mean") ? BERT_POOL_MEAN
-                                             : !strcmp(pooling, "cls")  ? BERT_POOL_CLS
-                                                                        : BERT_POOL_POOLER,
-                                             d->o.normalize ? 1 : -1))
+    /* model: what sentence-transformers' modules made of it, or the mean */
+    int own = !strcmp(pooling, "model"), mean = !strcmp(pooling, "mean"), normal = own ? -1 : 0;
+    int kind = !strcmp(pooling, "cls") ? BERT_POOL_CLS : BERT_POOL_POOLER;
+    kind = own ? BERT_POOL_DEFAULT : mean ? BERT_POOL_MEAN : kind;
+    if (bert_forward(m, &x, 0) ||
+        bert_embed(m, d->batch.targets, kind, d->o.normalize ? 1 : normal))
         return fail("%s: %s", d->data.path, bert_error(m));
     if (check_finite(d, first, d->batch.targets, B * C)) return 1;
     for (size_t i = 0; i < B * C; i++) {
@@ -2431,10 +2451,7 @@ static int read_through(Driver *d, int embed)
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    int longest = task == BERT_QA                     ? 384
-                  : embed && m->config.max_seq_length ? m->config.max_seq_length
-                                                      : 512;
-    if (text ? text_start(d, task, longest) : load_data(m, data, o->predict_file, 0)) return 1;
+    if (text ? text_start(d, task, embed) : load_data(m, data, o->predict_file, 0)) return 1;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
@@ -2468,7 +2485,7 @@ static int command_embed(Driver *d) { return read_through(d, 1); }
 static int command_encode(Driver *d)
 {
     const BertEncoding *e = &d->input.e;
-    if (text_start(d, BERT_NONE, 512)) return 1;
+    if (text_start(d, BERT_NONE, 0)) return 1;
     while (read_lines(d)) {
         for (int b = 0; b < e->B; b++)
             for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
