@@ -1674,7 +1674,7 @@ static Image image(int tokenizer)
     static const char zeros[1024];
     Image im = {0};
     /* pad_token_id 2, and so on to words 49: what else is known of a model */
-    static const int32_t extras[8] = {3, 20, 2, 1, BERT_POOL_CLS, 1, 0, 4};
+    static const int32_t extras[8] = {3, 20, 2, 1, BERT_POOL_CLS, 1, 0, IP};
     int32_t head[32] = {0x4D545242, 2, IV, IC, IL, 2, IF, IP, IS, IK, 1, 1, 0, 1};
     float *p = randoms(params, 0.3);
     append(&im, zeros, 1024), pad(&im);
@@ -1731,7 +1731,7 @@ static void test_files(void)
                    c->max_seq_length == 5 && c->padding_idx == 2 && c->trained_length == 20 &&
                    c->trained_pairs == 2 && c->may_lack == 1 && c->pooling == BERT_POOL_CLS &&
                    c->normalize == 1 && c->activation_out == BERT_OUT_VALUE &&
-                   c->model_max_length == 4,
+                   c->model_max_length == IP,
                "config");
         expect(m.params_memory && same_bits(m.params_memory, im.data + 1024, m.num_parameters * 4),
                "parameters");
