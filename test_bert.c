@@ -2951,6 +2951,8 @@ static void test_text(void)
     }
     bert_free(&m);
     expect_text("encode --model model.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
+                "train_bert: warning: stdin:3: cut at 6 of 7 tokens, and later lines likewise "
+                "(--max_length; the model reads 6)\n"
                 "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\n2 1 3\n");
     expect_text("encode --model model.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
     expect_text("encode --model model.bin --json",

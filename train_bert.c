@@ -2206,9 +2206,9 @@ static int take_line(Driver *d, char *bytes, size_t n)
         what = in->e.message;
     if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
     if (!qa && in->e.cut > 0 && in->cut++ == 0)
-        warn("stdin:%zu: %d tokens are cut off, this and later lines are read up to %d "
-             "(--max_length; the model reads %d)",
-             in->number, in->e.cut, in->how.max_length, d->model.config.P);
+        warn("stdin:%zu: cut at %d of %d tokens, and later lines likewise (--max_length; the model "
+             "reads %d)",
+             in->number, in->how.max_length, in->how.max_length + in->e.cut, d->model.config.P);
     Line line = {parts[qa], parts[2], in->e.B};
     in->lines[in->n++] = line;
     in->unfinished = qa && in->e.cut > 0;
