@@ -1,0 +1,211 @@
+/* What of bert.h no other test looks at: found by changing it, and seeing no test turn red. */
+#define BERT_IMPLEMENTATION
+#include "test.h"
+#include "../../bert.h"
+
+static void must(const Bert *m, int error) { expect(!error, "%d: %s", error, bert_error(m)); }
+
+/* ------------------------------------------------------------------------------------------------
+   Answers */
+
+enum { T = 6 };
+
+/* A window whose spans 1..T-1 are text, token t from character 10 t on; 0 is [CLS]. */
+static BertAnswers answers_of(const float *starts, const float *ends, int n_best, int may_lack)
+{
+    BertAnswers a;
+    float logits[2 * T];
+    int spans[2 * T] = {-1, -1};
+    memset(&a, 0, sizeof a);
+    a.n_best = n_best, a.max_tokens = 30, a.may_lack = may_lack;
+    for (int t = 0; t < T; t++) {
+        logits[2 * t] = starts[t], logits[2 * t + 1] = ends[t];
+        if (t) spans[2 * t] = 10 * t, spans[2 * t + 1] = 10 * t + 9;
+    }
+    bert_answers_add(&a, logits, spans, T);
+    return a;
+}
+
+static void expect_scores(const BertAnswers *a)
+{
+    double sum = 0, all = 0;
+    for (int i = 0; i < a->count; i++)
+        all += exp((double)a->best[i].start_logit + a->best[i].end_logit);
+    for (int i = 0; i < a->count; i++) {
+        double want = exp((double)a->best[i].start_logit + a->best[i].end_logit) / all;
+        sum += a->best[i].score;
+        expect(fabs(a->best[i].score - want) < 1e-12, "answer %d has score %g, not %g", i,
+               a->best[i].score, want);
+        expect(!i || a->best[i].score <= a->best[i - 1].score, "answer %d is out of order", i);
+    }
+    expect(fabs(sum - 1) < 1e-12, "the scores' sum is %g", sum);
+}
+
+static void test_answers(void)
+{
+    static const float starts[T] = {2, 0, 3, 1, 0, 0}, ends[T] = {2.5f, 0, 1, 4, 0, 0};
+    BertAnswers a = answers_of(starts, ends, 3, 0);
+    int best = bert_answers_end(&a, 0);
+    expect(best == 0 && a.count == 3 && a.best[0].start == 20 && a.best[0].end == 39,
+           "answer %d of %d: %d to %d", best, a.count, a.best[0].start, a.best[0].end);
+    expect(a.best[1].start == 30 && a.best[1].end == 39 && a.best[2].start == 20 &&
+               a.best[2].end == 29,
+           "the others");
+    expect_scores(&a);
+    done("answers: the best spans in order, with their shares of the softmax");
+
+    /* [CLS] has 4.5: between the first span's 7 and the second's 5, or below all, or above. */
+    static const struct {
+        float cls;
+        double threshold;
+        int n_best, answer, count, at; /* at: where "no answer" stands in the list */
+    } rows[] = {
+        /* clang-format off */
+        {4.5f, 0, 3, 0, 3, 2},    {4.5f, 0, 2, 0, 2, 1}, /* below the best: among the n best */
+        {-50, 0, 3, 0, 4, 3},     {-50, -60, 3, -1, 4, 3}, /* below all: behind them */
+        {4, 0, 3, 0, 4, 3},       /* as the last one: behind it too, neither is lost */
+        {8, 0, 3, -1, 3, 0},      {8, 1.5, 3, 1, 3, 0}, /* above by 1, which a threshold may allow */
+        {8, 1, 3, 1, 3, 0},       {8, 0.99, 3, -1, 3, 0},
+        {6.5f, 0, 3, 0, 3, 1},    {6.5f, -0.6, 3, -1, 3, 1},
+        /* clang-format on */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float first[T], last[T];
+        memcpy(first, starts, sizeof first), memcpy(last, ends, sizeof last);
+        first[0] = rows[i].cls, last[0] = 0;
+        a = answers_of(first, last, rows[i].n_best, 1);
+        best = bert_answers_end(&a, rows[i].threshold);
+        int at = 0;
+        while (at < a.count && a.best[at].end) at++;
+        expect(best == rows[i].answer && at == rows[i].at && a.count == rows[i].count &&
+                   a.none.start_logit == rows[i].cls,
+               "row %zu: answer %d of %d, none is %d", i, best, a.count, at);
+        expect(a.best[at].start == 0 && a.best[at].start_logit == rows[i].cls, "row %zu: none", i);
+        expect_scores(&a);
+    }
+    done("answers that may lack: [CLS] against the best, the threshold, and its place");
+
+    /* Two windows: none is the lower one's, and neither is in the list twice. */
+    float logits[2 * T] = {-1, -1, 9, 0, 0, 9};
+    int spans[2 * T] = {-1, -1, 5, 6, 7, 8, -1, -1, -1, -1, -1, -1};
+    a = answers_of(starts, ends, 5, 1);
+    bert_answers_add(&a, logits, spans, 3);
+    best = bert_answers_end(&a, 0);
+    expect(best == 0 && a.best[0].start == 5 && a.best[0].end == 8, "answer %d", best);
+    expect(a.none.start_logit == -1 && a.windows == 2, "none has %g", a.none.start_logit);
+    expect_scores(&a);
+    memset(&a, 0, sizeof a);
+    expect(bert_answers_end(&a, 0) == -1, "an answer of nothing");
+    a.may_lack = 1, a.n_best = 20, a.max_tokens = 30;
+    spans[2] = spans[3] = spans[4] = spans[5] = -1;
+    bert_answers_add(&a, logits, spans, 3); /* no token is text */
+    expect(bert_answers_end(&a, 0) == -1 && a.count == 1 && a.best[0].score == 1, "only none");
+    a.may_lack = 0, a.count = a.windows = 0;
+    bert_answers_add(&a, logits, spans, 3);
+    expect(bert_answers_end(&a, 0) == -1 && a.count == 0, "no span, and none may not lack");
+    done("answers: two windows, no window, no text");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Layers and the batch */
+
+static void test_residual(void)
+{
+    enum { N = 3, C = 40 };
+    float x[N * C], branch[N * C], in_place[N * C], out[N * C];
+    uint64_t rows[N] = {1, 2, 3};
+    for (int p = 0; p < 2; p++) {
+        BertDropout drop = {p ? 0.3f : 0, bert_dropout_key(1, 2, 3, 4), rows};
+        fill(x, N * C, 0, 1), fill(branch, N * C, 5, 1), fill(out, N * C, 0, 1);
+        memcpy(in_place, branch, sizeof branch);
+        bert_residual_forward(out, x, branch, N, C, drop);
+        bert_residual_forward(in_place, x, in_place, N, C, drop);
+        expect(!memcmp(out, in_place, sizeof out), "out other than branch, dropout %g", drop.p);
+        int dropped = 0;
+        for (int i = 0; i < N * C; i++) {
+            dropped += out[i] == x[i];
+            expect(p || out[i] == x[i] + branch[i], "element %d", i);
+        }
+        expect(p ? dropped > 10 && dropped < 80 : !dropped, "%d dropped", dropped);
+    }
+    done("residual: out other than branch");
+}
+
+static Bert tiny(int task, int K, int multi_label)
+{
+    Bert m = {0};
+    BertConfig c = {0};
+    c.V = 20, c.C = 8, c.L = c.NH = c.S = 1, c.F = 8, c.P = 16, c.K = K, c.task = task;
+    c.pooler = 1, c.eps = 1e-12f, c.cls_dropout = -1, c.multi_label = multi_label;
+    c.padding_idx = -1;
+    must(&m, bert_build(&m, c));
+    state = 1;
+    fill(m.params_memory, m.num_parameters, 0.1, 0.5);
+    return m;
+}
+
+/* Between forward and backward the batch's arrays are overwritten: all of them were copied. */
+static void test_kept_batch(void)
+{
+    for (int task = BERT_CLASSIFICATION; task < BERT_NUM_TASKS + 1; task++) {
+        const int multi = task == BERT_NUM_TASKS, kind = multi ? BERT_CLASSIFICATION : task;
+        const int floats = multi || task == BERT_REGRESSION;
+        const int weighs = kind == BERT_CLASSIFICATION || kind == BERT_NER;
+        const int mlm = task == BERT_MLM || task == BERT_PRETRAINING;
+        const int K = kind == BERT_REGRESSION ? 1 : weighs ? 3 : 0;
+        float *grads = NULL;
+        for (int spoiled = 0; spoiled < 2; spoiled++) {
+            Bert m = tiny(kind, K, multi);
+            int tokens[7] = {3, 1, 4, 1, 5, 9, 2}, types[7] = {0}, offsets[3] = {0, 4, 7};
+            int labels[7] = {1, 0, 2, 1, 0, 2, 1}, rows[2] = {1, 5}, next[2] = {0, 1};
+            float targets[6] = {0.5f, 1, 0, 0.25f, 1, 1}, weights[3] = {1, 2, 0.5f};
+            BertBatch x = {0};
+            x.B = 2, x.tokens = tokens, x.types = types, x.offsets = offsets;
+            if (floats) x.targets = targets;
+            else x.labels = labels;
+            if (mlm) x.rows = rows, x.R = 2;
+            if (task == BERT_PRETRAINING) x.next = next;
+            if (weighs) x.class_weights = weights;
+            must(&m, bert_forward(&m, &x, 1));
+            if (spoiled) {
+                memset(tokens, 0x7f, sizeof tokens), memset(types, 0x7f, sizeof types);
+                memset(offsets, 0x7f, sizeof offsets), memset(labels, 0x7f, sizeof labels);
+                memset(targets, 0x7f, sizeof targets), memset(rows, 0x7f, sizeof rows);
+                memset(weights, 0x7f, sizeof weights), memset(next, 0x7f, sizeof next);
+            }
+            must(&m, bert_backward(&m, 1));
+            size_t bytes = m.num_parameters * sizeof *grads;
+            if (!grads) memcpy(grads = get(1, bytes), m.grads_memory, bytes);
+            else
+                expect(!memcmp(grads, m.grads_memory, bytes),
+                       "task %d: the backward reads the caller's arrays", task);
+            expect(bert_grad_norm(&m) > 0, "task %d: no gradient", task);
+            bert_free(&m);
+        }
+        release(0);
+    }
+    done("each task's batch is copied for the backward");
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Model files */
+
+static void test_wide_sizes(void)
+{
+    int32_t h[4] = {0, 0, 0, 0}, want[2] = {(int32_t)0x9ABCDEF0u, 0x12345678};
+    bert_put_u64_(h + 1, 0x123456789ABCDEF0u);
+    expect(!memcmp(h + 1, want, sizeof want) && !h[0] && !h[3], "%08x %08x", (unsigned)h[1],
+           (unsigned)h[2]);
+    expect(bert_u64_(h + 1) == 0x123456789ABCDEF0u, "read back: %llx",
+           (unsigned long long)bert_u64_(h + 1));
+    done("sizes beyond 4 GiB: both words");
+}
+
+int main(void)
+{
+    test_answers();
+    test_residual();
+    test_kept_batch();
+    test_wide_sizes();
+    return finish();
+}
