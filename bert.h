@@ -38,8 +38,8 @@ Hugging Face computes the same numbers for the tokens that are not padding.
 
 FILES
 
-Little endian. A header of 256 int32 (1,024 bytes), unused words zero, then the sections in the
-order below, each padded with zero bytes to a multiple of 8. "f32" is a float's bits, "u64" takes
+Little endian, on every machine. A header of 256 int32 (1,024 bytes), unused words zero, then the
+sections in the order below, each padded with zero bytes to a multiple of 8. "f32" is a float's bits, "u64" takes
 two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0), then the UTF-8
 bytes they point into, unterminated.
 
@@ -4182,10 +4182,19 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
 
-static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size)
+/* Where byte i of an array of numbers, unit bytes each, stands in memory: i ^ bert_flip_(unit). On a
+   little-endian machine as in the file, on a big-endian one each number is turned round. */
+static size_t bert_flip_(size_t unit)
+{
+    const uint16_t one = 1;
+    return *(const unsigned char *)&one ? 0 : unit - 1;
+}
+
+static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size, size_t unit)
 {
     const unsigned char *p = (const unsigned char *)data;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ p[i]) * 0x100000001B3u;
+    const size_t flip = bert_flip_(unit);
+    for (size_t i = 0; i < size; i++) hash = (hash ^ p[i ^ flip]) * 0x100000001B3u;
     return hash;
 }
 
@@ -4202,30 +4211,35 @@ static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
         return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected",
                           (unsigned long long)s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu%s", (unsigned long long)s->at,
-                          s->at ? "" : ": is it a folder? dev/export_hf.py makes a file of one");
+        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu", (unsigned long long)s->at);
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
     return BERT_OK;
 }
 
-/* Reads a section of that many bytes and its padding to a multiple of 8. */
-static int bert_read_section_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
+/* Reads a section of that many bytes, numbers of unit bytes, and its padding to a multiple of 8. */
+static int bert_read_section_(Bert *m, BertSource_ *s, void *to, uint64_t bytes, size_t unit)
 {
-    char padding[8];
+    char padding[8], *p = (char *)to;
+    const size_t flip = bert_flip_(unit);
     int error = bert_read_(m, s, to, bytes);
+    for (size_t i = 0; flip && !error && i < bytes / unit * unit; i++)
+        if ((i ^ flip) > i) {
+            char byte = p[i];
+            p[i] = p[i ^ flip], p[i ^ flip] = byte;
+        }
     return error ? error : bert_read_(m, s, padding, (8 - bytes % 8) % 8);
 }
 
 /* A section into fresh memory, one byte longer so that it is never empty. */
-static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, int *error)
+static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, size_t unit, int *error)
 {
     if (*error) return NULL;
     void *to = BERT_CALLOC((size_t)bytes + 1, 1);
     if (!to)
         *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file",
                             (unsigned long long)bytes);
-    else *error = bert_read_section_(m, s, to, bytes);
+    else *error = bert_read_section_(m, s, to, bytes, unit);
     return to;
 }
 
@@ -4239,8 +4253,8 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     if (!count || bytes < table)
         return BERT_FAIL_(m, BERT_EFORMAT, "%s: %zu strings cannot be %llu bytes", what, count,
                           (unsigned long long)bytes);
-    strings->offsets = (uint64_t *)bert_read_new_(m, s, table, &error);
-    strings->bytes = (char *)bert_read_new_(m, s, bytes - table, &error);
+    strings->offsets = (uint64_t *)bert_read_new_(m, s, table, 8, &error);
+    strings->bytes = (char *)bert_read_new_(m, s, bytes - table, 1, &error);
     if (error) return error;
     strings->count = count;
     for (size_t i = 0; i < count; i++)
@@ -4338,7 +4352,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     if (s->size < sizeof h)
         return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file",
                           (unsigned long long)s->size);
-    int error = bert_read_(m, s, h, sizeof h);
+    int error = bert_read_section_(m, s, h, sizeof h, 4);
     if (!error && h[1] == 1) {
         memset(h + 43, 0, 8 * sizeof *h);
         h[43] = 1;
@@ -4346,15 +4360,15 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     if (!error) error = bert_check_header_(m, s, h);
     if (error) return error;
     error = bert_build(m, bert_config_of_(h));
-    if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4);
+    if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4, 4);
     if (!error)
         error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
     if (!error)
         error = bert_read_strings_(m, s, &t->vocabulary, h[32], bert_u64_(h + 25), "vocabulary");
     memcpy(t->words, h + 32, sizeof t->words);
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
-    t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, &error);
-    t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, &error);
+    t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, 4, &error);
+    t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, 4, &error);
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
     if (h[1] == 1 && h[32]) {
@@ -4362,10 +4376,10 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
         bert_none_in_version_1_(t, BERT_ID_MASK, "[MASK]");
     }
     for (int i = 0; i < 11; i++) hashed[i] = t->words[i] < 0 ? 0 : t->words[i];
-    t->hash = bert_fnv1a_(0xCBF29CE484222325u, hashed, sizeof hashed);
-    t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary));
-    t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary));
-    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8);
+    t->hash = bert_fnv1a_(0xCBF29CE484222325u, hashed, sizeof hashed, 4);
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary), 8);
+    t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary), 1);
+    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8, 4);
     return BERT_OK;
 }
 
@@ -4393,6 +4407,7 @@ BERTDEF int bert_load(Bert *m, const char *path)
     const int reason = errno;
     bert_free(m);
     if (!s.file) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
+    const int folder = getc(s.file) == EOF && ferror(s.file); /* its size may be anything */
 #ifdef _WIN32
     long long size = _fseeki64(s.file, 0, SEEK_END) ? -1 : _ftelli64(s.file);
 #else
@@ -4400,7 +4415,11 @@ BERTDEF int bert_load(Bert *m, const char *path)
 #endif
     int error;
     s.size = (uint64_t)size;
-    if (size < 0 || fseek(s.file, 0, SEEK_SET))
+    if (folder)
+        error = BERT_FAIL_(
+            m, BERT_EFILE,
+            "%s: cannot read it: is it a folder? dev/export_hf.py makes a file of one", path);
+    else if (size < 0 || fseek(s.file, 0, SEEK_SET))
         error = BERT_FAIL_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
     else error = bert_load_source_(m, &s, path);
     fclose(s.file);
@@ -4413,6 +4432,15 @@ static void bert_put_u64_(int32_t *h, uint64_t x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
+/* As bert_read_section_; what failed the file remembers. */
+static void bert_write_(FILE *f, const void *from, uint64_t bytes, size_t unit)
+{
+    const unsigned char *p = (const unsigned char *)from;
+    const size_t flip = bert_flip_(unit);
+    if (!flip && bytes) fwrite(p, 1, (size_t)bytes, f);
+    for (size_t i = 0; flip && i < bytes; i++) putc(p[i ^ flip], f);
+}
+
 BERTDEF int bert_save(Bert *m, const char *path)
 {
     int32_t h[BERT_HEADER_] = {BERT_MAGIC_, BERT_VERSION_};
@@ -4422,12 +4450,13 @@ BERTDEF int bert_save(Bert *m, const char *path)
     const struct {
         const void *first, *second; /* of strings: offsets, bytes */
         uint64_t first_bytes, second_bytes;
+        size_t unit; /* of the first */
     } sections[] = {
-        {m->params_memory, NULL, (uint64_t)m->num_parameters * 4, 0},
-        {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l)},
-        {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v)},
-        {t->added, NULL, (uint64_t)t->words[BERT_NUM_ADDED] * 8, 0},
-        {t->unicode, NULL, t->unicode_bytes, 0},
+        {m->params_memory, NULL, (uint64_t)m->num_parameters * 4, 0, 4},
+        {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l), 8},
+        {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v), 8},
+        {t->added, NULL, (uint64_t)t->words[BERT_NUM_ADDED] * 8, 0, 4},
+        {t->unicode, NULL, t->unicode_bytes, 0, 4},
     };
     uint64_t bytes[5], total = sizeof h;
     if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "%s: the model is empty", path);
@@ -4450,11 +4479,11 @@ BERTDEF int bert_save(Bert *m, const char *path)
     if (!f)
         return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
-    fwrite(h, 1, sizeof h, f);
+    bert_write_(f, h, sizeof h, 4);
     for (int i = 0; i < 5; i++) {
-        if (sections[i].first) fwrite(sections[i].first, 1, (size_t)sections[i].first_bytes, f);
-        if (sections[i].second) fwrite(sections[i].second, 1, (size_t)sections[i].second_bytes, f);
-        fwrite(zeros, 1, (size_t)((8 - bytes[i] % 8) % 8), f);
+        bert_write_(f, sections[i].first, sections[i].first_bytes, sections[i].unit);
+        bert_write_(f, sections[i].second, sections[i].second_bytes, 1);
+        bert_write_(f, zeros, (8 - bytes[i] % 8) % 8, 1);
     }
     int failed = ferror(f);
     failed = fclose(f) != 0 || failed; /* a full disk may only show here */

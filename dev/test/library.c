@@ -201,11 +201,41 @@ static void test_wide_sizes(void)
     done("sizes beyond 4 GiB: both words");
 }
 
+/* A file that bert_save writes has the bytes of the one that was read, whatever the machine's order
+   of bytes; this one was written by Python. */
+static void test_same_file(void)
+{
+    enum { ROOM = 1 << 20 };
+    const char *tmp = getenv("TMPDIR");
+    char path[256], *files[2] = {get(1, ROOM), get(1, ROOM)};
+    size_t sizes[2] = {0, 0};
+    Bert m = {0};
+    snprintf(path, sizeof path, "%s/library.%p.bin", tmp ? tmp : "/tmp", (void *)files[0]);
+    must(&m, bert_load(&m, "dev/fixtures/text.model.bin"));
+    must(&m, bert_save(&m, path));
+    for (int i = 0; i < 2; i++) {
+        FILE *f = fopen(i ? path : "dev/fixtures/text.model.bin", "rb");
+        if (f) sizes[i] = fread(files[i], 1, ROOM, f), fclose(f);
+    }
+    expect(sizes[0] > 10000 && sizes[0] == sizes[1] && !memcmp(files[0], files[1], sizes[0]),
+           "%zu bytes read, %zu written, or other ones", sizes[0], sizes[1]);
+    uint64_t hash = m.tokenizer.hash;
+    must(&m, bert_load(&m, path));
+    expect(m.tokenizer.hash == hash && hash, "the tokenizer's hash");
+    remove(path);
+    expect(bert_load(&m, "dev/fixtures") == BERT_EFILE &&
+               (strstr(bert_error(&m), "is it a folder?") || strstr(bert_error(&m), "open")),
+           "'%s'", bert_error(&m));
+    bert_free(&m);
+    done("a file is written as it was read; a folder is none");
+}
+
 int main(void)
 {
     test_answers();
     test_residual();
     test_kept_batch();
     test_wide_sizes();
+    test_same_file();
     return finish();
 }
