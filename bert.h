@@ -39,9 +39,9 @@ Hugging Face computes the same numbers for the tokens that are not padding.
 FILES
 
 Little endian, on every machine. A header of 256 int32 (1,024 bytes), unused words zero, then the
-sections in the order below, each padded with zero bytes to a multiple of 8. "f32" is a float's bits, "u64" takes
-two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0), then the UTF-8
-bytes they point into, unterminated.
+sections in the order below, each padded with zero bytes to a multiple of 8. "f32" is a float's
+bits, "u64" takes two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0),
+then the UTF-8 bytes they point into, unterminated.
 
 model.bin
     word      field
@@ -2317,8 +2317,9 @@ static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed)
 {
-    Bert next = {0};
+    Bert next;
     BertConfig config = m->config;
+    memset(&next, 0, sizeof next); /* = {0} is warned of in C++ */
     if (bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_FAIL_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
@@ -3848,9 +3849,9 @@ static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
     return 1;
 }
 
-/* Each code point's properties, then, by rising id, added tokens and pieces. What it returns, if
-   not NULL, is wrong with them: each character of a text is the start of so many steps as a piece or
-   an added token may be long, and no model of people has long ones. */
+/* Each code point's properties, then, by rising id, added tokens and pieces. What it
+   returns, if not NULL, is wrong with them: at each character of a text begin so many steps as a
+   piece or an added token may be long, and no model that people use has long ones. */
 static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     const char *wrong = NULL;
@@ -4182,8 +4183,8 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
 
-/* Where byte i of an array of numbers, unit bytes each, stands in memory: i ^ bert_flip_(unit). On a
-   little-endian machine as in the file, on a big-endian one each number is turned round. */
+/* Byte i of a file's array of numbers, unit bytes each, is byte i ^ bert_flip_(unit) in memory: the
+   same on a little-endian machine; on a big-endian one each number is turned round. */
 static size_t bert_flip_(size_t unit)
 {
     const uint16_t one = 1;
