@@ -90,49 +90,19 @@ bench-matmul: bench_matmul
 bench: bench_model bert_tokenizer.so models/$(MODEL)/config.json
 	$(PYTHON) dev/bench/bench.py --model models/$(MODEL)
 
-# ------------------------------------------------------------------------------------- the demo
-# EPOCHS=3 SEED=42 as make's arguments; MODEL is a folder under models/ or a Hugging Face id.
-
+# dev/demo.py. EPOCHS=, SEED= and DEMO_FLAGS="..." (of train_bert train) as make's arguments; MODEL is
+# a folder under models/ or a Hugging Face id.
 MODEL ?= all-MiniLM-L6-v2
-EPOCHS ?= 3
-SEED ?= 42
-DEMO = demo/$(notdir $(MODEL))
-REVIEWS = data/movie-reviews
+DEMO = dev/demo.py $(1) --model $(MODEL) $(EPOCHS:%=--epochs %) $(SEED:%=--seed %) $(DEMO_FLAGS)
 
 models/$(MODEL)/config.json:
 	$(PYTHON) dev/download.py $(MODEL)
 
-$(REVIEWS)/train.tsv:
-	$(PYTHON) dev/download.py movie-reviews
+demo: train_bert
+	@$(PYTHON) $(call DEMO,reviews)
 
-$(DEMO)/model.bin: models/$(MODEL)/config.json dev/export_hf.py bert.h
-	mkdir -p $(DEMO)
-	$(PYTHON) dev/export_hf.py models/$(MODEL) $@
-
-$(DEMO)/train.bin: $(DEMO)/model.bin $(REVIEWS)/train.tsv tokenizer.py
-	$(PYTHON) tokenizer.py classification $(REVIEWS)/train.tsv $@ --model $< --max_length 128
-
-$(DEMO)/dev.bin $(DEMO)/test.bin: $(DEMO)/%.bin: $(DEMO)/train.bin
-	$(PYTHON) tokenizer.py classification $(REVIEWS)/$*.tsv $@ --model $(DEMO)/model.bin \
-	    --max_length 128 --like $<
-
-$(DEMO)/sentences.bin: $(DEMO)/train.bin dev/demo_sentences.txt
-	$(PYTHON) tokenizer.py classification dev/demo_sentences.txt $@ --model $(DEMO)/model.bin --unlabelled
-
-demo: train_bert $(DEMO)/train.bin $(DEMO)/dev.bin $(DEMO)/test.bin $(DEMO)/sentences.bin
-	./train_bert train --model $(DEMO)/model.bin --train_file $(DEMO)/train.bin \
-	    --eval_file $(DEMO)/dev.bin --output_dir $(DEMO)/out --num_train_epochs $(EPOCHS) \
-	    --per_device_train_batch_size 4 --per_device_eval_batch_size 8 --learning_rate 5e-5 \
-	    --warmup_steps 500 --weight_decay 0.01 --logging_dir $(DEMO)/logs --logging_steps 100 \
-	    --seed $(SEED) $(DEMO_FLAGS)
-	@echo; echo "On the test set, which training never saw:"
-	./train_bert eval --model $(DEMO)/out/best.bin --eval_file $(DEMO)/test.bin
-	@echo; echo "Sentences of our own:"; cat dev/demo_sentences.txt; echo
-	./train_bert predict --model $(DEMO)/out/best.bin --predict_file $(DEMO)/sentences.bin
-
-# demo-ner, demo-qa, demo-regression, demo-mlm, demo-pretraining, ...: see dev/demo.py
-demo-%:
-	$(PYTHON) dev/demo.py $*
+demo-%: train_bert
+	@$(PYTHON) $(call DEMO,$*)
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \

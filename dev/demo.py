@@ -6,10 +6,11 @@
     python3 dev/demo.py mlm --epochs 2 --learning_rate 1e-4   # other flags go to train_bert train
 
 Every command is printed before it runs, so that it can be run again without this script. All that
-is made is in demo/TASK.
+is made is in demo/TASK; of reviews, which is `make demo`, in demo/MODEL.
 """
 import argparse
 import collections
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,8 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FLAGS = ("--learning_rate", "5e-5", "--warmup_steps", "0.1", "--weight_decay", "0.01",
          "--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32")
+REVIEW_FLAGS = ("--per_device_train_batch_size", "4", "--per_device_eval_batch_size", "8",
+                "--learning_rate", "5e-5", "--warmup_steps", "500", "--weight_decay", "0.01")
 # From scratch: for 20 epochs next sentences stay a matter of chance, then they are learned.
 # initializer_range is 1/sqrt(hidden_size).
 SCRATCH = ("--learning_rate", "2e-3", "--warmup_steps", "0.05", "--weight_decay", "0.01",
@@ -48,6 +51,8 @@ CONTEXT = ("The Rhine rises in the Swiss Alps and flows to the North Sea. Its la
 QUESTIONS = ("Where does the Rhine rise?", "What is the largest city on the Rhine?")
 REVIEWS = """A tender, funny film that stays with you for days.
 The plot makes no sense and the jokes fall flat.
+I expected little and got even less.
+Not perfect, but I would gladly watch it again.
 """
 
 
@@ -61,28 +66,29 @@ def squad():
 
 
 # data: what download.py calls it, files in it, epochs, flags of the builder and of predict, what is
-# predicted and in which format
-Demo = collections.namedtuple("Demo", "data train dev epochs build predict inputs end")
+# predicted and in which format; flags of train; a file that training never saw
+SHORT = ("--max_length", "128")
+Demo = collections.namedtuple("Demo", "data train dev epochs build predict inputs end flags test "
+                              "logging seed", defaults=(FLAGS, None, 50, 0))
 DEMOS = {
-    "classification": Demo("movie-reviews", "train.tsv", "dev.tsv", 3, ("--max_length", "128"), (),
-                           REVIEWS, "tsv"),
-    "multi-label": Demo(None, None, None, 3, ("--max_length", "128"), (), REVIEWS, "tsv"),
-    "regression": Demo("stsb", "train.tsv", "dev.tsv", 3, ("--max_length", "128"), (), PAIRS,
-                       "tsv"),
-    "ner": Demo("wnut17", "train.conll", "dev.conll", 3, ("--max_length", "128"), (),
-                conll(TWEETS), "conll"),
+    "reviews": Demo("movie-reviews", "train.tsv", "dev.tsv", 3, SHORT, (), REVIEWS, "tsv",
+                    REVIEW_FLAGS, "test.tsv", 100, 42),
+    "classification": Demo("movie-reviews", "train.tsv", "dev.tsv", 3, SHORT, (), REVIEWS, "tsv"),
+    "multi-label": Demo(None, None, None, 3, SHORT, (), REVIEWS, "tsv"),
+    "regression": Demo("stsb", "train.tsv", "dev.tsv", 3, SHORT, (), PAIRS, "tsv"),
+    "ner": Demo("wnut17", "train.conll", "dev.conll", 3, SHORT, (), conll(TWEETS), "conll"),
     "qa": Demo("xquad", "train.json", "dev.json", 3, (), (), squad(), "json"),
-    "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, ("--max_length", "128"), ("--top_k", "3"),
-                MASKS, "txt"),
-    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 73, ("--max_length", "128"),
-                        ("--top_k", "3"), MASKS, "txt"),
+    "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, SHORT, ("--top_k", "3"), MASKS, "txt"),
+    "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 73, SHORT, ("--top_k", "3"), MASKS,
+                        "txt", SCRATCH),
     "embed": Demo(None, None, None, 0, (), ("--normalize",), SENTENCES, "tsv"),
 }
+OF_TASK = {"reviews": "classification", "multi-label": "classification"}  # the builder's names
 
 
-def run(*command, keep=False):
+def run(*command, keep=False, title=""):
     """Prints a command and runs it; keep: -> what it wrote to standard output."""
-    print("\n$ " + " ".join(command), flush=True)
+    print("\n" + title + " ".join(command), flush=True)
     done = subprocess.run([sys.executable] + list(command[1:]) if command[0] == "python3"
                           else command, cwd=ROOT, universal_newlines=True,
                           stdout=subprocess.PIPE if keep else None)
@@ -131,13 +137,20 @@ def data_files(demo, a, folder):
     return files
 
 
+def model_folder(name):
+    return "demo/" + os.path.basename(name.rstrip("/"))
+
+
 def model_file(name):
-    """model.bin of a model, downloaded and exported where it is not there yet; make demo's."""
-    path = "demo/%s/model.bin" % os.path.basename(name.rstrip("/"))
-    if not os.path.exists(os.path.join(ROOT, path)):
-        folder = name if os.path.isdir(name) else "models/" + name
-        if not os.path.exists(os.path.join(ROOT, folder, "config.json")):
-            run("python3", "dev/download.py", name)
+    """model.bin of a model, downloaded and exported where it is not there yet, or is older than
+    what it is made of."""
+    path = model_folder(name) + "/model.bin"
+    folder = name if os.path.isdir(name) else "models/" + name
+    if not os.path.exists(os.path.join(ROOT, folder, "config.json")):
+        run("python3", "dev/download.py", name)
+    made = [os.path.getmtime(os.path.join(ROOT, x)) if os.path.exists(os.path.join(ROOT, x)) else 0
+            for x in (path, os.path.join(folder, "config.json"), "dev/export_hf.py", "bert.h")]
+    if made[0] < max(made[1:]):
         os.makedirs(os.path.join(ROOT, os.path.dirname(path)), exist_ok=True)
         run("python3", "dev/export_hf.py", folder, path)
     return path
@@ -154,23 +167,30 @@ def similarities(text, sentences):
 
 
 def train(demo, a, folder, model, extra):
-    task, multi = (a.task, ()) if a.task != "multi-label" else ("classification",
-                                                                ("--multi_label",))
-    files = data_files(demo, a, folder)
-    out = [os.path.join(folder, name) for name in ("train.bin", "dev.bin")]
-    build = ("python3", "tokenizer.py", task)
-    run(*build, files[0], out[0], "--model", model, *demo.build, *multi)
-    run(*build, files[1], out[1], "--model", model, "--like", out[0], *multi)
+    task = OF_TASK.get(a.task, a.task)
+    multi = ("--multi_label",) * (a.task == "multi-label")
+    names, files = ["train", "dev"], data_files(demo, a, folder)
+    if demo.test and not a.train:
+        names, files = names + ["test"], files + [os.path.join("data", demo.data, demo.test)]
+    out = [os.path.join(folder, name + ".bin") for name in names]
+    for source, made in zip(files, out):
+        run("python3", "tokenizer.py", task, source, made, "--model", model, *multi,
+            *(("--like", out[0]) if made != out[0] else demo.build))
     start = ("--model", model)
     if task == "pretraining":  # a small model from scratch
         config = write(os.path.join(folder, "config.json"), json.dumps(CONFIG, indent=1) + "\n")
         start = ("--init", config, "--tokenizer", model)
+    epochs = demo.epochs if a.epochs is None else a.epochs
     run("./train_bert", "train", *start, "--train_file", out[0], "--eval_file", out[1],
-        "--output_dir", folder + "/out", "--num_train_epochs", str(a.epochs or demo.epochs),
-        *(SCRATCH if task == "pretraining" else FLAGS), "--seed", str(a.seed), "--logging_dir",
-        folder + "/logs", "--logging_steps", "50", *extra)
-    run("./train_bert", "eval", "--model", folder + "/out/best.bin", "--eval_file", out[1])
-    return folder + "/out/best.bin"
+        "--output_dir", folder + "/out", "--num_train_epochs", "%g" % epochs, *demo.flags,
+        "--logging_dir", folder + "/logs", "--logging_steps", str(demo.logging),
+        "--seed", str(demo.seed if a.seed is None else a.seed), *extra)
+    best = folder + "/out/best.bin"
+    with open(os.path.join(ROOT, best), "rb") as f:
+        print("\nSHA-256 of %s: %s" % (best, hashlib.sha256(f.read()).hexdigest()))
+    run("./train_bert", "eval", "--model", best, "--eval_file", out[-1],
+        title="On the test set, which training never saw:\n" if out[2:] else "")
+    return best
 
 
 def main():
@@ -184,9 +204,10 @@ def main():
     p.add_argument("--dev", metavar="FILE", help="text file to measure on")
     p.add_argument("--epochs", type=float,
                    help="passes over it (default: 3; mlm 1, pretraining 73)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, help="default: 0; reviews 42")
     a, extra = p.parse_known_args()
-    demo, folder = DEMOS[a.task], "demo/" + a.task
+    demo = DEMOS[a.task]
+    folder = model_folder(a.model) if a.task == "reviews" else "demo/" + a.task
     for name in ("train", "dev"):
         if getattr(a, name):
             setattr(a, name, os.path.abspath(getattr(a, name)))
@@ -194,14 +215,13 @@ def main():
     model = model_file(a.model)
     run("make", "-s", "train_bert")
     best = train(demo, a, folder, model, extra) if demo.epochs else model
-    inputs = write("%s/inputs.%s" % (folder, demo.end), demo.inputs)
-    print("\n$ cat %s\n%s" % (inputs, demo.inputs), end="")
-    tasks = {"multi-label": "classification", "pretraining": "mlm", "embed": "classification"}
-    build = ["--multi_label"] if a.task == "multi-label" else []
-    run("python3", "tokenizer.py", tasks.get(a.task, a.task), inputs, folder + "/inputs.bin",
-        "--model", best, "--unlabelled", *build)
+    inputs = write("%s/sentences.%s" % (folder, demo.end), demo.inputs)
+    task = dict(OF_TASK, pretraining="mlm", embed="classification").get(a.task, a.task)
+    run("python3", "tokenizer.py", task, inputs, folder + "/sentences.bin", "--model", best,
+        "--unlabelled", *["--multi_label"] * (a.task == "multi-label"))
+    print("\nSentences of our own:\n" + demo.inputs, end="")
     text = run("./train_bert", "embed" if a.task == "embed" else "predict", "--model", best,
-               "--predict_file", folder + "/inputs.bin", *demo.predict, keep=True)
+               "--predict_file", folder + "/sentences.bin", *demo.predict, keep=True)
     for line in text.splitlines():
         print(line if len(line) < 1000 else line[:200] + " ...")
     if a.task == "embed":

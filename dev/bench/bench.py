@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory of bert.h against PyTorch, OpenVINO and ONNX Runtime (dev/requirements.txt).
 
-    make bench        or:  dev/bench/bench.py --model models/all-MiniLM-L6-v2 [--sst2 DIR] [--only NAME]
+    make bench    or:  dev/bench/bench.py --model models/all-MiniLM-L6-v2 [--sst2 DIR] [--only NAME]
 
 All sides are processes that stay alive and sleep until it is their turn; in each round every side
 does the same batches, one side after the other, in an order that changes. A ratio is the median of
@@ -501,7 +501,7 @@ class Bench:
         """[(ids, label)] of train or dev: SST-2, or movie reviews where it is missing."""
         if self.data is None:
             sys.path.insert(0, os.path.join(HERE, "check"))
-            from training import read_data
+            from training import read_examples
             folder, self.data = os.path.abspath(self.a.sst2), {}
             self.data_name = "SST-2"
             if not os.path.exists(folder + "/train.tsv"):
@@ -512,7 +512,7 @@ class Bench:
                 self.command(sys.executable, "tokenizer.py", "classification",
                              "%s/%s.tsv" % (folder, name), out, "--model", self.exported(),
                              "--max_length", 128)
-                self.data[name] = read_data(out)
+                self.data[name] = read_examples(out)
         return self.data[which]
 
     def training_batches(self, size):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare the data files that tokenizer.py builds with the live Hugging Face library, task by task.
 
-    python3 dev/check/data_files.py HF_DIR MODEL.bin      MODEL.bin: what dev/export_hf.py made of HF_DIR
+    python3 dev/check/data_files.py HF_DIR MODEL.bin   MODEL.bin: dev/export_hf.py made it of HF_DIR
 
 The files are read back by the byte table in dev/driver/data.h alone. Windows, offsets and labels of
 qa are held against transformers' run_qa.py, words and labels of ner against is_split_into_words,
@@ -18,88 +18,15 @@ import json
 import os
 import random
 import re
-import struct
-import subprocess
 import sys
 import tempfile
-import types
 import zlib
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, HERE)
-import wordpiece as ct  # noqa: E402  (it sets the import path to tokenizer.py)
-from wordpiece import ours, same  # noqa: E402
-from transformers import AutoTokenizer  # noqa: E402
+from transformers import AutoTokenizer
 
-
-# ------------------------------------------------------------------------------ reading data.bin
-
-def read_data(path):
-    """A data.bin as the byte table has it."""
-    with open(path, "rb") as file:
-        raw = file.read()
-    w = struct.unpack_from("<256I", raw)
-    u64 = lambda k: w[k] | w[k + 1] << 32
-    d = types.SimpleNamespace(task=w[2], multi=w[3], K=w[4], labelled=w[5], n=u64(6), N=u64(8),
-                              longest=w[10], max_length=w[14], stride=w[21], groups=w[22], v2=w[25])
-    assert w[:2] == (0x44545242, 1) and u64(30) == len(raw), path
-    used = set(range(17)) | set(range(17, 26)) | {30, 31}
-    assert not any(x for k, x in enumerate(w) if k not in used), "words that are not zero"
-    ner, qa, pretraining = d.task == 3, d.task == 4, d.task == 6
-    at = 1024
-
-    def section(size):
-        nonlocal at
-        data = raw[at:at + size]
-        assert len(data) == size and not any(raw[at + size:at + (size + 7) // 8 * 8])
-        at += (size + 7) // 8 * 8
-        return data
-
-    def numbers(code, count, data=None):
-        data = section(count * array.array(code).itemsize) if data is None else data
-        return list(array.array(code, data))
-
-    def strings(count, data):
-        ends = numbers("Q", 0, data[:8 * (count + 1)])
-        assert count == 0 and not data or ends[-1] == len(data) - 8 * (count + 1)
-        return [data[8 * (count + 1):][a:b].decode("utf-8") for a, b in zip(ends, ends[1:])]
-
-    cut = lambda items: [items[a:b] for a, b in zip(d.offsets, d.offsets[1:])]
-    d.names = strings(d.K, section(u64(15)))
-    d.offsets = numbers("Q", d.n + 1)
-    d.tokens = cut(numbers("i", d.N))
-    d.segments = numbers("i", d.n)
-    labels = section(u64(17))
-    if d.labelled and d.multi:
-        ends = numbers("Q", 0, labels[:8 * (d.n + 1)])
-        flat = numbers("i", 0, labels[8 * (d.n + 1):])
-        d.labels = [flat[a:b] for a, b in zip(ends, ends[1:])]
-    elif d.labelled:
-        d.labels = numbers("f" if d.task == 2 else "i", 0, labels)
-        d.labels = cut(d.labels) if ner else list(zip(d.labels[::2], d.labels[1::2])) if qa \
-            else d.labels
-        assert len(d.labels) == d.n
-    else:
-        assert not labels
-    d.texts = strings(d.groups if qa else d.n if ner else 0, section(u64(19)))
-    spans = numbers("i", 2 * d.N if ner or qa else 0)
-    d.spans = cut(list(zip(spans[::2], spans[1::2])))
-    if pretraining:
-        d.documents = numbers("Q", d.groups + 1)
-    else:
-        d.words = numbers("i", d.N if ner else d.n if qa else 0)
-        d.words = cut(d.words) if ner else d.words
-    golds = section(u64(23))
-    if qa:
-        counts, start = numbers("i", 0, golds[:4 * d.groups]), (4 * d.groups + 7) // 8 * 8
-        flat = strings(2 * d.groups + sum(counts), golds[start:])
-        d.questions, k = [], 0  # (id, text, answers)
-        for count in counts:
-            d.questions.append((flat[k], flat[k + 1], flat[k + 2:k + 2 + count]))
-            k += 2 + count
-    assert at == len(raw), "%d bytes left over" % (len(raw) - at)
-    assert d.longest == max(map(len, d.tokens))
-    return d
+import wordpiece as ct
+from common import DEV, SHARED, attempt, finish, read_data, same, so_far, write
+from wordpiece import ours
 
 
 class Builder:
@@ -112,10 +39,7 @@ class Builder:
         ours.Model = functools.lru_cache(None)(ours.Model)  # loaded once, not for every file
 
     def file(self, name, content):
-        path = os.path.join(self.folder, name)
-        with open(path, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
-        return path
+        return write(os.path.join(self.folder, name), content)
 
     def run(self, task, path, *flags):
         """(path of the data file, exit code, what was printed)"""
@@ -517,29 +441,24 @@ def check_bad(builder):
     same("a tag only in the evaluation file", (code, message in said), (1, True), said)
     _, code, said = builder.run("qa", builder.file("q.json", bad_qa()), "--like", train.path)
     same("--like of another task", (code, "is not a qa file" in said), (1, True), said)
-    ran = subprocess.run([sys.executable, ours.__file__, "ner", builder.file("b.conll", "a O\nb\n"),
-                          os.path.join(builder.folder, "no.bin"), "--model", builder.model],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    same("as a process", (ran.returncode, ran.stdout, ran.stderr.endswith("lines before\n")),
-         (1, "", True), ran.stderr)
+    code, out, error = attempt("./tokenizer.py", "ner", builder.file("b.conll", "a O\nb\n"),
+                               os.path.join(builder.folder, "no.bin"), "--model", builder.model)
+    same("as a process", (code, out, error.endswith("lines before\n")), (1, "", True), error)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", help="Hugging Face folder")
     parser.add_argument("model", help="model.bin that dev/export_hf.py made of the folder")
-    parser.add_argument("--shared", default=ct.SHARED, help="folder of the real data sets")
+    parser.add_argument("--shared", default=SHARED, help="folder of the real data sets")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     hf, builder = AutoTokenizer.from_pretrained(args.folder), Builder(args.model)
     hf.model_max_length = 10**9  # no warning where a text is longer than the model
-    with open(os.path.join(HERE, "unicode.bin.z"), "rb") as file:
+    with open(os.path.join(DEV, "unicode.bin.z"), "rb") as file:
         unicode = ours.Unicode(zlib.decompress(file.read()))
     ct.random_text.marks = [chr(c) for c in ct.code_points(unicode, False) if unicode[chr(c)] >> 8]
     rng = random.Random(args.seed)
-
-    def done(what):
-        print("%-34s %7d passed, %d failed" % (what, ct.passed, ct.failed), flush=True)
 
     # Real data.
     at = lambda *names: os.path.join(args.shared, *names)
@@ -552,14 +471,14 @@ def main():
                                  "xquad, %d %d" % (max_length, stride))
                 print("xquad %s, %d %d: %d answers in a window's last token" % (
                     part, max_length, stride, edges))
-            done("xquad " + part)
+            so_far("xquad " + part)
             check_pairs(hf, builder, at("stsb", part + ".csv"), "stsb")
-            done("stsb " + part)
+            so_far("stsb " + part)
             for length in 16, 512:
                 check_ner(hf, builder, read_conll(at("wnut17", part + ".conll")), length, "wnut17")
-            done("wnut17 " + part)
+            so_far("wnut17 " + part)
             check_lines(hf, builder, at("wikitext2", part + ".txt"), "wikitext2")
-            done("wikitext2 " + part)
+            so_far("wikitext2 " + part)
     else:
         print("skipped: %s is not there" % os.path.normpath(args.shared))
 
@@ -579,7 +498,7 @@ def main():
         max_length = rng.randint(20, 120)
         check_qa(hf, builder, random_questions(rng, unicode, 6) + made_up[:2], max_length,
                  rng.randint(0, max_length - 20), "random qa")
-    done("qa, made up and random")
+    so_far("qa, made up and random")
     check_ner(hf, builder, NER_SENTENCES, 512, "made-up CoNLL", NER_FILE)
     check_ner(hf, builder, NER_SENTENCES, 7, "made-up CoNLL", "\ufeff" + NER_FILE)
     check_ner(hf, builder, [(["the"], ["DT"]), (["#", "5"], ["SYM", "CD"])], 512, "parts of speech",
@@ -591,7 +510,7 @@ def main():
             words = ["a"] + [re.sub("[\t\n\0]", "", word).strip(" ") or "x" for word in words]
             sentences.append((words, ["O"] + rng.choices(("O", "B-X", "I-Y"), k=n)))
         check_ner(hf, builder, sentences, rng.randint(3, 90), "random ner")
-    done("ner, made up and random")
+    so_far("ner, made up and random")
     text = ("A first one.\n \u0001\n\u0001\nA second.\n\n \nAnother document\r\n"
             + "\u4e2d\u6587" * 300 + "\n\u0001\n\n" + "x" * 3000)  # a long line without spaces
     check_lines(hf, builder, builder.file("lines.txt", text), "made-up lines")
@@ -599,12 +518,11 @@ def main():
     check_unlabelled(hf, builder)
     check_misplaced(builder)
     check_bytes(builder)
-    done("lines, multi-label, unlabelled")
+    so_far("lines, multi-label, unlabelled")
     check_bad(builder)
-    done("%d cases of bad input" % len(BAD))
-    print("%d passed, %d failed" % (ct.passed, ct.failed))
-    sys.exit(ct.failed != 0)
+    so_far("%d cases of bad input" % len(BAD))
+    return finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,13 +20,7 @@ import threading
 import time
 import zipfile
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PASSED, FAILED = [], []
-
-
-def check(name, good, detail=""):
-    (PASSED if good else FAILED).append(name)
-    print("%s  %s%s" % ("ok  " if good else "FAIL", name, "" if good else "   %s" % (detail,)))
+from common import DEV, SHARED, attempt, check, command, finish
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -95,11 +89,8 @@ def model(base, files):
 
 
 def download(tmp, *names, **env):
-    r = subprocess.run([sys.executable, "-I", os.path.join(HERE, "download.py"), "--dir", tmp]
-                       + list(names),
-                       env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                       universal_newlines=True)
-    return r.returncode, r.stdout, r.stderr
+    return attempt(sys.executable, "-I", os.path.join(DEV, "download.py"), "--dir", tmp, *names,
+                   env=environment(**env))
 
 
 def environment(**env):
@@ -207,8 +198,7 @@ def test_hub(tmp):
     Hub.rules["model.safetensors"] = {"slow"}
     # a shell that runs this in the background lets its children ignore SIGINT: not ours
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen([sys.executable, os.path.join(HERE, "download.py"), "--dir", tmp,
-                                "org/tiny"],
+    process = subprocess.Popen(command("./dev/download.py", "--dir", tmp, "org/tiny"),
                                env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE,
                                universal_newlines=True)
     for _ in range(200):
@@ -305,7 +295,6 @@ def test_github(tmp):
         Hub.files[base] = data
         refused("XQuAD: %s" % data.decode(), other, ["xquad"], ["xquad.en.json"],
                 gone=["data/xquad/xquad.en.json", "data/xquad/README.txt"])
-    shared = os.path.join(HERE, "../../shared/data")
     for name, origin, files in (
             ("wnut17", "/github/leondz/emerging_entities_17/master/",
              {"wnut17train.conll": "train.conll", "emerging.dev.conll": "dev.conll"}),
@@ -314,10 +303,10 @@ def test_github(tmp):
         model(origin[:-1], {theirs: b"other data" for theirs in files})
         refused(name + ": other data", tmp, [name], ["SHA-256", "discarded"],
                 gone=["data/%s/README.txt" % name])
-        if not os.path.isdir(shared):
+        if not os.path.isdir(SHARED):
             continue
         for theirs, ours in files.items():
-            Hub.files[origin + theirs] = content(shared, name, ours)
+            Hub.files[origin + theirs] = content(SHARED, name, ours)
             Hub.rules[theirs] = {"cut once"}
         code, out, error = download(tmp, name)
         check(name + ": exit code", code == 0, error)
@@ -358,9 +347,8 @@ def main():
     for test in [test_hub, test_glue, test_github] + [test_pip] * a.pip:
         with tempfile.TemporaryDirectory() as tmp:
             test(tmp)
-    print("%d passed, %d failed" % (len(PASSED), len(FAILED)))
-    sys.exit(bool(FAILED))
+    return finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,6 @@ import pickle
 import shutil
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -26,38 +25,26 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer, BertConfig
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, HERE)
+from common import DEV, attempt, check, finish
+from common import write as write_file
 import export_hf
 
 transformers.utils.logging.disable_progress_bar()
-PASSED, FAILED = [], []
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCAB = SPECIAL + "the a cafe café Cafe ##s ##é ##e , . ! é E 中 文 中文 Ä ä".split() + ["x%d" % i
-        for i in range(38)]
+VOCAB = SPECIAL + "the a cafe café Cafe ##s ##é ##e , . ! é E 中 文 中文 Ä ä".split()
+VOCAB += ["x%d" % i for i in range(38)]
 TINY = dict(vocab_size=len(VOCAB), hidden_size=20, num_hidden_layers=3, num_attention_heads=5,
             intermediate_size=37,
             max_position_embeddings=23)
 
 
-def check(name, good, detail=""):
-    (PASSED if good else FAILED).append(name)
-    print("%s  %s%s" % ("ok  " if good else "FAIL", name, "" if good else "   " + str(detail)))
-
-
 def export(*args):
     """Without site-packages: the standard library is enough. -> (exit code, stdout, stderr)"""
-    r = subprocess.run([sys.executable, "-I", "-S", os.path.join(HERE, "export_hf.py")]
-                       + [str(a) for a in args],
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    return r.returncode, r.stdout, r.stderr
+    return attempt(sys.executable, "-I", "-S", os.path.join(DEV, "export_hf.py"), *args)
 
 
 def write(folder, name, value):
-    os.makedirs(folder, exist_ok=True)
-    mode = "wb" if isinstance(value, bytes) else "w"
-    with open(os.path.join(folder, name), mode, encoding=None if mode == "wb" else "utf-8") as f:
-        f.write(value if isinstance(value, (bytes, str)) else json.dumps(value))
+    write_file(os.path.join(folder, name), value)
 
 
 def make(cls, folder, save=True, vocab=True, **config):
@@ -252,7 +239,7 @@ def test_weight_files(tmp):
         {k: v for k, v in state.items() if k not in tied}, st(f), {"format": "pt"}),
         outputs(model.bert), transformers.BertModel, ("--task", "none"))
     check("it says what it dropped", text and "cls.seq_relationship.weight" in text, text)
-    lm = transformers.BertForMaskedLM(model.config).eval()  # its class has no pooler; model.bin does
+    lm = transformers.BertForMaskedLM(model.config).eval()  # no pooler here, but in model.bin
     lm.load_state_dict(state, strict=False)
     variant("masked LM of a pretraining checkpoint", lambda f: save_file(
         {k: v for k, v in state.items() if k not in tied}, st(f), {"format": "pt"}),
@@ -691,9 +678,8 @@ def main():
     if a.model:
         with tempfile.TemporaryDirectory() as tmp:
             test_real(tmp, a.model)
-    print("%d passed, %d failed" % (len(PASSED), len(FAILED)))
-    sys.exit(bool(FAILED))
+    return finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,8 +4,8 @@
     /path/to/venv/bin/python dev/check/metrics.py --model model.bin   # for its Unicode table
 
 Compiles train_bert.c into a shared library and calls its functions on random and on hand-made
-nasty cases; every number has to agree to 1e-12. The SQuAD reference is the algorithm of the official
-evaluate-v1.1.py and evaluate-v2.0.py, written down again below.
+nasty cases; every number has to agree to 1e-12. The SQuAD reference is the algorithm of the
+official evaluate-v1.1.py and evaluate-v2.0.py, written down again below.
 """
 import argparse
 import collections
@@ -14,7 +14,6 @@ import os
 import random
 import re
 import string
-import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -25,7 +24,8 @@ from scipy import stats
 from seqeval import metrics as seqeval
 from sklearn import metrics as sklearn
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+from common import ROOT, check, finish, run, write
+
 SHIM = r"""
 #define TESTING
 #include "train_bert.c"
@@ -41,7 +41,8 @@ void shim_labels_metrics(double *out, int *truth, int *predicted, size_t n, int 
     Evaluation e = {.counts = calloc((size_t)K, sizeof *e.counts)};
     Data d = {.K = K, .multi_label = multi_label};
     Bert m = {.config = {.K = K}};
-    float *targets = calloc((size_t)K, sizeof *targets), *logits = calloc((size_t)K, sizeof *logits);
+    float *targets = calloc((size_t)K, sizeof *targets);
+    float *logits = calloc((size_t)K, sizeof *logits);
     for (size_t i = 0; i < n; i++) {
         BertBatch x = {.labels = &truth[i], .targets = targets};
         Output o = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
@@ -98,21 +99,10 @@ int shim_space(uint32_t c) { return is_space(c); }
 int shim_lower(uint32_t *out, uint32_t c) { return lower_case(&model.tokenizer, out, 0, c, 0); }
 """
 
-passed = failed = 0
-
-
-def expect(name, ok, why=""):
-    global passed, failed
-    passed, failed = passed + bool(ok), failed + (not ok)
-    print("%s  %s%s" % ("ok  " if ok else "FAIL", name, "" if ok else ": " + why), flush=True)
-
-
 def build(folder):
-    with open(os.path.join(folder, "shim.c"), "w") as f:
-        f.write(SHIM)
-    library = os.path.join(folder, "shim.so")
-    subprocess.check_call([os.environ.get("CC", "cc"), "-std=c99", "-O1", "-w", "-fPIC", "-shared", "-I" + ROOT,
-                           os.path.join(folder, "shim.c"), "-o", library, "-lm"])
+    source, library = write(folder + "/shim.c", SHIM), folder + "/shim.so"
+    run(os.environ.get("CC", "cc"), "-std=c99", "-O1", "-w", "-fPIC", "-shared", "-I" + ROOT,
+        source, "-o", library, "-lm")
     lib = ctypes.CDLL(library)
     lib.shim_normalize.restype = ctypes.c_size_t
     return lib
@@ -126,14 +116,14 @@ def same(got, want):
     return np.allclose(got, want, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
-def check_all(name, cases, run):
-    """run(case) -> (got, want); one line for all cases"""
+def check_all(name, cases, compute):
+    """compute(case) -> (got, want); one line for all cases"""
     bad = ""
     for n, case in enumerate(cases, 1):
-        got, want = run(case)
+        got, want = compute(case)
         if not bad and not same(got, want):
             bad = "%r: %s, not %s" % (case if len(repr(case)) < 300 else n, list(got), list(want))
-    expect("%s: %d cases" % (name, n), not bad, bad)
+    check("%s: %d cases" % (name, n), not bad, bad)
 
 
 # ------------------------------------------------------------------------- labels and numbers
@@ -155,8 +145,10 @@ def check_labels(lib, rng):
         K, truth, predicted = case
         out = np.zeros(8)
         lib.shim_labels_metrics(pointer(out), pointer(np.array(truth, np.int32)),
-                                 pointer(np.array(predicted, np.int32)), ctypes.c_size_t(len(truth)), K, 0)
-        want = [sklearn.accuracy_score(truth, predicted), sklearn.f1_score(truth, predicted, average="macro")]
+                                pointer(np.array(predicted, np.int32)),
+                                ctypes.c_size_t(len(truth)), K, 0)
+        want = [sklearn.accuracy_score(truth, predicted),
+                sklearn.f1_score(truth, predicted, average="macro")]
         if K == 2:
             want.append(sklearn.f1_score(truth, predicted))
         want.append(sklearn.matthews_corrcoef(truth, predicted))
@@ -167,13 +159,15 @@ def check_labels(lib, rng):
         K, n = rng.randint(1, 7), rng.randint(1, 40)
         share = rng.choice([0, 0.1, 0.5, 1])
         truth = np.array([[rng.random() < share for _ in range(K)] for _ in range(n)], np.int32)
-        predicted = np.array([[rng.random() < 0.4 * (share > 0) for _ in range(K)] for _ in range(n)], np.int32)
+        predicted = np.array([[rng.random() < 0.4 * (share > 0) for _ in range(K)]
+                              for _ in range(n)], np.int32)
         out = np.zeros(8)
-        lib.shim_labels_metrics(pointer(out), pointer(truth), pointer(predicted), ctypes.c_size_t(n), K, 1)
-        return out[:3], [f(truth, predicted, average="micro", zero_division=0)
-                         for f in (sklearn.f1_score, sklearn.precision_score, sklearn.recall_score)] if K > 1 else \
-            [f(truth[:, 0], predicted[:, 0], zero_division=0)
-             for f in (sklearn.f1_score, sklearn.precision_score, sklearn.recall_score)]
+        lib.shim_labels_metrics(pointer(out), pointer(truth), pointer(predicted),
+                                ctypes.c_size_t(n), K, 1)
+        how = dict(average="micro") if K > 1 else {}
+        a, b = (truth, predicted) if K > 1 else (truth[:, 0], predicted[:, 0])
+        return out[:3], [f(a, b, zero_division=0, **how) for f in (
+            sklearn.f1_score, sklearn.precision_score, sklearn.recall_score)]
     check_all("multi-label micro F1, precision, recall as scikit-learn", range(300), multi)
 
 
@@ -182,7 +176,8 @@ def number_cases(rng):
         n = rng.randint(2, 80)
         x = [rng.gauss(0, 1) for _ in range(n)]
         yield x, [a + rng.gauss(0, 1) for a in x]
-        yield [rng.randint(0, 3) for _ in range(n)], [rng.randint(0, 5) / 5 for _ in range(n)]  # ties
+        yield ([rng.randint(0, 3) for _ in range(n)],  # ties
+               [rng.randint(0, 5) / 5 for _ in range(n)])
         yield [1e6 + a for a in x], [-a for a in x]
     yield [1, 1, 1], [1, 2, 3]
     yield [3, 2, 1], [0, 0, 0]
@@ -195,7 +190,8 @@ def check_numbers(lib, rng):
         x, y = (np.array(v, np.float64) for v in case)
         out = np.zeros(8)
         want = [stats.pearsonr(x, y)[0], stats.spearmanr(x, y)[0], sklearn.mean_squared_error(x, y)]
-        lib.shim_regression_metrics(pointer(out), pointer(x.copy()), pointer(y.copy()), ctypes.c_size_t(len(x)))
+        lib.shim_regression_metrics(pointer(out), pointer(x.copy()), pointer(y.copy()),
+                                    ctypes.c_size_t(len(x)))
         if abs(np.mean(x)) > 1e5:  # scipy's own rounding there: 1e6 has ten digits left
             out[0] = round(out[0], 9)
             want[0] = round(want[0], 9)
@@ -212,9 +208,10 @@ def tag_cases(rng):
             types = rng.sample(["PER", "LOC", "ORG", "X-Y", "B", "O"], rng.randint(1, 4))
             tags = ["O"] + [a + "-" + t for a in letters for t in types]
             share = rng.choice([0, 0.5, 1])
-            sentences = [[rng.choice(tags) if rng.random() < 0.7 else "O" for _ in range(rng.randint(1, 12))]
-                         for _ in range(rng.randint(1, 6))]
-            yield tags, sentences, [[t if rng.random() < share else rng.choice(tags) for t in s] for s in sentences]
+            sentences = [[rng.choice(tags) if rng.random() < 0.7 else "O"
+                          for _ in range(rng.randint(1, 12))] for _ in range(rng.randint(1, 6))]
+            yield tags, sentences, [[t if rng.random() < share else rng.choice(tags) for t in s]
+                                    for s in sentences]
     tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     yield tags, [["O", "O"]], [["O", "O"]]
     yield tags, [["O", "O"]], [["I-PER", "I-LOC"]]
@@ -232,8 +229,8 @@ def check_entities(lib, rng):
         offsets = np.cumsum([0] + [len(s) for s in truth]).astype(np.uint64)
         names = np.cumsum([0] + [len(t) for t in tags]).astype(np.uint64)
         out = np.zeros(4 + 3 * len(tags))
-        lib.shim_ner(pointer(out), pointer(flat[0]), pointer(flat[1]), pointer(offsets), ctypes.c_size_t(len(truth)),
-                              pointer(names), "".join(tags).encode(), len(tags))
+        lib.shim_ner(pointer(out), pointer(flat[0]), pointer(flat[1]), pointer(offsets),
+                     ctypes.c_size_t(len(truth)), pointer(names), "".join(tags).encode(), len(tags))
         report = seqeval.classification_report(truth, predicted, output_dict=True, zero_division=0)
         want = [seqeval.f1_score(truth, predicted), seqeval.precision_score(truth, predicted),
                 seqeval.recall_score(truth, predicted), seqeval.accuracy_score(truth, predicted)]
@@ -246,7 +243,8 @@ def check_entities(lib, rng):
         for name in sorted(set(found) | {k for k in report if not k.endswith(" avg")}):
             true, guessed, both = found.get(name, (-1, -1, -1))
             row = report.get(name, {"precision": -1, "recall": -1, "f1-score": -1, "support": -1})
-            got += [both / guessed if guessed else 0, both / true if true else 0, 2 * both / (true + guessed), true]
+            got += [both / guessed if guessed else 0, both / true if true else 0,
+                    2 * both / (true + guessed), true]
             want += [row["precision"], row["recall"], row["f1-score"], row["support"]]
         return got, want
     check_all("entities by type and micro, token accuracy as seqeval", tag_cases(rng), run)
@@ -264,25 +262,34 @@ def f1(text, gold, v2):
     if v2 and (not a or not b):
         return float(a == b)
     common = sum((collections.Counter(a) & collections.Counter(b)).values())
-    return 2 * (common / len(a)) * (common / len(b)) / (common / len(a) + common / len(b)) if common else 0.0
+    if not common:
+        return 0.0
+    return 2 * (common / len(a)) * (common / len(b)) / (common / len(a) + common / len(b))
 
 
 def squad(text, golds, v2):
     if v2:
         golds = [g for g in golds if normalize(g)] or [""]
-    return max(float(normalize(text) == normalize(g)) for g in golds), max(f1(text, g, v2) for g in golds)
+    exact = max(float(normalize(text) == normalize(g)) for g in golds)
+    return exact, max(f1(text, g, v2) for g in golds)
 
 
-NASTY = ["", " ", "the", "The a AN", "a.b", "a-b", "the-end", "U.S.A.", "don't", "rock 'n' roll", "\u201cquoted\u201d",
-         "en\u2013dash", "a\u2013b", "the\u2014end", "na\u00efve caf\u00e9", "cafe\u0301", "\u0391\u03a3", "\u03a3\u0399\u0393\u039c\u0391\u03a3 \u03a3",
-         "\u0130stanbul", "STRASSE \u00df \u1e9e", "\u4e2d\u6587\uff0c\u6587", "\u3000wide\u3000space\u00a0nb", "tab\tand\nline", "\x1cfs\x1d",
-         "the the cat", "cat cat dog", "dog cat cat", "a", "an the", "100%", "\u20ac5 (five)", "x\u00b2", "\u00bd a", "_a_ b", "a_b",
-         "\u0661\u0662 \u09ea", "\u212a \u2126", "\U0001f600 the \U0001f600", "\u01c5 \u01c4", "th\u00e9", "the\u0301", "\u00e1 a\u0301n", "zero\u200bwidth"]
+NASTY = ["", " ", "the", "The a AN", "a.b", "a-b", "the-end", "U.S.A.", "don't", "rock 'n' roll",
+         "\u201cquoted\u201d", "en\u2013dash", "a\u2013b", "the\u2014end", "na\u00efve caf\u00e9",
+         "cafe\u0301", "\u0391\u03a3", "\u03a3\u0399\u0393\u039c\u0391\u03a3 \u03a3",
+         "\u0130stanbul", "STRASSE \u00df \u1e9e", "\u4e2d\u6587\uff0c\u6587",
+         "\u3000wide\u3000space\u00a0nb", "tab\tand\nline", "\x1cfs\x1d", "the the cat",
+         "cat cat dog", "dog cat cat", "a", "an the", "100%", "\u20ac5 (five)", "x\u00b2",
+         "\u00bd a", "_a_ b", "a_b", "\u0661\u0662 \u09ea", "\u212a \u2126",
+         "\U0001f600 the \U0001f600", "\u01c5 \u01c4", "th\u00e9", "the\u0301", "\u00e1 a\u0301n",
+         "zero\u200bwidth"]
 
 
 def check_squad(lib, rng):
-    words = ["the", "a", "An", "cat", "Cat,", "dog", "dog.", "(dog)", "\u201ecat\u201c", "caf\u00e9", "CAF\u00c9", "1.5", "\u2013", "\u0391\u03a3", "x"]
-    letters = "aAnNtThHeE  .,-_'\u2013\u2014\u201c\u00e9\u00c9\u03a3\u03b1\u4e2d\u0301\u00b2\u3000\u00a07"
+    words = ["the", "a", "An", "cat", "Cat,", "dog", "dog.", "(dog)", "\u201ecat\u201c",
+             "caf\u00e9", "CAF\u00c9", "1.5", "\u2013", "\u0391\u03a3", "x"]
+    letters = "aAnNtThHeE  .,-_'7\u2013\u2014\u201c\u00e9\u00c9"
+    letters += "\u03a3\u03b1\u4e2d\u0301\u00b2\u3000\u00a0"
 
     def cases():
         for a in NASTY:
@@ -290,9 +297,11 @@ def check_squad(lib, rng):
                 yield a, [b]
         for _ in range(3000):
             yield (" ".join(rng.choices(words, k=rng.randint(0, 6))),
-                   [" ".join(rng.choices(words, k=rng.randint(0, 6))) for _ in range(rng.randint(1, 4))])
+                   [" ".join(rng.choices(words, k=rng.randint(0, 6)))
+                    for _ in range(rng.randint(1, 4))])
             yield ("".join(rng.choices(letters, k=rng.randint(0, 9))),
-                   ["".join(rng.choices(letters, k=rng.randint(0, 9))) for _ in range(rng.randint(1, 3))])
+                   ["".join(rng.choices(letters, k=rng.randint(0, 9)))
+                    for _ in range(rng.randint(1, 3))])
 
     def run(case):
         text, golds = case
@@ -301,8 +310,8 @@ def check_squad(lib, rng):
         offsets = np.cumsum([0] + [len(g) for g in coded]).astype(np.uint64)
         for v2 in 0, 1:
             out = np.zeros(2)
-            lib.shim_squad(pointer(out), text.encode(), ctypes.c_size_t(len(text.encode())), pointer(offsets), b"".join(coded),
-                            ctypes.c_size_t(len(golds)), v2)
+            lib.shim_squad(pointer(out), text.encode(), ctypes.c_size_t(len(text.encode())),
+                           pointer(offsets), b"".join(coded), ctypes.c_size_t(len(golds)), v2)
             got += list(out)
             want += squad(text, golds, v2)
         return got, want
@@ -319,12 +328,15 @@ def check_squad(lib, rng):
             bad["space"].append(c)
         if bool(lib.shim_alnum(c)) != bool(re.match(r"\w", chr(c))) and c != ord("_"):
             bad["alnum"].append(c)
-    print("      of all code points, differing: " + ", ".join("%s %d" % (k, len(v)) for k, v in bad.items()))
-    expect("str.lower of every code point", not bad["lower"], str([hex(c) for c in bad["lower"][:9]]))
-    expect("white space of every code point", not bad["space"], str([hex(c) for c in bad["space"][:9]]))
+    print("      of all code points, differing: " + ", ".join(
+        "%s %d" % (k, len(v)) for k, v in bad.items()))
+    for what, key in ("str.lower", "lower"), ("white space", "space"):
+        check(what + " of every code point", not bad[key], [hex(c) for c in bad[key][:9]])
     rest = {unicodedata.category(chr(c)) for c in bad["alnum"]}
-    expect("letters and numbers, but for categories that the table does not tell apart", rest <= {"Mn", "Mc", "Me", "No", "Nl", "So", "Cf"},
-           str({r: [hex(c) for c in bad["alnum"] if unicodedata.category(chr(c)) == r][:5] for r in rest}))
+    check("letters and numbers, but for categories that the table does not tell apart",
+          rest <= {"Mn", "Mc", "Me", "No", "Nl", "So", "Cf"},
+          {r: [hex(c) for c in bad["alnum"] if unicodedata.category(chr(c)) == r][:5]
+           for r in rest})
 
 
 def main():
@@ -340,8 +352,7 @@ def main():
         check_numbers(lib, rng)
         check_entities(lib, rng)
         check_squad(lib, rng)
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+    return finish()
 
 
 if __name__ == "__main__":

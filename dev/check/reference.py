@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What PyTorch and transformers compute, recorded for test_bert.c.
 
-    python3 dev/check/reference.py                         remakes dev/fixtures
-    python3 dev/check/reference.py --check                 remakes them elsewhere and compares
-    python3 dev/check/reference.py --out DIR               makes them in DIR
+    python3 dev/check/reference.py               remakes dev/fixtures
+    python3 dev/check/reference.py --check       remakes them elsewhere and compares
+    python3 dev/check/reference.py --out DIR     makes them in DIR
     python3 dev/check/reference.py --hf-dir HF --out DIR [--task ner]
-                                                     the same record of a real BERT folder
-    python3 dev/check/reference.py --noise                 float32 against float64: what tolerance means
+                                                 the same record of a real BERT folder
+    python3 dev/check/reference.py --noise       float32 against float64: what tolerance means
 
 Needs torch and transformers (dev/requirements.txt). Each NAME gives two files: NAME.model.bin, a
 model file (bert.h) without a tokenizer, and NAME.ref.bin, records one after the other till the
@@ -42,8 +42,9 @@ and for the training that starts from the same weights:
 PyTorch runs padded, with an attention mask, eager attention, in float32; the padding is dropped
 when recording. For qa, whose loss in Hugging Face reads the padding too, it runs one sequence at a
 time, and the loss is the mean. Class weights are torch's CrossEntropyLoss(weight, label_smoothing)
-and BCEWithLogitsLoss(pos_weight), label smoothing alone is Trainer's. Weights have deviation 0.3, and every bias and LayerNorm is random: at BERT's own
-0.02 with zero biases a missing 1/sqrt(HS) would move the logits by 2e-5 only.
+and BCEWithLogitsLoss(pos_weight), label smoothing alone is Trainer's. Weights have deviation 0.3,
+and every bias and LayerNorm is random: at BERT's own 0.02 with zero biases a missing 1/sqrt(HS)
+would move the logits by 2e-5 only.
 """
 import argparse
 import os
@@ -56,10 +57,10 @@ import torch
 import transformers
 from transformers.trainer_pt_utils import LabelSmoother
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, HERE)
-import export_hf  # noqa: E402
+import common
+import export_hf
 
+FIXTURES = os.path.join(common.DEV, "fixtures")
 TINY = {  # awkward on purpose: odd sizes, edges of the matmul's tiles, sums longer than its 384
     "awkward": dict(V=61, C=20, L=3, NH=5, F=37, P=23, S=2, K=3, act="gelu", eps=1e-12),
     "onehead": dict(V=29, C=9, L=1, NH=1, F=17, P=11, S=2, K=7, act="gelu_new", eps=1e-12),
@@ -78,8 +79,8 @@ TINY.update({
     "pretraining": dict(HEAD, task="pretraining", act="relu", eps=1e-3),
     "none": dict(HEAD, task="none"),
 })
-# The README's example reads text: a classifier of so many words, text.model.bin, and what it says of
-# a sentence, text.txt.
+# The README's example reads text: a classifier of so many words, text.model.bin, and what it says
+# of a sentence, text.txt.
 TEXT = dict(HEAD, K=2)
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the film good dull ##y , . is not one".split()
 SENTENCE = "A good film is not dully DULL."
@@ -152,7 +153,8 @@ def with_labels(rng, c, batch, i, task=None):
         batch["labels"] = []
         for a, b in spans:
             start = rng.randrange(b - a)
-            batch["labels"] += [0, 0] if rng.random() < 0.3 else [start, rng.randrange(start, b - a)]
+            empty = rng.random() < 0.3
+            batch["labels"] += [0, 0] if empty else [start, rng.randrange(start, b - a)]
     elif task in ("mlm", "pretraining"):
         batch["rows"] = sorted(rng.sample(range(N), max(1, N // 4)))
         batch["tokens"][3] = 0  # [PAD], to which only the decoder gives a gradient
@@ -418,7 +420,8 @@ def save_model(path, model, task, labels=(), tokenizer=None):
                   hidden_act=export_hf.ACTS[hf.hidden_act], max_seq_length=0,
                   problem_type=int(hf.problem_type == "multi_label_classification"),
                   pooler=int("bert.pooler.dense.weight" in state),
-                  classifier_dropout=-1.0 if hf.classifier_dropout is None else hf.classifier_dropout)
+                  classifier_dropout=-1.0 if hf.classifier_dropout is None
+                  else hf.classifier_dropout)
     tensors = {row.name: b"".join(state[key].numpy().astype("<f4").tobytes()
                                   for layer in row.keys for key in layer)
                for row in export_hf.tensor_table(config)}
@@ -492,12 +495,11 @@ def as_version_2(path):
 
 
 def check():
-    """Remakes every fixture and compares; the number of fixtures that differ."""
-    failed = 0
+    """Remakes every fixture and compares."""
     with tempfile.TemporaryDirectory() as tmp:
         for name in TINY:
             make(tmp, name, *tiny_model(name))
-            old, new = (os.path.join(d, name) for d in (os.path.join(HERE, "fixtures"), tmp))
+            old, new = (os.path.join(d, name) for d in (FIXTURES, tmp))
             bad = []
             if as_version_2(old + ".model.bin") != open(new + ".model.bin", "rb").read():
                 bad.append("model.bin differs")
@@ -511,15 +513,12 @@ def check():
                     bad += [] if torch.equal(a[key], b[key]) else [key]
                 elif not unseen(name, key) and not worst(a[key], b[key]) <= tolerance(key):
                     bad.append("%s by %.2g" % (key, worst(a[key], b[key])))
-            print("%s %s %s" % ("FAIL" if bad else "ok  ", name, ", ".join(bad[:9])))
-            failed += bool(bad)
+            common.check(name, not bad, ", ".join(bad[:9]))
         make_text(tmp)
-        same = all(open(os.path.join(HERE, "fixtures", name), "rb").read() ==
-                   open(os.path.join(tmp, name), "rb").read() for name in ("text.model.bin", "text.txt"))
-        print("%s text" % ("ok  " if same else "FAIL"))
-        failed += not same
-    print("%d passed, %d failed" % (len(TINY) + 1 - failed, failed))
-    return failed
+        read = lambda *path: open(os.path.join(*path), "rb").read()
+        common.check("text", all(read(FIXTURES, name) == read(tmp, name)
+                                 for name in ("text.model.bin", "text.txt")))
+    return common.finish()
 
 
 def noise():
@@ -534,13 +533,14 @@ def noise():
             if not keys:
                 continue
             key = max(keys, key=lambda k: worst(a[k], b[k]))
-            print("%-10s %-12s %.1e of the largest, in %s" % (name, kind, worst(a[key], b[key]), key))
+            print("%-10s %-12s %.1e of the largest, in %s" % (
+                name, kind, worst(a[key], b[key]), key))
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    ap.add_argument("--out", default=os.path.join(HERE, "fixtures"), help="folder to write to")
+    ap.add_argument("--out", default=FIXTURES, help="folder to write to")
     ap.add_argument("--check", action="store_true", help="compare with the committed fixtures")
     ap.add_argument("--noise", action="store_true", help="compare float32 with float64")
     ap.add_argument("--hf-dir", help="a real BERT folder in place of the tiny models")
@@ -550,7 +550,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     if args.check:
-        return 1 if check() else 0
+        return check()
     if args.noise:
         return noise()
     if args.hf_dir:

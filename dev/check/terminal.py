@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Nothing that train_bert writes on a terminal wraps: 40, 60, 80, 200 columns, resized while training.
+"""Nothing that train_bert writes on a terminal wraps, whatever its columns, resized or not.
 
     make && python3 dev/check/terminal.py
 
@@ -7,7 +7,6 @@ A pseudo-terminal's bytes go through a small model of a screen; where tmux is in
 looked at there. Python's standard library is all it takes. Ends with "N passed, N failed".
 """
 import fcntl
-import json
 import os
 import pty
 import re
@@ -15,23 +14,21 @@ import select
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
 import time
 import unicodedata
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import common
+from common import ROOT, finish, write
+
 DRIVER = os.path.join(ROOT, "train_bert")
-WIDE = "\u8a13\u7df4\u8cc7\u6599\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b"  # two columns each
-passed = failed = 0
+WIDE = "\u8a13\u7df4\u8cc7\u6599\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b"
 
 
 def check(name, problem):
-    global passed, failed
-    passed, failed = passed + (not problem), failed + bool(problem)
-    print("%s %s%s" % ("FAIL" if problem else "ok  ", name, ": %s" % problem if problem else ""))
+    common.check(name, not problem, problem)
 
 
 def columns(letter):
@@ -41,7 +38,7 @@ def columns(letter):
 
 
 class Screen:
-    """What a terminal does with text, \\r, \\n and ESC [ J; a letter beyond the last column is noted."""
+    """A terminal that knows text, \\r, \\n, ESC [ J; notes letters beyond its last column."""
 
     def __init__(self, width):
         self.width, self.at, self.line, self.rest = width, 0, "", b""
@@ -152,12 +149,10 @@ def make_files(folder):
             f.write("%s\t%s\n" % (line, (WIDE[:5], "cafe\u0301 \"x\"")[i % 2]))
     data = os.path.join(folder, WIDE + ".bin")
     config = os.path.join(folder, "config.json")
-    with open(config, "w", encoding="utf-8") as f:
-        json.dump({"vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2, "hidden_act": "gelu",
-                   "num_attention_heads": 2, "intermediate_size": 19, "type_vocab_size": 2,
-                   "max_position_embeddings": 17}, f)
-    subprocess.run([sys.executable, os.path.join(ROOT, "tokenizer.py"), "classification", text, data,
-                    "--model", model], check=True, stdout=subprocess.DEVNULL)
+    write(config, {"vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2,
+                   "hidden_act": "gelu", "num_attention_heads": 2, "intermediate_size": 19,
+                   "type_vocab_size": 2, "max_position_embeddings": 17})
+    common.run("./tokenizer.py", "classification", text, data, "--model", model)
     return ["--init", config, "--tokenizer", model, "--train_file", data], data
 
 
@@ -173,7 +168,8 @@ def check_pty(folder, train, long_run):
                   not any("loss" in line for line in screen.live) and screen.live[-3:])
         screen = run(train, width)
         check("%d columns: a whole run with its reports" % width,
-              screen.wrapped[:1] or not any("steps in" in line for line in screen.lines) and screen.lines)
+              screen.wrapped[:1] or not any("steps in" in line for line in screen.lines)
+              and screen.lines)
     for widths in (80, 40, 200), (200, 60, 40), (40, 20, 80), (80, 5, 1, 80):
         screen = run(long_run, widths[0],
                      [(0.8 + 0.5 * i, width) for i, width in enumerate(widths[1:])])
@@ -181,7 +177,8 @@ def check_pty(folder, train, long_run):
               screen.wrapped[:1] if min(widths) >= 20 else not screen.live)
     table = [line for line in run(train, 200).lines if re.search(r" 0\.\d+     [01]\.", line)]
     starts = {sum(map(columns, line[:line.index("0.")])) for line in table}
-    check("the table's columns stand under each other", (len(starts) != 1 or len(table) != 2) and table)
+    check("the table's columns stand under each other",
+          (len(starts) != 1 or len(table) != 2) and table)
     for kind in "dumb", "":
         screen = run(train, 80, environment={"TERM": kind, "OMP_NUM_THREADS": "1"})
         check("TERM=%r: no live line" % kind, screen.live[:1] or screen.wrapped[:1])
@@ -190,8 +187,7 @@ def check_pty(folder, train, long_run):
 
 
 def tmux(*arguments):
-    return subprocess.run(["tmux", "-L", "bert%d" % os.getpid(), "-f", "/dev/null"] + list(arguments),
-                          stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "replace")
+    return common.run("tmux", "-L", "bert%d" % os.getpid(), "-f", "/dev/null", *arguments)
 
 
 def check_tmux(folder, long_run):
@@ -227,8 +223,7 @@ def main():
             check_tmux(folder, long_run)
         else:
             print("skipped: tmux is not installed")
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+    return finish()
 
 
 if __name__ == "__main__":

@@ -13,49 +13,28 @@ All but accuracy fail where two losses differ by more than 1e-3. PyTorch runs pa
 attention mask, fused AdamW, its own shuffle and dropout; train_bert as in the README.
 """
 import argparse
-import array
 import json
 import os
 import random
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(HERE)
+from common import ROOT, count, finish, read_data, run
 
 
-def run(*command):
-    print("+ " + " ".join(map(str, command)), flush=True)
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit("%s failed with %d\n%s" % (command[0], done.returncode, done.stdout))
-    return done.stdout
-
-
-def read_data(path):
-    """[(ids, label)] of a classification data file (dev/driver/data.h)."""
-    with open(path, "rb") as f:
-        header = f.read(1024)
-        n, tokens = struct.unpack_from("<QQ", header, 4 * 6)
-        names = struct.unpack_from("<Q", header, 4 * 15)[0]
-        f.seek((names + 7) // 8 * 8, 1)
-        offsets, ids, labels = array.array("Q"), array.array("i"), array.array("i")
-        offsets.fromfile(f, n + 1)
-        ids.fromfile(f, tokens)
-        f.seek(tokens * 4 % 8 + (n * 4 + 7) // 8 * 8, 1)  # padding, segments
-        labels.fromfile(f, n)
-    return [(list(ids[offsets[i]:offsets[i + 1]]), labels[i]) for i in range(n)]
+def read_examples(path):
+    """[(ids, label)] of a classification data file."""
+    d = read_data(path)
+    return list(zip(d.tokens, d.labels))
 
 
 def build_data(work, model, train, *others):
     """Data files, the later ones with the labels of the first."""
     paths = [os.path.join(work, "%d.bin" % i) for i in range(1 + len(others))]
     for i, source in enumerate((train,) + others):
-        run(sys.executable, ROOT + "/tokenizer.py", "classification", source, paths[i], "--model",
+        run("./tokenizer.py", "classification", source, paths[i], "--model",
             model, "--max_length", 128, *(["--like", paths[0]] if i else []))
     return paths
 
@@ -143,7 +122,7 @@ def flags(work, start, train, a, *more):
 
 def train_bert(work, given):
     """The log of train_bert train."""
-    run(ROOT + "/train_bert", "train", *given)
+    run("./train_bert", "train", *given)
     with open(work + "/logs/log.jsonl") as f:
         return [json.loads(line) for line in f]
 
@@ -162,9 +141,9 @@ def curve(a, work):
     transformers.BertForSequenceClassification.from_pretrained(a.hf_dir, num_labels=2,
         id2label={0: "0", 1: "1"}, label2id={"0": 0, "1": 1}).save_pretrained(folder)
     model = work + "/model.bin"
-    run(sys.executable, HERE + "/export_hf.py", folder, model)
+    run("./dev/export_hf.py", folder, model)
     train, = build_data(work, model, a.train)
-    data = read_data(train)
+    data = read_examples(train)
     zero = [x for name in ("hidden_dropout_prob", "attention_probs_dropout_prob",
                            "classifier_dropout") for x in ("--" + name, 0)]
     ours = losses(train_bert(work, flags(
@@ -178,17 +157,16 @@ def curve(a, work):
 
 def compare(a, ours, theirs):
     """The losses of each step, one by one."""
-    worst, bad = 0.0, 0
+    worst = 0.0
     for step in range(a.steps):
         loss = theirs(step)
         difference = abs(ours[step] - loss)
         worst = max(worst, difference)
-        bad += not difference <= 1e-3
+        count(difference <= 1e-3)
         if step % 20 == 19:
             print("step %d: train_bert %.6f, PyTorch %.6f" % (step + 1, ours[step], loss))
     print("largest difference of %d losses: %.2e" % (a.steps, worst))
-    print("%d passed, %d failed" % (a.steps - bad, bad))
-    return bad > 0
+    return finish()
 
 
 CLASSES = {"regression": "SequenceClassification", "ner": "TokenClassification",
@@ -200,20 +178,19 @@ def task_curve(a, work):
     model, text = work + "/model.bin", a.train
     start = ["--model", model]
     if a.what == "pretraining":
-        sys.path.insert(0, HERE)
         import demo
         text = demo.documents(os.path.abspath(a.train), work + "/train.txt")
         start = ["--init", demo.write(work + "/config.json", json.dumps(demo.CONFIG)),
                  "--tokenizer", model]
-    run(sys.executable, HERE + "/export_hf.py", a.hf_dir, model, "--task", "none")
-    run(sys.executable, ROOT + "/tokenizer.py", a.what, text, work + "/train.bin", "--model",
+    run("./dev/export_hf.py", a.hf_dir, model, "--task", "none")
+    run("./tokenizer.py", a.what, text, work + "/train.bin", "--model",
         model, "--max_length", 384 if a.what == "qa" else 128)
     run("make", "-s", "-C", ROOT, "batches", "train_bert")
     given = flags(work, start, work + "/train.bin", a, "--max_steps", a.steps, "--logging_steps", 1,
                   "--hidden_dropout_prob", 0, "--attention_probs_dropout_prob", 0)
-    run(ROOT + "/batches", *given)
+    run("./batches", *given)
     ours = losses(train_bert(work, given))
-    run(sys.executable, HERE + "/export_hf.py", "--to-hf", work + "/out/start.bin", work + "/hf")
+    run("./dev/export_hf.py", "--to-hf", work + "/out/start.bin", work + "/hf")
     reference = Torch(work + "/hf", a.steps, a, 0.0, CLASSES[a.what])
     with open(work + "/out/batches.jsonl") as f:
         return compare(a, ours, lambda step: reference.step(json.loads(f.readline()), a.what))
@@ -221,16 +198,16 @@ def task_curve(a, work):
 
 def accuracy(a, work):
     model = work + "/model.bin"
-    run(sys.executable, HERE + "/export_hf.py", a.hf_dir, model)
+    run("./dev/export_hf.py", a.hf_dir, model)
     files = build_data(work, model, a.train, a.dev, a.test)
-    train, dev, test = map(read_data, files)
+    train, dev, test = map(read_examples, files)
     results = {"train_bert": [], "PyTorch": []}
     for seed in range(a.first_seed, a.first_seed + a.seeds):
         if a.only != "torch":
             train_bert(work, flags(work, ["--model", model], files[0], a, "--eval_file", files[1],
                                    "--seed", seed, "--num_train_epochs", a.epochs,
                                    "--logging_steps", 1000))
-            text = run(ROOT + "/train_bert", "eval", "--model", work + "/out/best.bin",
+            text = run("./train_bert", "eval", "--model", work + "/out/best.bin",
                        "--eval_file", files[2])
             results["train_bert"].append(float(text.split("accuracy")[1].split()[0]))
             print("train_bert seed %d: test %.4f" % (seed, results["train_bert"][-1]), flush=True)

@@ -23,37 +23,21 @@ import os
 import random
 import shlex
 import struct
-import subprocess
 import sys
 import tempfile
-import time
 import zlib
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.dirname(HERE))
-
 from tokenizers import AddedToken, normalizers  # noqa: E402
 from transformers import AutoTokenizer, BertTokenizer  # noqa: E402
-import tokenizer as ours  # noqa: E402
 
-SHARED = os.path.join(os.path.dirname(HERE), "..", "shared", "data")
+from common import DEV, ROOT, SHARED, finish, run, same, so_far  # noqa: E402
+import tokenizer as ours  # noqa: E402  (common.py says where it is)
+
 UNCASED, CASED = (True, None, True), (False, None, True)
 SETTINGS = [UNCASED, CASED] + [s for s in itertools.product((True, False), (True, False),
                                                             (True, False))
                                if s not in ((True, True, True), (False, False, True))]
-passed = failed = 0
-
-
-def same(what, got, expected, text):
-    global passed, failed
-    if got == expected:
-        passed += 1
-        return True
-    failed += 1
-    if failed <= 20:
-        print("FAILED %s: %a\n    ours    %a\n    theirs  %a" % (what, text[:200], got, expected))
-    return False
 
 
 # ------------------------------------------------------------------------------- bert.h by ctypes
@@ -88,11 +72,9 @@ def library():
     if not hasattr(library, "lib"):
         library.folder = tempfile.TemporaryDirectory()
         path = os.path.join(library.folder.name, "tokenize.so")
-        command = shlex.split(os.environ.get("CC", "cc")) + ["-std=c99", "-O2", "-shared", "-fPIC"]
-        command += shlex.split(os.environ.get("CHECK_CFLAGS", ""))
-        subprocess.run(command + ["-D_POSIX_C_SOURCE=200809L", "-I" + os.path.dirname(HERE),
-                                  os.path.join(HERE, "check", "tokenize.c"), "-o", path, "-lm"],
-                       check=True)
+        run(*shlex.split(os.environ.get("CC", "cc")), "-std=c99", "-O2", "-shared", "-fPIC",
+            *shlex.split(os.environ.get("CHECK_CFLAGS", "")), "-D_POSIX_C_SOURCE=200809L",
+            "-I" + ROOT, os.path.join(DEV, "check", "tokenize.c"), "-o", path, "-lm")
         library.lib = lib = ctypes.CDLL(path)
         lib.tok_open.restype = lib.tok_load.restype = ctypes.c_void_p
         lib.tok_time.restype, lib.bert_decode.restype = ctypes.c_double, ctypes.c_size_t
@@ -389,9 +371,9 @@ class Checks:
     """The parts of the comparison; --only runs some of them."""
 
     def __init__(self, args):
-        self.args, self.rng, self.began = args, random.Random(args.seed), time.time()
+        self.args, self.rng = args, random.Random(args.seed)
         self.share = 20 if args.quick else 1
-        with open(os.path.join(HERE, "unicode.bin.z"), "rb") as file:
+        with open(os.path.join(DEV, "unicode.bin.z"), "rb") as file:
             table = zlib.decompress(file.read())
         self.unicode = ours.Unicode(table)
         self.unicode.table = table
@@ -405,10 +387,6 @@ class Checks:
         random_text.marks = [chr(c) for c in self.few if self.unicode[chr(c)] >> 8]
         self.specials = ["[MASK]", "[SEP]", "[CLS]", "[UNK]", "[PAD]", "[mask]", "[MASK", "MASK]"]
         Both.python = not args.no_python
-
-    def done(self, what):
-        print("%-34s %9d passed, %d failed, %.0f s" % (what, passed, failed,
-                                                      time.time() - self.began), flush=True)
 
     def both(self, words, settings, added=()):
         return Both(words, self.unicode, settings, added)
@@ -432,7 +410,7 @@ class Checks:
                 with open(path, encoding="utf-8", errors="replace") as file:
                     for line in itertools.islice(file, None if self.share == 1 else 200):
                         both.check(line)
-        self.done("%d text files" % len(files))
+        so_far("%d text files" % len(files))
 
     def points(self):
         """Every code point."""
@@ -444,7 +422,7 @@ class Checks:
             if self.args.quick:
                 points = points[::1 if settings == UNCASED else 12]
             check_code_points(self.both(self.chars, settings), points)
-            self.done("%d code points, %s %s %s" % ((len(points),) + settings))
+            so_far("%d code points, %s %s %s" % ((len(points),) + settings))
 
     def marks(self):
         """Every mark before and behind one of each combining class."""
@@ -455,7 +433,7 @@ class Checks:
                 same("NFD", "".join(both.ours.nfd(text, [0] * 3)[0]), nfd(text), text)
                 if self.share == 1:
                     both.check(text)
-        self.done("%d marks, %d classes" % (len(random_text.marks), len(classes)))
+        so_far("%d marks, %d classes" % (len(random_text.marks), len(classes)))
 
     def random(self):
         """Random strings: alone, in pairs, cut."""
@@ -474,7 +452,7 @@ class Checks:
         both = self.both(self.vocab, UNCASED)
         for n, m, k in itertools.product(range(8), range(8), range(3, 16)):
             both.check_cut("a " * n, "b " * m, k)
-        self.done("random strings, pairs, cuts")
+        so_far("random strings, pairs, cuts")
 
     def options(self):
         """Truncation of each kind, windows, words, special tokens on and off."""
@@ -488,7 +466,7 @@ class Checks:
                         a = a.split(" ") if rng.random() < 0.9 else []
                         b = None if b is None else b.split(" ")
                     both.check_options(rng, a, b)
-        self.done("options")
+        so_far("options")
 
     def decode(self):
         rng = self.rng
@@ -502,7 +480,7 @@ class Checks:
                 both.check_decode([rng.choice((rng.choice(some), rng.randrange(both.count + 40),
                                                both.count - 1 - rng.randrange(8)))
                                    for _ in range(rng.randint(0, 20))])
-        self.done("decode")
+        so_far("decode")
 
     def bytes(self):
         for settings in (UNCASED, CASED):
@@ -514,7 +492,7 @@ class Checks:
                 both.check_bytes(bytes((0x61, a, b, self.rng.randrange(256), 0x62)))
         both = self.both(self.chars[:300], CASED, [AddedToken("\ufffd", normalized=False)])
         both.check_bytes(b"a\xff\xe2\x82z\xef\xbf\xbd")
-        self.done("not UTF-8")
+        so_far("not UTF-8")
 
     def added(self):
         """Added tokens with every flag."""
@@ -534,7 +512,7 @@ class Checks:
                 AddedToken("J", lstrip=True, rstrip=True, normalized=late)])
             for c in self.few[::share]:
                 both.check("%sQ %sJ%s Q%s" % ((chr(c),) * 4))
-        self.done("added tokens")
+        so_far("added tokens")
 
 
 def reduced(unicode, points):
@@ -567,7 +545,7 @@ def write_fixture(checks, path):
         truncation, windows, stride, no_special; the number of texts; the words of each and their
         sizes; sequences, or -1: refused; and of each: tokens and five numbers of every one (id,
         type * 4 + text + 1, word, first and last character); then the size of the first sequence
-        decoded; at the end the bytes of texts and of what was decoded, filled up to an even number."""
+        decoded; at the end the bytes of texts and of what was decoded, up to an even number."""
     rng, unicode = checks.rng, checks.unicode
     added = [AddedToken("<x>", lstrip=True, rstrip=True, normalized=False),
              AddedToken("N\u00c9w y", single_word=True), AddedToken("[E1]", special=True),
@@ -653,9 +631,8 @@ def main():
         return write_fixture(checks, args.fixture)
     for part in args.only or PARTS:
         getattr(checks, part)()
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed != 0)
+    return finish()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
