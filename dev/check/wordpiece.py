@@ -14,7 +14,6 @@ token for every character that the Unicode table knows, so that what a character
 in the ids.
 """
 import argparse
-import array
 import codecs
 import ctypes
 import glob
@@ -567,7 +566,7 @@ def write_fixture(checks, path):
     vocab = checks.chars[:5] + ["##a", "the", "##the", "new"] + [
         prefix + chr(c) for c in sorted(points) for prefix in ("", "##") if rng.random() < 0.7]
     vocab = [t for t in dict.fromkeys(vocab) if t.strip()]
-    cases, first = b"", None
+    cases = b""
     for k, (a, b) in enumerate(texts):
         settings = SETTINGS[k % len(SETTINGS)]
         if k < len(SETTINGS):
