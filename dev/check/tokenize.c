@@ -5,6 +5,10 @@
 
 #include <time.h>
 
+/* What Python's copies of the structs have to be as large as. */
+const int tok_sizes[] = {sizeof(BertSpan), sizeof(BertEncoding), sizeof(BertEncodeOptions),
+                         sizeof(BertText)};
+
 /* A model from memory, or NULL and why (512 bytes). */
 Bert *tok_open(const void *data, size_t size, char *why)
 {

@@ -56,7 +56,7 @@ class Encoding(ctypes.Structure):
 
 class Options(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in ("max_length", "truncation", "windows", "stride",
-                                                  "no_special", "is_words")]
+                                                  "no_special", "is_words", "at_once")]
 
 
 class Text(ctypes.Structure):
@@ -76,6 +76,8 @@ def library():
             "-I" + ROOT, os.path.join(DEV, "check", "tokenize.c"), "-o", path, "-lm")
         library.lib = lib = ctypes.CDLL(path)
         lib.tok_open.restype = lib.tok_load.restype = ctypes.c_void_p
+        sizes = [ctypes.sizeof(t) for t in (Span, Encoding, Options, Text)]
+        assert list((ctypes.c_int * 4).in_dll(lib, "tok_sizes")) == sizes, "bert.h's structs differ"
         lib.tok_time.restype, lib.bert_decode.restype = ctypes.c_double, ctypes.c_size_t
         lib.tok_close.argtypes = [ctypes.c_void_p]
     return library.lib
