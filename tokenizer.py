@@ -524,7 +524,7 @@ class Data:
         require(self.pairs in (None, pair), "%s: has %s, %s %s: say which columns are read, with "
                 "--text_column%s", self.args.input, kinds[pair], self.args.like, kinds[not pair],
                 " and --text_pair_column" * (not pair))
-        cut = lambda text: ascii(text[:60])[:-1] + "..." * (len(text) > 60) + ascii(text)[-1]
+        cut = lambda text: repr(text[:60]) + "..." * (len(text) > 60)
         self.first = " | ".join(map(cut, (a,) if b is None else (a, b)))
         if label is not None:
             self.first += " -> %s" % (short(label) or "none" if several else label.strip())
@@ -631,6 +631,13 @@ class Data:
             if counts[self.values[0]] == 1 and self.input.header is False and len(counts) > 2:
                 warn("the label %s comes once, in the first line: is that a header (--header yes)?",
                      names[self.values[0]])
+        if self.multi and all(b - a == 1 for a, b in zip(self.sets, self.sets[1:])) and n > 1:
+            warn("each example has one label of a list: if they exclude each other, a label that "
+                 "is no list trains better")
+        folded = collections.Counter(name.lower() for name in names)
+        twins = [name for name in names if folded[name.lower()] > 1]
+        if twins and not (self.args.labels or self.args.like):
+            warn("labels that differ in their case alone: %s", short(twins))
         odd = [name for name in names if name in NO_LABEL and len(names) > 1]
         if odd and not (self.args.labels or self.args.like):
             warn("the label %s, %s, often means that there is none", odd[0],
@@ -782,7 +789,7 @@ def build_qa(data, questions):
                 without += not span
                 found = found or bool(span)
         if not data.groups:
-            data.first = "%a -> %a" % (q.text[:60], q.answers[0][1][:60] if q.answers else "")
+            data.first = "%r -> %r" % (q.text[:60], q.answers[0][1][:60] if q.answers else "")
         data.groups += 1
         data.v2 = int(data.v2 or q.v2 or data.labelled and not q.answers)
         data.texts.append(q.context)

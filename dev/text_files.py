@@ -213,7 +213,7 @@ def rows(source, delimiter, quoted, path):
 def find_delimiter(file, kind, head):
     """Where no flag says it: what cuts the first lines into one number of columns."""
     def cuts(delimiter):
-        cut = csv.reader(head, delimiter=delimiter) if kind == "csv" else (
+        cut = csv.reader(head, delimiter=delimiter) if kind == "csv" or delimiter == "," else (
             text.split(delimiter) for text in head if text.strip())
         widths = [len(fields) for fields in cut if fields]
         widths = widths[:-1] if len(widths) > 50 else widths  # the last one may go on
@@ -222,6 +222,10 @@ def find_delimiter(file, kind, head):
     usual = "," if kind == "csv" else "\t"
     if kind != "csv" and (not file.labelled or any("\t" in text for text in head)):
         return usual
+    marked = re.fullmatch('"?sep=(.)"?\\s*', head[0]) if head else None
+    if marked:  # Excel's first line
+        del head[0]
+        return marked[1]
     found = [delimiter for delimiter in ",;\t|" if cuts(delimiter)]
     require(len(found) < 2, "%s: any of %s may be between its columns: say which, with --delimiter",
             file.path, " ".join(found).replace("\t", "tab"))
@@ -235,8 +239,8 @@ def open_table(file):
     kind = args.format or ENDINGS.get(end)
     source = open_text(file, "" if kind == "csv" else "\n")
     head = list(itertools.islice(source, 100))
-    source = itertools.chain(head, source)
     if kind == "json" or not args.format and is_json(head[:9]):
+        source = itertools.chain(head, source)
         items = ((place, item) for place, item, _ in read_json(source, path))
         sample = list(itertools.islice(items, SAMPLE))
         names, file.kind = list(dict.fromkeys(key for _, item in sample for key in item)), "JSON"
@@ -252,12 +256,13 @@ def open_table(file):
         delimiter = find_delimiter(file, kind, head)
     # In TSV a quote is a letter like any other, unless each field of the first line is in quotes.
     one = len(delimiter or "") == 1
-    quoted = one and (kind == "csv" or bool(filled) and all(
-        re.fullmatch('".*"', field.strip()) for field in filled[0].split(delimiter)))
+    quoted = one and (kind == "csv" or delimiter == "," and not args.format or bool(filled)
+                      and all(re.fullmatch('".*"', field.strip())
+                              for field in filled[0].split(delimiter)))
     file.kind = "%s, %s between columns" % (
         "CSV" if quoted else "TSV" if delimiter == "\t" else "text",
         {None: "a tab or blanks", "\t": "tab", ",": "comma"}.get(delimiter, delimiter))
-    return None, rows(source, delimiter, quoted, path)
+    return None, rows(itertools.chain(head, source), delimiter, quoted, path)
 
 
 # ------------------------------------------------------------- rows to columns with a meaning
@@ -288,8 +293,8 @@ WORDS = [["tokens", "words"], ["token", "word", "form"], ["text", "sentence", "t
 TAGS = [["ner_tags"], ["ner", "ne", "tags", "tag", "labels", "label"], ["pos_tags", "pos", "upos"]]
 SENTENCES = ["sentence_#", "sentence_id", "sent_id", "sentence_idx", "sentence_no"]
 KNOWN = {name for group in PAIRS + TEXTS + LABELS for name in group}
-ID = re.compile(r"|#|no|nr|row|i?dx|index|[gu]?u?id\d?|qid\d|unnamed:_?\d+|.*_id|"
-                r"(text|tweet|phrase|sentence|pair|prompt|caption|doc|user|post|comment|msg)id")
+ID = re.compile(r"|#|no|nr|row|i?dx|index|[gu]?u?id\d?|qid\d?|unnamed:_?\d+|.*_id|"
+                r"(text|article|tweet|phrase|sentence|pair|prompt|caption|doc|user|post)id")
 ONES, ZEROS = {"1", "1.0", "true", "True", "TRUE"}, {"0", "0.0", "false", "False", "FALSE"}
 PHRASES = set("NP VP PP ADJP ADVP SBAR PRT CONJP INTJ LST UCP NC VC PC".split())  # chunks' types
 UPOS = 3  # the fourth column of CoNLL-U
@@ -310,6 +315,8 @@ class Column(list):
         self.coded = every(re.compile(r"[\w.:#-]*\d[\w.:#-]*").fullmatch)  # as an id is
         self.prose = not self.numbers and len(self.filled) < 2 * sum(
             " " in v or len(v) > 30 or len(v) > 3 and v[0] > "\u2e80" for v in self.filled)
+        self.counter = len(self) > 3 and self.numbers and all(
+            float(b) - float(a) == 1 for a, b in zip(self.filled, self.filled[1:]))
         self.few = self.distinct <= max(3, len(self.filled) // 2)  # as labels are
         self.tags = every(is_tag) or 3 * self.filled.count("O") > len(self.filled)
         self.types = {v[2:] for v in self.filled if is_tag(v)} - {""}
@@ -323,12 +330,8 @@ def is_tag(text):
     return text == "O" or re.match("[BIESLUMW]-.", text) is not None
 
 
-def columns_of(table):
-    return [Column(table, k) for k in range(max(map(len, table), default=0))]
-
-
 def plain(name):
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
+    return re.sub(r"[\s-]+", "_", name.strip(" \t\ufeff\u200b\xa0\"'").lower())
 
 
 def by_name(groups, names, free):
@@ -391,7 +394,7 @@ def named_roles(file, names, columns):
 
 def label_like(file, column):
     if file.task == "regression":
-        return column.numeric  # which row is none has its own message
+        return column.numeric and not column.counter  # which row is none has its own message
     return all(v in file.labels for v in column.filled) if file.labels else column.few
 
 
@@ -409,7 +412,7 @@ def valued_roles(file, columns, free):
             return Roles(free[0], free[1] if len(texts) == 2 else None, free[-1], [])
     texts = [k for k in free if columns[k].prose]
     labels = [k for k in free if k not in texts and label_like(file, columns[k]) and (
-        file.labels or columns[k].distinct < len(columns[k]))]
+        file.labels or file.task == "regression" or columns[k].distinct < len(columns[k]))]
     rest = [columns[k] for k in free if k not in texts + labels]
     if len(texts) in (1, 2) and len(labels) == 1 and all(c.coded for c in rest):
         return Roles(texts[0], texts[1] if len(texts) == 2 else None, labels[0], [])
@@ -477,8 +480,10 @@ def is_header(file, first, columns):
     question = "%s: is the first line (%s) a header? Say --header yes or no" % (
         file.path, " | ".join(first))
     if not file.labelled:
-        require(some or not any(re.fullmatch("[a-z0-9]+(_[a-z0-9]+)+", name) for name in names),
-                "%s", question)
+        odd = any(re.fullmatch("[a-z0-9]+(_[a-z0-9]+)+", name) or len(first) > 1 and c.prose
+                  and all(" " in text for text in c) and " " not in name.strip()
+                  for c, name in zip(columns, first))
+        require(some or not odd, "%s", question)
         return some
     if args.label_column:
         label = by_flag(file, "label_column", None, len(first))
@@ -561,11 +566,13 @@ def read_texts(file):
     names, stream = open_table(file)
     json_names = names
     if names is None and file.labelled:
-        stream = ((place, fields) for place, fields in stream if any(map(str.strip, fields)))
+        stream = ((place, fields) for place, fields in stream
+                  if any(field.strip(" -:") for field in fields))  # Markdown's rule is no row
     stream = ((place, fields or [""]) for place, fields in stream)
     sample = list(itertools.islice(stream, SAMPLE))
     stream, table = itertools.chain(sample, stream), [fields for _, fields in sample]
-    if names is None and table and is_header(file, table[0], columns_of(table[1:])):
+    if names is None and table and is_header(file, table[0], [
+            Column(table[1:], k) for k in range(len(table[0]))]):
         next(stream)
         names = table.pop(0)
     width = len(names or table[0]) if names or table else 0
@@ -592,6 +599,9 @@ def read_texts(file):
                 plural(len(fields), "column"), width)
         require(fields != names, "%s: the header again", place)
         a, b, label = (None if k is None else fields[k] for k in roles[:3])
+        require(json_names or label is None or not re.fullmatch(r"\s*\[.*\]\s*", label), "%s: "
+                "the label %s is a list written as text: JSON lines have lists (pandas: "
+                "to_json(..., orient='records', lines=True))", place, label)
         for k in roles[:2] if json_names else ():
             require(k is None or isinstance(fields[k], str), "%s: %s is %s, expected a string",
                     place, names[k or 0], json.dumps(fields[k or 0])[:60])
@@ -649,10 +659,10 @@ def word_roles(file, names, columns, indexed):
         tag = (likely or rest)[0]  # of nested tags the outer ones, GermEval's first
     elif tag is None and not likely and indexed and width == 10:
         tag = UPOS
-    if word < width and (columns[word].numbers and len(columns[word]) > 2
-                         or columns[word].distinct == 1 and len(columns[word]) > 9):
-        word = by_flag(file, "text_column", names, width)
-    return word, tag
+    c = columns[word] if word < width else []
+    odd = len(c) > 2 and c.numbers or len(c) > 9 and (c.distinct == 1 or tag is not None and (
+        c.distinct < columns[tag].distinct and not columns[tag].few))
+    return by_flag(file, "text_column", names, width) if odd else word, tag
 
 
 def is_word_header(file, first, columns):
@@ -665,7 +675,7 @@ def is_word_header(file, first, columns):
     words, tags = by_name(WORDS, first, range(width)), by_name(TAGS, first, range(width))
     if words and tags:
         return True
-    tag = word_roles(file, None, columns, False)[1] if columns else None
+    tag = word_roles(file, None, columns, False)[1] if columns[0] else None
     odd = tag is not None and file.labelled and all(map(is_tag, columns[tag])) and (
         columns[tag].types and not is_tag(first[tag].strip()))
     require(not odd, "%s: is the first line (%s) a header? Say --header yes or no", file.path,
@@ -689,7 +699,7 @@ def read_words(file):
     table = [fields for fields in table if len(fields) == width]
     require(width > 1 or not file.labelled, "%s: 1 column, %s, expected a word and its tag, "
             "separated by a tab or blanks (or --delimiter)", sample[0][0], table[0][0])
-    if is_word_header(file, table[0], columns_of(table[1:])):
+    if is_word_header(file, table[0], [Column(table[1:], k) for k in range(width)]):
         names = table.pop(0)
     columns = [Column(table, k) for k in range(width)]
     indexed = names is None and width > 1 + file.labelled and counts_up(
@@ -707,6 +717,8 @@ def read_words(file):
             # A blank inside a word becomes one that does not break, so that the words can be told
             # apart in the text; the tokens are the same.
             words.append(fields[word].strip(" ").replace(" ", "\u00a0") or "\u00a0")
+            require(not re.fullmatch(r"\[['\"].*\]", fields[word]), "%s: a list written as text, "
+                    "%s: JSON lines have lists", place, fields[word][:40])
             require(fields[word], "%s: the first column, the word, is empty", place)
             if file.labelled:
                 tags.append(fields[tag].strip(" "))

@@ -7,17 +7,18 @@
 Files are made here, in the forms that public data sets have, with rows made up. What was read is
 taken from the data file: its tokens have to be those of the expected texts, its labels the expected
 ones; a file that is refused has to be so with the flag that settles it, and leave no data file.
-Where pandas or datasets is installed, they are asked what the columns hold.
 """
 import argparse
 import array
 import contextlib
+import csv
 import gzip
 import importlib.util
 import io
 import json
 import os
 import pickle
+import random
 import struct
 import sys
 import tempfile
@@ -671,6 +672,104 @@ def check_headers(b):
         words=["the label mixed comes once, in the first line"])
 
 
+def check_more(b):
+    """What a second look at real files brought: read, or refused."""
+    num, plain = list(map(str, range(10))), [a.replace('"', "") for a in A]
+    rows, named = list(zip(plain, Y)), list(zip(plain, PN))
+    csv_of = lambda header, *columns: table(",", header, [list(r) for r in zip(*columns)])
+    words = ["", "fire", "flood"] * 3 + [""]
+    b.texts("disaster tweets", "train.csv", csv_of(["id", "keyword", "location", "text", "target"],
+            num, words, words, plain, Y), rows)
+    b.texts("Quora", "train.csv", csv_of(["qid", "question_text", "target"],
+            ["00002165364db923c7e" + k for k in num], plain, Y), rows)
+    b.texts("fake news", "train.csv", csv_of(["id", "title", "author", "text", "label"], num, B,
+            ["Bob Smith"] * 10, plain, Y), rows, words=["not read: id, title, author"])
+    b.texts("medical abstracts", "m.csv", csv_of(["condition_label", "medical_abstract"], Y, plain),
+            rows)
+    b.refused("names that nobody knows", "classification", "m.csv", csv_of(["condition",
+              "medical_notes"], PN, plain), ["--header yes or no"])
+    b.texts("phrase bank of Kaggle", "all-data.csv", csv_of(None, PN, plain), named)
+    b.texts("phrase bank", "Sentences.txt", "".join("%s@%s\n" % r for r in named), named,
+            "--delimiter", "@")
+    for what, text in ("list", "['joy', 'anger']"), ("vector", "[0, 1, 0]"):
+        b.refused("a %s as text" % what, "classification", "x.csv", csv_of(["text", "labels"],
+                plain,
+                  [text] * 10), ["list written as text"])
+    b.refused("lists of words as text", "ner", "x.csv", "tokens,ner_tags\n\"['EU', 'x']\","
+              "\"['B-ORG', 'O']\"\n", ["list written as text"])
+    b.texts("Excel's first line", "x.csv", "sep=;\ntext;label\na, b;1\nc, d;0\n",
+            [("a, b", "1"), ("c, d", "0")])
+    b.texts("CSV in .tsv", "x.tsv", csv_of(["text", "label"], ['a, "b"', "c, d, e"], "10"),
+            [('a, "b"', "1"), ("c, d, e", "0")])
+    b.texts("Doccano", "x.jsonl", "".join(json.dumps({"id": 1, "text": a, "label": [p]}) + "\n"
+            for a, p in named), [(a, [p]) for a, p in named], words=["one label of a list"])
+    b.refused("Doccano's spans", "classification", "x.jsonl", json.dumps(
+        {"text": "a", "label": [[0, 1, "PER"]]}), ["label is [[0, 1"])
+    b.refused("pandas' columns", "classification", "x.json", json.dumps(
+        {"text": {"0": "a"}, "label": {"0": 1}}), ["expected a string"])
+    b.refused("pandas' split", "classification", "x.json", json.dumps(
+        {"columns": ["text", "label"], "data": [["a", 1]]}), ["expected an object"])
+    b.texts("score first", "x.tsv", tsv(*zip(SCORES, A, B)), list(zip(A, B, SCORES)),
+            task="regression")
+    b.refused("a counter is no score", "regression", "x.tsv", tsv(*zip(num, A)), ["--label_column"])
+    b.texts("a counter, a pair, a label", "x.tsv", tsv(*zip(num, A, B, Y)), PAIRS)
+    b.refused("STS-B's own files", "regression", "sts-train.csv", tsv(*zip(["main-captions"] * 10,
+              ["MSRvid"] * 10, ["2012test"] * 10, ["000" + k for k in num], SCORES, plain, B)),
+              ["--text_pair_column"])
+    b.texts("two cases of a label", "x.csv", csv_of(["text", "label"], plain, ["pos", "Pos"] * 5),
+            list(zip(plain, ["pos", "Pos"] * 5)), words=["differ in their case"])
+    b.refused("only a header", "classification", "x.csv", "text,label\n", ["is empty"])
+    b.refused("label and labels", "classification", "x.csv", csv_of(["text", "label", "labels"],
+              plain, Y, PN), ["--label_column", "2 label, 3 labels"])
+    b.texts("no header: its label comes again", "x.tsv",
+            "question\tpos\nA good film\tpos\nBad\tneg\n",
+            [("question", "pos"), ("A good film", "pos"), ("Bad", "neg")], words=["no header"])
+    b.refused("names and texts", "classification", "x.csv", csv_of(None, "abcdefghij", plain, Y),
+              ["--text_pair_column"])
+    b.refused("labels like short texts", "classification", "x.txt", tsv(*zip(["体育新闻", "娱乐新闻"] * 5,
+              ZH)), ["--label_column"])
+    b.refused("--unlabelled below unknown names", "classification", "x.csv", csv_of(["foo", "bar"],
+              B, plain), ["--header yes or no"], "--unlabelled")
+    b.refused("R's row names", "classification", "x.csv", '"text","label"\n"1","a","x"\n',
+              ["3 columns, expected 2"])
+    b.refused("comments above", "classification", "x.tsv", "# made by me\n" + tsv(*ROWS),
+            ["1 column"])
+    b.texts("Markdown", "x.txt", "| text | label |\n|---|---|\n| a b | 1 |\n| c d | 0 |\n",
+            [("a b", "1"), ("c d", "0")])
+    b.ner("trailing blanks", "x.txt",
+            "EU NNP I-NP B-ORG \r\nis VB I-VP O \r\n \r\nPeter NN I-NP O \r\n",
+          ["EU/B-ORG is/O", "Peter/O"])
+    b.ner("tags without a prefix", "x.txt", "Jim NN PER\nruns VB O\nin IN O\n\nhe PR O\n",
+          ["Jim/PER runs/O in/O", "he/O"])
+    b.ner("BILOU", "x.txt", "a U-PER\nb B-LOC\nc L-LOC\n\nd O\n", ["a/U-PER b/B-LOC c/L-LOC",
+            "d/O"])
+    b.refused("parts of speech first", "ner", "x.txt", "".join("%s\t%s\n" % pair for pair in zip(
+        "DT NN VB DT NN DT NN VB IN DT NN .".split(),
+        "the cat sees a dog some mice run in this house .".split())), ["--tag_column"])
+    b.ner("CoNLL-U Plus", "x.conllup", "# global.columns = ID FORM UPOS NE\n1\tJim\tNOUN\tB-PER\n"
+          "2\truns\tVERB\tO\n\n1\tParis\tNOUN\tB-LOC\n", ["Jim/B-PER runs/O", "Paris/B-LOC"])
+    b.ner("semicolons", "x.txt", "Jim;B-PER\nruns;O\n\nhe;O\n", ["Jim/B-PER runs/O", "he/O"],
+          "--delimiter", "semicolon")
+    b.refused("CLUENER", "ner", "x.json", '{"text": "abc", "label": {"name": {"a": [[0, 1]]}}}',
+              ["expected a list of strings"])
+
+
+def check_written(b):
+    """Cells of anything, as csv.writer writes them."""
+    rng, dialects = random.Random(1), [dict(), dict(quoting=csv.QUOTE_ALL), dict(delimiter=";"),
+                                       dict(delimiter="\t"), dict(lineterminator="\n")]
+    for k in range(60):
+        cell = lambda: "".join(rng.choice('ab ,;"\n\t|\'') for _ in range(rng.randint(1, 12)))
+        rows = [("x " + cell(), rng.choice(["yes", "no, not", 'so "so"'])) for _ in range(12)]
+        held, dialect = io.StringIO(), dialects[k % 5]
+        writer = csv.writer(held, **dialect)
+        writer.writerow(("text", "label"))
+        writer.writerows(rows)
+        flags = ["--delimiter", dialect["delimiter"]] if "delimiter" in dialect else []
+        b.texts("as csv writes it, %s" % dialect, "x.csv", held.getvalue(), rows,
+                *(flags or ["--delimiter", "comma"]))
+
+
 def check_labels(b):
     b.texts("1 and 1.0", "x.tsv", "a b\t1\nc d\t1.0\ne f\t0\n", [("a b", "1"), ("c d", "1"),
                                                                  ("e f", "0")],
@@ -900,8 +999,9 @@ def main():
     spec.loader.exec_module(ours)
     with tempfile.TemporaryDirectory(prefix="text_files.") as folder:
         builder = Builder(ours, folder)
-        for check in (check_glue, check_texts, check_ner, check_qa, check_headers, check_labels,
-                      check_unlabelled, check_json, check_bytes, check_cases):
+        for check in (check_glue, check_texts, check_ner, check_qa, check_headers, check_more,
+                      check_written, check_labels, check_unlabelled, check_json, check_bytes,
+                      check_cases):
             before = passed, failed
             check(builder)
             print("%-17s %4d passed, %d failed" % (check.__name__[6:], passed - before[0],
