@@ -26,7 +26,7 @@ import sys
 import time
 
 from dev.text_files import (Error, Input, number, plural, read_lines, read_questions, read_texts,
-                            read_words, require, short)
+                            read_words, require, short, twin)
 
 NO_LABEL = ("-1", "-", "nan", "NaN", "None", "null")  # how files say that a label is not known
 MODEL_MAGIC, DATA_MAGIC = 0x4D545242, 0x44545242
@@ -451,7 +451,7 @@ class Data:
         self.task, self.args, self.model = task, args, model
         self.labelled = not args.unlabelled and task not in ("mlm", "pretraining")
         like = self.take_labels()  # the header of the file that the settings are taken from
-        self.input = Input(args, task, self.labels)
+        self.input = Input(args, task, self.labels, bool(like[3]))
         self.max_length = args.max_length or like[14] or min(TASKS[task].max_length, model.P)
         require(3 <= self.max_length <= model.P, "--max_length is %d, expected 3 to %d, the "
                 "positions of %s", self.max_length, model.P, args.model)
@@ -501,12 +501,10 @@ class Data:
         """A label's index: its place among the given names, or for now the order they come in.
         1 and 1.0 are one label."""
         require(name, "%s: the label is empty", place)
-        if name not in self.index:
-            short_form = re.sub(r"(?<=^\d)(\d*)\.0+$", r"\1", name)
-            twin = next((twin for twin in (short_form, name + ".0") if twin in self.index), None)
-            if twin and number(name) is not None:
-                self.same.add((twin, name))
-                name = twin
+        known = twin(name, self.index)
+        if known not in (None, name):
+            self.same.add((known, name))
+            name = known
         require(self.labels is None or name in self.index, "%s: the label %s is unknown, expected "
                 "one of %s%s", place, name, short(self.index), "; --unlabelled reads "
                 "a file without labels" if name in NO_LABEL else "")

@@ -50,13 +50,13 @@ def plural(n, what):
 class Input:
     """The file that is read, what is known of it before, and what was found out."""
 
-    def __init__(self, args, task, labels):
+    def __init__(self, args, task, labels, multi):
         self.args, self.path, self.task = args, args.input, task
         self.labels = dict.fromkeys(labels or [])  # names that are given, by --labels or --like
         self.labelled = not args.unlabelled
+        self.multi = bool(args.multi_label) or multi  # any number of labels, commas between
         self.encoding, self.kind, self.said = None, "text", []
         self.lost, self.first_lost = 0, ""  # places that are not of the encoding
-        self.sets = False  # an example has any number of labels: the file's values say so
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
         self.quoted = self.placed = 0  # fields of a TSV in quotes, labels given as a place
@@ -64,13 +64,15 @@ class Input:
 
 # ----------------------------------------------------------------------------- bytes to lines
 
-BINARY = [(re.compile(magic, re.DOTALL), name) for magic, name in (
+BINARY = [(re.compile(magic, re.DOTALL | re.IGNORECASE), name) for magic, name in (
     (rb"\x1f\x8b", "gzip"), (rb"BZh\d", "bzip2"), (rb"\xfd7zXZ", "xz"), (rb"7z\xbc\xaf", "7z"),
     (rb"\x28\xb5\x2f\xfd", "zstd"), (rb"PK\x03\x04", "a zip archive (.xlsx, .docx, .pt, .npz are)"),
     (rb"\x80[\x02-\x05]", "a pickle"), (rb".{8}\{ *\"", "safetensors"), (rb"PAR1", "Parquet"),
     (rb"ARROW1|\xff{4}", "Arrow"), (rb"\x89HDF", "HDF5"), (rb"\x93NUMPY", "NumPy"),
     (rb"SQLite format", "SQLite"), (rb"%PDF-", "PDF"),
     (rb"\xd0\xcf\x11\xe0", "an old .xls or .doc"),
+    (rb".{257}ustar", "a tar archive"), (rb"version https://git-lfs", "a pointer of Git LFS: "
+     "git lfs pull fetches the file"), (rb"\s*<(!DOCTYPE )?html", "an HTML page"),
     (rb"BRTM", "a model.bin"), (rb"BRTD", "a data file already, of tokenizer.py"))]
 MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
          (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig"))
@@ -114,6 +116,8 @@ def open_text(file, newline="\n"):
     with text:
         for line in text:
             require("\0" not in line, "%s: has NUL characters: not a text file", path)
+            require(given or "\x1b$" not in line, "%s: has escapes of ISO-2022: --encoding "
+                    "iso-2022-jp (or -kr)", path)
             yield line
 
 
@@ -252,6 +256,8 @@ def open_table(file):
     require(kind or ner or not head, "%s: unknown ending %s: name the format with --format tsv, "
             "csv or json", path, end or "(none)")
     delimiter = DELIMITERS.get(args.delimiter, args.delimiter)
+    require(not delimiter or not set(delimiter) & set('"\r\n'), "--delimiter %r: expected no quote "
+            "and no line's end", delimiter)
     if not delimiter and (kind == "csv" or not ner):
         delimiter = find_delimiter(file, kind, head)
     # In TSV a quote is a letter like any other, unless each field of the first line is in quotes.
@@ -392,10 +398,19 @@ def named_roles(file, names, columns):
     return Roles(a, b, labels[0] if len(labels) == 1 else None, [])
 
 
+def twin(name, known):
+    """The name of a label among those that are known: 1 and 1.0 are one."""
+    for same in name, re.sub(r"^(-?\d+)\.0+$", r"\1", name), name + ".0":
+        if same in known and (same == name or number(name) is not None):
+            return same
+    return None
+
+
 def label_like(file, column):
     if file.task == "regression":
         return column.numeric and not column.counter  # which row is none has its own message
-    return all(v in file.labels for v in column.filled) if file.labels else column.few
+    known = sum(twin(v, file.labels) is not None for v in column.filled)
+    return 2 * known > len(column.filled) if file.labels else column.few
 
 
 def valued_roles(file, columns, free):
@@ -407,7 +422,7 @@ def valued_roles(file, columns, free):
     if len(free) in (2, 3):
         *texts, label = (columns[k] for k in free)
         swapped = label.prose and label.distinct == len(label) and not all(c.prose for c in texts)
-        likely = file.args.multi_label or label_like(file, label) and not swapped
+        likely = file.multi or label_like(file, label) and not swapped
         if likely and not any(c.coded for c in texts) and len({c.prose for c in texts}) == 1:
             return Roles(free[0], free[1] if len(texts) == 2 else None, free[-1], [])
     texts = [k for k in free if columns[k].prose]
@@ -448,7 +463,7 @@ def text_roles(file, names, columns):
         if len(texts) == 1 or pair:
             a, b = texts[0], texts[1] if pair else b
     elif not settled and len(free) == 1:
-        label = free[0] if args.multi_label or label_like(file, columns[free[0]]) else None
+        label = free[0] if file.multi or label_like(file, columns[free[0]]) else None
     elif not settled and names and free and file.task == "classification" and all(
             columns[k].binary for k in free):
         hot = free
@@ -491,9 +506,9 @@ def is_header(file, first, columns):
         label = text_roles(file, None, columns).label
     if label is None:
         return some
-    parts = lambda text: re.split(r"[,\s]+", text) if args.multi_label else [text]
+    parts = lambda text: re.split(r"[,\s]+", text) if file.multi else [text]
     values = file.labels or {part for value in columns[label].filled for part in parts(value)}
-    again = any(part in values for part in parts(first[label].strip()))
+    again = any(twin(part, values) is not None for part in parts(first[label].strip()))
     if again or file.labels or file.task == "regression":
         return not again and len(columns[label]) > 0
     require(some, "%s; its label comes only once", question)
@@ -511,6 +526,9 @@ def require_roles(file, roles, names, columns):
             "%s: which column is what? Say it with %s, by name%s or number. The columns are %s",
             file.path, ", ".join(flags), "" if names else " (and --header yes)",
             listing(names, len(columns)))
+    used = [k for k in roles[:3] + tuple(roles.hot) if k is not None]
+    require(len(set(used)) == len(used), "%s: one column is taken for two things: %s", file.path,
+            listing(names, len(columns)))
 
 
 def say_columns(file, names, width, roles):
@@ -521,8 +539,10 @@ def say_columns(file, names, width, roles):
         if k is not None:
             found.setdefault(what, []).append(name(k))
     file.header = None if file.kind == "JSON" else bool(names)
-    file.said.append("read as %s%s%s" % (
+    kinds = {("text", False): ", single texts", ("text", True): ", pairs of texts"}
+    file.said.append("read as %s%s%s%s" % (
         file.kind, {None: "", True: ", a header", False: ", no header"}[file.header],
+        kinds.get((roles[0][0], roles[1][1] is not None), ""),
         "" if file.encoding[:5] == "utf-8" else ", " + file.encoding))
     file.said.append("; ".join("%s: %s" % (what, ", ".join(found[what])) for what in found)
                      + ("; not read: " + short(name(k) for k in range(width) if k not in used)
@@ -558,6 +578,9 @@ def json_label(file, place, name, label):
     several = isinstance(label, list)
     require(all(map(is_label, label if several else [label])), "%s: %s is %s, expected a string, a "
             "number or a list of them", place, name, json.dumps(label)[:60])
+    require(not several or not any(type(x) is float for x in label) and not (
+        len(label) > 2 and is_vector(label)), "%s: %s is %s, expected names or numbers of labels; "
+            "or vectors of 0 and 1 in all examples", place, name, json.dumps(label)[:60])
     return [name_of(file, x) for x in label] if several else name_of(file, label)
 
 

@@ -732,6 +732,21 @@ def check_more(b):
               B, plain), ["--header yes or no"], "--unlabelled")
     b.refused("R's row names", "classification", "x.csv", '"text","label"\n"1","a","x"\n',
               ["3 columns, expected 2"])
+    b.refused("soft labels", "classification", "x.jsonl", '{"text": "a", "labels": [0.3, 0.7]}',
+              ["labels is [0.3, 0.7]", "0 and 1"])
+    b.refused("vectors and ids", "classification", "x.jsonl", '{"text": "a", "labels": [0, 1, 0]}\n'
+              '{"text": "b", "labels": [2]}', ["0 and 1 in all examples"])
+    b.refused("one column for two", "classification", "x.tsv", tsv(*ROWS), ["two things"],
+              "--text_column", "1", "--label_column", "1")
+    for what, text in (("Git LFS", "version https://git-lfs.github.com/spec/v1\n"),
+                       ("HTML", "<!DOCTYPE html>\n<html>"), ("--encoding iso-2022-jp",
+                       "\x1b$B@5$7"),
+                       ("tar", "a" * 257 + "ustar")):
+        for task in "classification", "mlm", "ner":
+            b.refused(what, task, "x.txt", text + "\t1\n", [what])
+    for delimiter in '"', "\n":
+        b.refused("--delimiter %r" % delimiter, "classification", "x.csv", "text,label\na,1\n",
+                  ["--delimiter"], "--delimiter", delimiter)
     b.refused("comments above", "classification", "x.tsv", "# made by me\n" + tsv(*ROWS),
             ["1 column"])
     b.texts("Markdown", "x.txt", "| text | label |\n|---|---|\n| a b | 1 |\n| c d | 0 |\n",
@@ -843,6 +858,13 @@ def check_unlabelled(b):
     b.texts("--like tells a header", "x.csv", table(",", ["foo", "bar"], [[a, y] for a,
             y in ROWS[:1]]),
             ROWS[:1], *like)
+    b.refused("--like, one label unknown", "classification", "x.tsv", tsv(*ROWS, ("a b", "7")),
+              ["x.tsv:11: the label 7 is unknown"], *like)
+    b.texts("--like and 1.0", "x.tsv", tsv(*[(a, y + ".0") for a, y in ROWS]), ROWS, *like)
+    sets = b.run("classification", b.file("t.tsv", tsv(("a b", "x,y"), ("c d", "y"))),
+                 "--multi_label")[0]
+    b.texts("--like of sets", "x.tsv", tsv(("a b", "y,x"), ("c d", "")), [("a b", ["x", "y"]),
+            ("c d", [])], "--like", sets.path)
     b.texts("--like tells that there is none", "x.csv", "foo,1\nbar,0\n", [("foo", "1"), ("bar",
             "0")], *like)
     b.texts("--like tells the column", "x.csv", "1,foo\n0,bar\n", [("foo", "1"), ("bar", "0")],
