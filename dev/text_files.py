@@ -504,7 +504,7 @@ def is_header(file, first, columns):
         label = by_flag(file, "label_column", None, len(first))
     else:
         label = text_roles(file, None, columns).label
-    if label is None:
+    if label is None or not first[label].strip():
         return some
     parts = lambda text: re.split(r"[,\s]+", text) if file.multi else [text]
     values = file.labels or {part for value in columns[label].filled for part in parts(value)}
