@@ -121,6 +121,11 @@ def open_text(file, newline="\n"):
             yield line
 
 
+def encoding_of(file):
+    """For the report: nothing of UTF-8."""
+    return "" if file.encoding[:5] == "utf-8" else ", " + file.encoding
+
+
 def lines(source):
     for line, text in enumerate(source, 1):
         text = text[:-1] if text.endswith("\n") else text
@@ -134,6 +139,8 @@ def read_lines(file):
     end = os.path.splitext(file.path)[1].lower()
     require(not is_json(head) and end not in (".csv", ".tsv", ".jsonl", ".json"), "%s: is a table, "
             "but %s reads plain text: bring its texts into a .txt", file.path, file.task)
+    file.said.append("read as plain text" + encoding_of(file))
+    file.said += ["first: %r" % text.strip()[:60] for text in head if text.strip()][:1]
     yield from lines(itertools.chain(head, source))
 
 
@@ -543,7 +550,7 @@ def say_columns(file, names, width, roles):
     file.said.append("read as %s%s%s%s" % (
         file.kind, {None: "", True: ", a header", False: ", no header"}[file.header],
         kinds.get((roles[0][0], roles[1][1] is not None), ""),
-        "" if file.encoding[:5] == "utf-8" else ", " + file.encoding))
+        encoding_of(file)))
     file.said.append("; ".join("%s: %s" % (what, ", ".join(found[what])) for what in found)
                      + ("; not read: " + short(name(k) for k in range(width) if k not in used)
                         if len(set(used)) < width else ""))
@@ -874,5 +881,6 @@ def read_questions(file):
     for place, item, version in read_json(open_text(file), file.path):
         if not seen:
             flat = "question" in item
-            file.said.append("read as JSON, " + ("one question an object" if flat else "SQuAD's"))
+            file.said.append("read as JSON, %s%s" % ("one question an object" if flat else
+                                                     "SQuAD's", encoding_of(file)))
         yield from walk(item, place, version.lstrip("v")[:1] == "2", None)

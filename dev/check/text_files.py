@@ -900,6 +900,10 @@ def check_json(b):
     b.texts("other keys, told", "x.jsonl", '{"q": "a", "r": "b", "gold": 1, "n": 3}\n', [("a", "b",
             "1")],
             "--text_column", "q", "--text_pair_column", "r", "--label_column", "gold")
+    for task in "mlm", "pretraining":
+        d, code, said = b.run(task, b.file("x.txt", "\n%s\n\n%s\n" % (A[0], A[1])))
+        same(task + ", the report", (code, "read as plain text\nfirst: '%s'" % A[0] in said),
+             (0, True), said)
     b.refused("plain text of mlm that is JSON", "mlm", "x.txt", json.dumps(rows[0]), ["plain text"])
     b.refused("plain text of mlm that is CSV", "mlm", "x.csv", "text,label\na,1\n", ["plain text"])
 
