@@ -280,34 +280,47 @@ def open_table(file):
 
 # ------------------------------------------------------------- rows to columns with a meaning
 
+def key(name):
+    """A column's name as the tables below have it: Sentence 1, sentence_1, sentence1 are one."""
+    return re.sub("[\\s_-]+", "", name.strip(" \t\ufeff\u200b\xa0\"'").lower())
+
+
+def names_of(*groups):
+    return [[key(name) for name in group.split()] for group in groups]
+
+
 # As Hugging Face's run_glue.py names the columns, and public data sets: a pair is looked for first,
 # then a single text. Names in one group are alike: of two of them neither is certain.
-PAIRS = [names.split() for names in (
+PAIRS = names_of(
     "text_a text_b", "text text_pair", "sentence1 sentence2", "premise hypothesis",
     "question1 question2", "question sentence", "#1_string #2_string", "sentence_a sentence_b",
     "text1 text2", "sent1 sent2", "s1 s2", "context hypothesis", "question passage",
     "claim evidence", "query passage", "query document", "\u53e5\u5b501 \u53e5\u5b502",
-    "title description", "title content")]
-TEXTS = [names.split() for names in (
+    "title description", "title content")
+TEXTS = names_of(
     "text sentence", "text_a sentence1 premise question1",
     "content review comment comment_text tweet message body document question query utterance "
     "phrase headline review_text review_body post statement article abstract sms texto texte testo "
     "tekst satz kommentar \u6587\u672c \u5185\u5bb9 \u8bc4\u8bba \u53e5\u5b50 \u6b63\u6587 "
-    "\u0442\u0435\u043a\u0441\u0442 \u30c6\u30ad\u30b9\u30c8 \ud14d\uc2a4\ud2b8")]
-LABELS = [names.split() for names in (
+    "\u0442\u0435\u043a\u0441\u0442 \u30c6\u30ad\u30b9\u30c8 \ud14d\uc2a4\ud2b8")
+LABELS = names_of(
     "label labels gold_label",
     "score rating class target sentiment category intent emotion stars star_rating is_duplicate "
     "quality similarity polarity topic stance airline_sentiment class_index class_label label_id "
     "relatedness_score entailment_judgment etiqueta etiquette \u00e9tiquette etichetta etikett "
     "klasse kategorie categoria categor\u00eda cat\u00e9gorie clase classe \u6807\u7b7e "
     "\u7c7b\u522b \u5206\u7c7b \u60c5\u611f \u043c\u0435\u0442\u043a\u0430 "
-    "\u043a\u043b\u0430\u0441\u0441 \u30e9\u30d9\u30eb \ub77c\ubca8")]
-WORDS = [["tokens", "words"], ["token", "word", "form"], ["text", "sentence", "text_a"]]
-TAGS = [["ner_tags"], ["ner", "ne", "tags", "tag", "labels", "label"], ["pos_tags", "pos", "upos"]]
-SENTENCES = ["sentence_#", "sentence_id", "sent_id", "sentence_idx", "sentence_no"]
+    "\u043a\u043b\u0430\u0441\u0441 \u30e9\u30d9\u30eb \ub77c\ubca8")
+WORDS = names_of("tokens words", "token word form", "text sentence text_a")
+TAGS = names_of("ner_tags", "ner ne tags tag labels label", "pos_tags pos upos")
+SENTENCES = names_of("sentence_# sentence_id sent_id sentence_idx sentence_no")
 KNOWN = {name for group in PAIRS + TEXTS + LABELS for name in group}
 ID = re.compile(r"|#|no|nr|row|i?dx|index|[gu]?u?id\d?|qid\d?|unnamed:_?\d+|.*_id|"
                 r"(text|article|tweet|phrase|sentence|pair|prompt|caption|doc|user|post)id")
+def is_id(name):
+    return ID.fullmatch(re.sub(r"[\s-]+", "_", name.strip().lower())) is not None
+
+
 ONES, ZEROS = {"1", "1.0", "true", "True", "TRUE"}, {"0", "0.0", "false", "False", "FALSE"}
 PHRASES = set("NP VP PP ADJP ADVP SBAR PRT CONJP INTJ LST UCP NC VC PC".split())  # chunks' types
 UPOS = 3  # the fourth column of CoNLL-U
@@ -343,14 +356,10 @@ def is_tag(text):
     return text == "O" or re.match("[BIESLUMW]-.", text) is not None
 
 
-def plain(name):
-    return re.sub(r"[\s-]+", "_", name.strip(" \t\ufeff\u200b\xa0\"'").lower())
-
-
 def by_name(groups, names, free):
     """The free columns whose name is in the first group that has any: one is certain."""
     for group in groups:
-        found = [k for k in free if plain(names[k]) in group]
+        found = [k for k in free if key(names[k]) in group]
         if found:
             return found
     return []
@@ -366,7 +375,7 @@ def by_flag(file, flag, names, width, value=None):
     if value is None:
         return None
     found = [k for k in range(width) if names and names[k].strip() == value] or [
-        k for k in range(width) if names and plain(names[k]) == plain(value)]
+        k for k in range(width) if names and key(names[k]) == key(value)]
     if not found and value.isdigit() and 1 <= int(value) <= width:
         found = [int(value) - 1]
     require(len(found) == 1, "--%s %s: %s, the columns are %s%s", flag, value,
@@ -393,15 +402,17 @@ NONE = Roles(None, None, None, [])
 def named_roles(file, names, columns):
     """What the names tell; of two labels or texts alike neither is taken."""
     free = range(len(names))
-    have = {plain(name): k for k, name in enumerate(names)}
+    have = {key(name): k for k, name in enumerate(names)}
     a, b = next(((have[a], have[b]) for a, b in PAIRS if a in have and b in have
                  and (a != "title" or not have.keys() & set(TEXTS[0]))), (None, None))
-    if a is None:
-        texts = by_name(TEXTS, names, free)
-        a = texts[0] if len(texts) == 1 else None
+    texts = by_name(TEXTS, names, free) if a is None else []
+    a = texts[0] if len(texts) == 1 else a
     labels = by_name(LABELS, names, [k for k in free if k not in (a, b)])
     if len(labels) > 1 and file.task == "regression":
         labels = [k for k in labels if columns[k].numeric]
+    if texts and key(names[texts[0]]) not in TEXTS[0] and any(
+            columns[k].prose for k in free if k != a and not is_id(names[k])):
+        a = None  # a query with a title, an answer beside the question: two texts?
     return Roles(a, b, labels[0] if len(labels) == 1 else None, [])
 
 
@@ -454,7 +465,7 @@ def text_roles(file, names, columns):
         label = known.label
     free = [k for k in range(width) if k not in [a, b, label] + hot
             and (columns[k].filled or not columns[k] or width < 3)
-            and not (names and ID.fullmatch(plain(names[k])))]
+            and not (names and is_id(names[k]))]
     if not names and file.labels and label is None:  # whatever is to predict, it may have labels
         found = [k for k in free if label_like(file, columns[k])]
         label = found[0] if len(found) == 1 and len(free) > 1 else None
@@ -482,7 +493,7 @@ def text_roles(file, names, columns):
 def is_header(file, first, columns):
     """Whether the first row names the columns below it: it does where names are known, or a column
     of numbers begins with a word; it does not where its label comes again. Else nobody knows."""
-    args, names = file.args, [plain(field) for field in first]
+    args, names = file.args, [key(field) for field in first]
     if args.header != "auto":
         return args.header == "yes"
     flags = [getattr(args, flag) for flag in ("text_column", "text_pair_column", "label_column",
@@ -498,11 +509,11 @@ def is_header(file, first, columns):
         return False
     if any(name and len(c) > 1 and c.numbers for c, name in zip(columns, names)):
         return True
-    some = any(name in KNOWN or name and ID.fullmatch(name) for name in names)
+    some = any(name in KNOWN or name and is_id(field) for name, field in zip(names, first))
     question = "%s: is the first line (%s) a header? Say --header yes or no" % (
         file.path, " | ".join(first))
     if not file.labelled:
-        odd = any(re.fullmatch("[a-z0-9]+(_[a-z0-9]+)+", name) or len(first) > 1 and c.prose
+        odd = any(re.fullmatch("[A-Za-z0-9]+(_[A-Za-z0-9]+)+", name) or len(first) > 1 and c.prose
                   and all(" " in text for text in c) and " " not in name.strip()
                   for c, name in zip(columns, first))
         require(some or not odd, "%s", question)
@@ -690,8 +701,10 @@ def word_roles(file, names, columns, indexed):
     elif tag is None and not likely and indexed and width == 10:
         tag = UPOS
     c = columns[word] if word < width else []
-    odd = len(c) > 2 and c.numbers or len(c) > 9 and (c.distinct == 1 or tag is not None and (
-        c.distinct < columns[tag].distinct and not columns[tag].few))
+    odd = len(c) > 2 and (c.numbers or c.distinct == 1 or any(
+        2 * c.distinct < columns[k].distinct for k in rest if k != tag and not columns[k].numbers))
+    odd = odd or len(c) > 9 and tag is not None and (
+        c.distinct < columns[tag].distinct and not columns[tag].few)
     return by_flag(file, "text_column", names, width) if odd else word, tag
 
 
@@ -739,7 +752,7 @@ def read_words(file):
             "what? Say it with --text_column for the words%s, by name or number. The columns are "
             "%s", file.path, " and --tag_column" * file.labelled, listing(names, width))
     say_columns(file, names, width, [("word", word), ("tag", tag if file.labelled else None)])
-    sentence = next((k for k in range(width) if names and plain(names[k]) in SENTENCES), None)
+    sentence = next((k for k in range(width) if names and key(names[k]) in SENTENCES[0]), None)
     for found in sentences(file, stream, width, names, sentence, indexed):
         places, words, tags = [], [], []
         for place, fields in found:

@@ -732,6 +732,17 @@ def check_more(b):
               B, plain), ["--header yes or no"], "--unlabelled")
     b.refused("R's row names", "classification", "x.csv", '"text","label"\n"1","a","x"\n',
               ["3 columns, expected 2"])
+    b.texts("Sentence 1, Sentence-2", "x.csv", csv_of(["Sentence 1", "Sentence-2", "Label"], plain,
+            B,
+            Y), list(zip(plain, B, Y)))
+    for names in (["query", "title", "label"], ["question", "answer", "label"],
+                  ["comment", "parent_comment", "label"]):
+        b.refused("two texts, one known: %s" % names, "classification", "x.csv", csv_of(
+            names, plain, B, Y), ["--text_pair_column", "2 " + names[1]])
+    b.refused("documents before words", "ner", "x.txt", "".join("doc1\t%d\t%s\tO\n" % (k, w)
+              for k, w in enumerate("Jim is in Rome".split())), ["--text_column"])
+    b.refused("two documents before words", "ner", "x.txt", "".join("doc%d\t%s\tO\n" % (k // 4, w)
+              for k, w in enumerate("Jim is in Rome and she too was".split())), ["--text_column"])
     b.refused("soft labels", "classification", "x.jsonl", '{"text": "a", "labels": [0.3, 0.7]}',
               ["labels is [0.3, 0.7]", "0 and 1"])
     b.refused("vectors and ids", "classification", "x.jsonl", '{"text": "a", "labels": [0, 1, 0]}\n'
