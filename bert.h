@@ -820,8 +820,8 @@ static inline float bert_exp_(float x)
     return x != x ? x : y;
 }
 
-/* tanh(x), x >= 0: 1 - 2 / (e^2x + 1); near zero, where that loses its digits, a polynomial (Cephes'
-   tanhf). */
+/* tanh(x), x >= 0: 1 - 2 / (e^2x + 1); near zero, where that loses its digits, a polynomial
+   (Cephes' tanhf). */
 static inline float bert_tanh_(float x)
 {
     float z = x * x, far = 1.0f - 2.0f / (bert_exp_(2.0f * fabsf(x)) + 1.0f);

@@ -5,7 +5,8 @@ for every STEP-th.
     make check_math && ./check_math [STEP]
 
 exp and tanh: within 2 ulp; exp on [-87, 88], zero below, infinity above. GELU (both forms) and the
-derivatives: within 1e-6 * max(1, |x|). NaN and infinities come through. Ends with "N passed, N failed".
+derivatives: within 1e-6 * max(1, |x|). NaN and infinities come through. Ends with
+"N passed, N failed".
 */
 #define BERT_STATIC
 #define BERT_IMPLEMENTATION

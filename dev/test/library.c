@@ -64,7 +64,7 @@ static void test_answers(void)
         {4.5f, 0, 3, 0, 3, 2},    {4.5f, 0, 2, 0, 2, 1}, /* below the best: among the n best */
         {-50, 0, 3, 0, 4, 3},     {-50, -60, 3, -1, 4, 3}, /* below all: behind them */
         {4, 0, 3, 0, 4, 3},       /* as the last one: behind it too, neither is lost */
-        {8, 0, 3, -1, 3, 0},      {8, 1.5, 3, 1, 3, 0}, /* above by 1, which a threshold may allow */
+        {8, 0, 3, -1, 3, 0},      {8, 1.5, 3, 1, 3, 0}, /* above by 1: a threshold may allow it */
         {8, 1, 3, 1, 3, 0},       {8, 0.99, 3, -1, 3, 0},
         {6.5f, 0, 3, 0, 3, 1},    {6.5f, -0.6, 3, -1, 3, 1},
         /* clang-format on */
