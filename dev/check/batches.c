@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     char path[PATH_MAX];
     FILE *f;
     (void)bert_main; /* not used here, and that is no mistake */
-    if (parse(&d.o, 0, argc - 1, argv + 1)) return 1;
+    if (parse(&program, &d.o, 0, argc - 1, argv + 1)) return 1;
     if (d.o.model && bert_load(&d.model, d.o.model)) return fail("%s", bert_error(&d.model));
     if (train_load(&d)) return 1;
     if (d.shards.gl_pathc > 1 || d.o.gradient_accumulation_steps > 1 || d.data.multi_label)
