@@ -689,7 +689,11 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
    depend on the number of threads. */
 #ifdef _OPENMP
 #include <omp.h>
+#if defined(_MSC_VER) && !defined(__clang__)
+#define BERT_PRAGMA_(text) __pragma(text)
+#else
 #define BERT_PRAGMA_(text) _Pragma(#text)
+#endif
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
 static int bert_threads_(void) { return omp_get_max_threads(); }
 static int bert_thread_(void) { return omp_get_thread_num(); }
@@ -699,7 +703,11 @@ static int bert_threads_(void) { return 1; }
 static int bert_thread_(void) { return 0; }
 #endif
 
-#ifdef __GNUC__
+#if defined(__GNUC__) || defined(__clang__) /* clang-cl is not __GNUC__, but all the same */
+#define BERT_GNU_
+#endif
+
+#ifdef BERT_GNU_
 #define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
 #else
 #define BERT_ALIGNED_
@@ -712,7 +720,7 @@ static int bert_thread_(void) { return 0; }
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
     defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
 enum { BERT_FUSED_ = 1 };
-#ifdef __GNUC__ /* also where -fno-builtin makes fmaf a call */
+#ifdef BERT_GNU_ /* also where -fno-builtin makes fmaf a call */
 static inline float bert_fma_(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double bert_fma64_(double a, double b, double c) { return __builtin_fma(a, b, c); }
 #else
@@ -947,7 +955,7 @@ static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ 
         }
 }
 
-#if defined(__GNUC__) && !defined(BERT_NO_SIMD)
+#if defined(BERT_GNU_) && !defined(BERT_NO_SIMD)
 #define BERT_TILES_ /* the fast product, the same bits; else the plain loops are all there is */
 #endif
 #ifdef BERT_TILES_
@@ -992,7 +1000,7 @@ typedef float bert_vec_at_ /* the same, anywhere in memory */
 typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
 #define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
-#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, (bert_ints_){__VA_ARGS__})
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, __extension__(bert_ints_){__VA_ARGS__})
 #endif
 /* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
 #ifdef __AVX512F__
@@ -1094,7 +1102,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
                              const float *soon, BertAhead_ *ahead)
 {
     const int n = BERT_LANES_;
-    float edge[BERT_TILE_ROWS_ * BERT_TILE_COLS_];
+    float edge[(int)BERT_TILE_ROWS_ * BERT_TILE_COLS_];
     float *t = c;
     size_t ldt = ldc;
     int whole = rows == BERT_TILE_ROWS_ && cols % n == 0, k = 0; /* whole: all vectors are */
@@ -1285,7 +1293,7 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                                   int K, const float *start, float *room)
 {
     const int n = BERT_LANES_, whole = N / BERT_HIGH_ * BERT_HIGH_;
-    float *panel = room, *t = room + BERT_DEPTH_ * BERT_LANES_, *out = t + BERT_HIGH_ * n;
+    float *panel = room, *t = room + (int)BERT_DEPTH_ * BERT_LANES_, *out = t + BERT_HIGH_ * n;
     for (int k = 0; k < K; k += BERT_DEPTH_) {
         int depth = bert_min_(BERT_DEPTH_, K - k);
         bert_pack_panel_(panel, bert_matrix_(a.at + k * a.col, a.col, a.row), depth, M);
@@ -1338,7 +1346,7 @@ static int bert_team_(const BertScratch *scratch)
 /* Where this thread of the team puts panels and strips; NULL: the product is the plain loops. */
 static float *bert_place_(const BertScratch *scratch)
 {
-    return scratch && BERT_ROOM_ ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
+    return scratch && BERT_ROOM_ > 0 ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
 }
 
 /* The product on one thread. */
@@ -2232,7 +2240,7 @@ static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made
 static long bert_users_(const Bert *m, long more)
 {
     if (!m->users) return 0;
-#if defined(__GNUC__) || defined(__clang__)
+#ifdef BERT_GNU_
     return __atomic_add_fetch(m->users, more, __ATOMIC_ACQ_REL);
 #elif defined(_MSC_VER)
     return _InterlockedExchangeAdd(m->users, more) + more;

@@ -4,6 +4,8 @@
     python3 dev/mutants.py                 all of them, two at a time
     python3 dev/mutants.py --quick         a handful
     python3 dev/mutants.py --only scale    those whose name contains a word
+    python3 dev/mutants.py --random 100 [--file dev/driver/json.h] [--seed 1]
+        random ones: operators, constants, conditions, deleted statements; survivors at the end
 
 Standard library only. A mutant is a name and (old text, new text) pairs; each old text has to stand
 in bert.h exactly once, or N times where a third value says so. One that is no longer found is a
@@ -11,12 +13,15 @@ failure: bert.h has moved on, and this list has to follow.
 """
 import argparse
 import concurrent.futures
+import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -180,12 +185,178 @@ def try_mutant(name, pairs, cc):
     return not red.startswith("BUILD"), red
 
 
+# ------------------------------------------------------------------------------------------------
+# Random mutants: --random N, of --file bert.h, train_bert.c or a room of the driver
+
+SWAPS = [(a, b) for pair in ("< <=", "> >=", "== !=", "&& ||", "+ -", "* /", "<< >>", "& |", "+= -=")
+         for a, b in (pair.split(), pair.split()[::-1])]
+CODE = re.compile(r"""/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|^[ \t]*\#(?:\\\n|[^\n])*""",
+                  re.S | re.M)  # what is not code: comments, strings, directives
+STATEMENT = re.compile(r"^ {4,}(?!return\b|break\b|continue\b|goto\b|else\b|case\b|default\b|for\b|while\b|if\b|do\b)"
+                       r"[a-z_*(][^\n{}]*;$")
+DECLARATION = re.compile(r"^ *(?:static |const |unsigned |struct |register )*[A-Za-z_]\w* +\**[a-z_]\w*(?: *[=;,\[])")
+
+
+def places_to_change(text, begin):
+    """[(offset, length, new text)] of everything in functions that can be changed."""
+    code = list(text)
+    for match in CODE.finditer(text):
+        for i in range(*match.span()):
+            code[i] = code[i] if code[i] == "\n" else " "
+    code, at, out = "".join(code), 0, []
+    for line in code.split("\n"):
+        if at >= begin and line.startswith("    "):
+            for match in re.finditer(r"(?<= )(<=?|>=?|==|!=|&&|\|\||[-+*/&|]|<<|>>|\+=|-=)(?= )", line):
+                out += [(at + match.start(), len(old), new) for old, new in SWAPS if old == match.group()]
+            for match in re.finditer(r"(?<![\w.])(\d+)(u?)(?![\w.])", line):
+                number = int(match.group(1))
+                for new in {number + 1, 0 if number else 2}:
+                    out.append((at + match.start(1), len(match.group(1)), str(new)))
+            for match in re.finditer(r"(?<![\w.])\d+\.\d+(?=f?\b)", line):
+                out.append((at + match.start(), len(match.group()), "%r" % (float(match.group()) * 2 or 1.0)))
+            match = re.match(r" *if \(", line)
+            if match and line.count("(") == line.count(")"):
+                depth, end = 1, match.end()
+                while depth:
+                    depth += {"(": 1, ")": -1}.get(line[end], 0)
+                    end += 1
+                inside = text[at + match.end():at + end - 1]
+                out.append((at + match.end(), len(inside), "!(%s)" % inside))
+            if STATEMENT.match(line) and not DECLARATION.match(line):
+                start = len(line) - len(line.lstrip())
+                out.append((at + start, len(line) - start, ";"))
+        at += len(line) + 1
+    return out
+
+
+def programs_for(file):
+    """The tests that can notice: [(source, flags)]; those of bert.h alone compile in a few seconds."""
+    tests = sorted(os.listdir(os.path.join(HERE, "test")))
+    sources = [os.path.join("dev", "test", t) for t in tests if t.endswith(".c")]
+    alone = [s for s in sources if not re.search(r'include "[^"]*(train_bert|dev/driver|/driver/)',
+                                                 open(os.path.join(ROOT, s), encoding="utf-8").read())]
+    if file == "bert.h":
+        return [("test_bert.c", ["-DNO_DRIVER"])] + [(s, []) for s in alone]
+    return [("test_bert.c", [])] + [(s, []) for s in sources if s not in alone]
+
+
+def same_code(folder, flags, source):
+    """The optimized code of a program, to know a mutant that changes nothing."""
+    built = subprocess.run(["cc", "-S", "-o", "-"] + FLAGS + flags + ["-I.", source], cwd=folder,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return built.stdout if built.returncode == 0 else None
+
+
+def red_program(folder, programs, cc, seconds):
+    """None: all are green; else what went red first."""
+    native = ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
+    for source, flags in programs:
+        binary = os.path.join(folder, "program")
+        if subprocess.run([cc] + FLAGS + native + flags + ["-I.", source, "-o", binary, "-lm", "-pthread"],
+                          cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            return "does not compile"
+        ran = subprocess.Popen([binary], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               env=dict(os.environ, TMPDIR=folder))
+        clock = threading.Timer(seconds, ran.kill)
+        clock.start()
+        try:
+            for line in ran.stdout:
+                if line.startswith(b"FAIL"):  # one is enough
+                    ran.kill()
+                    return "%s: %s" % (source, line[5:90].decode(errors="replace"))
+            if ran.wait():
+                return "%s: exit code %d" % (source, ran.returncode)
+        finally:
+            clock.cancel()
+            ran.kill()
+            ran.wait()
+    return None
+
+
+def try_random(place, file, text, programs, plain, cc):
+    """(its line, what became of it): None: no test noticed; "same": it is the same program."""
+    at, length, new = place
+    begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+    changed = text[:at] + new + text[at + length:]
+    line = "%s:%d: %s   ->   %s" % (file, text.count("\n", 0, at) + 1, text[begin:end].strip(),
+                                    (text[begin:at] + new + text[at + length:max(end, at + length)]).strip())
+    with tempfile.TemporaryDirectory(prefix="mutant.") as folder:
+        for name in os.listdir(ROOT):
+            if name.endswith((".c", ".h")) or name == "dev":
+                os.symlink(os.path.join(ROOT, name), os.path.join(folder, name))
+        if "/" in file:  # a folder of its own, so that includes find the changed file
+            os.remove(os.path.join(folder, "dev"))
+            shutil.copytree(HERE, os.path.join(folder, "dev"), symlinks=True,
+                            ignore=shutil.ignore_patterns("fixtures"))
+            os.symlink(os.path.join(HERE, "fixtures"), os.path.join(folder, "dev", "fixtures"))
+        elif any("test/" in s for s, _ in programs):  # they include ../../bert.h
+            os.remove(os.path.join(folder, "dev"))
+            os.mkdir(os.path.join(folder, "dev"))
+            for name in os.listdir(HERE):
+                if name in ("test", "driver"):
+                    shutil.copytree(os.path.join(HERE, name), os.path.join(folder, "dev", name),
+                                    ignore=lambda d, names: [n for n in names if "." not in n])
+                else:
+                    os.symlink(os.path.join(HERE, name), os.path.join(folder, "dev", name))
+        target = os.path.join(folder, file)
+        if os.path.lexists(target):
+            os.remove(target)
+        with open(target, "w", encoding="utf-8") as f:
+            f.write(changed)
+        code = same_code(folder, programs[0][1], programs[0][0])
+        if code is None:
+            return line, "does not compile"
+        if hashlib.sha256(code).digest() == plain:
+            return line, "same"
+        return line, red_program(folder, programs, cc, 120)
+
+
+def random_mutants(args, cc):
+    with open(os.path.join(ROOT, args.file), encoding="utf-8") as f:
+        text = f.read()
+    begin = text.find("#ifdef BERT_IMPLEMENTATION\n#ifndef") if args.file == "bert.h" else 0
+    places = places_to_change(text, begin)
+    random.Random(args.seed).shuffle(places)
+    programs = programs_for(args.file)
+    plain = hashlib.sha256(same_code(ROOT, programs[0][1], programs[0][0])).digest()
+    print("%s: %d places, %d are tried by %s" % (args.file, len(places), args.random,
+                                                " ".join(s for s, _ in programs)), flush=True)
+    killed, same, survivors, at = 0, 0, [], 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        waiting = set()
+        while killed + len(survivors) < args.random and (at < len(places) or waiting):
+            while len(waiting) < args.jobs and at < len(places):
+                waiting.add(pool.submit(try_random, places[at], args.file, text, programs, plain, cc))
+                at += 1
+            done, waiting = concurrent.futures.wait(waiting, return_when="FIRST_COMPLETED")
+            for line, what in (future.result() for future in done):
+                same += what == "same"
+                killed += what not in (None, "same", "does not compile")
+                if what is None:
+                    survivors.append(line)
+                if what not in ("same", "does not compile"):
+                    print("%s %s%s" % ("ok  " if what else "LIVES", line, " | " + what if what else ""), flush=True)
+    print("\nSurvivors (equivalent, or a test is missing):")
+    for line in sorted(survivors):
+        print("  " + line)
+    print("%d of %d killed (%.1f%%), %d more were the same program"
+          % (killed, killed + len(survivors), 100.0 * killed / max(1, killed + len(survivors)), same))
+    return len(survivors) > 0.05 * (killed + len(survivors)) + args.equivalent
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     ap.add_argument("--quick", action="store_true", help="the first handful")
     ap.add_argument("--only", default="", help="those whose name contains this")
     ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--random", type=int, metavar="N", help="so many random ones in place of the list")
+    ap.add_argument("--file", default="bert.h", help="of this file")
+    ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--equivalent", type=int, default=0,
+                    help="survivors that are known to change nothing")
     args = ap.parse_args()
+    if args.random:
+        return random_mutants(args, os.environ.get("CC", "cc"))
     chosen = MUTANTS[:MUTANTS.index(None)] if args.quick else [m for m in MUTANTS if m]
     chosen = [("bert.h as it is",)] + [m for m in chosen if args.only in m[0]]
     cc, passed, failed = os.environ.get("CC", "cc"), 0, 0

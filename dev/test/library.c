@@ -2,6 +2,9 @@
 #define BERT_IMPLEMENTATION
 #include "test.h"
 #include "../../bert.h"
+#ifdef __linux__
+#include <unistd.h>
+#endif
 
 static void must(const Bert *m, int error) { expect(!error, "%d: %s", error, bert_error(m)); }
 
@@ -230,6 +233,59 @@ static void test_same_file(void)
     done("a file is written as it was read; a folder is none");
 }
 
+/* Refusals that need more than a damaged file or a wrong argument of an ordinary size. */
+static void test_refusals(void)
+{
+    Bert m = tiny(BERT_NONE, 0, 0);
+    BertConfig c = m.config;
+    BertEncoding e = {0};
+    int tokens[] = {1, 2}, types[] = {0, 0}, offsets[] = {0, 2};
+    float vector[8];
+    BertBatch x = {0};
+    x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets;
+    bert_free(&m);
+    c.pooler = 0;
+    must(&m, bert_build(&m, c));
+    must(&m, bert_forward(&m, &x, 0));
+    expect(bert_embed(&m, vector, BERT_POOL_POOLER, 0) == BERT_EINPUT &&
+               strstr(bert_error(&m), "no pooler"),
+           "'%s'", bert_error(&m));
+    bert_free(&m);
+    c.L = 1 << 16, c.F = 1 << 24, c.C = 1 << 20;
+    expect(bert_build(&m, c) == BERT_EINPUT && strstr(bert_error(&m), "overflow"), "'%s'",
+           bert_error(&m));
+    c.init_range = -1;
+    expect(bert_build(&m, c) == BERT_EINPUT && strstr(bert_error(&m), "initializer_range"), "'%s'",
+           bert_error(&m));
+
+    must(&m, bert_load(&m, "dev/fixtures/text.model.bin"));
+    BertText huge = {"a", INT_MAX / 2}; /* nobody reads so far */
+    expect(bert_encode_texts(&m, &e, &huge, 1, NULL, 0, NULL) == BERT_EINPUT &&
+               strstr(e.message, "1 GiB"),
+           "'%s'", e.message);
+    BertSource_ end = {NULL, "abc", 3, 2}, file = {fopen("LICENSE", "rb"), NULL, 1 << 20, 0};
+    char got[2];
+    expect(bert_read_(&m, &end, got, 2) == BERT_EFORMAT && strstr(bert_error(&m), "3 bytes"), "%s",
+           bert_error(&m));
+    if (expect(file.file != NULL, "no LICENSE")) {
+        while (getc(file.file) != EOF) continue; /* as of a disk that fails here */
+        expect(bert_load_source_(&m, &file, "it") == BERT_EFILE && strstr(bert_error(&m), "byte 0"),
+               "%s", bert_error(&m));
+        fclose(file.file);
+    }
+#ifdef __linux__
+    int ends[2];
+    char path[32];
+    expect(!pipe(ends) && write(ends[1], "B", 1) == 1, "no pipe");
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    expect(bert_load(&m, path) == BERT_EFILE && strstr(bert_error(&m), "regular"), "'%s'",
+           bert_error(&m));
+    close(ends[0]), close(ends[1]);
+#endif
+    bert_free(&m), bert_encoding_free(&e);
+    done("refused: a pooler that is not there, sizes beyond memory, 1 GiB of text, a pipe");
+}
+
 int main(void)
 {
     test_answers();
@@ -237,5 +293,6 @@ int main(void)
     test_kept_batch();
     test_wide_sizes();
     test_same_file();
+    test_refusals();
     return finish();
 }

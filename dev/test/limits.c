@@ -382,6 +382,12 @@ static void test_expansions(void)
     expect(bert_load_memory(&m, file, size) == BERT_EFORMAT && strstr(bert_error(&m), "Unicode"),
            "'%s'", bert_error(&m));
     done("a Unicode table without a vocabulary is refused, nobody would check it");
+    file = read_file("dev/fixtures/text.model.bin", &size);
+    memset(file + 4 * 22, 0, 4);
+    expect(bert_load_memory(&m, file, size) == BERT_EFORMAT &&
+               strstr(bert_error(&m), "label names: 0 strings"),
+           "'%s'", bert_error(&m));
+    done("label names that nobody counted are refused");
 }
 
 int main(void)
