@@ -9,7 +9,6 @@ taken from the data file: its tokens have to be those of the expected texts, its
 ones; a file that is refused has to be so with the flag that settles it, and leave no data file.
 """
 import argparse
-import array
 import contextlib
 import csv
 import gzip
@@ -22,30 +21,18 @@ import random
 import struct
 import sys
 import tempfile
-import types
 import zlib
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+from common import DEV, ROOT, finish, read_data, same, so_far
+
 CASES = os.path.join(os.path.dirname(ROOT), "shared", "cases")
-passed = failed = 0
-
-
-def same(what, got, want, said=""):
-    global passed, failed
-    if got == want:
-        passed += 1
-    else:
-        failed += 1
-        print("FAIL  %s\n      got  %.300r\n      want %.300r\n      said %s" % (
-            what, got, want, said.strip()[-500:].replace("\n", "\n           ")))
 
 
 # ----------------------------------------------------------------------------- model and builder
 
 def model_file(ours, path):
     """A model.bin whose vocabulary has every character of this file, inside of words as well."""
-    with open(os.path.join(ROOT, "dev", "unicode.bin.z"), "rb") as file:
+    with open(os.path.join(DEV, "unicode.bin.z"), "rb") as file:
         table = zlib.decompress(file.read())
     with open(__file__, encoding="utf-8") as file:
         letters = sorted(set(file.read()) - set(" \n"))
@@ -65,53 +52,18 @@ def model_file(ours, path):
             s + bytes(-len(s) % 8) for s in sections))
 
 
-def read_data(path):
-    """Tokens, names, labels of a data.bin, by its byte table."""
-    with open(path, "rb") as file:
-        raw = file.read()
-    w = struct.unpack_from("<256I", raw)
-    u64 = lambda k: w[k] | w[k + 1] << 32
-    n, N, K, at = u64(6), u64(8), w[4], 1024
-    d = types.SimpleNamespace(labels=None, names=[], multi=w[3], texts=[], v2=w[25])
-
-    def section(size):
-        nonlocal at
-        at += (size + 7) // 8 * 8
-        return raw[at - (size + 7) // 8 * 8:][:size]
-
-    numbers = lambda code, data: list(array.array(code, data))
-
-    def strings(count, data):
-        ends = numbers("Q", data[:8 * (count + 1)])
-        return [data[8 * (count + 1):][a:b].decode() for a, b in zip(ends, ends[1:])]
-
-    names = section(u64(15))
-    d.names = strings(K, names) if K else []
-    offsets = numbers("Q", section(8 * (n + 1)))
-    cut = lambda items: [items[a:b] for a, b in zip(offsets, offsets[1:])]
-    d.tokens = cut(numbers("i", section(4 * N)))
-    splits, labels = numbers("i", section(4 * n)), section(u64(17))
-    d.pairs = [split < len(t) for split, t in zip(splits, d.tokens)]
-    if w[5] and d.multi:
-        ends, flat = numbers("Q", labels[:8 * (n + 1)]), numbers("i", labels[8 * (n + 1):])
-        d.labels = [[d.names[k] for k in flat[a:b]] for a, b in zip(ends, ends[1:])]
-    elif w[5]:
-        flat = numbers("f" if w[2] == 2 else "i", labels)
-        d.labels = cut(flat) if w[2] == 3 else [d.names[k] for k in flat] if w[2] == 1 else flat
-    texts = section(u64(19))
-    d.texts = strings(w[22] if w[2] == 4 else n, texts) if w[2] in (3, 4) else []
-    section(8 * N if w[2] in (3, 4) else 0)
-    words = numbers("i", section(4 * (N if w[2] == 3 else n if w[2] == 4 else 0)))
-    if w[2] == 3:  # the tag of each word that has a piece
-        d.labels = d.labels and [[d.names[k] for k in row if k >= 0] for row in d.labels]
-        d.words = [text.split(" ") for text in d.texts]
-    golds = section(u64(23))
-    if w[2] == 4:
-        counts, start = numbers("i", golds[:4 * w[22]]), (4 * w[22] + 7) // 8 * 8
-        flat, k, d.questions = strings(2 * w[22] + sum(counts), golds[start:]), 0, []
-        for count in counts:
-            d.questions.append((flat[k], flat[k + 1], flat[k + 2:k + 2 + count]))
-            k += 2 + count
+def read(path):
+    """A data.bin with its labels by name."""
+    d = read_data(path)
+    d.path, d.pairs = path, [k < len(t) for k, t in zip(d.segments, d.tokens)]
+    if not d.labelled:
+        d.labels = None
+    elif d.task == 1:
+        name = d.names.__getitem__
+        d.labels = [list(map(name, row)) if d.multi else name(row) for row in d.labels]
+    elif d.task == 3:  # of each word that has a piece
+        d.labels = [[d.names[k] for k in row if k >= 0] for row in d.labels]
+    d.spelled = [text.split(" ") for text in d.texts]
     return d
 
 
@@ -148,10 +100,7 @@ class Builder:
             except Exception as error:  # a traceback is never an answer
                 code = 2
                 said.write(repr(error))
-        data = read_data(out) if os.path.exists(out) else None
-        if data:
-            data.path = out
-        return data, code, said.getvalue()
+        return read(out) if os.path.exists(out) else None, code, said.getvalue()
 
     def texts(self, what, name, content, rows, *flags, task="classification", words=()):
         """A file that is read: rows (text, label) or (text, text, label); None: to predict."""
@@ -186,7 +135,7 @@ class Builder:
         want = [[tuple(item.rsplit("/", 1)) for item in s.split()] for s in sentences]
         if not d:
             return same(what, said, want)
-        got = [[word.strip("\u00a0\u3000") or "_" for word in row] for row in d.words]
+        got = [[word.strip("\u00a0\u3000") or "_" for word in row] for row in d.spelled]
         same(what, (code, got), (0, [[word for word, _ in s] for s in want]), said)
         tags = [[tag for word, tag in s if word != "_"] for s in want]
         same(what + ", tags", d.labels, None if "--unlabelled" in flags else tags, said)
@@ -1030,7 +979,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokenizer", default=os.path.join(ROOT, "tokenizer.py"))
     args = parser.parse_args()
-    sys.path.insert(0, ROOT)
     spec = importlib.util.spec_from_file_location("ours", args.tokenizer)
     ours = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ours)
@@ -1039,12 +987,9 @@ def main():
         for check in (check_glue, check_texts, check_ner, check_qa, check_headers, check_more,
                       check_written, check_labels, check_unlabelled, check_json, check_bytes,
                       check_cases):
-            before = passed, failed
             check(builder)
-            print("%-17s %4d passed, %d failed" % (check.__name__[6:], passed - before[0],
-                                                  failed - before[1]), flush=True)
-    print("%d passed, %d failed" % (passed, failed))
-    sys.exit(failed != 0)
+            so_far(check.__name__[6:])
+    sys.exit(finish())
 
 
 if __name__ == "__main__":
