@@ -23,6 +23,7 @@ the middle of the file.
 #include "dev/driver/json.h"
 #include "dev/driver/report.h"
 #include "dev/driver/save.h"
+#include "dev/driver/threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -1489,6 +1490,14 @@ static void warn_unlabelled(const char *path, int task, const char *done)
          bert_has_mlm_(task) ? "no token was masked" : "no token has a label", done);
 }
 
+static int infer(Bert *m, const BertBatch *x)
+{
+    threads_begin();
+    int error = bert_forward(m, x, 0);
+    threads_end(x->offsets[x->B]);
+    return error;
+}
+
 /* Mean loss and metrics over eval_data, without class weights and label smoothing, so that runs
    compare. Interrupted: 1, with stop_signal set. */
 static int evaluate(Driver *d)
@@ -1503,7 +1512,7 @@ static int evaluate(Driver *d)
     for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
         B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
         BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
-        if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
+        if (infer(m, &x)) return fail("%s: %s", data->path, bert_error(m));
         divisor = bert_divisor(m, &x);
         loss += (double)m->loss * divisor;
         rows += divisor;
@@ -1896,9 +1905,9 @@ static void show_run(const Driver *d)
                 o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
     fprintf(f,
             "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
-            "threads: %d\n\n",
+            "threads: %d%s\n\n",
             d->total, o->gradient_accumulation_steps, d->micro_batch, d->items,
-            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads_());
+            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads_(), threads_note());
     page_end(&page, stdout, 11);
     fflush(stdout);
 }
@@ -1972,7 +1981,8 @@ static int train_step(Driver *d, size_t first, size_t end)
 {
     const Options *o = &d->o;
     Bert *m = &d->model;
-    double start = seconds(), divisor = 0;
+    double start = seconds(), divisor = 0, tokens = d->run.tokens;
+    threads_begin();
     for (size_t at = first; at < end && end - first > d->micro_batch; at += d->micro_batch) {
         BertBatch x = train_batch(d, at, bert_zmin_(d->micro_batch, end - at));
         divisor += bert_divisor(m, &x);
@@ -1998,6 +2008,7 @@ static int train_step(Driver *d, size_t first, size_t end)
                    (float)o->adam_epsilon, (float)o->weight_decay, (int)d->step + 1,
                    bert_clip_scale((float)d->norm, (float)o->max_grad_norm)))
         return fail("%s", bert_error(m));
+    threads_end(3 * (d->run.tokens - tokens)); /* backward: twice the forward's work */
     d->step++;
     d->run.steps++;
     d->run.items += (double)(end - first);
@@ -2409,7 +2420,7 @@ static int predict_batch(Driver *d, size_t first, size_t B)
                      bert_head_cols_(&m->config);
     x.labels = NULL;
     x.targets = NULL;
-    if (bert_forward(m, &x, 0)) return fail("%s: %s", data->path, bert_error(m));
+    if (infer(m, &x)) return fail("%s: %s", data->path, bert_error(m));
     if (check_finite(d, first, m->acts.logits, numbers)) return 1;
     each_output(d, data, &x, first, tasks[data->task].predict);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
@@ -2426,8 +2437,7 @@ static int embed_batch(Driver *d, size_t first, size_t B)
     int own = !strcmp(pooling, "model"), mean = !strcmp(pooling, "mean"), normal = own ? -1 : 0;
     int kind = !strcmp(pooling, "cls") ? BERT_POOL_CLS : BERT_POOL_POOLER;
     kind = own ? BERT_POOL_DEFAULT : mean ? BERT_POOL_MEAN : kind;
-    if (bert_forward(m, &x, 0) ||
-        bert_embed(m, d->batch.targets, kind, d->o.normalize ? 1 : normal))
+    if (infer(m, &x) || bert_embed(m, d->batch.targets, kind, d->o.normalize ? 1 : normal))
         return fail("%s: %s", d->data.path, bert_error(m));
     if (check_finite(d, first, d->batch.targets, B * C)) return 1;
     for (size_t i = 0; i < B * C; i++) {
@@ -2561,5 +2571,9 @@ static int bert_main(int argc, char **argv)
 }
 
 #ifndef TESTING
-int main(int argc, char **argv) { return bert_main(argc, argv); }
+int main(int argc, char **argv)
+{
+    threads_start();
+    return bert_main(argc, argv);
+}
 #endif

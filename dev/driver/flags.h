@@ -243,7 +243,7 @@ static void usage(const Program *p, FILE *to)
     for (int c = 0; c < p->num_commands; c++)
         fprintf(f, "  %-10s %s\n", p->commands[c].name, p->commands[c].help);
     fputs("\nModels come from dev/export_hf.py, data files from tokenizer.py; OMP_NUM_THREADS sets "
-          "the threads.\n",
+          "the threads; without it, they are fewer or spin less beside other programs (Linux).\n",
           f);
     page_end(&page, to, 13);
 }
