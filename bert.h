@@ -6,7 +6,8 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
 
 Compile with
     -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp -lm
-OpenMP is optional. It needs libc, libm and 64 KB of stack in each thread, nothing else.
+It needs libc, libm and 64 KB of stack in each thread, nothing else. OpenMP is optional; its threads
+spin while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive.
 A program that loads a model and classifies is in README.md.
 
     BERT_STATIC              declare everything static: a private copy for one C file
