@@ -272,12 +272,14 @@ class Machine:
 
     def update(self, items):
         target = self.kind(self.stack[-1], dict)
+        if len(items) % 2:
+            raise ValueError("a key without a value")
         for key, value in zip(items[::2], items[1::2]):
             target[self.kind(key, (str, int))] = value
 
     def kind(self, value, kind):
         if not isinstance(value, kind):
-            raise TypeError("a %s out of place" % type(value).__name__)
+            raise TypeError("%s out of place" % type(value).__name__)
         return value
 
     KNOWN = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor"),

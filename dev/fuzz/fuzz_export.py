@@ -10,6 +10,7 @@ kept, and the exit code is 1. The corpus is dev/fixtures/fuzz_export, which torc
 """
 import argparse
 import contextlib
+import copy
 import io
 import json
 import os
@@ -104,7 +105,7 @@ def mutate_value(rng, value):
         if what == 0:
             del value[key]
         elif what == 1:
-            value[rng.choice(list(value)) + rng.choice(("", "x", "_token"))] = rng.choice(NASTY)
+            value[rng.choice(list(value)) + rng.choice(("", "x", "_token"))] = copy.deepcopy(rng.choice(NASTY))
         else:
             value[key] = mutate_value(rng, value[key])
         return value
@@ -114,7 +115,7 @@ def mutate_value(rng, value):
         return value if rng.random() < 0.8 else value + value
     if isinstance(value, int) and rng.random() < 0.5:
         return value + rng.choice((-1, 1, 8, -8, value))
-    return rng.choice(NASTY)
+    return copy.deepcopy(rng.choice(NASTY))
 
 
 def mutate_json(rng, data):
