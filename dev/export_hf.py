@@ -306,6 +306,8 @@ def read_config(path, task):
     # where problem_type is null, Hugging Face decides by the number of labels
     if task == "classification" and (problem == "regression" or len(labels) == 1 and not multi):
         task = "regression"
+    if len(labels) == 1 and problem == "single_label_classification":  # as BertConfig has it
+        fail(path, "problem_type", json.dumps(problem), "more than one label for it")
     if task == "regression" and len(labels) != 1:
         fail(path, "num_labels", len(labels), "1 for a regression")
     config.update(task=task, K=len(labels), problem_type=int(multi), pooler=0, max_seq_length=0,
