@@ -105,7 +105,8 @@ def mutate_value(rng, value):
         if what == 0:
             del value[key]
         elif what == 1:
-            value[rng.choice(list(value)) + rng.choice(("", "x", "_token"))] = copy.deepcopy(rng.choice(NASTY))
+            name = rng.choice(list(value)) + rng.choice(("", "x", "_token"))
+            value[name] = copy.deepcopy(rng.choice(NASTY))
         else:
             value[key] = mutate_value(rng, value[key])
         return value
