@@ -29,8 +29,8 @@ from transformers import AutoTokenizer, BertConfig, pipeline
 transformers.utils.logging.disable_progress_bar()
 DEV = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(DEV)
-WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the film is good bad Film caf\u00e9 cafe ##s ##ly dull , . "
-         "! \u4e2d \u6587 \u3042 \u304b query : a ##x").split()
+WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the film is good bad Film caf\u00e9 cafe ##s ##ly dull "
+         ", . ! \u4e2d \u6587 \u3042 \u304b query : a ##x").split()
 TEXTS = ["the film is good.", "Caf\u00e9s, dully BAD!", "\u4e2d\u6587 \u3042\u304b", "",
          "query: the film", "a good good film " * 12]
 TINY = dict(hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
