@@ -120,23 +120,16 @@ def write_file(path, chunks):
     try:
         with file as f:
             for chunk in chunks:
-                writing(path, f.write, chunk)
-            writing(path, f.flush)
-            writing(path, os.fsync, f.fileno())
+                f.write(chunk)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        file.close()
+    except BaseException as e:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(e, OSError) and e.filename is None:  # a full disk, not a file that is read
+            fail(path, "writing it", e.strerror, "room and a disk that works")
         raise
-
-
-def writing(path, do, *args):
-    """A full disk is no fault of the file that was read."""
-    try:
-        do(*args)
-    except OSError as e:
-        fail(path, "writing it", e.strerror, "room and a disk that works")
 
 
 def strings(values):
@@ -835,6 +828,7 @@ def to_hf(path, folder):
         if os.path.exists(os.path.join(folder, name)):
             fail(folder, name, "a file of another model", "an empty folder")
     half = "%s.tmp%d" % (os.path.abspath(folder), os.getpid())  # beside it: moved when whole
+    made = not os.path.exists(folder)
     try:
         os.makedirs(folder, exist_ok=True)
         os.mkdir(half)
@@ -848,8 +842,12 @@ def to_hf(path, folder):
         if m.tokenizer:
             write_tokenizer(half, m.tokenizer, m.config["model_max_length"] or m.config["P"])
         move_files(half, folder)
-    except OSError as e:
-        fail(folder, "writing it", e.strerror, "room and a disk that works")
+    except BaseException as e:
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(e, (ExportError, OSError)):  # the user knows the folder by its own name
+            raise ExportError(str(e).replace(half, folder))
+        raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
     print("%s: %s, %d parameters%s" % (
