@@ -9,7 +9,7 @@ A row for each: what it was compared with and how far they are apart at most, or
 """
 import json
 import os
-import pickle
+import resource
 import shutil
 import subprocess
 import sys
@@ -826,6 +826,19 @@ def _(d):
                               stderr=subprocess.PIPE, text=True)
         assert done.returncode and "export_hf.py" in done.stderr and (
             "Traceback" not in done.stderr), done.stderr
+    return "refused: " + done.stderr.strip().replace(d, "DIR"), 0.0
+
+
+@row("a full disk: the target is named, nothing is left")
+def _(d):
+    make(d)
+    for args in [d, d + "/x.bin"], ["--to-hf", export(d), d + "/back"]:
+        done = subprocess.run([sys.executable, DEV + "/export_hf.py"] + args, text=True,
+                              stderr=subprocess.PIPE, preexec_fn=lambda: resource.setrlimit(
+                                  resource.RLIMIT_FSIZE, (4096, 4096)))
+        assert done.returncode == 1 and done.stderr.startswith("export_hf: " + args[-1]), done
+        left = [name for name in os.listdir(d) if ".tmp" in name or name in ("x.bin", "back")]
+        assert "room" in done.stderr and not left, (done.stderr, left)
     return "refused: " + done.stderr.strip().replace(d, "DIR"), 0.0
 
 
