@@ -7,6 +7,7 @@
 # make demo-ner   the same for each task: ner, qa, regression, mlm, pretraining, embed
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
+# make fuzz       MINUTES=5 of each harness in dev/fuzz (clang's libFuzzer, ASan and UBSan)
 # NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
 
 CC ?= cc
@@ -96,6 +97,18 @@ batches: dev/check/batches.c $(DRIVER) bert.h Makefile
 bert_tokenizer.so: dev/check/tokenize.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) -D_POSIX_C_SOURCE=200809L -shared -fPIC -I. $(LDFLAGS) dev/check/tokenize.c -o $@ $(LDLIBS)
 
+# What a harness finds it leaves in fuzz/; what is mended goes into dev/fixtures/fuzz_*, small.
+MINUTES ?= 5
+FUZZ = model data lines tokenizer
+FUZZ_LIMITS = -max_total_time=$$((60 * $(MINUTES))) -close_fd_mask=2 -malloc_limit_mb=1000 -timeout=20
+$(patsubst %,fuzz_%,$(FUZZ)): fuzz_%: dev/fuzz/%.c $(wildcard dev/fuzz/*.h dev/test/*.h) $(DRIVER) bert.h Makefile
+	clang -std=c99 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -w -I. $< -o $@ -lm
+
+fuzz: $(patsubst %,fuzz_%,$(FUZZ))
+	for h in $(FUZZ); do mkdir -p fuzz/$$h && \
+	    ./fuzz_$$h $(FUZZ_LIMITS) -max_len=12000 -artifact_prefix=fuzz/$$h- fuzz/$$h dev/fixtures/fuzz_$$h || exit 1; done
+	[ ! -e dev/fuzz/fuzz_export.py ] || $(PYTHON) dev/fuzz/fuzz_export.py --minutes $(MINUTES)
+
 bench-matmul: bench_matmul
 	./bench_matmul
 
@@ -118,7 +131,7 @@ demo-%: train_bert
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
-	    bert_tokenizer.so batches $(EXAMPLES) $(TESTS)
+	    bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all test coverage mutants examples demo bench bench-matmul clean
+.PHONY: all test coverage mutants examples fuzz demo bench bench-matmul clean
 .DELETE_ON_ERROR:

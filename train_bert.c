@@ -2545,6 +2545,21 @@ static int run(Driver *d, int argc, char **argv)
     return run_command[command](d);
 }
 
+static void driver_free(Driver *d)
+{
+    bert_free(&d->model);
+    bert_encoding_free(&d->input.e);
+    globfree(&d->shards);
+    batch_free(&d->batch);
+    unlock_folder(&d->lock);
+    void *memory[] = {d->scanned,       d->data.memory,   d->eval_data.memory, d->result.found,
+                      d->input.lines,   d->pass.order,    d->pass.pairs,       d->eval_pass.pairs,
+                      d->result.tags,   d->result.values, d->shard_order,      d->counts,
+                      d->class_weights, d->result.counts, d->input.bytes,      d->result.slots};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
+    if (d->log) fclose(d->log);
+}
+
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
 static int bert_main(int argc, char **argv)
 {
@@ -2556,17 +2571,7 @@ static int bert_main(int argc, char **argv)
     live_clear();
     if (fflush(stdout) || ferror(stdout)) /* head has had enough: no more to say */
         result = errno == EPIPE ? 1 : fail("standard output: %s", strerror(errno));
-    bert_free(&d.model);
-    bert_encoding_free(&d.input.e);
-    globfree(&d.shards);
-    batch_free(&d.batch);
-    unlock_folder(&d.lock);
-    void *memory[] = {d.scanned,       d.data.memory,   d.eval_data.memory, d.result.found,
-                      d.input.lines,   d.pass.order,    d.pass.pairs,       d.eval_pass.pairs,
-                      d.result.tags,   d.result.values, d.shard_order,      d.counts,
-                      d.class_weights, d.result.counts, d.input.bytes,      d.result.slots};
-    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
-    if (d.log) fclose(d.log);
+    driver_free(&d);
     return result;
 }
 

@@ -19,7 +19,8 @@ any moment, leaves the old one.
 static void open_standard(void)
 {
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) exit(1);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+            exit(fail("/dev/null: cannot be opened: %s", strerror(errno)));
 }
 
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
@@ -99,15 +100,16 @@ static int whole_begin(Whole *w, const char *folder, const char *name)
 static int whole_end(Whole *w, int failed)
 {
     struct stat made, there;
-    int same = !fstat(w->fd, &made) && !lstat(w->temporary, &there) &&
-               made.st_ino == there.st_ino && made.st_dev == there.st_dev;
-    if (!failed && !same) failed = fail("%s: was replaced while it was written", w->temporary);
+    int seen = !fstat(w->fd, &made) && !lstat(w->temporary, &there);
+    int other = seen && (made.st_ino != there.st_ino || made.st_dev != there.st_dev);
+    if (!failed && !seen) failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
+    if (!failed && other) failed = fail("%s: was replaced while it was written", w->temporary);
     if (!failed && fsync(w->fd)) failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
     if (close(w->fd) && !failed) failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
     if (!failed && rename(w->temporary, w->path))
         failed = fail("%s: cannot be saved: %s", w->path, strerror(errno));
     if (failed) {
-        if (same) unlink(w->temporary);
+        if (!other) unlink(w->temporary);
         return 1;
     }
     *strrchr(w->temporary, '/') = '\0'; /* the rename too; not every file system can */
