@@ -7,7 +7,10 @@
 
 #include "files.h"
 
-#include <sys/resource.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <sys/wait.h>
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
@@ -486,6 +489,9 @@ static void remove_files(void)
 
 int main(void)
 {
+#ifdef _OPENMP
+    omp_set_num_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
+#endif
     static void (*const tests_of[])(void) = {
         make_files,  test_labels,      test_lower_case,    test_replaced_shard, test_names,
         test_output, test_descriptors, test_damaged_model, test_json,           test_long_context,
