@@ -708,12 +708,6 @@ static int bert_thread_(void) { return 0; }
 #define BERT_GNU_
 #endif
 
-#ifdef BERT_GNU_
-#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
-#else
-#define BERT_ALIGNED_
-#endif
-
 /* a * b + c, rounded once. Every product that is added to something is written with it, so that no
    compiler has a choice of what to fuse, whatever its flags; the bits of a result depend neither on
    compiler nor on processor. Where the processor has no such instruction it rounds twice, and the
@@ -777,11 +771,9 @@ static double bert_log_(double x)
 
 static double bert_cos_turns_(double turns)
 {
-    int quarter = (int)(4.0 * turns + 0.5),
-        odd = quarter & 1;                                    /* the nearest one: cos, or sin, of */
-    double x = 6.2831853071795865 * (turns - 0.25 * quarter); /* what is left, at most pi / 4 */
-    double z = x * x, sum = 0.0;
-    for (int k = 20 + odd; k > odd; k -= 2) /* 1 - z/(1 2) (1 - z/(3 4) (...)), likewise of sin */
+    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
+    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
+    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
         sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
     sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
     return quarter == 1 || quarter == 2 ? -sum : sum;
@@ -860,9 +852,89 @@ static inline float bert_normal_cdf_(float x, float *bell)
 }
 
 /* ------------------------------------------------------------------------------------------------
+   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; but for the
+   multiply-add, which the compiler would fuse here and not there. With BERT_NO_SIMD (or a compiler
+   without them) a "vector" is one float, and the same code runs.
+   The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
+   leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
+#if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
+enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 1, BERT_TILE_VECS_ = 1 };
+#define BERT_SCALAR_
+#elif defined(__AVX512F__)
+#include <immintrin.h>
+enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
+#define BERT_VFMA_(u, v, sum) ((bert_vec_)_mm512_fmadd_ps(u, v, sum))
+#elif defined(__AVX__)
+enum { BERT_LANES_ = 8, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
+#ifdef __FMA__
+#include <immintrin.h>
+#define BERT_VFMA_(u, v, sum) ((bert_vec_)_mm256_fmadd_ps(u, v, sum))
+#endif
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
+#define BERT_VFMA_(u, v, sum)                                                                      \
+    ((bert_vec_)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(u), (float32x4_t)(v)))
+#else
+enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
+#endif
+enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
+
+#ifdef BERT_SCALAR_
+typedef float bert_vec_, bert_vec_at_;
+#define BERT_ALIGNED_
+#define BERT_UNROLL_
+#define BERT_VFMA_(u, v, sum) bert_fma_(u, v, sum)
+#else
+#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
+typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
+typedef float bert_vec_at_ /* the same, anywhere in memory */
+    __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
+typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
+#ifdef __clang__
+#define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
+#else
+#define BERT_UNROLL_ _Pragma("GCC unroll 16")
+#endif
+#endif
+
+/* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
+#define BERT_FOR_(i, n)                                                                            \
+    BERT_UNROLL_                                                                                   \
+    for (int i = 0; i < (n); i++)
+
+static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
+static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
+static inline bert_vec_ bert_all_(float x) /* x in each lane */
+{
+    bert_vec_ zero = {0};
+    return x - zero;
+}
+
+/* Lane by lane: x > y ? x : y. */
+static inline bert_vec_ bert_larger_(bert_vec_ x, bert_vec_ y)
+{
+#ifdef BERT_SCALAR_
+    return x > y ? x : y;
+#else
+    bert_ints_ larger = x > y;
+    return (bert_vec_)((larger & (bert_ints_)x) | (~larger & (bert_ints_)y));
+#endif
+}
+
+#ifndef BERT_VFMA_
+#define BERT_VFMA_(u, v, sum) bert_vfma_(u, v, sum)
+static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
+{
+    BERT_FOR_ (l, BERT_LANES_) sum[l] = bert_fma_(u[l], v[l], sum[l]);
+    return sum;
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------
    Sums. Element i goes to lane i % 16, and the lanes are added in one fixed tree, whatever vectors
-   the processor has: these loops become some. */
-enum { BERT_SUMS_ = 16 };
+   the processor has. */
+enum { BERT_SUMS_ = 16, BERT_SUM_VECS_ = BERT_SUMS_ / BERT_LANES_ };
 
 static inline float bert_tree_(float *s)
 {
@@ -874,36 +946,46 @@ static inline float bert_tree_(float *s)
 /* sum a[i] */
 static inline float bert_sum_(const float *a, int n)
 {
-    float s[BERT_SUMS_] = {0};
+    bert_vec_ sum[BERT_SUM_VECS_];
+    float s[BERT_SUMS_];
     int i = 0;
+    BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] = bert_all_(0.0f);
     for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
-        for (int l = 0; l < BERT_SUMS_; l++) s[l] += a[i + l];
-    for (int l = 0; i + l < n; l++) s[l] += a[i + l];
+        BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] += bert_get_(a + i + v * BERT_LANES_);
+    BERT_FOR_ (v, BERT_SUM_VECS_) bert_put_(s + v * BERT_LANES_, sum[v]);
+    for (int l = 0; i < n; i++, l++) s[l] += a[i];
     return bert_tree_(s);
 }
 
 /* sum (a[i] - x) * (b[i] - y) */
 static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
 {
-    float s[BERT_SUMS_] = {0};
+    bert_vec_ sum[BERT_SUM_VECS_];
+    float s[BERT_SUMS_];
     int i = 0;
+    BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] = bert_all_(0.0f);
     for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
-        for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[i + l] - x, b[i + l] - y, s[l]);
-    for (int l = 0; i + l < n; l++) s[l] = bert_fma_(a[i + l] - x, b[i + l] - y, s[l]);
+        BERT_FOR_ (v, BERT_SUM_VECS_) {
+            bert_vec_ p = bert_get_(a + i + v * BERT_LANES_) - x;
+            bert_vec_ q = bert_get_(b + i + v * BERT_LANES_) - y;
+            sum[v] = BERT_VFMA_(p, q, sum[v]);
+        }
+    BERT_FOR_ (v, BERT_SUM_VECS_) bert_put_(s + v * BERT_LANES_, sum[v]);
+    for (int l = 0; i < n; i++, l++) s[l] = bert_fma_(a[i] - x, b[i] - y, s[l]);
     return bert_tree_(s);
 }
 
-/* The largest of a[0..n-1] and least; NaN is passed over. In one lane a loop would go element by
-   element: the compiler may not change the order of comparisons. */
+/* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
+   the compiler may not change the order of comparisons. */
 static inline float bert_max_of_(const float *a, int n, float least)
 {
-    float max[BERT_SUMS_];
+    bert_vec_ max = bert_all_(least);
+    float s[BERT_LANES_];
     int i = 0;
-    for (int l = 0; l < BERT_SUMS_; l++) max[l] = least;
-    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
-        for (int l = 0; l < BERT_SUMS_; l++) max[l] = a[i + l] > max[l] ? a[i + l] : max[l];
+    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) max = bert_larger_(bert_get_(a + i), max);
+    bert_put_(s, max);
+    for (int l = 0; l < BERT_LANES_; l++) least = s[l] > least ? s[l] : least;
     for (; i < n; i++) least = a[i] > least ? a[i] : least;
-    for (int l = 0; l < BERT_SUMS_; l++) least = max[l] > least ? max[l] : least;
     return least;
 }
 
@@ -930,12 +1012,11 @@ static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
     return m;
 }
 
-/* What an element of c begins with: start[j] (a bias), where start is NULL zero; or what it holds.
+/* A sum of c begins with START: start[j] (a bias), where start is NULL zero; or with what c holds.
    Along channels, K is cut into blocks of DEPTH, each block a chain of multiply-adds from zero, and
-   the blocks are added from k = 0 up. Along tokens (dW) one chain GOES_ON from what c holds, token
+   the blocks are ADDed from k = 0 up. Along tokens (dW) one chain GOES ON from what c holds, token
    after token: a step cut into micro-batches has the bits of the whole. */
-enum { BERT_START_, BERT_ADD_, BERT_GO_ON_ };
-enum { BERT_DEPTH_ = 256 };
+enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
 
 /* The product as plain loops: what it means, to the last bit. */
 static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
@@ -956,83 +1037,7 @@ static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ 
         }
 }
 
-#if defined(BERT_GNU_) && !defined(BERT_NO_SIMD)
-#define BERT_TILES_ /* the fast product, the same bits; else the plain loops are all there is */
-#endif
-#ifdef BERT_TILES_
-/* ------------------------------------------------------------------------------------------------
-   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; but for the one
-   multiply-add that everything goes through: VFMA(x, v, sum) is x * v + sum, x a number. Left to
-   the compiler, it would be fused here and not there.
-   The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
-   leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
-#if defined(__AVX512F__)
-#include <immintrin.h>
-enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
-#define BERT_VFMA_(x, v, sum) ((bert_vec_)_mm512_fmadd_ps(_mm512_set1_ps(x), v, sum))
-#elif defined(__AVX__)
-enum { BERT_LANES_ = 8, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
-#ifdef __FMA__
-#include <immintrin.h>
-#define BERT_VFMA_(x, v, sum) ((bert_vec_)_mm256_fmadd_ps(_mm256_set1_ps(x), v, sum))
-#endif
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
-#define BERT_VFMA_(x, v, sum) ((bert_vec_)vfmaq_n_f32((float32x4_t)(sum), (float32x4_t)(v), x))
-#else
-enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
-#endif
-enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
-
-#define BERT_PREFETCH_(p, w) __builtin_prefetch(p, w)
-/* Left to itself, gcc now calls a tile, now copies the whole product into its callers: a change far
-   away then costs a fifth of a step. */
-#define BERT_INLINE_ static inline __attribute__((always_inline))
-#define BERT_APART_ static __attribute__((noinline))
-typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
-typedef float bert_vec_at_ /* the same, anywhere in memory */
-    __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
-#ifdef __clang__
-#define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
-#define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
-#define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
-#else
-typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
-#define BERT_UNROLL_ _Pragma("GCC unroll 16")
-#define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
-#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, __extension__(bert_ints_){__VA_ARGS__})
-#endif
-/* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
-#ifdef __AVX512F__
-#define BERT_DEAL_LOW_(x, y)                                                                       \
-    BERT_SHUFFLE_(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define BERT_DEAL_HIGH_(x, y)                                                                      \
-    BERT_SHUFFLE_(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#elif defined(__AVX__)
-#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
-#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
-#else
-#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 4, 1, 5)
-#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
-#endif
-
-/* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
-#define BERT_FOR_(i, n)                                                                            \
-    BERT_UNROLL_                                                                                   \
-    for (int i = 0; i < (n); i++)
-
-static inline bert_vec_ bert_get_(const float *p) { return *(const bert_vec_at_ *)p; }
-static inline void bert_put_(float *p, bert_vec_ v) { *(bert_vec_at_ *)p = v; }
-#ifndef BERT_VFMA_
-#define BERT_VFMA_(x, v, sum) bert_vfma_(x, v, sum)
-BERT_INLINE_ bert_vec_ bert_vfma_(float x, bert_vec_ v, bert_vec_ sum)
-{
-    BERT_FOR_ (l, BERT_LANES_) sum[l] = bert_fma_(x, v[l], sum[l]);
-    return sum;
-}
-#endif
-
+#ifndef BERT_SCALAR_
 /* ------------------------------------------------------------------------------------------------
    The fast product:
 
@@ -1049,10 +1054,35 @@ ROWS |  a  || c  | tile               over the panels; a's rows are read where t
    on the other rows, nor on the size of tiles. WIDE: as many columns of panels as a cache of 512 KB
    has room for. FEW: of so many rows at most, all strips are copied, once. */
 enum {
-    BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 256) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
+    BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192,
     BERT_ROOM_ = BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_) /* floats for panels and strips */
 };
+
+/* Left to itself, gcc now calls a tile, now copies the whole product into its callers: a change far
+   away then costs a fifth of a step. */
+#define BERT_INLINE_ static inline __attribute__((always_inline))
+#define BERT_APART_ static __attribute__((noinline))
+#ifdef __clang__
+#define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, __extension__(bert_ints_){__VA_ARGS__})
+#endif
+/* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
+#ifdef __AVX512F__
+#define BERT_DEAL_LOW_(x, y)                                                                       \
+    BERT_SHUFFLE_(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define BERT_DEAL_HIGH_(x, y)                                                                      \
+    BERT_SHUFFLE_(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif defined(__AVX__)
+#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
+#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 4, 1, 5)
+#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
+#endif
 
 /* A block of memory that tiles fetch while they compute, rate cache lines for each LANES k's.
    Waited for, or asked for all at once, it would hold up the sums: without it, a product of
@@ -1074,7 +1104,7 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times
 
 #define BERT_FETCH_(a, write)                                                                      \
     for (int f = 0; f < (a)->rate && (a)->left > 0; f++, (a)->left--) {                            \
-        BERT_PREFETCH_((a)->at + (a)->line * 16, write);                                           \
+        __builtin_prefetch((a)->at + (a)->line * 16, write);                                       \
         if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
     }
 
@@ -1092,7 +1122,7 @@ BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], co
     bert_vec_ b[BERT_TILE_VECS_];
     BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
     BERT_FOR_ (i, BERT_TILE_ROWS_)
-        BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(a[i * down], b[v], sum[i][v]);
+        BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(bert_all_(a[i * down]), b[v], sum[i][v]);
 }
 
 /* One tile: c (rows, cols) = start + strip . panel; where start is NULL, c += strip . panel, or,
@@ -1310,7 +1340,8 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                 BERT_FOR_ (u, 4) {
                     bert_vec_ x_l = bert_get_(x + u * n);
                     BERT_FOR_ (r, BERT_HIGH_)
-                        sum[r] = BERT_VFMA_(w[r / 4][r % 4 * b.col + l + u], x_l, sum[r]);
+                        sum[r] =
+                            BERT_VFMA_(bert_all_(w[r / 4][r % 4 * b.col + l + u]), x_l, sum[r]);
                 }
             }
             BERT_FOR_ (r, BERT_HIGH_) bert_put_(t + r * n, sum[r]);
@@ -1334,7 +1365,7 @@ static int bert_mirrored_(BertMatrix_ b, int M, int K, int how)
     return M <= BERT_LANES_ && b.row == 1 && how == BERT_START_ && K % 16 == 0;
 }
 #else
-enum { BERT_TILE_ROWS_ = 1, BERT_TILE_COLS_ = 1, BERT_ROOM_ = 0 };
+enum { BERT_ROOM_ = 0 };
 #endif
 
 BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
@@ -1345,7 +1376,7 @@ static int bert_team_(const BertScratch *scratch)
 }
 
 /* Where this thread of the team puts panels and strips; NULL: the product is the plain loops. */
-static float *bert_place_(const BertScratch *scratch)
+static float *bert_own_room_(const BertScratch *scratch)
 {
     return scratch && BERT_ROOM_ > 0 ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
 }
@@ -1354,7 +1385,7 @@ static float *bert_place_(const BertScratch *scratch)
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int how, float *room)
 {
-#ifdef BERT_TILES_
+#ifndef BERT_SCALAR_
     if (room) bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
 #endif
     if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
@@ -1372,7 +1403,7 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const int most = 1024, least = 64; /* rows of a task */
     const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
     int mirrored = 0;
-#ifdef BERT_TILES_
+#ifndef BERT_SCALAR_
     mirrored = scratch && bert_mirrored_(b, M, K, how);
 #endif
     const int tasks = threads > 1 && !mirrored ? 2 * threads : threads;
@@ -1386,10 +1417,10 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
         size_t i = y * strips / down * R, j = x * panels / across * W;
         int height = (int)(bert_zmin_((y + 1) * strips / down * R, M) - i);
         int width = (int)(bert_zmin_((x + 1) * panels / across * W, N) - j);
-        float *to = c + i * ldc + j, *room = bert_place_(scratch);
+        float *to = c + i * ldc + j, *room = bert_own_room_(scratch);
         BertMatrix_ a_i = bert_from_(a, i, 0), b_j = bert_from_(b, 0, j);
         const float *from = start ? start + j : NULL;
-#ifdef BERT_TILES_
+#ifndef BERT_SCALAR_
         if (mirrored) {
             bert_matmul_mirrored_(to, ldc, a_i, b_j, height, width, K, from, room);
             continue;
@@ -1634,7 +1665,7 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
         BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        float *room = bert_place_(scratch);
+        float *room = bert_own_room_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);
@@ -1690,7 +1721,7 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
         BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        float *room = bert_place_(scratch);
+        float *room = bert_own_room_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);

@@ -86,7 +86,7 @@ static float multiply_add(long steps, float x, float term)
     bert_vec_ sum[SUMS], zero = {0}, y = zero + term, all = zero;
     UNROLL for (int i = 0; i < SUMS; i++) sum[i] = zero + (float)i;
     for (long s = 0; s < steps; s++)
-        UNROLL for (int i = 0; i < SUMS; i++) sum[i] = BERT_VFMA_(x, sum[i], y);
+        UNROLL for (int i = 0; i < SUMS; i++) sum[i] = BERT_VFMA_(bert_all_(x), sum[i], y);
     UNROLL for (int i = 0; i < SUMS; i++) all += sum[i];
     return all[0];
 }
