@@ -70,7 +70,7 @@ TINY = {  # awkward on purpose: odd sizes, edges of the matmul's tiles, sums lon
 }
 HEAD = dict(V=37, C=12, L=2, NH=2, F=19, P=17, S=2, K=0, act="gelu", eps=1e-12)
 TINY.update({
-    "weights": dict(HEAD, L=1, K=3, losses=1),
+    "weights": dict(HEAD, L=1, K=3, losses=1, pad=6),
     "multi": dict(HEAD, L=1, K=5, multi=1, losses=1),
     "regression": dict(HEAD, K=1, task="regression"),
     "ner": dict(HEAD, K=5, task="ner", losses=1),
@@ -113,8 +113,8 @@ def tiny_model(name):
         vocab_size=c["V"], hidden_size=c["C"], num_hidden_layers=c["L"],
         num_attention_heads=c["NH"], intermediate_size=c["F"], max_position_embeddings=c["P"],
         type_vocab_size=c["S"], num_labels=c["K"] or 2, hidden_act=c["act"],
-        layer_norm_eps=c["eps"], hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        attn_implementation="eager", **problem(c)))
+        pad_token_id=c.get("pad", 0), layer_norm_eps=c["eps"], hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, attn_implementation="eager", **problem(c)))
     with torch.no_grad():
         for key, p in model.named_parameters():
             center = 1.0 if key.endswith("LayerNorm.weight") else 0.0
@@ -126,7 +126,8 @@ def tiny_model(name):
 
 
 def draw_batch(rng, V, S, K, lengths, first=1):
-    """Token 0 is [PAD], whose row Hugging Face's embeddings give no gradient: it is left out."""
+    """Token 0 is [PAD], whose row Hugging Face's embeddings give no gradient: it is left out. So
+    is no other: where pad_token_id is 6 ("weights"), its row is in the batches."""
     batch = dict(offsets=[0], tokens=[], types=[], labels=[])
     for n in lengths:
         batch["tokens"] += [rng.randrange(first, V) for _ in range(n)]
@@ -421,7 +422,8 @@ def save_model(path, model, task, labels=(), tokenizer=None):
                   problem_type=int(hf.problem_type == "multi_label_classification"),
                   pooler=int("bert.pooler.dense.weight" in state),
                   classifier_dropout=-1.0 if hf.classifier_dropout is None
-                  else hf.classifier_dropout)
+                  else hf.classifier_dropout,
+                  padding_idx=-1 if hf.pad_token_id is None else hf.pad_token_id)
     tensors = {row.name: b"".join(state[key].numpy().astype("<f4").tobytes()
                                   for layer in row.keys for key in layer)
                for row in export_hf.tensor_table(config)}
