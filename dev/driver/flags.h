@@ -5,6 +5,7 @@ be. The flags themselves, and the commands, are the program's tables.
 #ifndef FLAGS_H
 #define FLAGS_H
 
+#include "instead.h"
 #include "report.h"
 
 #include <float.h>
@@ -58,43 +59,6 @@ typedef struct {
     int num_commands;
 } Program;
 
-/* Flags of Trainer that are not here, so that the message can say so: of transformers 5.23, then
-   those that only transformers 4 had, each with = and what has taken its place, if anything. */
-static const char trainer_flags[] =
-    " accelerator_config activation_checkpointing activation_checkpointing_kwargs "
-    "auto_find_batch_size average_tokens_across_devices batch_eval_metrics bf16 bf16_full_eval "
-    "data_seed dataloader_drop_last dataloader_in_order dataloader_multiprocessing_context "
-    "dataloader_num_workers dataloader_persistent_workers dataloader_pin_memory "
-    "dataloader_prefetch_factor ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb "
-    "ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed disable_tqdm "
-    "do_eval do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_delay "
-    "eval_do_concat_batches eval_on_start eval_steps eval_strategy eval_use_gather_object fp16 "
-    "fp16_full_eval fsdp fsdp_config full_determinism gradient_checkpointing "
-    "gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id "
-    "hub_private_repo hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
-    "include_num_input_tokens_seen label_names length_column_name liger_kernel_config "
-    "load_best_model_at_end local_rank log_level log_level_replica log_on_each_node "
-    "logging_first_step logging_nan_inf_filter logging_strategy lr_scheduler_kwargs "
-    "metric_for_best_model neftune_noise_alpha optim optim_args optim_target_modules "
-    "parallelism_config prediction_loss_only project push_to_hub remove_unused_columns "
-    "report_to restore_callback_states_from_checkpoint resume_from_checkpoint run_name "
-    "save_on_each_node save_only_model save_steps save_strategy save_total_limit "
-    "skip_memory_metrics tf32 torch_compile torch_compile_backend torch_compile_mode "
-    "torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id "
-    "use_cache use_cpu use_liger_kernel "
-    "adafactor =optim dispatch_batches =accelerator_config "
-    "evaluate_during_training =eval_strategy evaluation_strategy =eval_strategy fp16_backend = "
-    "fp16_opt_level = fsdp_min_num_params =fsdp_config "
-    "fsdp_transformer_layer_cls_to_wrap =fsdp_config group_by_length =train_sampling_strategy "
-    "half_precision_backend = include_inputs_for_metrics =include_for_metrics "
-    "include_tokens_per_second = jit_mode_eval = mp_parameters = no_cuda =use_cpu "
-    "overwrite_output_dir = past_index = per_gpu_eval_batch_size =per_device_eval_batch_size "
-    "per_gpu_train_batch_size =per_device_train_batch_size push_to_hub_model_id =hub_model_id "
-    "push_to_hub_organization =hub_model_id push_to_hub_token =hub_token ray_scope = "
-    "save_safetensors = sharded_ddp =fsdp split_batches =accelerator_config "
-    "torchdynamo =torch_compile_backend tpu_metrics_debug =debug tpu_num_cores = use_ipex = "
-    "use_legacy_prediction_loop = use_mps_device = xpu_backend =ddp_backend ";
-
 /* What follows word in the list, where it stands between separators or its ends; else NULL. */
 static const char *in_list(const char *list, const char *word, char separator)
 {
@@ -116,73 +80,120 @@ static int set_flag(void *options, const Flag *flag, const char *text)
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
+    if (kind >= REAL) {
+        memcpy(field, &number, sizeof number);
+        return good;
+    }
     long long whole = good ? (long long)number : 0;
-    if (kind >= REAL) memcpy(field, &number, sizeof number);
-    else memcpy(field, &whole, sizeof whole);
-    return good && (kind >= REAL || (double)whole == number);
+    memcpy(field, &whole, sizeof whole);
+    return good && (double)whole == number;
 }
 
-/* Levenshtein's distance between two words of less than 64 characters. */
+/* How many letters have to be changed, added, left out, or swapped with the next one: of words of
+   less than 64 characters. */
 static int distance(const char *a, const char *b)
 {
-    int row[64], n = (int)strlen(b);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int corner = row[0];
+    int rows[3][64], n = (int)strlen(b), i = 0;
+    for (int j = 0; j <= n; j++) rows[0][j] = j;
+    for (i = 1; a[i - 1]; i++) {
+        const int *last = rows[(i - 1) % 3], *before = rows[(i + 1) % 3];
+        int *row = rows[i % 3];
         row[0] = i;
         for (int j = 1; j <= n; j++) {
-            int change = corner + (a[i - 1] != b[j - 1]);
-            int other = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
-            corner = row[j];
-            row[j] = change < other ? change : other;
+            row[j] =
+                bert_min_(last[j - 1] + (a[i - 1] != b[j - 1]), 1 + bert_min_(last[j], row[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = bert_min_(row[j], before[j - 2] + 1);
         }
     }
-    return row[n];
+    return rows[(i - 1) % 3][n];
 }
 
-/* 1: it is a flag of Trainer, and was answered. */
-static int trainer_flag(const Program *p, const char *name)
+/* Is it the beginning of the flag's name, or are all its words, with _ between, words of it? */
+static int is_part(const char *name, const char *flag)
 {
-    const char *behind = strchr(name, ' ') ? NULL : in_list(trainer_flags, name, ' ');
-    char now[64] = "";
-    int known = 0;
-    if (!behind) return 0;
-    if (strncmp(behind, " =", 2))
-        return fail("--%s is a Trainer flag that train_bert does not have", name);
-    sscanf(behind + 2, "%63[^ ]", now);
-    for (int i = 0; i < p->num_flags; i++) known |= !strcmp(now, p->flags[i].name);
-    return fail("--%s is a Trainer flag of transformers 4%s%s%s", name,
-                *now ? "; now that is --" : "", now,
-                known  ? ""
-                : *now ? ", which train_bert does not have"
-                       : " that train_bert does not have");
+    const char *at = flag;
+    if (strlen(name) >= 3 && !strncmp(name, flag, strlen(name))) return 1;
+    for (size_t n; at && *name; name += n + (name[n] == '_')) {
+        char word[64];
+        n = strcspn(name, "_");
+        snprintf(word, sizeof word, "%.*s", (int)n, name);
+        at = in_list(at, word, '_');
+        if (at && *at) at++;
+    }
+    return at != NULL;
+}
+
+/* The command's one flag that the name is a slip of, or -1. Slips are few: --test_file is none of
+   --train_file. */
+static int meant_flag(const Program *p, const char *name, int command)
+{
+    const int most = strlen(name) < 4 ? 0 : strlen(name) < 9 ? 1 : 2;
+    int least = most + 1, found = -1, several = 0, part = -1, parts = 0;
+    for (int i = 0; i < p->num_flags; i++) {
+        if (!(p->flags[i].takes & p->commands[command].bit)) continue;
+        int steps = distance(name, p->flags[i].name);
+        if (most < 2 && *name != *p->flags[i].name) steps = INT_MAX; /* --unit is not --init */
+        several = steps < least ? 0 : several | (steps == least);
+        if (steps < least) least = steps, found = i;
+        if (is_part(name, p->flags[i].name)) part = i, parts++;
+    }
+    if (found >= 0) return several ? -1 : found;
+    return parts == 1 ? part : -1;
+}
+
+/* The first of the --flags that a text consists of which the command takes; -1: none; -2: there are
+   other words in it. */
+static int first_flag(const Program *p, const char *text, int command)
+{
+    int found = -1;
+    char name[64];
+    while (sscanf(text, " --%63s", name) == 1) {
+        for (int i = 0; i < p->num_flags && found < 0; i++)
+            if (!strcmp(name, p->flags[i].name) && p->flags[i].takes & p->commands[command].bit)
+                found = i;
+        text = strstr(text, name) + strlen(name);
+    }
+    return *text ? -2 : found;
+}
+
+/* A flag of that name is not the command's: says what is known of it. */
+static int no_flag(const Program *p, const char *name, int command)
+{
+    const char *own = p->commands[command].name;
+    char owners[128] = "";
+    for (int i = 0; i < p->num_flags; i++)
+        for (int c = 0; c < p->num_commands && !strcmp(name, p->flags[i].name); c++)
+            if (p->flags[i].takes & p->commands[c].bit)
+                snprintf(owners + strlen(owners), sizeof owners - strlen(owners), "%s%s",
+                         *owners ? ", " : "", p->commands[c].name);
+    if (*owners) return fail("--%s is a flag of %s, not of %s", name, owners, own);
+    for (int i = 0; i < NUM_INSTEAD; i++) {
+        const Instead *row = &instead[i];
+        if (strchr(name, ' ') || !in_list(row->names, name, ' ')) continue;
+        int flag = first_flag(p, row->what, command);
+        if (flag == -1) continue; /* they are other commands' */
+        if (flag >= 0 && row->whose)
+            return fail("--%s is a flag of %s; here it is --%s", name, row->whose,
+                        p->flags[flag].name);
+        if (row->whose)
+            return fail("--%s is a flag of %s that train_bert does not have: %s", name, row->whose,
+                        row->what);
+        if (flag == -2) return fail("--%s: no such flag: %s", name, row->what);
+        return fail("--%s: no such flag. Did you mean --%s?", name, p->flags[flag].name);
+    }
+    int flag = meant_flag(p, name, command);
+    if (flag >= 0) return fail("--%s: no such flag. Did you mean --%s?", name, p->flags[flag].name);
+    return fail("--%s: no such flag; 'train_bert help %s' lists them", name, own);
 }
 
 /* The flag's index, or -1 with a message that helps. */
 static int find_flag(const Program *p, const char *name, int command)
 {
-    int nearest = 0, least = INT_MAX;
-    const char *owner = "";
-    for (int i = 0; i < p->num_flags; i++) {
-        int takes = p->flags[i].takes & p->commands[command].bit,
-            steps = distance(name, p->flags[i].name);
-        if (steps == 0 && takes) return i;
-        for (int c = 0; c < p->num_commands && steps == 0; c++)
-            if (p->flags[i].takes & p->commands[c].bit) owner = p->commands[c].name;
-        if (!takes || steps >= least) continue;
-        least = steps;
-        nearest = i;
-    }
-    if (*owner) {
-        fail("--%s is a flag of %s, not of %s", name, owner, p->commands[command].name);
-    } else if (trainer_flag(p, name)) {
-        return -1;
-    } else if (least <= 3 + (int)strlen(name) / 4) {
-        fail("--%s: no such flag. Did you mean --%s?", name, p->flags[nearest].name);
-    } else {
-        fail("--%s: no such flag; 'train_bert help %s' lists them", name,
-             p->commands[command].name);
-    }
+    for (int i = 0; i < p->num_flags; i++)
+        if (p->flags[i].takes & p->commands[command].bit && !strcmp(name, p->flags[i].name))
+            return i;
+    no_flag(p, name, command);
     return -1;
 }
 
