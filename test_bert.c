@@ -2578,29 +2578,31 @@ static void test_text(void)
     const char *const names[] = {"ner.bin", "qa.bin", "mlm.bin"};
     const int heads[] = {BERT_NER, BERT_QA, BERT_MLM};
     must(&m, bert_load(&m, "model.bin"));
+    m.config.trained_pairs = m.config.trained_length = m.config.model_max_length = 0;
+    must(&m, bert_save(&m, "text.bin"));
     for (int i = 0; i < 3; i++) {
         must(&m, bert_set_task(&m, heads[i], i ? 0 : IK, 0, NULL, 1));
         must(&m, bert_save(&m, names[i]));
     }
     bert_free(&m);
-    expect_text("encode --model model.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
+    expect_text("encode --model text.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
                 "train_bert: warning: stdin:3: cut at 6 of 7 tokens, and later lines likewise "
                 "(--max_length; the model reads 6)\n"
                 "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\n2 1 3\n");
-    expect_text("encode --model model.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
-    expect_text("encode --model model.bin --json",
+    expect_text("encode --model text.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
+    expect_text("encode --model text.bin --json",
                 " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
                 "{\"text_pair\": \"b\", \"id\": null, \"text\": \"\\ud83d\\u0041\"}",
                 0, "2 6 7 3\n2 1 3 6 3\n");
-    expect_text("encode --model model.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
-    expect_text("encode --model model.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
+    expect_text("encode --model text.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
+    expect_text("encode --model text.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
                 "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
-    expect_text("encode --model model.bin --json",
+    expect_text("encode --model text.bin --json",
                 "{\"text\": \"a\", \"text_pair\": null}\n{\"text\": \"a\", \"text_pair\": 5}\n", 1,
                 "2 5 3\ntrain_bert: stdin:2: no string in field text_pair\n");
-    expect_text("encode --model model.bin --json", "{\"text\": \"a\", \"text\": null}\n", 1,
+    expect_text("encode --model text.bin --json", "{\"text\": \"a\", \"text\": null}\n", 1,
                 "train_bert: stdin:1: no string in field text\n");
-    expect_text("encode --model model.bin --pair", "a\tb\na b\n", 1,
+    expect_text("encode --model text.bin --pair", "a\tb\na b\n", 1,
                 "2 5 3 6 3\ntrain_bert: stdin:2: no tab, --pair expects one between the two "
                 "texts\n");
     const char *const broken[] = {"{",
@@ -2615,15 +2617,16 @@ static void test_text(void)
                                   "{\"text\": \"a\tb\"}",
                                   "{,}"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
-        expect_text("encode --model model.bin --json", broken[i], 1,
-                    "train_bert: stdin:1: not a JSON object\n");
+        expect_text("encode --model text.bin --json", broken[i], 1,
+                    "train_bert: stdin:1: not a JSON object: a line is {\"text\": \"...\"} or "
+                    "{\"text\": \"...\", \"text_pair\": \"...\"}\n");
     done("driver: encode: lines, pairs, JSON, and what is none, by its line");
 
     char many[1024] = ""; /* more than a batch */
     for (int i = 0; i < 150; i++) strcat(many, i % 3 ? "ba\n" : "zoo\n");
-    expect(!call_text("predict --model model.bin", many) && lines("{\"label\": ") == 150, "%.300s",
+    expect(!call_text("predict --model text.bin", many) && lines("{\"label\": ") == 150, "%.300s",
            output);
-    expect(!call_text("predict --model model.bin --top_k 2 --logits", "ba\r\n\nzoo"), "%s", output);
+    expect(!call_text("predict --model text.bin --top_k 2 --logits", "ba\r\n\nzoo"), "%s", output);
     for (const char *at = output, *end; *at; at = end + 1) {
         end = json(at);
         expect(end && *end == '\n', "not JSON: %.200s", at);
@@ -2631,10 +2634,10 @@ static void test_text(void)
     }
     expect(lines("\n") == 3 && lines(", \"") == 3 * 4, "%s", output); /* label, 2 scores, logits */
     memcpy(first, output, sizeof first);
-    call_text("predict --model model.bin --top_k 2 --logits --json",
+    call_text("predict --model text.bin --top_k 2 --logits --json",
               "{\"text\": \"b\\u0061\\r\"}\n{\"text\": \"\"}\n{\"text\": \"zoo\"}");
     expect(!strcmp(first, output), "%s is not %s", output, first);
-    expect(!call_text("embed --model model.bin --normalize", "a\nb\n") &&
+    expect(!call_text("embed --model text.bin --normalize", "a\nb\n") &&
                lines("{\"embedding\": [") == 2,
            "%s", output);
     expect(!call_text("predict --model ner.bin", "ba\n\n") && lines("{\"entities\": [") == 2 &&
@@ -2658,7 +2661,7 @@ static void test_text(void)
     expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&
                strstr(output, "stdin:1: no string in field context"),
            "%s", output);
-    expect(call_from("predict --model model.bin", ".") == 1 && strstr(output, "standard input: ") &&
+    expect(call_from("predict --model text.bin", ".") == 1 && strstr(output, "standard input: ") &&
                strstr(output, strerror(EISDIR)),
            "a folder: %s", output);
     done("driver: text on standard input is answered for every task, in order");
@@ -2940,12 +2943,13 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--eval_file otherlabels.bin", "otherlabels.bin", "maybe"},
         {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
         {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
-        {TRAIN_CALL "--overwrite_output_dir", "--overwrite_output_dir is a Trainer flag",
-         "4 that train_bert does not have"},
-        {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a Trainer flag",
-         "now that is --eval_strategy, which train_bert does not have"},
+        {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a flag of Trainer",
+         "evaluates after every epoch"},
         {TRAIN_CALL "--per-gpu-train-batch-size 4", "--per_gpu_train_batch_size",
-         "now that is --per_device_train_batch_size\n"},
+         "here it is --per_device_train_batch_size\n"},
+        {TRAIN_CALL "--test_file 4", "--test_file", "eval --eval_file"},
+        {TRAIN_CALL "--learning-rat 4", "--learning_rat", "Did you mean --learning_rate?"},
+        {TRAIN_CALL "--unit 4", "--unit", "help train"},
         {TRAIN_CALL "stray", "stray", "flag"},
         {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
         {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},
@@ -3068,14 +3072,36 @@ static void test_fixtures(void)
 
 static void remove_files(void)
 {
-    static const char *const names[] = {
-        "saved.bin",      "forged.bin",    "model.bin",    "data.bin",
-        "unlabelled.bin", "none.bin",      "long.bin",     "otherlabels.bin",
-        "othervocab.bin", "encoder.bin",   "empty",        "forged.data",
-        "output",         "out/model.bin", "out/best.bin", "logs/log.jsonl",
-        "task.bin",       "part-1.bin",    "part-2.bin",   "config.json",
-        "plain.bin",      "lines",         "ner.bin",      "qa.bin",
-        "mlm.bin",        "out",           "logs"};
+    static const char *const names[] = {"saved.bin",
+                                        "forged.bin",
+                                        "model.bin",
+                                        "data.bin",
+                                        "unlabelled.bin",
+                                        "none.bin",
+                                        "long.bin",
+                                        "otherlabels.bin",
+                                        "othervocab.bin",
+                                        "encoder.bin",
+                                        "empty",
+                                        "forged.data",
+                                        "output",
+                                        "out/model.bin",
+                                        "out/best.bin",
+                                        "logs/log.jsonl",
+                                        "task.bin",
+                                        "part-1.bin",
+                                        "part-2.bin",
+                                        "config.json",
+                                        "plain.bin",
+                                        "lines",
+                                        "ner.bin",
+                                        "qa.bin",
+                                        "mlm.bin",
+                                        "text.bin",
+                                        "out/earlier-model.bin",
+                                        "out/earlier-best.bin",
+                                        "out",
+                                        "logs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) remove(in_folder(names[i]));
     rmdir(folder);
 }

@@ -56,11 +56,13 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
       "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
-    X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between")                         \
+    X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between [as in training]")        \
     X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, {\"text\", \"text_pair\"}")                \
     X(max_length, COUNT, "", TEXT, 0,                                                              \
       "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384]")        \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
+    X(overwrite_output_dir, SWITCH, "", TRAIN, 0,                                                  \
+      "an earlier run's are removed there [kept as earlier-*.bin]")                                \
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
     X(per_device_train_batch_size, COUNT, "8", TRAIN, 0, "examples in a batch of training")        \
@@ -83,7 +85,8 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
     X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
-    X(version_2_with_negative, SWITCH, "", ANSWER, 0, "qa: maybe no answer (v2 data says so)")     \
+    X(version_2_with_negative, SWITCH, "", ANSWER, 0,                                              \
+      "qa: maybe no answer [v2 data, or a model of it: yes]")                                      \
     X(null_score_diff_threshold, REAL, "0", ANSWER, 0, "qa: no answer where [CLS] leads by more")  \
     X(n_best_size, BEST, "20", ANSWER, 0, "qa: spans to choose from")                              \
     X(max_answer_length, COUNT, "", ANSWER, 0, "qa: tokens of the longest answer [30; text: 15]")  \
@@ -984,7 +987,7 @@ static int question_of(const Output *out, int behind)
 }
 
 /* Takes in a window. Returns its question where it was the last of it, or -1. */
-static int qa_window(const Output *out)
+static int qa_window(const Output *out, int may_lack)
 {
     const int question = question_of(out, 0);
     BertAnswers *a = &out->e->answers;
@@ -992,7 +995,7 @@ static int qa_window(const Output *out)
         memset(a, 0, sizeof *a);
         a->n_best = (int)out->o->n_best_size;
         a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
-        a->may_lack = out->d->may_lack || out->o->version_2_with_negative;
+        a->may_lack = may_lack || out->d->may_lack || out->o->version_2_with_negative;
     }
     bert_answers_add(a, out->logits, out->spans, out->T);
     return question_of(out, 1) != question ? question : -1;
@@ -1010,7 +1013,7 @@ static size_t qa_strings(Evaluation *e, const Data *d, int question)
 static void qa_collect(const Output *out)
 {
     const Data *d = out->d;
-    const int question = qa_window(out);
+    const int question = qa_window(out, 0);
     BertText text = {"", 0};
     double exact, f1;
     if (question < 0) return;
@@ -1178,7 +1181,7 @@ static void qa_text_predict(const Output *out)
     }
     qa_text_window(out, context, top_k);
     if (!last) return;
-    if (out->o->version_2_with_negative) add_found(out, a->none, empty);
+    if (out->o->version_2_with_negative || out->m->config.may_lack) add_found(out, a->none, empty);
     printf("{");
     if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
     else if (id.size) printf("\"id\": "), fwrite(id.bytes, 1, id.size, stdout); /* a number */
@@ -1205,7 +1208,7 @@ static void qa_predict(const Output *out)
         qa_text_predict(out);
         return;
     }
-    const int question = qa_window(out);
+    const int question = qa_window(out, out->m->config.may_lack);
     if (question < 0) return;
     int answer = bert_answers_end(a, out->o->null_score_diff_threshold);
     for (int i = a->count - 1; i >= 0 && answer < 0; i--)
@@ -1320,9 +1323,10 @@ typedef struct {
     int n;
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
-    int unfinished; /* the last line has more windows */
-    size_t cut;     /* lines that were cut */
-    char why[400];  /* what is wrong with the line behind them, or empty */
+    int unfinished;   /* the last line has more windows */
+    int pair;         /* plain lines are two texts */
+    size_t cut, tabs; /* lines that were cut, that have a tab in a single text */
+    char why[400];    /* what is wrong with the line behind them, or empty */
 } Input;
 
 typedef struct {
@@ -1363,7 +1367,8 @@ typedef struct {
     double rate, norm;                        /* of the last step */
     Sums run, line;                           /* so far, and at the last log line */
     long long saved_step, best_step;          /* of model.bin, best.bin */
-    double best;
+    int saved;                                /* something */
+    double best, best_loss;
 } Driver;
 
 static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step, save, leave */
@@ -1534,15 +1539,23 @@ static int evaluate(Driver *d)
    Saving, and the log */
 static int save_model(Driver *d, const char *name)
 {
+    static const char *const names[] = {"model.bin", "best.bin"};
     Bert *m = &d->model;
     Whole file;
     for (size_t i = 0; i < m->num_parameters; i++)
         if (!isfinite(m->params_memory[i]))
             return fail("%s/%s: not saved: parameters are no longer finite numbers",
                         d->o.output_dir, name);
+    if (access(d->o.output_dir, F_OK) && errno == ENOENT) {
+        warn("%s: is gone, and made again", d->o.output_dir);
+        if (make_folder("--output_dir", d->o.output_dir)) return 1;
+    }
     if (whole_begin(&file, d->o.output_dir, name)) return 1;
-    int failed = bert_save(m, file.temporary);
-    if (whole_end(&file, failed ? fail("%s", bert_error(m)) : 0)) return 1;
+    int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
+    if (!failed && !d->saved) /* now there is something in their place */
+        failed = set_aside(d->o.output_dir, names, 2, d->o.overwrite_output_dir != 0);
+    if (whole_end(&file, failed)) return 1;
+    d->saved = 1;
     d->saved_step = d->step;
     return 0;
 }
@@ -1735,6 +1748,15 @@ static int reopen_shard(Driver *d, size_t shard)
                 data->path, was->n, was->N, was->longest, data->n, data->N, longest_input(data));
 }
 
+/* What the model is to remember of the data it learns from, for lines of text to come. */
+static void remember(BertConfig *c, const Data *data)
+{
+    const int pairs = data->pairs || data->task == BERT_QA || data->task == BERT_PRETRAINING;
+    c->trained_length = bert_max_(c->trained_length, data->max_length);
+    c->trained_pairs = bert_max_(c->trained_pairs, 1 + pairs);
+    c->may_lack |= data->task == BERT_QA && data->may_lack;
+}
+
 /* Looks through all shards: are they fit to be trained on together, and how much is there? */
 static int scan_shards(Driver *d)
 {
@@ -1746,6 +1768,8 @@ static int scan_shards(Driver *d)
     d->pass.share = o->mlm_probability;
     d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
     d->scanned = take(d->shards.gl_pathc, sizeof *d->scanned, "the sizes of shards");
+    d->model.config.trained_length = d->model.config.trained_pairs = d->model.config.may_lack = 0;
+    d->model.config.activation_out = BERT_OUT_VALUE;
     for (size_t i = 0; i < d->shards.gl_pathc; i++) {
         if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
         d->scanned[i] = (ShardSize){data->n, data->N, longest_input(data)};
@@ -1759,6 +1783,7 @@ static int scan_shards(Driver *d)
         d->steps_an_epoch += (batches + group - 1) / group;
         if (d->pass.n > largest) largest = d->pass.n;
         d->longest = bert_max_(d->longest, longest_input(data));
+        remember(&d->model.config, data);
     }
     d->micro_batch = bert_zmin_(batch, largest);
     if (bert_zmin_(bert_times_(d->micro_batch, group), largest) >
@@ -2045,6 +2070,16 @@ static void train_log(Driver *d)
     d->line = d->run;
 }
 
+/* By the first metric; of equal ones the lower loss. A metric that is none (NaN) is below all. */
+static int is_better(const Driver *d)
+{
+    const double metric = d->result.metrics[0].value;
+    if (d->best_step == 0 || isnan(d->best) != isnan(metric))
+        return !d->best_step || isnan(d->best);
+    if (isnan(metric) || metric == d->best) return d->result.loss < d->best_loss;
+    return metric > d->best;
+}
+
 static int end_of_epoch(Driver *d)
 {
     Evaluation *e = &d->result;
@@ -2055,7 +2090,7 @@ static int end_of_epoch(Driver *d)
     if (!d->o.eval_file) return save_model(d, "model.bin");
     if (evaluate(d)) return 1;
     start = seconds() - start;
-    better = d->best_step == 0 || e->metrics[0].value > d->best;
+    better = is_better(d);
     FILE *f = page_begin(&page);
     fprintf(f, "eval       epoch %.2f  loss %.4f", d->epoch, e->loss);
     log_number(d, "eval_", "loss", e->loss, 17);
@@ -2073,6 +2108,7 @@ static int end_of_epoch(Driver *d)
     if (!better) return 0;
     if (save_model(d, "best.bin")) return 1;
     d->best = e->metrics[0].value;
+    d->best_loss = e->loss;
     d->best_step = d->step;
     return 0;
 }
@@ -2188,6 +2224,19 @@ static const char *windows_of(Driver *d, const BertText *question)
     return NULL;
 }
 
+/* Tasks whose examples are a text or a pair of texts. */
+static int of_texts(int task) { return task == BERT_CLASSIFICATION || task == BERT_REGRESSION; }
+
+/* What a line looks like. */
+static const char *line_form(const Driver *d)
+{
+    if (d->data.task == BERT_QA) return "{\"question\": \"...\", \"context\": \"...\"}";
+    if (!d->o.json) return d->input.pair ? "two texts with a tab between" : "a text";
+    return d->data.task == BERT_NER
+               ? "{\"text\": \"...\"}"
+               : "{\"text\": \"...\"} or {\"text\": \"...\", \"text_pair\": \"...\"}";
+}
+
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Driver *d, char *bytes, size_t n)
 {
@@ -2195,19 +2244,29 @@ static int take_line(Driver *d, char *bytes, size_t n)
     const int qa = d->data.task == BERT_QA;
     const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-    const char *what = NULL, *field = "";
+    const char *what = NULL, *field = "", *tab = memchr(bytes, '\t', n);
+    const int of_pairs = d->model.config.trained_pairs == 2 && of_texts(d->data.task);
     if (d->data.task == BERT_NER) names[1] = NULL;
     if (qa || d->o.json) {
         if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */
-        if (!json_fields(bytes, bytes + n, names, 3, 2, parts)) what = "not a JSON object";
+        if (!json_fields(bytes, bytes + n, names, 3, 2, parts))
+            what = "not a JSON object: a line is ", field = line_form(d);
         else if (!parts[0].bytes) what = "no string in field ", field = names[0];
         else if (!parts[1].bytes && (qa || parts[1].size))
             what = "no string in field ", field = names[1];
+        else if (!parts[1].bytes && of_pairs)
+            what = "no field text_pair: the model was trained on pairs of texts";
     } else {
-        char *tab = d->o.pair ? memchr(bytes, '\t', n) : NULL;
-        parts[0].bytes = bytes, parts[0].size = tab ? (size_t)(tab - bytes) : n;
-        if (tab) parts[1].bytes = tab + 1, parts[1].size = (size_t)(bytes + n - tab - 1);
-        if (d->o.pair && !tab) what = "no tab, --pair expects one between the two texts";
+        parts[0].bytes = bytes, parts[0].size = in->pair && tab ? (size_t)(tab - bytes) : n;
+        if (in->pair && tab)
+            parts[1].bytes = tab + 1, parts[1].size = (size_t)(bytes + n - tab - 1);
+        if (in->pair && !tab)
+            what = d->o.pair ? "no tab, --pair expects one between the two texts"
+                             : "no tab between two texts: the model was trained on pairs of them";
+        if (!in->pair && tab && of_texts(d->data.task) && !in->tabs++)
+            warn("stdin:%zu: its tab is a blank: %s", in->number,
+                 d->model.config.trained_pairs ? "the model was trained on single texts"
+                                               : "--pair makes two texts of such a line");
     }
     if (!what && parts[1].bytes && d->model.config.S < 2)
         what = "a pair of texts, the model has one token type only";
@@ -2295,7 +2354,7 @@ static int text_end(const Driver *d)
 static int text_length(const BertConfig *c, int task, int embed)
 {
     if (embed && c->max_seq_length) return c->max_seq_length;
-    if (!embed && c->trained_length) return c->trained_length;
+    if (c->trained_length) return c->trained_length;
     return task == BERT_QA ? 384 : c->model_max_length ? c->model_max_length : c->P;
 }
 
@@ -2315,6 +2374,7 @@ static int text_start(Driver *d, int task, int embed)
     d->data.multi_label = c->multi_label;
     how->max_length =
         d->o.max_length ? (int)d->o.max_length : bert_min_(text_length(c, task, embed), c->P);
+    in->pair = d->o.pair || (of_texts(task) && c->trained_pairs == 2 && !d->o.json);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
@@ -2324,7 +2384,8 @@ static int text_start(Driver *d, int task, int embed)
     in->room = 65536;
     in->bytes = take(in->room, 1, "lines");
     in->lines = take(MOST_LINES, sizeof *in->lines, "lines");
-    if (isatty(STDIN_FILENO)) fprintf(stderr, "reading lines; Ctrl-D ends\n");
+    if (isatty(STDIN_FILENO))
+        fprintf(stderr, "reading lines, each %s; Ctrl-D ends\n", line_form(d));
     return 0;
 }
 

@@ -60,8 +60,8 @@ static int lock_folder(Lock *lock, const char *flag, const char *folder)
             int busy = errno == EACCES || errno == EAGAIN, reason = errno;
             close(fd);
             if (busy) return fail("%s: another run is writing into %s", flag, folder);
-            fail("warning: %s: %s cannot be locked (%s): only one run at a time may write there",
-                 flag, folder, strerror(reason));
+            warn("%s: %s cannot be locked (%s): only one run at a time may write there", flag,
+                 folder, strerror(reason));
             return 0;
         }
         if (!fstat(fd, &info) && info.st_nlink > 0) return lock->fd = fd + 1, 0;
@@ -115,6 +115,23 @@ static int whole_end(Whole *w, int failed)
     *strrchr(w->temporary, '/') = '\0'; /* the rename too; not every file system can */
     int folder = open(w->temporary, O_RDONLY);
     if (folder >= 0) fsync(folder), close(folder);
+    return 0;
+}
+
+/* What an earlier run has left in the folder under these names would be taken for this run's: it
+   becomes earlier-NAME, or where overwrite is set nothing. */
+static int set_aside(const char *folder, const char *const *names, int n, int overwrite)
+{
+    char old[PATH_MAX], kept[PATH_MAX];
+    for (int i = 0; i < n; i++) {
+        snprintf(old, sizeof old, "%s/%s", folder, names[i]);
+        snprintf(kept, sizeof kept, "%s/earlier-%s", folder, names[i]);
+        int there = !access(old, F_OK), older = !unlink(kept);
+        if (there && (overwrite ? unlink(old) : rename(old, kept)))
+            return fail("%s: of an earlier run, cannot be moved: %s", old, strerror(errno));
+        if (there && !overwrite) printf("kept       %s of an earlier run as %s\n", old, kept);
+        else if (older && !overwrite) printf("removed    %s\n", kept);
+    }
     return 0;
 }
 

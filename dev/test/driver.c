@@ -1,0 +1,360 @@
+/* The driver as a user meets it: what an output_dir keeps of an earlier run, which model is the best,
+   what a model remembers of its training, and what lines of text are told. */
+#include "test.h"
+#define TESTING
+#include "train_bert.c"
+
+static char output[1 << 16], folder[64];
+
+/* The driver's exit code for a command line, inside the folder; output has what it wrote. Words part
+   at blanks. in: its standard input. */
+static int call(const char *in, const char *command_line)
+{
+    static char line[1024], name[] = "train_bert";
+    char *argv[64] = {name};
+    int argc = 1, old[3], files[3];
+    snprintf(line, sizeof line, "%s", command_line);
+    for (char *word = strtok(line, " "); word && argc < 63; word = strtok(NULL, " "))
+        argv[argc++] = word;
+    fflush(stdout), fflush(stderr);
+    FILE *f = fopen("lines", "wb");
+    fputs(in, f), fclose(f);
+    files[0] = open("lines", O_RDONLY);
+    files[1] = files[2] = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
+    for (int i = 0; i < 3; i++) old[i] = dup(i), dup2(files[i], i);
+    int code = bert_main(argc, argv);
+    fflush(stdout), fflush(stderr);
+    for (int i = 0; i < 3; i++) dup2(old[i], i), close(old[i]);
+    lseek(files[1], 0, SEEK_SET);
+    ssize_t got = read(files[1], output, sizeof output - 1);
+    output[got > 0 ? got : 0] = 0;
+    close(files[0]), close(files[1]);
+    return code;
+}
+
+static void expect_call(const char *in, const char *line, int code, const char *want)
+{
+    int got = call(in, line);
+    expect(got == code && strstr(output, want), "%s: exit code %d, no '%s' in '%.500s'", line, got,
+           want, output);
+}
+
+static void section(FILE *f, const void *data, size_t n)
+{
+    fwrite(data, 1, n, f);
+    fwrite("\0\0\0\0\0\0\0", 1, (8 - n % 8) % 8, f);
+}
+
+/* A data file of 8 examples, by the byte table; labels no, yes or values 0, 1. */
+static void write_data(const char *path, const BertTokenizer *t, int task, int pairs,
+                       int max_length)
+{
+    enum { N = 8 };
+    const char names[] = "noyes";
+    const uint64_t strings[] = {0, 2, 5};
+    const int named = task == BERT_CLASSIFICATION, T = pairs ? 5 : 4;
+    int32_t head[256] = {0x44545242, 1, task, 0, named ? 2 : 0, 1, N}, segments[N], labels[N];
+    int32_t tokens[N * 5];
+    uint64_t offsets[N + 1];
+    float values[N];
+    for (int i = 0; i < N; i++) {
+        const int32_t example[] = {t->words[BERT_ID_CLS], 6 + i, t->words[BERT_ID_SEP], 7 + i,
+                                   t->words[BERT_ID_SEP]};
+        memcpy(tokens + i * T, example + (pairs ? 0 : 1), (size_t)T * 4);
+        segments[i] = pairs ? 3 : T, labels[i] = i % 2, values[i] = (float)(i % 2);
+    }
+    for (int i = 0; i <= N; i++) offsets[i] = (uint64_t)(T * i);
+    head[8] = N * T, head[10] = T, head[11] = 20, head[14] = max_length;
+    memcpy(head + 12, &t->hash, 8);
+    head[15] = named ? (int32_t)sizeof strings + 5 : 0, head[17] = 4 * N;
+    FILE *f = fopen(path, "wb");
+    section(f, head, sizeof head);
+    if (named) fwrite(strings, 1, sizeof strings, f), section(f, names, 5);
+    section(f, offsets, sizeof offsets), section(f, tokens, (size_t)(N * T) * 4);
+    section(f, segments, sizeof segments);
+    section(f, named ? (const void *)labels : values, 4 * N);
+    head[30] = (int32_t)ftell(f);
+    rewind(f), fwrite(head, 1, sizeof head, f), fclose(f);
+}
+
+static const char *const made[] = {"single.bin",
+                                   "pairs.bin",
+                                   "values.bin",
+                                   "encoder.bin",
+                                   "ner.bin",
+                                   "qa.bin",
+                                   "mlm.bin",
+                                   "value.bin",
+                                   "lines",
+                                   "output",
+                                   "out/.lock",
+                                   "out/model.bin",
+                                   "out/best.bin",
+                                   "out/earlier-model.bin",
+                                   "out/earlier-best.bin",
+                                   "out",
+                                   "pair.bin",
+                                   "one.bin"};
+
+static void clean(int first)
+{
+    for (size_t i = (size_t)first; i < sizeof made / sizeof made[0]; i++) remove(made[i]);
+}
+
+/* Models of dev/fixtures/text.model.bin's tokenizer for each task, and data; goes into the folder. */
+static void make_files(void)
+{
+    Bert m = {0};
+    const struct {
+        const char *name;
+        int task, K;
+    } models[] = {{"ner.bin", BERT_NER, 3},
+                  {"qa.bin", BERT_QA, 0},
+                  {"mlm.bin", BERT_MLM, 0},
+                  {"value.bin", BERT_REGRESSION, 1},
+                  {"encoder.bin", BERT_NONE, 0}};
+    if (bert_load(&m, "dev/fixtures/text.model.bin") || chdir(folder)) exit(2);
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        if (bert_set_task(&m, models[i].task, models[i].K, 0, NULL, 1) ||
+            bert_save(&m, models[i].name))
+            exit(2);
+    write_data("single.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, 6);
+    write_data("pairs.bin", &m.tokenizer, BERT_CLASSIFICATION, 1, 9);
+    write_data("values.bin", &m.tokenizer, BERT_REGRESSION, 1, 8);
+    bert_free(&m);
+}
+
+#define TRAIN_ON(file)                                                                             \
+    "train --model encoder.bin --train_file " file " --output_dir out --max_steps 2 "
+
+static long size_of(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) ? -1 : (long)info.st_size;
+}
+
+static void test_output_dir(void)
+{
+    expect_call("", TRAIN_ON("single.bin") "--eval_file single.bin", 0, "best.bin the one of step");
+    expect(!strstr(output, "earlier"), "a first run: %s", output);
+    /* the next has no eval_file, and its folder no best.bin */
+    expect_call("", TRAIN_ON("pairs.bin"), 0,
+                "out/best.bin of an earlier run as out/earlier-best.bin");
+    expect(size_of("out/best.bin") < 0 && size_of("out/earlier-best.bin") > 0 &&
+               size_of("out/earlier-model.bin") > 0 && size_of("out/model.bin") > 0,
+           "what is kept: %s", output);
+    expect_call("a\tb", "predict --model out/best.bin", 1, "out/best.bin");
+    /* only that run's is kept of the next, and what goes is told */
+    expect_call("", TRAIN_ON("single.bin"), 0, "removed    out/earlier-best.bin");
+    expect(size_of("out/earlier-best.bin") < 0 && size_of("out/earlier-model.bin") > 0, "%s",
+           output);
+    expect_call("", TRAIN_ON("single.bin") "--eval_file single.bin", 0, "best.bin the one");
+    expect_call("", TRAIN_ON("single.bin") "--overwrite_output_dir", 0, "last model");
+    expect(size_of("out/best.bin") < 0 && size_of("out/earlier-model.bin") < 0 &&
+               size_of("out/model.bin") > 0,
+           "overwritten: %s", output);
+    /* a run that fails before it saves leaves all as it was */
+    expect_call("", TRAIN_ON("single.bin") "--learning_rate 3.4e38 --max_grad_norm 0", 1,
+                "not saved: parameters");
+    expect(size_of("out/model.bin") > 0 && size_of("out/earlier-model.bin") < 0, "%s", output);
+    /* a model that goes on in its own folder */
+    expect_call(
+        "", "train --model out/model.bin --train_file single.bin --output_dir out --max_steps 1", 0,
+        "out/model.bin of an earlier run as out/earlier-model.bin");
+    done("output_dir: an earlier run's models are never taken for this one's, nor lost unsaid");
+}
+
+/* Removed while training: at the evaluation of its first epoch, say */
+static void test_folder_removed(void)
+{
+    Driver d = {.o = {.output_dir = "out"}, .step = 3};
+    clean(10);
+    if (bert_load(&d.model, "encoder.bin")) exit(2);
+    fflush(stderr);
+    int error = open("output", O_CREAT | O_TRUNC | O_WRONLY, 0600), old = dup(2);
+    dup2(error, 2);
+    int failed = save_model(&d, "model.bin");
+    dup2(old, 2), close(old), close(error);
+    expect(!failed && size_of("out/model.bin") > 0 && d.saved_step == 3, "not saved");
+    if (geteuid() != 0 && !chmod("out", 0500)) { /* root may write anywhere */
+        expect(save_model(&d, "model.bin"), "saved");
+        chmod("out", 0700);
+    }
+    bert_free(&d.model);
+    done("output_dir: removed while training, it is made again");
+}
+
+static void test_best(void)
+{
+    static const struct {
+        double best, best_loss, metric, loss;
+        int better;
+    } rows[] = {{0.5, 1.0, 0.5, 0.9, 1},  {0.5, 1.0, 0.5, 1.0, 0}, {0.5, 1.0, 0.5, 1.1, 0},
+                {0.5, 1.0, 0.6, 9.0, 1},  {0.5, 1.0, 0.4, 0.1, 0}, {NAN, 1.0, 0.1, 5.0, 1},
+                {0.1, 1.0, NAN, 0.1, 0},  {NAN, 1.0, NAN, 0.5, 1}, {NAN, 1.0, NAN, 1.5, 0},
+                {-0.5, 1.0, -0.4, 1.0, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Driver d = {.best = rows[i].best, .best_loss = rows[i].best_loss, .best_step = 1};
+        d.result.metrics[0].value = rows[i].metric, d.result.loss = rows[i].loss;
+        expect(is_better(&d) == rows[i].better, "row %zu", i);
+        d.best_step = 0;
+        expect(is_better(&d), "row %zu is not the first", i);
+    }
+    done("best.bin: the higher metric, of equal ones the lower loss; one that is no number is "
+         "below");
+}
+
+/* What train writes of its data into the model */
+static void expect_memory(const char *line, int length, int pairs)
+{
+    Bert m = {0};
+    expect_call("", line, 0, "last model");
+    if (!expect(!bert_load(&m, "out/model.bin"), "%s", bert_error(&m))) return;
+    expect(m.config.trained_length == length && m.config.trained_pairs == pairs &&
+               m.config.activation_out == BERT_OUT_VALUE,
+           "%s: max_length %d, trained on %d", line, m.config.trained_length,
+           m.config.trained_pairs);
+    bert_free(&m);
+}
+
+static int count(const char *with)
+{
+    int n = 0;
+    for (const char *at = output; (at = strstr(at, with)) != NULL; at++) n++;
+    return n;
+}
+
+static void test_memory(void)
+{
+    const char *longer =
+        "good good good good good good good\ngood\tbad\ngood\tbad good good bad good\n";
+    expect_memory(TRAIN_ON("single.bin"), 6, 1);
+    rename("out/model.bin", "one.bin");
+    expect_memory(TRAIN_ON("pairs.bin"), 9, 2);
+    expect_memory("train --model one.bin --train_file pairs.bin --output_dir out --max_steps 1", 9,
+                  2);
+    rename("out/model.bin", "pair.bin");
+    expect_memory(TRAIN_ON("values.bin"), 8, 2);
+    /* lines are cut as the data was, and that is said */
+    expect_call(longer, "predict --model one.bin", 0, "stdin:1: cut at 6 of 9 tokens");
+    expect(
+        count("{\"label\": ") == 3 && strstr(output, "2 of 3 lines were cut") &&
+            strstr(output, "stdin:2: its tab is a blank: the model was trained on single texts") &&
+            count("its tab") == 1,
+        "%s", output);
+    char cut[512];
+    snprintf(cut, sizeof cut, "%.*s", (int)strcspn(strstr(output, "{\"label\""), "\n"),
+             strstr(output, "{\"label\""));
+    expect_call("good good good good\n", "predict --model one.bin", 0, cut);
+    expect_call(longer, "predict --model one.bin --max_length 17", 0, "{\"label\": ");
+    expect(!strstr(output, cut) && !strstr(output, " cut at "), "%s", output);
+    expect_call(longer, "embed --model one.bin", 0, "cut at 6 of 9 tokens");
+    /* a model of pairs reads pairs */
+    expect_call("a\tb\nc\n", "predict --model pair.bin", 1,
+                "stdin:2: no tab between two texts: the model was trained on pairs");
+    expect(count("{\"label\": ") == 1, "%s", output);
+    expect_call("{\"text\": \"a\"}", "predict --model pair.bin --json", 1,
+                "text_pair: the model was");
+    expect_call("a\tb\n", "predict --model pair.bin --pair", 0, "{\"label\": ");
+    expect_call("{\"text\": \"a\", \"text_pair\": \"b\"}", "predict --model pair.bin --json", 0,
+                "{\"la");
+    expect_call("a b\n", "embed --model pair.bin", 0, "{\"embedding\": ");
+    expect_call("a b\n", "encode --model pair.bin", 0, "3\n");
+    /* one that does not know */
+    expect_call("a\tb\n", "predict --model value.bin", 0,
+                "its tab is a blank: --pair makes two texts");
+    done("a model remembers max_length and pairs of its training; lines go by it, and cuts are "
+         "told");
+}
+
+static void test_lines(void)
+{
+    Bert m = {0};
+    expect_call("What is it?\n", "predict --model qa.bin", 1,
+                "a line is {\"question\": \"...\", \"context\": \"...\"}");
+    expect_call("{\"question\": \"a\"}\n", "predict --model qa.bin", 1,
+                "no string in field context");
+    expect_call("[1]\n", "predict --model ner.bin --json", 1, "a line is {\"text\": \"...\"}\n");
+    expect_call("plain\n", "predict --model value.bin --json", 1, "\"text_pair\": \"...\"}");
+    if (bert_load(&m, "qa.bin")) exit(2);
+    const char *question = "{\"question\": \"good\", \"context\": \"bad film\"}\n";
+    expect_call(question, "predict --model qa.bin --top_k 20", 0, "\"answer\": ");
+    expect(!strstr(output, "{\"answer\": \"\""), "no answer is an answer: %s", output);
+    m.config.may_lack = 1;
+    if (bert_save(&m, "qa.bin")) exit(2);
+    expect_call(question, "predict --model qa.bin --top_k 20", 0, "{\"answer\": \"\"");
+    bert_free(&m);
+    if (bert_load(&m, "value.bin")) exit(2);
+    m.config.activation_out = BERT_OUT_SIGMOID;
+    if (bert_save(&m, "value.bin")) exit(2);
+    expect_call("good\n", "predict --model value.bin --logits", 0, "{\"value\": ");
+    double score = atof(strstr(output, "value\": ") + 8), logit = atof(strstr(output, "[") + 1);
+    expect(fabs(score - 1 / (1 + exp(-logit))) < 1e-6, "%s", output);
+    bert_free(&m);
+    done("lines: what one looks like is said; v2 and single logits as the model has them");
+}
+
+static void test_full_disk(void)
+{
+    int full = open("/dev/full", O_WRONLY), old = dup(1);
+    if (full < 0) return;
+    fflush(stdout);
+    for (int i = 0; i < 2; i++) { /* one line, and more than a buffer holds */
+        int error = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), stderr_old = dup(2);
+        int in = open("lines", O_RDONLY), in_old = dup(0);
+        char *argv[] = {(char[]){"train_bert"}, i ? (char[]){"embed"} : (char[]){"predict"},
+                        (char[]){"--model"}, (char[]){"value.bin"}};
+        dup2(in, 0), dup2(full, 1), dup2(error, 2);
+        int code = bert_main(4, argv);
+        clearerr(stdout);
+        dup2(in_old, 0), dup2(old, 1), dup2(stderr_old, 2);
+        lseek(error, 0, SEEK_SET);
+        ssize_t n = read(error, output, sizeof output - 1);
+        output[n > 0 ? n : 0] = 0;
+        expect(code == 1 && strstr(output, "standard output: "), "%d: exit code %d, %s", i, code,
+               output);
+        close(error), close(stderr_old), close(in), close(in_old);
+    }
+    close(full), close(old);
+    done("a full disk: the message names standard output, and the exit code is 1");
+}
+
+/* The program of README.md, for models of every task */
+static void test_readme(const char *top)
+{
+    static const char *const models[] = {"value.bin", "encoder.bin", "ner.bin", "qa.bin",
+                                         "mlm.bin"};
+    char line[2 * PATH_MAX];
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        snprintf(line, sizeof line, "'%s/readme_example' %s good 2>&1", top, models[i]);
+        FILE *f = popen(line, "r");
+        size_t n = f ? fread(output, 1, sizeof output - 1, f) : 0;
+        output[n] = 0;
+        int code = f ? pclose(f) : -1;
+        char *end;
+        double value = strtod(output, &end);
+        expect(i ? code != 0 && strstr(output, models[i]) && strstr(output, "no label")
+                 : code == 0 && end > output && value > 0 && value < 1,
+               "%s: %d, '%s'", line, code, output);
+    }
+    done("README's program: a value, or what it has no answer for");
+}
+
+int main(void)
+{
+    char top[PATH_MAX];
+    snprintf(folder, sizeof folder, "/tmp/test_driver.%ld", (long)getpid());
+    if (!getcwd(top, sizeof top) || mkdir(folder, 0700)) return 2;
+    make_files();
+    test_output_dir();
+    test_folder_removed();
+    test_best();
+    test_memory();
+    test_lines();
+    test_full_disk();
+    test_readme(top);
+    clean(0), clean(10);
+    rmdir("out");
+    if (chdir("/") || rmdir(folder)) printf("%s is not empty\n", folder);
+    return finish();
+}
