@@ -18,15 +18,15 @@ passed = failed = 0
 # What only transformers 4 had.
 TRAINER_4 = """adafactor dispatch_batches evaluate_during_training evaluation_strategy fp16_backend
 fp16_opt_level fsdp_min_num_params fsdp_transformer_layer_cls_to_wrap group_by_length
-half_precision_backend include_inputs_for_metrics include_tokens_per_second jit_mode_eval logging_dir
-mp_parameters no_cuda overwrite_output_dir past_index per_gpu_eval_batch_size
+half_precision_backend include_inputs_for_metrics include_tokens_per_second jit_mode_eval
+logging_dir mp_parameters no_cuda overwrite_output_dir past_index per_gpu_eval_batch_size
 per_gpu_train_batch_size push_to_hub_model_id push_to_hub_organization push_to_hub_token ray_scope
 save_safetensors sharded_ddp split_batches torchdynamo tpu_metrics_debug tpu_num_cores use_ipex
 use_legacy_prediction_loop use_mps_device warmup_ratio xpu_backend"""
 
 # run_glue.py, run_classification.py, run_qa.py, run_ner.py, run_mlm.py
-SCRIPTS = """model_name_or_path config_name tokenizer_name cache_dir use_fast_tokenizer model_revision
-token use_auth_token trust_remote_code ignore_mismatched_sizes task_name dataset_name
+SCRIPTS = """model_name_or_path config_name tokenizer_name cache_dir use_fast_tokenizer
+model_revision token use_auth_token trust_remote_code ignore_mismatched_sizes task_name dataset_name
 dataset_config_name max_seq_length overwrite_cache pad_to_max_length max_train_samples
 max_eval_samples max_predict_samples train_file validation_file test_file do_regression
 remove_splits train_split_name validation_split_name test_split_name remove_columns
@@ -41,9 +41,11 @@ MEANT = {
     "lr": "learning_rate", "epochs": "num_train_epochs", "num_epochs": "num_train_epochs",
     "batch_size": "per_device_train_batch_size", "learning_rat": "learning_rate",
     "leanring_rate": "learning_rate", "learningrate": "learning_rate", "sede": "seed",
-    "val_file": "eval_file", "dev_file": "eval_file", "output": "output_dir", "clip": "max_grad_norm",
+    "val_file": "eval_file", "dev_file": "eval_file", "output": "output_dir",
+    "clip": "max_grad_norm",
     "accumulation_steps": "gradient_accumulation_steps", "weight": "weight_decay",
-    "max_step": "max_steps", "eval_batch_size": "per_device_eval_batch_size", "out_dir": "output_dir",
+    "max_step": "max_steps", "eval_batch_size": "per_device_eval_batch_size",
+    "out_dir": "output_dir",
     "warmup": "warmup_steps", "trainfile": "train_file", "freeze_layer": "freeze_layers",
     "test_file": None, "tests_file": None, "text_file": None, "quiet": None, "verbose": None,
     "adam_beta3": None, "adam_beta": None, "train": None, "file": None, "best_file": None,
@@ -79,7 +81,8 @@ def check_known(name, whose, own):
     if name in own:
         check(name, "no such flag" in text and text)
         return
-    say = r"train_bert: --%s is a flag of .*%s.*(that train_bert does not have: \S.{8,}|; here it is --\w+)$"
+    say = (r"train_bert: --%s is a flag of .*%s.*"
+           r"(that train_bert does not have: \S.{8,}|; here it is --\w+)$")
     check(name, not re.match(say % (name, whose), text, re.S) and text)
 
 
