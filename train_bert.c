@@ -2227,6 +2227,11 @@ static const char *windows_of(Driver *d, const BertText *question)
 /* Tasks whose examples are a text or a pair of texts. */
 static int of_texts(int task) { return task == BERT_CLASSIFICATION || task == BERT_REGRESSION; }
 
+static int reads_pairs(const BertConfig *c, int task)
+{
+    return of_texts(task) && c->trained_pairs == 2 && c->S > 1;
+}
+
 /* What a line looks like. */
 static const char *line_form(const Driver *d)
 {
@@ -2245,7 +2250,7 @@ static int take_line(Driver *d, char *bytes, size_t n)
     const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
     const char *what = NULL, *field = "", *tab = memchr(bytes, '\t', n);
-    const int of_pairs = d->model.config.trained_pairs == 2 && of_texts(d->data.task);
+    const int of_pairs = reads_pairs(&d->model.config, d->data.task);
     if (d->data.task == BERT_NER) names[1] = NULL;
     if (qa || d->o.json) {
         if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */
@@ -2374,7 +2379,7 @@ static int text_start(Driver *d, int task, int embed)
     d->data.multi_label = c->multi_label;
     how->max_length =
         d->o.max_length ? (int)d->o.max_length : bert_min_(text_length(c, task, embed), c->P);
-    in->pair = d->o.pair || (of_texts(task) && c->trained_pairs == 2 && !d->o.json);
+    in->pair = d->o.pair || (reads_pairs(c, task) && !d->o.json);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {

@@ -144,7 +144,7 @@ static void test_log(void)
 static void test_heads(void)
 {
     expect_ok("eval --model unnamed.bin --eval_file data.bin", "its labels have no names");
-    expect(call_text("predict --model unnamed.bin --top_k 1", "a\n") == 0 &&
+    expect(call_text("predict --model unnamed.bin --top_k 1", "a\tb\n") == 0 &&
                strstr(output, "\"LABEL_"),
            "%.300s", output);
     Image im = task_image(BERT_QA, 0);
