@@ -5,7 +5,7 @@ train each task's fixture to the parameters whose hashes dev/fixtures/hashes.txt
     python3 dev/check/hash.py           all of it, a table
     python3 dev/check/hash.py --quick   a build for each thing that could differ
 
-Standard library only. What is not installed (clang, musl-gcc, aarch64-linux-gnu-gcc and qemu-aarch64)
+Standard library only. What is not installed (clang, musl-gcc, aarch64-linux-gnu-gcc, qemu-aarch64)
 or not in this processor is skipped, and says so. Ends with "N passed, N failed".
 """
 import argparse
@@ -19,6 +19,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BASE = ["-std=c99", "-w", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-I" + ROOT]
 OFF = "-ffp-contract=off"
 V3, NATIVE = "-march=x86-64-v3", "-march=native"
+# What changes the order of sums has to be refused: by the compiler, or when a model is loaded.
+FAST = (["-O2", "-ffast-math"], ["-O2", "-ffinite-math-only"],
+        ["-O2", "-funsafe-math-optimizations"], ["-O2", "-fassociative-math", "-fno-signed-zeros"])
 SLOW = ("awkward", "mlm", "qa", "ner")  # what an emulated processor trains with --quick
 
 
@@ -58,6 +61,19 @@ def builds(quick):
 
 def read_hashes(text):
     return dict(line.split() for line in text.splitlines() if line.strip())
+
+
+def refused(folder, cc, flags):
+    """"refused", or what happened instead."""
+    program = os.path.join(folder, "fast")
+    source = os.path.join(ROOT, "dev", "test", "bits.c")
+    made = subprocess.run([cc] + BASE + [V3] + flags + [source, "-o", program, "-lm"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if made.returncode:
+        return "refused" if "bert.h: not with" in made.stdout else "does not build"
+    ran = subprocess.run([program, "--print", "awkward"], cwd=ROOT, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    return "refused" if "bert.h was compiled with" in ran.stdout else "taken"
 
 
 def check(folder, want, cc, flags, threads, names):
@@ -106,6 +122,12 @@ def main():
             failed += result != "same" and not result.startswith("skipped")
             print("| %s | %s | %s | %s |" % (cc, " ".join(flags), threads or "none", result))
             sys.stdout.flush()
+        for cc in ("gcc", "clang"):
+            for flags in FAST if shutil.which(cc) else ():
+                result = refused(folder, cc, flags)
+                passed += result == "refused"
+                failed += result != "refused"
+                print("| %s | %s | none | %s |" % (cc, " ".join(flags), result))
     print("%d passed, %d failed" % (passed, failed))
     return failed > 0
 
