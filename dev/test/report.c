@@ -89,6 +89,10 @@ static void test_live_line(void)
     expect(!strcmp(line, "a\nb\x1b[2Jc [==============================]") ||
                !strcmp(line, "a?b?[2Jc [==============================]"),
            "'%s'", line);
+    for (int width = 0; width < 40; width++) { /* no bar, which would make room */
+        live_line(line, width, -1, "step 5\tloss 0.5\tlr 1e-5");
+        expect(text_columns(line) <= width, "%d columns: '%s'", width, line);
+    }
     live_line(line, INT_MAX, -1, "a\tb");
     expect(!strcmp(line, "a  b"), "'%s'", line);
     done("live line: never wider than the terminal, with a bar, time and speed in 40 columns");
