@@ -123,16 +123,22 @@ static int whole_end(Whole *w, int failed)
 static int set_aside(const char *folder, const char *const *names, int n, int overwrite)
 {
     char old[PATH_MAX], kept[PATH_MAX];
-    for (int i = 0; i < n; i++) {
+    Page page;
+    FILE *f = page_begin(&page);
+    int failed = 0;
+    for (int i = 0; i < n && !failed; i++) {
         snprintf(old, sizeof old, "%s/%s", folder, names[i]);
         snprintf(kept, sizeof kept, "%s/earlier-%s", folder, names[i]);
         int there = !access(old, F_OK), older = !unlink(kept);
         if (there && (overwrite ? unlink(old) : rename(old, kept)))
-            return fail("%s: of an earlier run, cannot be moved: %s", old, strerror(errno));
-        if (there && !overwrite) printf("kept       %s of an earlier run as %s\n", old, kept);
-        else if (older && !overwrite) printf("removed    %s\n", kept);
+            failed = fail("%s: of an earlier run, cannot be moved: %s", old, strerror(errno));
+        else if (there && !overwrite)
+            fprintf(f, "kept       %s of an earlier run as %s\n", old, kept);
+        else if (older && !overwrite) fprintf(f, "removed    %s\n", kept);
     }
-    return 0;
+    live_clear();
+    page_end(&page, stdout, 11);
+    return failed;
 }
 
 #endif
