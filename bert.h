@@ -1056,7 +1056,7 @@ ROWS |  a  || c  | tile               over the panels; a's rows are read where t
 enum {
     BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192,
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_ROWS_) /* floats for panels and strips */
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_COLS_) /* floats for panels and strips */
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers: a change far

@@ -68,16 +68,20 @@ static void numbers(float *x, size_t n)
 static void check_product(int M, int N, int K, int kind)
 {
     static const int hows[] = {BERT_START_, BERT_START_, BERT_ADD_, BERT_GO_ON_};
-    static BertScratch scratch;
+    enum { BEHIND = 8192 };
+    static BertScratch scratch; /* with floats behind it that nobody may write */
     const int how = hows[kind & 3], apart = kind >> 4 & 3;
     const size_t a_wide = (size_t)(kind & 4 ? M : K) + apart;
     const size_t b_wide = (size_t)(kind & 8 ? K : N) + apart, ldc = (size_t)N + apart;
     size_t mark = num_gotten;
     float *a = get((size_t)(M + K) * (M + K + 4), 4), *b = get((size_t)(N + K) * (N + K + 4), 4);
     float *c = get((size_t)M * ldc, 4), *want = get((size_t)M * ldc, 4), *start = get(N, 4);
-    if (!scratch.memory) {
+    if (scratch.threads != bert_threads_()) {
+        free(scratch.memory);
         scratch.threads = bert_threads_();
-        scratch.memory = (float *)malloc(bert_scratch_size(scratch.threads) * sizeof(float) + 1);
+        scratch.memory = (float *)malloc((bert_scratch_size(scratch.threads) + BEHIND) * 4);
+        for (int i = 0; i < BEHIND; i++)
+            scratch.memory[bert_scratch_size(scratch.threads) + i] = 7.0f;
     }
     numbers(a, (kind & 4 ? K : M) * a_wide);
     numbers(b, (kind & 8 ? N : K) * b_wide);
@@ -91,6 +95,9 @@ static void check_product(int M, int N, int K, int kind)
     bert_matmul_(want, ldc, x, y, M, N, K, from, how, NULL);
     expect(!memcmp(c, want, (size_t)M * ldc * sizeof *c), "(%d, %d, %d), kind %d: other bits", M, N,
            K, kind);
+    for (int i = 0; i < BEHIND; i++)
+        expect(scratch.memory[bert_scratch_size(scratch.threads) + i] == 7.0f,
+               "(%d, %d, %d), kind %d: wrote behind its memory", M, N, K, kind);
     release(mark);
 }
 
@@ -106,6 +113,8 @@ static void test_product(void)
             check_product(i, k, j, (kind + 21) & 63);
             check_product(k, i, j, (kind + 42) & 63);
         }
+    for (int i = 170; i <= 200; i++) /* around the most strips that are copied at once */
+        for (int j = 0; j < 4; j++, kind += 7) check_product(i, 50, 384 + j, kind & 63);
     done("the fast product has the plain loops' bits: every shape to 70");
     use_threads(3);
     static const int large[] = {3, 16, 49, 193, 257, 300, 383, 384, 385, 600, 769};
