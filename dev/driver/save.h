@@ -122,23 +122,21 @@ static int whole_end(Whole *w, int failed)
    becomes earlier-NAME, or where overwrite is set nothing. */
 static int set_aside(const char *folder, const char *const *names, int n, int overwrite)
 {
-    char old[PATH_MAX], kept[PATH_MAX];
-    Page page;
-    FILE *f = page_begin(&page);
-    int failed = 0;
-    for (int i = 0; i < n && !failed; i++) {
+    char old[PATH_MAX], kept[PATH_MAX], line[2 * PATH_MAX + 64];
+    live_clear();
+    for (int i = 0; i < n; i++) {
         snprintf(old, sizeof old, "%s/%s", folder, names[i]);
         snprintf(kept, sizeof kept, "%s/earlier-%s", folder, names[i]);
         int there = !access(old, F_OK), older = !unlink(kept);
         if (there && (overwrite ? unlink(old) : rename(old, kept)))
-            failed = fail("%s: of an earlier run, cannot be moved: %s", old, strerror(errno));
-        else if (there && !overwrite)
-            fprintf(f, "kept       %s of an earlier run as %s\n", old, kept);
-        else if (older && !overwrite) fprintf(f, "removed    %s\n", kept);
+            return fail("%s: of an earlier run, cannot be moved: %s", old, strerror(errno));
+        if (overwrite || !(there || older)) continue;
+        if (there)
+            snprintf(line, sizeof line, "kept       %s of an earlier run as %s\n", old, kept);
+        else snprintf(line, sizeof line, "removed    %s\n", kept);
+        put_lines(stdout, line, 11);
     }
-    live_clear();
-    page_end(&page, stdout, 11);
-    return failed;
+    return 0;
 }
 
 #endif
