@@ -20,10 +20,10 @@ Understanding"; every number follows Hugging Face's transformers (models/bert/mo
 
 READING
 
-After this manual come the declarations; then, under BERT_IMPLEMENTATION, random numbers, exp,
-vectors and the matmul; the layers, each backward under its forward; the model: memory, batch,
-encoder, heads, forward and backward of the whole; the optimizer; answers; the tokenizer; model
-files. The model itself is bert_layer_forward_ and what it calls.
+After this manual come the declarations; then, under BERT_IMPLEMENTATION, random numbers, exp and
+the matmul; the layers, each backward under its forward; the model: memory, batch, encoder, heads,
+forward and backward of the whole; the optimizer; answers; the tokenizer; model files and their byte
+table. The model itself is bert_layer_forward_ and what it calls.
 
 DIMENSIONS
 
@@ -36,80 +36,6 @@ A batch is packed: its sequences stand end to end in tokens (N) and types (N); s
 offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
 mask: every layer but attention sees a plain (N, C) array, attention never leaves a sequence.
 Hugging Face computes the same numbers for the tokens that are not padding.
-
-FILES
-
-Little endian, on every machine. A header of 256 int32 (1,024 bytes), unused words zero, then the
-sections in the order below, each padded with zero bytes to a multiple of 8. "f32" is a float's
-bits, "u64" takes two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0),
-then the UTF-8 bytes they point into, unterminated.
-
-model.bin
-    word      field
-    0         magic 0x4D545242, the bytes "BRTM"
-    1         version: 2 (of 1, words 43..50 are zero, and wte's row 0 is [PAD]'s; see 37..41)
-    2..9      V, C, L, NH, F, P, S, K (0 for tasks 0, 4, 5, 6; 1 for task 2)
-    10        hidden_act: 0 gelu (erf), 1 gelu_new (tanh form), 2 relu
-    11        task: 0 none, 1 classification, 2 regression, 3 ner, 4 qa, 5 mlm, 6 pretraining
-    12        problem type of task 1: 0 single-label, 1 multi-label
-    13        pooler present: 0, 1 (always 1 for tasks 1, 2, 6, which use it)
-    14        layer_norm_eps, f32
-    15        hidden_dropout_prob, f32
-    16        attention_probs_dropout_prob, f32
-    17        classifier_dropout, f32; -1: null in config.json, as hidden_dropout_prob
-    18        initializer_range, f32
-    19        max_seq_length of a sentence-transformers folder, which embed cuts at; 0: none
-    20..21    parameters, u64: the floats of section 1
-    22        label names: K, or 0 where they have none
-    23..24    bytes of section 2, u64, before padding (as all sizes below)
-    25..26    bytes of section 3, u64
-    27..28    bytes of section 5, u64
-    30..31    bytes of the whole file, u64
-    32..43    tokenizer settings:
-    32        vocabulary strings: 0 (no tokenizer: words 33..42 zero), or at most V
-    33        do_lower_case: 0, 1
-    34        strip_accents: 0, 1 (null is resolved: as do_lower_case)
-    35        tokenize_chinese_chars: 0, 1
-    36        longest word in characters: 100; a longer one is [UNK]
-    37..41    ids of [PAD], [UNK], [CLS], [SEP], [MASK]; -1: the vocabulary has no [PAD], no [MASK]
-              (in version 1 that was 0, which is an id only where vocabulary[0] is that token)
-    42        added tokens (section 4): those that are found in the text before anything else
-    43..50    what else Hugging Face and sentence-transformers know of the model, and its training:
-    43        pad_token_id + 1: the row of wte that gets no gradient (padding_idx); 0: none
-    44        max_length of the data that it was trained on; 0: unknown
-    45        trained on 1 single texts, 2 pairs; 0: unknown
-    46        qa: trained on questions that may lack an answer (SQuAD v2): 0, 1
-    47        pooling of a sentence-transformers folder: 1 mean, 2 cls, 3 pooler; 0: none said
-    48        its vectors have length 1 (Normalize): 0, 1
-    49        what task 2 shows of its logit: 0 the value, 1 its sigmoid, as the pipeline does of a
-              cross-encoder, 2 the value, as sentence-transformers' Identity says
-    50        model_max_length of the tokenizer, which texts are cut at; 0: at P
-    section
-    1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
-    2         label names, strings (nothing where word 22 is 0)
-    3         vocabulary, strings: token id = index; "": no token (nothing where word 32 is 0)
-    4         added tokens: (id, flags) int32 pairs by rising id; flags: 1 special, 2 single_word,
-              4 lstrip, 8 rstrip, 16 normalized, 32 no piece (WordPiece does not know it).
-              They have at most 255 characters, as have pieces where words may be longer
-    5         Unicode table (nothing where there is no tokenizer); see below
-
-    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over the bytes of
-    header words 32..42 (for an id of -1, 0) and of a zero word, then sections 3 and 4 without their
-    padding: it is the same for both versions of a file.
-
-Unicode table, all words uint32: what Hugging Face's tokenizer knows of each code point
-    word      field
-    0..2      R ranges, Q maps, W pool words
-    3..       R x (first, last, properties), rising, disjoint; properties:
-                1 removed by clean-up        2 made a blank by clean-up
-                4 white space to the splitter   8 punctuation   16 CJK, set apart by blanks
-                32 dropped by strip_accents (Mn)   64 part of a word (single_word's test)
-                bits 8..15 canonical combining class
-    ..        Q x (code point, NFD, lower case), rising; NFD and lower case are each
-              pool index | length << 24, length at most 4 and 3; 0: the code point maps to itself.
-              Hangul syllables have no row: they are decomposed by arithmetic.
-    ..        W pool words: code points
-
 */
 
 #ifndef BERT_H
@@ -147,7 +73,8 @@ enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, re
 /* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
 enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
 
-/* What is shown of a regression's single logit (activation_out). */
+/* What is shown of a regression's single logit: the value; its sigmoid, as the pipeline does of a
+   cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
 typedef enum {
@@ -161,27 +88,28 @@ typedef enum {
     BERT_NUM_TASKS
 } BertTask;
 
-/* config.json's fields under the letters of the legend: words 2..19 of a model file's header; and
-   what else is known of the model: words 43..50. */
+/* config.json's fields under the letters of the legend, words 2..19 of a model file's header; then
+   what else is known of the model and its training, words 43..50. */
 typedef struct {
-    int V, C, L, NH, F, P, S, K;
+    int V, C, L, NH, F, P, S;
+    int K;                /* classification, ner: labels; regression: 1; other tasks: 0 */
     int act;              /* BERT_GELU, ... */
     int task;             /* BertTask */
-    int multi_label;      /* problem_type multi_label_classification */
-    int pooler;           /* the model has one */
+    int multi_label;      /* problem_type multi_label_classification: 0, 1 */
+    int pooler;           /* the model has one: 0, 1 (1 for every task that uses it) */
     float eps;            /* layer_norm_eps */
     float hidden_dropout; /* hidden_dropout_prob */
     float att_dropout;    /* attention_probs_dropout_prob */
-    float cls_dropout;    /* classifier_dropout; negative: as hidden_dropout */
+    float cls_dropout;    /* classifier_dropout; negative (null): as hidden_dropout */
     float init_range;     /* initializer_range */
-    int max_seq_length;   /* sentence-transformers' limit; 0: none */
+    int max_seq_length;   /* of sentence-transformers, which embed cuts at; 0: none */
 
     int padding_idx;      /* pad_token_id: the row of wte that gets no gradient; -1: none */
     int trained_length;   /* max_length of the data it was trained on; 0: unknown */
     int trained_pairs;    /* it was trained on 1 single texts, 2 pairs; 0: unknown */
-    int may_lack;         /* qa: trained on questions that may lack an answer (SQuAD v2) */
+    int may_lack;         /* qa: trained on questions that may lack an answer (SQuAD v2): 0, 1 */
     int pooling;          /* BERT_POOL_..., as sentence-transformers' modules say */
-    int normalize;        /* its vectors have length 1 */
+    int normalize;        /* its vectors have length 1 (Normalize): 0, 1 */
     int activation_out;   /* BERT_OUT_... */
     int model_max_length; /* of its tokenizer: what texts are cut at; 0: P */
 } BertConfig;
@@ -294,17 +222,17 @@ typedef struct {
 
 /* What stands where in words of a BertTokenizer: header words 32..42. */
 enum {
-    BERT_NUM_PIECES,
-    BERT_LOWER_CASE,
-    BERT_STRIP_ACCENTS,
-    BERT_CHINESE_CHARS,
-    BERT_LONGEST_WORD,
-    BERT_ID_PAD, /* the special tokens' ids, from here to BERT_ID_MASK; -1: there is none */
+    BERT_NUM_PIECES,    /* vocabulary strings, at most V; 0: no tokenizer, and all words are 0 */
+    BERT_LOWER_CASE,    /* do_lower_case: 0, 1 */
+    BERT_STRIP_ACCENTS, /* strip_accents: 0, 1 (null is resolved: as do_lower_case) */
+    BERT_CHINESE_CHARS, /* tokenize_chinese_chars: 0, 1 */
+    BERT_LONGEST_WORD,  /* in characters: 100; a longer one is [UNK] */
+    BERT_ID_PAD,        /* the special tokens' ids; no [PAD], no [MASK]: -1 */
     BERT_ID_UNK,
     BERT_ID_CLS,
     BERT_ID_SEP,
     BERT_ID_MASK,
-    BERT_NUM_ADDED
+    BERT_NUM_ADDED /* added tokens, which are found in a text before anything else */
 };
 
 /* The tokenizer's settings and tables, as model.bin has them. */
@@ -3363,11 +3291,13 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
    Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
-/* Properties in the Unicode table; the combining class is in bits 8..15. */
+/* Properties in the Unicode table: what clean-up removes or makes a blank, what splits words, CJK
+   (set apart by blanks), what strip_accents drops (Mn), what is part of a word for single_word; the
+   canonical combining class is in bits 8..15. */
 enum { BERT_REMOVED_ = 1, BERT_BLANK_ = 2, BERT_SPACE_ = 4, BERT_PUNCTUATION_ = 8 };
 enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
 
-/* Flags of added tokens. */
+/* Flags of added tokens; NO_PIECE: WordPiece does not know it. */
 enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
@@ -4219,7 +4149,37 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Model files: the byte table at the top, read and written in its order */
+   Model files. Little endian, on every machine: a header of 256 int32, unused words zero, then the
+   sections in this order, each padded with zero bytes to a multiple of 8. "f32" is a float's bits,
+   "u64" takes two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0), then
+   the UTF-8 bytes they point into, unterminated.
+       word
+       0         magic 0x4D545242, the bytes "BRTM"
+       1         version: 2
+       2..19     BertConfig from V to max_seq_length, floats as f32
+       20..21    parameters, u64: the floats of section 1
+       22        label names: K, or 0 where they have none
+       23..24    bytes of section 2, u64, before padding (as all sizes)
+       25..26    bytes of section 3
+       27..28    bytes of section 5
+       30..31    bytes of the whole file
+       32..42    a BertTokenizer's words
+       43..50    BertConfig from padding_idx, which is stored + 1, to model_max_length
+       section
+       1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
+       2         label names, strings (nothing where word 22 is 0)
+       3         vocabulary, strings: token id = index; "": no token (nothing where word 32 is 0)
+       4         added tokens: (id, flags) int32 pairs by rising id
+       5         Unicode table (nothing where there is no tokenizer), uint32: what Hugging Face's
+                 tokenizer knows of each code point. R, Q, W; R ranges (first, last, properties),
+                 rising, disjoint; Q maps (code point, NFD, lower case), rising, where NFD and lower
+                 case are pool index | length << 24 with a length of at most 4 and 3, or 0: the code
+                 point stays (Hangul syllables have no row: they are decomposed by arithmetic); and
+                 the pool, W code points.
+   Version 1 is the same but for words 43..50, which are zero, where wte's row 0 is [PAD]'s, and for
+   words 37 and 41, which are 0 where there is no [PAD], no [MASK].
+   The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over words 32..42 (0
+   for an id of -1), a zero word, and sections 3 and 4 without their padding: the same of both. */
 
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
 

@@ -13,7 +13,7 @@ A text becomes token ids in four steps, each a method of Tokenizer:
     encode       one or two texts between [CLS] and [SEP], cut to max_length
 The ids, types and offsets are those of Hugging Face's BertTokenizer (its Rust library), which
 dev/check/wordpiece.py verifies. Vocabulary, settings and the Unicode table come from model.bin
-(the byte tables are in bert.h's manual); Python's own unicodedata differs from Rust's tables.
+(byte table: bert.h, Model files); Python's own unicodedata differs from Rust's tables.
 """
 import argparse
 import array
@@ -437,7 +437,7 @@ def little(values):
 
 
 def strings(texts):
-    """Sections of strings as in bert.h's manual: offsets, bytes."""
+    """Sections of strings as in bert.h (Model files): offsets, bytes."""
     texts, ends = [text.encode("utf-8", "replace") for text in texts], array.array("Q", [0])
     for text in texts:
         ends.append(ends[-1] + len(text))

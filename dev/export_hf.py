@@ -4,7 +4,7 @@
     python3 dev/export_hf.py HF_DIR model.bin [--task none]
     python3 dev/export_hf.py --to-hf model.bin HF_DIR
 
-The format of model.bin is the byte table at the top of bert.h, and the list of tensors is read
+The format of model.bin is the byte table in bert.h (Model files), and the list of tensors is read
 from bert.h itself (BERT_TENSORS): a new tensor there is exported without a change here. Weights
 pass through one tensor at a time: bert-large needs little more memory than its largest matrix.
 

@@ -4,7 +4,7 @@
 The Rust library behind BertTokenizer carries its own Unicode tables. Python's unicodedata, or any
 C library's, disagrees with them on hundreds of code points, and changes with every release. So the
 library itself is asked about each of the 1,112,064 code points, and both of our tokenizers use the
-answers and nothing else. The file is zlib of the table that bert.h's manual describes ("Unicode
+answers and nothing else. The file is zlib of the table that bert.h describes ("Unicode
 table"); dev/export_hf.py puts it into model.bin.
 
 What BertNormalizer and BertPreTokenizer do, in this order; each step has its own property:

@@ -1,6 +1,6 @@
 /*
 data.h - data.bin, which tokenizer.py writes: its byte table, and its only reader in C. All of a
-file is checked here, and nothing after. Words, strings and padding are bert.h's (FILES).
+file is checked here, and nothing after. Words, strings and padding are bert.h's (Model files).
 
     word      field
     0         magic 0x44545242, the bytes "BRTD"
