@@ -295,14 +295,13 @@ typedef struct {
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
 
-    float *acts_memory, *dacts_memory;
-    size_t acts_room, dacts_room, scratch_room,
-        batch_room; /* floats, and ints, there is room for */
+    float *acts_memory, *dacts_memory, *batch_memory;
+    size_t acts_room, dacts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss */
     int training, B, N, R;
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
-    BertBatch batch;        /* a copy, whose arrays stand behind dropout_rows */
+    BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
 
     BertStrings labels;
@@ -2170,28 +2169,6 @@ static void bert_free_strings_(BertStrings *s)
     memset(s, 0, sizeof *s);
 }
 
-static void bert_free_training_(Bert *m)
-{
-    bert_free_floats_(m->grads_memory);
-    bert_free_floats_(m->m_memory);
-    bert_free_floats_(m->v_memory);
-    BERT_FREE(m->seen);
-    m->seen = NULL;
-    m->grads_memory = m->m_memory = m->v_memory = NULL;
-}
-
-static void bert_free_acts_(Bert *m)
-{
-    bert_free_floats_(m->acts_memory);
-    bert_free_floats_(m->dacts_memory);
-    bert_free_floats_(m->scratch.memory);
-    BERT_FREE(m->dropout_rows);
-    m->acts_memory = m->dacts_memory = m->scratch.memory = NULL;
-    m->dropout_rows = NULL;
-    m->acts_room = m->dacts_room = m->scratch_room = m->batch_room = 0;
-    m->B = m->N = m->R = m->training = 0;
-}
-
 static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
 
 /* How many Berts have m's parameters, after so many more (-1: one less); their threads may all ask
@@ -2212,10 +2189,12 @@ static long bert_users_(const Bert *m, long more)
 /* Leaves the message, so that a failed load can be explained. */
 BERTDEF void bert_free(Bert *m)
 {
+    float *own[] = {m->grads_memory, m->m_memory,       m->v_memory,    m->acts_memory,
+                    m->dacts_memory, m->scratch.memory, m->batch_memory};
     char message[sizeof m->message];
     memcpy(message, m->message, sizeof message);
-    bert_free_training_(m);
-    bert_free_acts_(m);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) bert_free_floats_(own[i]);
+    BERT_FREE(m->seen);
     if (bert_users_(m, -1) <= 0) {
         bert_free_floats_(m->params_memory);
         bert_free_strings_(&m->labels);
@@ -2333,31 +2312,42 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     return *memory ? BERT_OK : BERT_FAIL_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
 }
 
-/* Room for a batch's activations, L copies of the layers' for training, one for inference; for the
-   products of each thread; and for the batch itself: the tokens' dropout rows, then what
-   bert_keep_batch_ copies. */
-static int bert_room_(Bert *m, const BertBatch *batch, int training)
+/* How many ints labels has. */
+static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
 {
-    size_t B = batch->B, N = batch->offsets[B], R = batch->R, K = m->config.K;
-    size_t layers = training ? (size_t)m->config.L : 1;
-    size_t floats = bert_acts_(&m->acts, NULL, &m->config, B, N, R, layers, 0);
-    size_t ints = bert_plus_(5 * N + 6 * B + 1 + R, bert_times_(B + 1, K));
+    if (c->task == BERT_QA) return 2 * (size_t)x->B;
+    return bert_head_rows_(c->task, x->B, x->offsets[x->B], x->R);
+}
+
+/* What a batch keeps: name, type, how many there are where they are given. */
+#define BERT_KEPT_(X)                                                                              \
+    X(tokens, int, N)                                                                              \
+    X(types, int, N)                                                                               \
+    X(offsets, int, B + 1)                                                                         \
+    X(labels, int, bert_count_labels_(c, x))                                                       \
+    X(targets, float, bert_times_(B, c->K))                                                        \
+    X(rows, int, x->R)                                                                             \
+    X(next, int, B)                                                                                \
+    X(class_weights, float, c->K)
+
+/* Memory for a batch's activations, L copies of the layers' for training, one for inference; for
+   the products of each thread; and for the batch itself: the tokens' dropout rows, then its copy. */
+static int bert_make_room_(Bert *m, const BertBatch *x, int training)
+{
+    const BertConfig *c = &m->config;
+    size_t B = x->B, N = x->offsets[B], layers = training ? (size_t)c->L : 1;
+    size_t floats = bert_acts_(&m->acts, NULL, c, B, N, x->R, layers, 0), kept = 2 * (N + B);
     int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
     m->scratch.threads = bert_threads_();
     if (!error)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
                               bert_scratch_size(m->scratch.threads), "products");
-    if (error) return error;
-    if (ints > m->batch_room) {
-        BERT_FREE(m->dropout_rows);
-        m->batch_room = 0;
-        m->dropout_rows = ints < SIZE_MAX / 8 ? (uint64_t *)BERT_MALLOC(ints * sizeof(int)) : NULL;
-        if (!m->dropout_rows)
-            return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %zu tokens", N);
-        m->batch_room = ints;
-    }
-    bert_acts_(&m->acts, m->acts_memory, &m->config, B, N, R, layers, 0);
-    return BERT_OK;
+#define BERT_ROW_(name, type, n) kept = bert_plus_(kept, x->name ? n : 0);
+    BERT_KEPT_(BERT_ROW_)
+#undef BERT_ROW_
+    if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept, "tokens");
+    bert_acts_(&m->acts, m->acts_memory, c, B, N, x->R, layers, 0);
+    return error;
 }
 
 /* Refuses what would read outside a table. */
@@ -2382,13 +2372,6 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
         }
     }
     return BERT_OK;
-}
-
-/* How many ints labels has. */
-static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
-{
-    if (c->task == BERT_QA) return 2 * (size_t)x->B;
-    return bert_head_rows_(c->task, x->B, x->offsets[x->B], x->R);
 }
 
 /* Refuses labels, targets and rows that are out of range. */
@@ -2464,40 +2447,28 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
     return sum;
 }
 
-/* Copies n ints or floats to *room and moves it on; returns the copy, or NULL where there are
-   none. */
-static void *bert_keep_(int **room, const void *from, size_t n)
-{
-    int *to = *room;
-    if (!from) return NULL;
-    memcpy(to, from, n * sizeof *to);
-    *room += n;
-    return to;
-}
-
 /* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
 static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
-    const size_t B = x->B, N = x->offsets[B], K = m->config.K;
-    int *room = (int *)(m->dropout_rows + N + B);
+    const BertConfig *c = &m->config;
+    const size_t B = x->B, N = x->offsets[B];
+    float *room = m->batch_memory + 2 * (N + B);
     BertBatch *to = &m->batch;
     *to = *x;
-    to->tokens = (int *)bert_keep_(&room, x->tokens, N);
-    to->types = (int *)bert_keep_(&room, x->types, N);
-    to->offsets = (int *)bert_keep_(&room, x->offsets, B + 1);
-    to->labels = (int *)bert_keep_(&room, x->labels, bert_count_labels_(&m->config, x));
-    to->targets = (float *)bert_keep_(&room, x->targets, B * K);
-    to->rows = (int *)bert_keep_(&room, x->rows, x->R);
-    to->next = (int *)bert_keep_(&room, x->next, B);
-    to->class_weights = (float *)bert_keep_(&room, x->class_weights, K);
+#define BERT_ROW_(name, type, n)                                                                   \
+    if (x->name) to->name = (type *)memcpy(room, x->name, (n) * sizeof *room), room += (n);
+    BERT_KEPT_(BERT_ROW_)
+#undef BERT_ROW_
     if (to->divisor == 0.0) to->divisor = bert_divisor(m, x);
     if (to->divisor == 0.0) to->divisor = 1.0; /* nothing has a label: the loss is 0, not 0 / 0 */
     if (to->next_divisor == 0.0) to->next_divisor = (double)B;
-    for (size_t b = 0; b < B; b++)
-        for (int n = x->offsets[b]; n < x->offsets[b + 1]; n++)
-            m->dropout_rows[n] =
-                (uint64_t)(x->place + (int)b) << 32 | (uint64_t)(n - x->offsets[b]);
-    for (size_t b = 0; b < B; b++) m->dropout_rows[N + b] = m->dropout_rows[x->offsets[b]];
+    m->dropout_rows = (uint64_t *)(void *)m->batch_memory;
+    for (size_t b = 0; b < B; b++) {
+        uint64_t place = (uint64_t)(x->place + (int)b) << 32;
+        for (int n = x->offsets[b], at = 0; n < x->offsets[b + 1]; n++)
+            m->dropout_rows[n] = place | (uint64_t)at++;
+        m->dropout_rows[N + b] = place;
+    }
 }
 
 /* Gradients of the activations: all layers use these in turn. */
@@ -2911,7 +2882,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
     m->training = m->B = 0; /* should there be no room, there is nothing to use for a backward */
-    error = bert_room_(m, batch, training);
+    error = bert_make_room_(m, batch, training);
     if (error) return error;
     m->training = training;
     m->B = batch->B;
@@ -2931,12 +2902,9 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
 static int bert_grads_(Bert *m)
 {
     if (m->grads_memory) return BERT_OK;
-    m->grads_memory = bert_floats_(m->num_parameters, 1);
-    m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
-    if (!m->grads_memory || !m->seen) {
-        bert_free_training_(m);
-        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the gradients");
-    }
+    if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
+    if (m->seen) m->grads_memory = bert_floats_(m->num_parameters, 1);
+    if (!m->grads_memory) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the gradients");
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     return BERT_OK;
 }
@@ -3581,12 +3549,6 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
     return NULL;
 }
 
-static int bert_piece_id_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c, int n)
-{
-    const BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
-    return slot ? slot->id - 1 : -1;
-}
-
 /* A token of the text's characters from start to end. */
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
@@ -3608,9 +3570,13 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
         n = to - from > t->words[BERT_LONGEST_WORD] ? 0
                                                     : bert_min_(to - at, t->lookup->longest_piece);
         for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
-        while (n > 0 && (id = bert_piece_id_(t, h, tail, c + at, n)) < 0) {
+        for (const BertSlot_ *slot; n > 0; h = BERT_HASH_OFF_(h, c[at + n].c)) {
+            slot = bert_slot_(t, h, tail, c + at, n);
+            if (slot && slot->id) {
+                id = slot->id - 1;
+                break;
+            }
             n--;
-            h = BERT_HASH_OFF_(h, c[at + n].c);
         }
         if (id >= 0) bert_token_(w, id, c[at].from, c[at + n - 1].from + 1);
     }
@@ -3795,14 +3761,6 @@ static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
     k->shown_at[a + 1] = shown;
 }
 
-/* All of them are there: the letters do not move any more. */
-static void bert_sort_added_(struct BertLookup_ *k)
-{
-    const uint32_t *c = k->letters;
-    for (int i = 0; i < k->num_added; c += k->added[i++].n) k->added[i].c = c;
-    qsort(k->added, (size_t)k->num_added, sizeof *k->added, bert_compare_added_);
-}
-
 /* The string in w->chars as a piece: under its characters behind ##, if it begins so. False: too
    many collide. */
 static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
@@ -3825,7 +3783,8 @@ static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
 static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     const char *wrong = NULL;
-    uint32_t *info = t->lookup->info;
+    struct BertLookup_ *k = t->lookup;
+    uint32_t *info = k->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
         for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
@@ -3841,9 +3800,11 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
             wrong = "too many pieces of one hash";
         a += added;
     }
-    if (bert_min_(t->lookup->longest_piece, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
+    if (bert_min_(k->longest_piece, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
         wrong = "a long piece, for long words";
-    if (!wrong && !w->failed) bert_sort_added_(t->lookup);
+    const uint32_t *c = k->letters; /* all of them are there, and do not move any more */
+    for (int i = 0; i < k->num_added; c += k->added[i++].n) k->added[i].c = c;
+    qsort(k->added, (size_t)k->num_added, sizeof *k->added, bert_compare_added_);
     return wrong;
 }
 
@@ -4181,6 +4142,8 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over words 32..42 (0
    for an id of -1), a zero word, and sections 3 and 4 without their padding: the same of both. */
 
+typedef unsigned long long BertBytes_; /* what printf knows, as uint64_t is not */
+
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
 
 /* Byte i of a file's array of numbers, unit bytes each, is byte i ^ bert_flip_(unit) in memory: the
@@ -4203,23 +4166,22 @@ static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size, size_t
 typedef struct {
     FILE *file;
     const char *data;
-    uint64_t size, at;
+    BertBytes_ size, at;
 } BertSource_;
 
-static int bert_read_(Bert *m, BertSource_ *s, void *to, uint64_t bytes)
+static int bert_read_(Bert *m, BertSource_ *s, void *to, BertBytes_ bytes)
 {
     if (bytes > s->size - s->at)
-        return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected",
-                          (unsigned long long)s->size);
+        return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected", s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
-        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu", (unsigned long long)s->at);
+        return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu", s->at);
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
     s->at += bytes;
     return BERT_OK;
 }
 
 /* Reads a section of that many bytes, numbers of unit bytes, and its padding to a multiple of 8. */
-static int bert_read_section_(Bert *m, BertSource_ *s, void *to, uint64_t bytes, size_t unit)
+static int bert_read_section_(Bert *m, BertSource_ *s, void *to, BertBytes_ bytes, size_t unit)
 {
     char padding[8], *p = (char *)to;
     const size_t flip = bert_flip_(unit);
@@ -4233,27 +4195,25 @@ static int bert_read_section_(Bert *m, BertSource_ *s, void *to, uint64_t bytes,
 }
 
 /* A section into fresh memory, one byte longer so that it is never empty. */
-static void *bert_read_new_(Bert *m, BertSource_ *s, uint64_t bytes, size_t unit, int *error)
+static void *bert_read_new_(Bert *m, BertSource_ *s, BertBytes_ bytes, size_t unit, int *error)
 {
     if (*error) return NULL;
     void *to = BERT_CALLOC((size_t)bytes + 1, 1);
-    if (!to)
-        *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file",
-                            (unsigned long long)bytes);
+    if (!to) *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file", bytes);
     else *error = bert_read_section_(m, s, to, bytes, unit);
     return to;
 }
 
 /* A section of strings: count + 1 rising offsets, then the bytes. */
 static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, size_t count,
-                              uint64_t bytes, const char *what)
+                              BertBytes_ bytes, const char *what)
 {
     int error = BERT_OK;
-    uint64_t table = ((uint64_t)count + 1) * 8;
+    BertBytes_ table = ((BertBytes_)count + 1) * 8;
     if (!count && !bytes) return BERT_OK;
     if (!count || bytes < table)
         return BERT_FAIL_(m, BERT_EFORMAT, "%s: %zu strings cannot be %llu bytes", what, count,
-                          (unsigned long long)bytes);
+                          bytes);
     strings->offsets = (uint64_t *)bert_read_new_(m, s, table, 8, &error);
     strings->bytes = (char *)bert_read_new_(m, s, bytes - table, 1, &error);
     if (error) return error;
@@ -4265,9 +4225,9 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     return BERT_OK;
 }
 
-static uint64_t bert_u64_(const int32_t *h)
+static BertBytes_ bert_u64_(const int32_t *h)
 {
-    return (uint64_t)(uint32_t)h[1] << 32 | (uint32_t)h[0];
+    return (BertBytes_)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
 
 /* BertConfig is the header's words 2..19 and 43..50 as they stand, but for the + 1 in word 43: this
@@ -4304,7 +4264,7 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     size_t parameters = bert_layout_(tensors, &c);
     if (parameters != bert_u64_(h + 20))
         return BERT_FAIL_(m, BERT_EFORMAT, "%llu parameters in the header, %zu by its sizes",
-                          (unsigned long long)bert_u64_(h + 20), parameters);
+                          bert_u64_(h + 20), parameters);
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
         return BERT_FAIL_(m, BERT_EFORMAT,
                           "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d",
@@ -4318,22 +4278,21 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     }
     if (!h[32] && bert_u64_(h + 27))
         return BERT_FAIL_(m, BERT_EFORMAT, "a Unicode table, but no vocabulary");
-    uint64_t sizes[] = {(uint64_t)bert_times_(parameters, 4), bert_u64_(h + 23), bert_u64_(h + 25),
-                        (uint64_t)h[42] * 8, bert_u64_(h + 27)};
-    uint64_t total = BERT_HEADER_ * 4;
+    BertBytes_ sizes[] = {(BertBytes_)bert_times_(parameters, 4), bert_u64_(h + 23),
+                          bert_u64_(h + 25), (BertBytes_)h[42] * 8, bert_u64_(h + 27)};
+    BertBytes_ total = BERT_HEADER_ * 4;
     for (int i = 0; i < 5; i++) {
         if (sizes[i] > s->size || total > s->size)
             return BERT_FAIL_(
                 m, BERT_EFORMAT,
                 "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
-                i + 1, (unsigned long long)sizes[i], (unsigned long long)s->size);
+                i + 1, sizes[i], s->size);
         total += (sizes[i] + 7) / 8 * 8;
     }
     if (total != s->size || total != bert_u64_(h + 30))
         return BERT_FAIL_(m, BERT_EFORMAT,
-                          "%llu bytes; its sections make %llu, its header says %llu",
-                          (unsigned long long)s->size, (unsigned long long)total,
-                          (unsigned long long)bert_u64_(h + 30));
+                          "%llu bytes; its sections make %llu, its header says %llu", s->size,
+                          total, bert_u64_(h + 30));
     return BERT_OK;
 }
 
@@ -4351,8 +4310,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     int32_t h[BERT_HEADER_], hashed[12] = {0};
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
-        return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file",
-                          (unsigned long long)s->size);
+        return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file", s->size);
     int error = bert_read_section_(m, s, h, sizeof h, 4);
     if (!error && h[1] == 1) {
         memset(h + 43, 0, 8 * sizeof *h);
@@ -4368,7 +4326,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
         error = bert_read_strings_(m, s, &t->vocabulary, h[32], bert_u64_(h + 25), "vocabulary");
     memcpy(t->words, h + 32, sizeof t->words);
     t->unicode_bytes = (size_t)bert_u64_(h + 27);
-    t->added = (int32_t *)bert_read_new_(m, s, (uint64_t)h[42] * 8, 4, &error);
+    t->added = (int32_t *)bert_read_new_(m, s, (BertBytes_)h[42] * 8, 4, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, 4, &error);
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
@@ -4415,7 +4373,7 @@ BERTDEF int bert_load(Bert *m, const char *path)
     long size = fseek(s.file, 0, SEEK_END) ? -1 : ftell(s.file);
 #endif
     int error;
-    s.size = (uint64_t)size;
+    s.size = (BertBytes_)size;
     if (folder)
         error = BERT_FAIL_(
             m, BERT_EFILE,
@@ -4427,14 +4385,14 @@ BERTDEF int bert_load(Bert *m, const char *path)
     return error;
 }
 
-static void bert_put_u64_(int32_t *h, uint64_t x)
+static void bert_put_u64_(int32_t *h, BertBytes_ x)
 {
     h[0] = (int32_t)(uint32_t)x;
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
 /* As bert_read_section_; what failed the file remembers. */
-static void bert_write_(FILE *f, const void *from, uint64_t bytes, size_t unit)
+static void bert_write_(FILE *f, const void *from, BertBytes_ bytes, size_t unit)
 {
     const unsigned char *p = (const unsigned char *)from;
     const size_t flip = bert_flip_(unit);
@@ -4450,16 +4408,16 @@ BERTDEF int bert_save(Bert *m, const char *path)
     const BertStrings *l = &m->labels, *v = &t->vocabulary;
     const struct {
         const void *first, *second; /* of strings: offsets, bytes */
-        uint64_t first_bytes, second_bytes;
+        BertBytes_ first_bytes, second_bytes;
         size_t unit; /* of the first */
     } sections[] = {
-        {m->params_memory, NULL, (uint64_t)m->num_parameters * 4, 0, 4},
+        {m->params_memory, NULL, (BertBytes_)m->num_parameters * 4, 0, 4},
         {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l), 8},
         {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v), 8},
-        {t->added, NULL, (uint64_t)t->words[BERT_NUM_ADDED] * 8, 0, 4},
+        {t->added, NULL, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 0, 4},
         {t->unicode, NULL, t->unicode_bytes, 0, 4},
     };
-    uint64_t bytes[5], total = sizeof h;
+    BertBytes_ bytes[5], total = sizeof h;
     if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "%s: the model is empty", path);
     for (int i = 0; i < 5; i++) {
         bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
