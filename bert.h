@@ -1286,11 +1286,6 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                            start ? start + whole : NULL, BERT_START_, room);
 }
 
-/* Worth it for a weight matrix, few rows, and whole vectors of k. */
-static int bert_mirrored_(BertMatrix_ b, int M, int K, int how)
-{
-    return M <= BERT_LANES_ && b.row == 1 && how == BERT_START_ && K % 16 == 0;
-}
 #else
 enum { BERT_ROOM_ = 0 };
 #endif
@@ -1308,14 +1303,23 @@ static float *bert_own_room_(const BertScratch *scratch)
     return scratch && BERT_ROOM_ > 0 ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
 }
 
-/* The product on one thread. */
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                int K, const float *start, int how, float *room)
+/* Whether the mirrored product is worth it: for a weight matrix, few rows, and whole vectors of k. */
+static int bert_mirrored_(BertMatrix_ b, int M, int K, int how)
 {
-#ifndef BERT_SCALAR_
-    if (room) bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
-#endif
+    return M <= BERT_LANES_ && b.row == 1 && how == BERT_START_ && K % 16 == 0;
+}
+
+/* The product on one thread, this one. */
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
+                                int K, const float *start, int how, const BertScratch *scratch)
+{
+    float *room = bert_own_room_(scratch);
     if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
+#ifndef BERT_SCALAR_
+    else if (bert_mirrored_(b, M, K, how))
+        bert_matmul_mirrored_(c, ldc, a, b, M, N, K, start, room);
+    else bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
+#endif
 }
 
 /* The product on all threads. A task is a block of c, two for each thread; one where the product is
@@ -1329,11 +1333,8 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
     const int most = 1024, least = 64; /* rows of a task */
     const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
-    int mirrored = 0;
-#ifndef BERT_SCALAR_
-    mirrored = scratch && bert_mirrored_(b, M, K, how);
-#endif
-    const int tasks = threads > 1 && !mirrored ? 2 * threads : threads;
+    const int once = threads == 1 || bert_mirrored_(b, M, K, how);
+    const int tasks = once ? threads : 2 * threads;
     int across = N < M || a.col != 1 ? 1 : bert_min_(widest, tasks);
     int down = bert_max_((M - 1) / most + 1,
                          bert_min_((M - 1) / least + 1, (tasks + across - 1) / across));
@@ -1344,16 +1345,8 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
         size_t i = y * strips / down * R, j = x * panels / across * W;
         int height = (int)(bert_zmin_((y + 1) * strips / down * R, M) - i);
         int width = (int)(bert_zmin_((x + 1) * panels / across * W, N) - j);
-        float *to = c + i * ldc + j, *room = bert_own_room_(scratch);
-        BertMatrix_ a_i = bert_from_(a, i, 0), b_j = bert_from_(b, 0, j);
-        const float *from = start ? start + j : NULL;
-#ifndef BERT_SCALAR_
-        if (mirrored) {
-            bert_matmul_mirrored_(to, ldc, a_i, b_j, height, width, K, from, room);
-            continue;
-        }
-#endif
-        bert_matmul_serial_(to, ldc, a_i, b_j, height, width, K, from, how, room);
+        bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j), height,
+                            width, K, start ? start + j : NULL, how, scratch);
     }
 }
 
@@ -1510,13 +1503,13 @@ BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int s
     return bert_mix64_(bert_mix64_(bert_mix64_(seed) ^ step) ^ place);
 }
 
-/* out = inp * keep / (1 - p) for the n elements of one row; out may be inp. */
-static void bert_drop_row_(float *out, const float *inp, int n, float p, uint64_t key)
+/* Dropout of elements first .. first + n - 1 of a row; out may be inp. */
+static void bert_drop_row_(float *out, const float *inp, int first, int n, float p, uint64_t key)
 {
     uint32_t threshold = (uint32_t)(p * 4294967296.0);
     float scale = 1.0f / (1.0f - p);
     for (int i = 0; i < n; i++)
-        out[i] = bert_hash32_(key, (uint32_t)i) >= threshold ? inp[i] * scale : 0.0f;
+        out[i] = bert_hash32_(key, (uint32_t)(first + i)) >= threshold ? inp[i] * scale : 0.0f;
 }
 
 BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop)
@@ -1527,7 +1520,7 @@ BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, Be
     }
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++)
-        bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, C, drop.p,
+        bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop.p,
                        bert_mix64_(drop.key ^ drop.rows[n]));
 }
 
@@ -1572,14 +1565,11 @@ static BertHead_ bert_head_(const float *qkv, const int *offsets, size_t task, i
     return s;
 }
 
-/* The dropout mask's row for query q, keys k0 .. k0+n-1: element i of the row is key i. */
+/* Dropout of query q's probabilities, those of keys k0 .. k0+n-1: element i of the row is key i. */
 static void bert_drop_scores_(float *p, const BertHead_ *s, int q, int k0, int n, BertDropout drop)
 {
-    uint64_t row = bert_mix64_(s->key ^ drop.rows[s->first + q]);
-    uint32_t threshold = (uint32_t)(drop.p * 4294967296.0);
-    float scale = 1.0f / (1.0f - drop.p);
-    for (int i = 0; i < n; i++)
-        p[i] = bert_hash32_(row, (uint32_t)(k0 + i)) >= threshold ? p[i] * scale : 0.0f;
+    if (drop.p > 0.0f)
+        bert_drop_row_(p, p, k0, n, drop.p, bert_mix64_(s->key ^ drop.rows[s->first + q]));
 }
 
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
@@ -1592,7 +1582,6 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
         BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        float *room = bert_own_room_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);
@@ -1601,7 +1590,7 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
                 int nk = bert_min_(BERT_KEYS_, s.T - k0);
                 bert_matmul_serial_(p, BERT_KEYS_, bert_matrix_(s.q + q0 * row, row, 1),
                                     bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL,
-                                    BERT_START_, room);
+                                    BERT_START_, scratch);
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
                     float m = scale * bert_max_of_(pi, nk, -INFINITY), shrink = 0.0f;
@@ -1613,11 +1602,11 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
                     for (int j = 0; j < nk; j++) pi[j] = bert_exp_(bert_fma_(pi[j], scale, -m));
                     max[i] = m;
                     sum[i] = bert_fma_(k0 ? sum[i] : 0.0f, shrink, bert_sum_(pi, nk));
-                    if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
+                    bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
                 }
                 bert_matmul_serial_(o, (size_t)C, bert_matrix_(p, BERT_KEYS_, 1),
                                     bert_matrix_(s.v + k0 * row, row, 1), nq, HS, nk, NULL,
-                                    k0 ? BERT_ADD_ : BERT_START_, room);
+                                    k0 ? BERT_ADD_ : BERT_START_, scratch);
             }
             for (int i = 0; i < nq; i++) {
                 float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
@@ -1648,7 +1637,6 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
         BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        float *room = bert_own_room_(scratch);
         BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
             int nq = bert_min_(BERT_QUERIES_, s.T - q0);
@@ -1664,9 +1652,9 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                 float *dq = dqkv + (s.q - qkv) + q0 * row, *dk = dqkv + (s.k - qkv) + k0 * row;
                 float *dv = dk + C;
                 bert_matmul_serial_(p, BERT_KEYS_, query, bert_matrix_(s.k + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, BERT_START_, room);
+                                    nk, HS, NULL, BERT_START_, scratch);
                 bert_matmul_serial_(d, BERT_KEYS_, dout_q, bert_matrix_(s.v + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, BERT_START_, room);
+                                    nk, HS, NULL, BERT_START_, scratch);
                 /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
                 for (int i = 0; i < nq; i++) {
                     float *pi = p + i * BERT_KEYS_, *di = d + i * BERT_KEYS_;
@@ -1674,17 +1662,17 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                     float max = stat_i[0], inv = 1.0f / stat_i[1];
                     for (int j = 0; j < nk; j++)
                         pi[j] = bert_exp_(bert_fma_(pi[j], scale, -max)) * inv;
-                    if (drop.p > 0.0f) bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
+                    bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
                     for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - along[i]) * scale;
-                    if (drop.p > 0.0f) bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
+                    bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
                 }
                 bert_matmul_serial_(dv, row, bert_matrix_(p, 1, BERT_KEYS_), dout_q, nk, HS, nq,
-                                    NULL, q0 ? BERT_ADD_ : BERT_START_, room);
+                                    NULL, q0 ? BERT_ADD_ : BERT_START_, scratch);
                 bert_matmul_serial_(dq, row, bert_matrix_(d, BERT_KEYS_, 1),
                                     bert_matrix_(s.k + k0 * row, row, 1), nq, HS, nk, NULL,
-                                    k0 ? BERT_ADD_ : BERT_START_, room);
+                                    k0 ? BERT_ADD_ : BERT_START_, scratch);
                 bert_matmul_serial_(dk, row, bert_matrix_(d, 1, BERT_KEYS_), query, nk, HS, nq,
-                                    NULL, q0 ? BERT_ADD_ : BERT_START_, room);
+                                    NULL, q0 ? BERT_ADD_ : BERT_START_, scratch);
             }
         }
     }
@@ -1772,7 +1760,8 @@ BERTDEF void bert_residual_forward(float *out, const float *x, const float *bran
     for (int n = 0; n < N; n++) {
         size_t at = (size_t)n * C;
         if (drop.p > 0.0f)
-            bert_drop_row_(out + at, branch + at, C, drop.p, bert_mix64_(drop.key ^ drop.rows[n]));
+            bert_drop_row_(out + at, branch + at, 0, C, drop.p,
+                           bert_mix64_(drop.key ^ drop.rows[n]));
         else if (out != branch) memcpy(out + at, branch + at, (size_t)C * sizeof *out);
         for (int i = 0; i < C; i++) out[at + i] += x[at + i];
     }
@@ -3323,11 +3312,11 @@ struct BertWork_ {
     int num_chars, num_normal, num_marks, num_tokens;
     int disorder;   /* the marks have to change places */
     int last;       /* where the last character came from that no decomposition added */
-    int text, word; /* that the tokens belong to */
+    int text, word; /* that the tokens belong to; a text given in words counts those */
     int failed;     /* no memory */
-    /* windows: tokens of both texts, the next one's first token, how many of that text each has */
-    int sizes[2], next, keep, pair;
     BertEncodeOptions how;
+    int pair, sizes[2]; /* tokens of both texts */
+    int next, keep;     /* windows: the next one's first token, how many of its text each has */
 };
 
 /* Room for that many elements in an array that malloc gave (or NULL); what is there stays. False
@@ -3586,8 +3575,7 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
 }
 
 /* The words of normal[from] .. normal[to-1]. */
-static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to,
-                              int count)
+static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = w->normal;
@@ -3597,7 +3585,7 @@ static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int f
         if (!(info[c[from].c] & BERT_PUNCTUATION_))
             while (end < to && !(info[c[end].c] & (BERT_SPACE_ | BERT_PUNCTUATION_))) end++;
         bert_pieces_(t, w, from, end);
-        w->word += count;
+        w->word += !w->how.is_words;
     }
 }
 
@@ -3636,13 +3624,10 @@ static int bert_find_added_(const struct BertLookup_ *k, int late, const BertCha
     return -1;
 }
 
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
-                          int count);
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to);
 
-/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there.
-   count: what the index of words goes up by, 0 for a text given in words. */
-static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late, int n,
-                              int count)
+/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. */
+static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late, int n)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = late ? w->normal : w->chars;
@@ -3658,27 +3643,26 @@ static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int l
             while (start > done && info[c[start - 1].c] & BERT_SPACE_) start--;
             start = bert_min_(start > done ? start : done, end - 1);
         }
-        if (done < start) bert_between_(t, w, late, done, start, count);
+        if (done < start) bert_between_(t, w, late, done, start);
         if (late) bert_token_(w, id, c[start].from, c[end - 1].from + 1);
         else bert_token_(w, id, start, end);
-        w->word += count;
+        w->word += !w->how.is_words;
         done = end;
     }
-    if (done < n) bert_between_(t, w, late, done, n, count);
+    if (done < n) bert_between_(t, w, late, done, n);
 }
 
 /* What is between added tokens: a text is normalized, a normalized one has words. */
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to,
-                          int count)
+static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to)
 {
     if (late) {
-        bert_split_words_(t, w, from, to, count);
+        bert_split_words_(t, w, from, to);
         return;
     }
     bert_normalize_(t, w, from, to);
     if (w->failed) return;
-    if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal, count);
-    else bert_split_words_(t, w, 0, w->num_normal, count);
+    if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal);
+    else bert_split_words_(t, w, 0, w->num_normal);
 }
 
 /* ---- What bert_load makes, and checks, of the tables */
@@ -3864,39 +3848,39 @@ static void bert_free_tokenizer_(BertTokenizer *t)
 
 /* Appends the tokens of a text, or of a text given in words; returns how many there are then. */
 static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
-                          const BertText *parts, int num_parts, int is_words)
+                          const BertText *parts, int num_parts)
 {
     w->text = text, w->word = 0;
     for (int i = 0; i < num_parts && !w->failed; i++) {
-        if (is_words) w->word = i;
+        if (w->how.is_words) w->word = i;
         bert_characters_(w, parts[i].bytes, parts[i].size);
-        bert_split_added_(t, w, 0, w->num_chars, !is_words);
+        bert_split_added_(t, w, 0, w->num_chars);
     }
     return w->num_tokens;
 }
 
-/* Appends [CLS] a [SEP] b [SEP] as a sequence. */
-static int bert_append_(const BertTokenizer *t, BertEncoding *e, const BertToken_ *a, int na,
-                        const BertToken_ *b, int nb, int pair, int special)
+/* Appends [CLS] a [SEP] b [SEP] as a sequence: of text k the n[k] tokens of the work from at[k]. */
+static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int *n)
 {
-    const BertToken_ *from[5] = {NULL, a, NULL, b, NULL};
-    const int counts[5] = {special, na, special, nb, special && pair};
+    const struct BertWork_ *w = e->work;
+    const int special = !w->how.no_special,
+              counts[5] = {special, n[0], special, n[1], special && w->pair};
     const BertSpan none = {0, 0, 0, 0, -1, -1};
-    int n = e->N, total = na + nb + special * (2 + pair);
-    size_t N = (size_t)n + (size_t)total;
+    size_t N = (size_t)e->N + (size_t)n[0] + (size_t)n[1] + (size_t)(special * (2 + w->pair));
     if (!bert_grow_(&e->tokens, &e->tokens_room, N, sizeof *e->tokens) ||
         !bert_grow_(&e->types, &e->types_room, N, sizeof *e->types) ||
         !bert_grow_(&e->spans, &e->spans_room, N, sizeof *e->spans) ||
         !bert_grow_(&e->offsets, &e->offsets_room, (size_t)e->B + 2, sizeof *e->offsets))
         return BERT_FAIL_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
+    e->offsets[e->B++] = e->N;
     for (int k = 0; k < 5; k++)
-        for (int i = 0; i < counts[k]; i++, n++) {
-            e->tokens[n] = from[k] ? from[k][i].id : t->words[k ? BERT_ID_SEP : BERT_ID_CLS];
-            e->types[n] = k > 2;
-            e->spans[n] = from[k] ? from[k][i].span : none;
+        for (int i = 0; i < counts[k]; i++, e->N++) {
+            const BertToken_ *token = k % 2 ? &w->tokens[at[k / 2] + i] : NULL;
+            e->tokens[e->N] = token ? token->id : m->tokenizer.words[k ? BERT_ID_SEP : BERT_ID_CLS];
+            e->types[e->N] = k > 2;
+            e->spans[e->N] = token ? token->span : none;
         }
     e->offsets[e->B] = e->N;
-    e->offsets[++e->B] = e->N = n;
     return BERT_OK;
 }
 
@@ -3905,61 +3889,58 @@ BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
     if (!w || w->keep < 1) return BERT_FAIL_(e, BERT_EINPUT, "the last text has no more windows");
-    const BertEncodeOptions *o = &w->how;
-    const int second = o->truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
+    const int second = w->how.truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
     int error, made = 0;
     do {
-        const BertToken_ *a = w->tokens, *b = a + w->sizes[0];
-        int n[2] = {w->sizes[0], w->sizes[1]};
-        *(second ? &b : &a) += w->next;
+        int at[2] = {0, w->sizes[0]}, n[2] = {w->sizes[0], w->sizes[1]};
+        at[second] += w->next;
         n[second] = bert_min_(w->keep, n[second] - w->next);
-        error = bert_append_(&m->tokenizer, e, a, n[0], b, n[1], w->pair, !o->no_special);
+        error = bert_append_(m, e, at, n);
         e->cut = w->sizes[second] - w->next - n[second];
-        w->next += w->keep - o->stride;
+        w->next += w->keep - w->how.stride;
         if (error) e->B = B, e->N = N;
-        if (error || !o->windows || e->cut == 0) w->keep = 0;
-    } while (w->keep && ++made != o->at_once);
+        if (error || !w->how.windows || e->cut == 0) w->keep = 0;
+    } while (w->keep && ++made != w->how.at_once);
     return error;
 }
 
-/* Cuts one of the texts, of na and nb tokens in the work; the other is kept whole. With windows
-   what is cut off follows in further sequences. */
-static int bert_cut_one_(const Bert *m, BertEncoding *e, int na, int nb, int pair, int room,
-                         int second, const BertEncodeOptions *o)
+/* Takes over tokens from one of the texts; the other is kept whole. With windows what is cut off
+   follows in further sequences. */
+static int bert_cut_one_(const Bert *m, BertEncoding *e, int over, int second)
 {
     struct BertWork_ *w = e->work;
-    int all = second ? nb : na, keep = all - (na + nb - room);
-    if (keep < 1 || (o->windows && o->stride >= keep))
-        return BERT_FAIL_(
-            e, BERT_EINPUT, "of the %s text's %d tokens %d fit, not more than the stride %d",
-            second ? "second" : "first", all, keep < 0 ? 0 : keep, o->windows ? o->stride : 0);
-    w->sizes[0] = na, w->sizes[1] = nb, w->pair = pair, w->how = *o;
+    const int all = w->sizes[second], keep = all - over;
+    const int stride = w->how.windows ? w->how.stride : 0;
+    if (keep <= stride)
+        return BERT_FAIL_(e, BERT_EINPUT,
+                          "of the %s text's %d tokens %d fit, not more than the stride %d",
+                          second ? "second" : "first", all, keep < 0 ? 0 : keep, stride);
     w->next = 0, w->keep = keep;
     return bert_encode_more(m, e);
 }
 
 /* Cuts the texts to max_length. longest_first as the Rust library counts: the longer text is cut
    first, then both, and of an odd room the longer one gets the odd token. */
-static int bert_truncate_(const Bert *m, BertEncoding *e, int na, int nb, int pair,
-                          const BertEncodeOptions *o)
+static int bert_truncate_(const Bert *m, BertEncoding *e)
 {
-    const int special = !o->no_special, room = o->max_length - special * (2 + pair);
-    const int small = bert_min_(na, nb), how = o->truncation, over = na + nb - room;
-    const BertToken_ *a = e->work->tokens, *b = a + na;
+    const struct BertWork_ *w = e->work;
+    const int room = w->how.max_length - !w->how.no_special * (2 + w->pair);
+    const int over = w->sizes[0] + w->sizes[1] - room, how = w->how.truncation;
+    const int at[2] = {0, w->sizes[0]}, longer = w->sizes[0] <= w->sizes[1];
+    int n[2] = {w->sizes[0], w->sizes[1]};
     e->cut = 0;
-    if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || o->windows)) {
-        if (!pair && how == BERT_ONLY_SECOND)
+    if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || w->how.windows)) {
+        if (!w->pair && how == BERT_ONLY_SECOND)
             return BERT_FAIL_(e, BERT_EINPUT, "only_second, but there is no second text");
-        if (!pair || how != BERT_LONGEST_FIRST)
-            return bert_cut_one_(m, e, na, nb, pair, room, how == BERT_ONLY_SECOND, o);
-        if (o->windows)
+        if (!w->pair || how != BERT_LONGEST_FIRST)
+            return bert_cut_one_(m, e, over, how == BERT_ONLY_SECOND);
+        if (w->how.windows)
             return BERT_FAIL_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
-        int large = small < room - small ? room - small : room - room / 2;
-        if (na <= nb) na = room - large, nb = large;
-        else nb = room - large, na = large;
+        n[longer] = bert_max_(room - n[!longer], room - room / 2);
+        n[!longer] = room - n[longer];
         e->cut = over;
-    } else if (over > 0 && how != BERT_DO_NOT_TRUNCATE) na = nb = 0, e->cut = over;
-    return bert_append_(&m->tokenizer, e, a, na, b, nb, pair, special);
+    } else if (over > 0 && how != BERT_DO_NOT_TRUNCATE) n[0] = n[1] = 0, e->cut = over;
+    return bert_append_(m, e, at, n);
 }
 
 BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
@@ -3986,10 +3967,11 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
         return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
     w->num_tokens = w->failed = w->keep = 0;
-    int na = bert_tokenize_(&m->tokenizer, w, 0, text, text_words, o.is_words);
-    int n = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0, o.is_words);
+    w->how = o, w->pair = pair != NULL;
+    w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_words);
+    w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0) - w->sizes[0];
     if (w->failed) return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
-    return bert_truncate_(m, e, na, n - na, pair != NULL, &o);
+    return bert_truncate_(m, e);
 }
 
 BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const char *pair,
