@@ -1978,6 +1978,9 @@ static void bert_free_floats_(float *floats)
 /* Writes the message, cut to its room; its value is the code. A macro, so that it takes a Bert as
    well as a BertEncoding, and the compiler checks what is printed against the format. */
 #define BERT_FAIL_(m, code, ...) (snprintf((m)->message, sizeof(m)->message, __VA_ARGS__), (code))
+#define BERT_REFUSE_(m, ...) BERT_FAIL_(m, BERT_EINPUT, __VA_ARGS__)
+#define BERT_BAD_FILE_(m, ...) BERT_FAIL_(m, BERT_EFORMAT, __VA_ARGS__)
+#define BERT_NO_MEMORY_(m, ...) BERT_FAIL_(m, BERT_EMEMORY, "no memory " __VA_ARGS__)
 
 /* a * b, or SIZE_MAX where that overflows; SIZE_MAX itself stays. */
 static size_t bert_times_(size_t a, size_t b)
@@ -2092,21 +2095,20 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
-            return BERT_FAIL_(m, BERT_EINPUT, "%s is %ld, not in %ld..%ld", rows[i].name,
-                              rows[i].value, rows[i].least, rows[i].most);
+            return BERT_REFUSE_(m, "%s is %ld, not in %ld..%ld", rows[i].name, rows[i].value,
+                                rows[i].least, rows[i].most);
     if (c->C % c->NH)
-        return BERT_FAIL_(m, BERT_EINPUT, "C (hidden_size) %d is no multiple of NH %d", c->C,
-                          c->NH);
+        return BERT_REFUSE_(m, "C (hidden_size) %d is no multiple of NH %d", c->C, c->NH);
     const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
     for (int i = 0; i < 3; i++)
         if (!(p[i] >= 0.0f && p[i] < 1.0f))
-            return BERT_FAIL_(m, BERT_EINPUT, "a dropout probability is %g, not in [0, 1)", p[i]);
+            return BERT_REFUSE_(m, "a dropout probability is %g, not in [0, 1)", p[i]);
     if (!(c->eps >= 0.0f && c->eps < 1.0f))
-        return BERT_FAIL_(m, BERT_EINPUT, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+        return BERT_REFUSE_(m, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
-        return BERT_FAIL_(m, BERT_EINPUT, "initializer_range is %g", c->init_range);
+        return BERT_REFUSE_(m, "initializer_range is %g", c->init_range);
     if (bert_needs_pooler_(c->task) && !c->pooler)
-        return BERT_FAIL_(m, BERT_EINPUT, "pooler is 0, but task %d needs one", c->task);
+        return BERT_REFUSE_(m, "pooler is 0, but task %d needs one", c->task);
     return BERT_OK;
 }
 
@@ -2123,22 +2125,22 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     int error = bert_check_config_(m, &config);
     if (!bert_as_written_())
-        return BERT_FAIL_(m, BERT_EINPUT,
-                          "bert.h was compiled with -fassociative-math or "
-                          "-funsafe-math-optimizations, which change the order of sums: compile "
-                          "it without");
+        return BERT_REFUSE_(m,
+                            "bert.h was compiled with -fassociative-math or "
+                            "-funsafe-math-optimizations, which change the order of sums: compile "
+                            "it without");
     if (error) return error;
     if (m->params_memory)
-        return BERT_FAIL_(m, BERT_EINPUT, "bert_build makes an empty Bert a model: free it first");
+        return BERT_REFUSE_(m, "bert_build makes an empty Bert a model: free it first");
     m->config = config;
     m->num_parameters = bert_layout_(m->tensors, &config);
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
-        return BERT_FAIL_(m, BERT_EINPUT, "the model's sizes overflow memory");
+        return BERT_REFUSE_(m, "the model's sizes overflow memory");
     m->users = (long *)BERT_CALLOC(1, sizeof *m->users);
     m->params_memory = m->users ? bert_floats_(m->num_parameters, 1) : NULL;
     if (!m->params_memory) {
         bert_free(m);
-        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the parameters");
+        return BERT_NO_MEMORY_(m, "for the parameters");
     }
     *m->users = 1;
     bert_point_(&m->params, m->params_memory, m->tensors, 0);
@@ -2196,10 +2198,9 @@ BERTDEF void bert_free(Bert *m)
 
 BERTDEF int bert_share(Bert *copy, const Bert *m)
 {
-    if (copy == m) return BERT_FAIL_(copy, BERT_EINPUT, "bert_share needs a second Bert");
+    if (copy == m) return BERT_REFUSE_(copy, "bert_share needs a second Bert");
     bert_free(copy);
-    if (!m->params_memory)
-        return BERT_FAIL_(copy, BERT_EINPUT, "the model to share is empty: load one first");
+    if (!m->params_memory) return BERT_REFUSE_(copy, "the model to share is empty: load one first");
     bert_users_(m, 1);
     copy->users = m->users;
     copy->config = m->config;
@@ -2218,8 +2219,7 @@ static int bert_check_alone_(Bert *m, const char *what)
 {
     long users = bert_users_(m, 0);
     if (users <= 1) return BERT_OK;
-    return BERT_FAIL_(m, BERT_EINPUT, "%s would change the parameters of %ld Berts (bert_share)",
-                      what, users);
+    return BERT_REFUSE_(m, "%s would change the parameters of %ld Berts (bert_share)", what, users);
 }
 
 /* Draws a tensor as BertPreTrainedModel._init_weights does: matrices from N(0, init_range), biases
@@ -2258,7 +2258,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     memset(&next, 0, sizeof next); /* = {0} is warned of in C++ */
     if (bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
-        return BERT_FAIL_(m, BERT_EINPUT, "%zu label names for K = %d", labels->count, K);
+        return BERT_REFUSE_(m, "%zu label names for K = %d", labels->count, K);
     config.task = task;
     config.K = K;
     config.multi_label = multi_label;
@@ -2267,7 +2267,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     config.trained_length = config.trained_pairs = config.may_lack = config.activation_out = 0;
     int error = bert_build(&next, config);
     if (!error && bert_copy_strings_(&next.labels, labels))
-        error = BERT_FAIL_(&next, BERT_EMEMORY, "no memory for the labels");
+        error = BERT_NO_MEMORY_(&next, "for the labels");
     if (error) {
         bert_free(&next);
         memcpy(m->message, next.message, sizeof m->message);
@@ -2298,7 +2298,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     bert_free_floats_(*memory);
     *memory = bert_floats_(n, 0);
     *room = *memory ? n : 0;
-    return *memory ? BERT_OK : BERT_FAIL_(m, BERT_EMEMORY, "no memory for the batch's %s", what);
+    return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
 }
 
 /* How many ints labels has. */
@@ -2343,21 +2343,21 @@ static int bert_make_room_(Bert *m, const BertBatch *x, int training)
 static int bert_check_batch_(Bert *m, const BertBatch *batch)
 {
     const BertConfig *c = &m->config;
-    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "the model is empty: load one first");
+    if (!m->params_memory) return BERT_REFUSE_(m, "the model is empty: load one first");
     if (batch->B < 1 || batch->offsets[0] != 0)
-        return BERT_FAIL_(m, BERT_EINPUT, "a batch has at least one sequence, and starts at 0");
+        return BERT_REFUSE_(m, "a batch has at least one sequence, and starts at 0");
     for (int b = 0; b < batch->B; b++) {
         int begin = batch->offsets[b], end = batch->offsets[b + 1];
         if (end <= begin || end - begin > c->P)
-            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d has %ld tokens, not 1..%d (P)", b,
-                              (long)end - begin, c->P);
+            return BERT_REFUSE_(m, "sequence %d has %ld tokens, not 1..%d (P)", b,
+                                (long)end - begin, c->P);
         for (int n = begin; n < end; n++) {
             if (batch->tokens[n] < 0 || batch->tokens[n] >= c->V)
-                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: token %d is not in 0..%d (V)", b,
-                                  batch->tokens[n], c->V - 1);
+                return BERT_REFUSE_(m, "sequence %d: token %d is not in 0..%d (V)", b,
+                                    batch->tokens[n], c->V - 1);
             if (batch->types[n] < 0 || batch->types[n] >= c->S)
-                return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: type %d is not in 0..%d (S)", b,
-                                  batch->types[n], c->S - 1);
+                return BERT_REFUSE_(m, "sequence %d: type %d is not in 0..%d (S)", b,
+                                    batch->types[n], c->S - 1);
         }
     }
     return BERT_OK;
@@ -2371,20 +2371,19 @@ static int bert_check_labels_(Bert *m, const BertBatch *x)
     for (size_t i = 0; x->labels && i < bert_count_labels_(c, x); i++) {
         int most = qa ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols_(c);
         if (x->labels[i] < least || x->labels[i] >= most)
-            return BERT_FAIL_(m, BERT_EINPUT, "label %d, number %zu, is not in %d..%d",
-                              x->labels[i], i, least, most - 1);
+            return BERT_REFUSE_(m, "label %d, number %zu, is not in %d..%d", x->labels[i], i, least,
+                                most - 1);
     }
     for (size_t i = 0; x->targets && c->multi_label && i < (size_t)x->B * c->K; i++)
         if (!(x->targets[i] >= 0.0f && x->targets[i] <= 1.0f))
-            return BERT_FAIL_(m, BERT_EINPUT, "target %g, number %zu, is not in 0..1",
-                              x->targets[i], i);
+            return BERT_REFUSE_(m, "target %g, number %zu, is not in 0..1", x->targets[i], i);
     for (int b = 0; x->next && b < x->B; b++)
         if (x->next[b] != 0 && x->next[b] != 1)
-            return BERT_FAIL_(m, BERT_EINPUT, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
+            return BERT_REFUSE_(m, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
     for (int r = 0, before = -1; r < x->R; before = x->rows[r++])
         if (x->rows[r] <= before || x->rows[r] >= x->offsets[x->B])
-            return BERT_FAIL_(m, BERT_EINPUT, "row %d after %d: they rise, in 0..%d", x->rows[r],
-                              before, x->offsets[x->B] - 1);
+            return BERT_REFUSE_(m, "row %d after %d: they rise, in 0..%d", x->rows[r], before,
+                                x->offsets[x->B] - 1);
     return BERT_OK;
 }
 
@@ -2408,19 +2407,17 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].given && !fields[i].fits)
-            return BERT_FAIL_(m, BERT_EINPUT, "%s: not with task %d%s", fields[i].name, task,
-                              floats && x->labels ? ", whose loss reads targets" : "");
+            return BERT_REFUSE_(m, "%s: not with task %d%s", fields[i].name, task,
+                                floats && x->labels ? ", whose loss reads targets" : "");
     if (x->R < 0 || (x->R > 0 && !x->rows))
-        return BERT_FAIL_(m, BERT_EINPUT, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
+        return BERT_REFUSE_(m, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
     for (int k = 0; x->class_weights && k < c->K; k++)
         if (!(x->class_weights[k] >= 0.0f && x->class_weights[k] < INFINITY))
-            return BERT_FAIL_(m, BERT_EINPUT, "class weight %d is %g", k, x->class_weights[k]);
+            return BERT_REFUSE_(m, "class weight %d is %g", k, x->class_weights[k]);
     if (!(x->label_smoothing >= 0.0f && x->label_smoothing < 1.0f))
-        return BERT_FAIL_(m, BERT_EINPUT, "label_smoothing is %g, not in [0, 1)",
-                          x->label_smoothing);
+        return BERT_REFUSE_(m, "label_smoothing is %g, not in [0, 1)", x->label_smoothing);
     if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
-        return BERT_FAIL_(m, BERT_EINPUT, "a divisor is negative: %g, %g", x->divisor,
-                          x->next_divisor);
+        return BERT_REFUSE_(m, "a divisor is negative: %g, %g", x->divisor, x->next_divisor);
     return bert_check_labels_(m, x);
 }
 
@@ -2893,7 +2890,7 @@ static int bert_grads_(Bert *m)
     if (m->grads_memory) return BERT_OK;
     if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
     if (m->seen) m->grads_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->grads_memory) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the gradients");
+    if (!m->grads_memory) return BERT_NO_MEMORY_(m, "for the gradients");
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     return BERT_OK;
 }
@@ -2903,7 +2900,7 @@ BERTDEF int bert_backward(Bert *m, float scale)
     BertDacts_ d = {0};
     const int labelled = m->batch.labels || m->batch.targets;
     if (!m->training || !(labelled || m->batch.next))
-        return BERT_FAIL_(m, BERT_EINPUT, "a backward follows a training forward with labels");
+        return BERT_REFUSE_(m, "a backward follows a training forward with labels");
     int error = bert_grads_(m);
     if (!error) error = bert_dacts_(m, &d);
     if (error) return error;
@@ -3026,12 +3023,11 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
                        int step, float grad_scale)
 {
     if (!m->grads_memory || step < 1)
-        return BERT_FAIL_(m, BERT_EINPUT, "AdamW needs gradients, and a step from 1");
+        return BERT_REFUSE_(m, "AdamW needs gradients, and a step from 1");
     if (bert_check_alone_(m, "AdamW")) return BERT_EINPUT;
     if (!m->m_memory) m->m_memory = bert_floats_(m->num_parameters, 1);
     if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->m_memory || !m->v_memory)
-        return BERT_FAIL_(m, BERT_EMEMORY, "no memory for the optimizer's state");
+    if (!m->m_memory || !m->v_memory) return BERT_NO_MEMORY_(m, "for the optimizer's state");
     BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
     s.fix1 = (float)(1.0 / (1.0 - bert_power_(beta1, step)));
     s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
@@ -3072,18 +3068,18 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
-    if (B < 1) return BERT_FAIL_(m, BERT_EINPUT, "an embedding follows a forward");
+    if (B < 1) return BERT_REFUSE_(m, "an embedding follows a forward");
     if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
     if (normalize < 0) normalize = m->config.normalize;
     if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
-        return BERT_FAIL_(m, BERT_EINPUT, "task %d does not compute the pooler", task);
+        return BERT_REFUSE_(m, "task %d does not compute the pooler", task);
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
-        return BERT_FAIL_(m, BERT_EINPUT, "the model has no pooler");
+        return BERT_REFUSE_(m, "the model has no pooler");
     if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
-        return BERT_FAIL_(m, BERT_EINPUT,
-                          "task %d computes only [CLS] of the last layer, there is no mean: give "
-                          "the model task none (bert_set_task)",
-                          task);
+        return BERT_REFUSE_(m,
+                            "task %d computes only [CLS] of the last layer, there is no mean: give "
+                            "the model task none (bert_set_task)",
+                            task);
     const float *x = bert_output_(m, m->config.L - 1);
     for (int b = 0; b < B; b++) {
         float *o = out + (size_t)b * C, scale = 1.0f;
@@ -3675,8 +3671,8 @@ static int bert_check_unicode_(Bert *m)
     uint64_t words = t->unicode_bytes / 4, R, Q, W;
     if (t->unicode_bytes % 4 || words < 3 ||
         (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
-        return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %zu bytes do not fit its counts",
-                          t->unicode_bytes);
+        return BERT_BAD_FILE_(m, "Unicode table: %zu bytes do not fit its counts",
+                              t->unicode_bytes);
     const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
     const uint32_t most[] = {0, 4, 3}; /* characters of an NFD, of a lower case: in Unicode 4, 3 */
@@ -3695,8 +3691,8 @@ static int bert_check_unicode_(Bert *m)
     for (i = 0; i < W && !wrong; i++)
         if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
-    return BERT_FAIL_(m, BERT_EFORMAT, "Unicode table: %s %llu is out of order or range", wrong,
-                      (unsigned long long)at);
+    return BERT_BAD_FILE_(m, "Unicode table: %s %llu is out of order or range", wrong,
+                          (unsigned long long)at);
 }
 
 static int bert_check_added_(Bert *m)
@@ -3705,8 +3701,8 @@ static int bert_check_added_(Bert *m)
     for (int i = 0, last = -1; i < t->words[BERT_NUM_ADDED]; last = t->added[2 * i++])
         if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[BERT_NUM_PIECES] ||
             (t->added[2 * i + 1] & ~63) != 0)
-            return BERT_FAIL_(
-                m, BERT_EFORMAT,
+            return BERT_BAD_FILE_(
+                m,
                 "added token %d: id %d with flags %d, expected ids that rise below %d, flags 0..63",
                 i, t->added[2 * i], t->added[2 * i + 1], t->words[BERT_NUM_PIECES]);
     return BERT_OK;
@@ -3823,9 +3819,9 @@ static int bert_make_lookup_(Bert *m)
     else wrong = bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
     if (wrong)
-        return BERT_FAIL_(m, BERT_EFORMAT, "vocabulary: %s (more than %d characters, %d slots)",
-                          wrong, BERT_LONGEST_, BERT_PROBES_);
-    return w.failed ? BERT_FAIL_(m, BERT_EMEMORY, "no memory for the tokenizer") : BERT_OK;
+        return BERT_BAD_FILE_(m, "vocabulary: %s (more than %d characters, %d slots)", wrong,
+                              BERT_LONGEST_, BERT_PROBES_);
+    return w.failed ? BERT_NO_MEMORY_(m, "for the tokenizer") : BERT_OK;
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t)
@@ -3871,7 +3867,7 @@ static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int
         !bert_grow_(&e->types, &e->types_room, N, sizeof *e->types) ||
         !bert_grow_(&e->spans, &e->spans_room, N, sizeof *e->spans) ||
         !bert_grow_(&e->offsets, &e->offsets_room, (size_t)e->B + 2, sizeof *e->offsets))
-        return BERT_FAIL_(e, BERT_EMEMORY, "no memory for an encoding of %zu tokens", N);
+        return BERT_NO_MEMORY_(e, "for an encoding of %zu tokens", N);
     e->offsets[e->B++] = e->N;
     for (int k = 0; k < 5; k++)
         for (int i = 0; i < counts[k]; i++, e->N++) {
@@ -3888,7 +3884,7 @@ static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int
 BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
-    if (!w || w->keep < 1) return BERT_FAIL_(e, BERT_EINPUT, "the last text has no more windows");
+    if (!w || w->keep < 1) return BERT_REFUSE_(e, "the last text has no more windows");
     const int second = w->how.truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
     int error, made = 0;
     do {
@@ -3912,9 +3908,8 @@ static int bert_cut_one_(const Bert *m, BertEncoding *e, int over, int second)
     const int all = w->sizes[second], keep = all - over;
     const int stride = w->how.windows ? w->how.stride : 0;
     if (keep <= stride)
-        return BERT_FAIL_(e, BERT_EINPUT,
-                          "of the %s text's %d tokens %d fit, not more than the stride %d",
-                          second ? "second" : "first", all, keep < 0 ? 0 : keep, stride);
+        return BERT_REFUSE_(e, "of the %s text's %d tokens %d fit, not more than the stride %d",
+                            second ? "second" : "first", all, keep < 0 ? 0 : keep, stride);
     w->next = 0, w->keep = keep;
     return bert_encode_more(m, e);
 }
@@ -3931,11 +3926,11 @@ static int bert_truncate_(const Bert *m, BertEncoding *e)
     e->cut = 0;
     if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || w->how.windows)) {
         if (!w->pair && how == BERT_ONLY_SECOND)
-            return BERT_FAIL_(e, BERT_EINPUT, "only_second, but there is no second text");
+            return BERT_REFUSE_(e, "only_second, but there is no second text");
         if (!w->pair || how != BERT_LONGEST_FIRST)
             return bert_cut_one_(m, e, over, how == BERT_ONLY_SECOND);
         if (w->how.windows)
-            return BERT_FAIL_(e, BERT_EINPUT, "windows of a pair need only_first or only_second");
+            return BERT_REFUSE_(e, "windows of a pair need only_first or only_second");
         n[longer] = bert_max_(room - n[!longer], room - room / 2);
         n[!longer] = room - n[longer];
         e->cut = over;
@@ -3951,26 +3946,25 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     if (options) o = *options;
     if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
-    if (!m->tokenizer.lookup)
-        return BERT_FAIL_(e, BERT_EINPUT, "the model has no tokenizer (vocabulary)");
+    if (!m->tokenizer.lookup) return BERT_REFUSE_(e, "the model has no tokenizer (vocabulary)");
     if (o.truncation != BERT_DO_NOT_TRUNCATE && o.max_length < least)
-        return BERT_FAIL_(e, BERT_EINPUT, "max_length is %d: [CLS] and [SEP] need at least %d",
-                          o.max_length, least);
+        return BERT_REFUSE_(e, "max_length is %d: [CLS] and [SEP] need at least %d", o.max_length,
+                            least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 || o.at_once < 0 ||
         (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
-        return BERT_FAIL_(e, BERT_EINPUT, "truncation, stride or number of texts is out of range");
+        return BERT_REFUSE_(e, "truncation, stride or number of texts is out of range");
     for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
         if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
-            return BERT_FAIL_(e, BERT_EINPUT, "text of more than 1 GiB");
+            return BERT_REFUSE_(e, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
-        return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
+        return BERT_NO_MEMORY_(e, "to encode");
     w->num_tokens = w->failed = w->keep = 0;
     w->how = o, w->pair = pair != NULL;
     w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_words);
     w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0) - w->sizes[0];
-    if (w->failed) return BERT_FAIL_(e, BERT_EMEMORY, "no memory to encode");
+    if (w->failed) return BERT_NO_MEMORY_(e, "to encode");
     return bert_truncate_(m, e);
 }
 
@@ -4005,7 +3999,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     batch.offsets = e->offsets;
     if (bert_has_mlm_(m->config.task) && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
-        if (!rows) return BERT_FAIL_(m, BERT_EMEMORY, "no memory for a batch of %d tokens", e->N);
+        if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
             if (e->tokens[n] == mask) rows[batch.R++] = n;
     }
@@ -4154,7 +4148,7 @@ typedef struct {
 static int bert_read_(Bert *m, BertSource_ *s, void *to, BertBytes_ bytes)
 {
     if (bytes > s->size - s->at)
-        return BERT_FAIL_(m, BERT_EFORMAT, "cut off: %llu bytes, more were expected", s->size);
+        return BERT_BAD_FILE_(m, "cut off: %llu bytes, more were expected", s->size);
     if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
         return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu", s->at);
     if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
@@ -4181,7 +4175,7 @@ static void *bert_read_new_(Bert *m, BertSource_ *s, BertBytes_ bytes, size_t un
 {
     if (*error) return NULL;
     void *to = BERT_CALLOC((size_t)bytes + 1, 1);
-    if (!to) *error = BERT_FAIL_(m, BERT_EMEMORY, "no memory for %llu bytes of the file", bytes);
+    if (!to) *error = BERT_NO_MEMORY_(m, "for %llu bytes of the file", bytes);
     else *error = bert_read_section_(m, s, to, bytes, unit);
     return to;
 }
@@ -4194,8 +4188,7 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     BertBytes_ table = ((BertBytes_)count + 1) * 8;
     if (!count && !bytes) return BERT_OK;
     if (!count || bytes < table)
-        return BERT_FAIL_(m, BERT_EFORMAT, "%s: %zu strings cannot be %llu bytes", what, count,
-                          bytes);
+        return BERT_BAD_FILE_(m, "%s: %zu strings cannot be %llu bytes", what, count, bytes);
     strings->offsets = (uint64_t *)bert_read_new_(m, s, table, 8, &error);
     strings->bytes = (char *)bert_read_new_(m, s, bytes - table, 1, &error);
     if (error) return error;
@@ -4203,7 +4196,7 @@ static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, siz
     for (size_t i = 0; i < count; i++)
         if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
             strings->offsets[count] != bytes - table)
-            return BERT_FAIL_(m, BERT_EFORMAT, "%s: the offset of string %zu is wrong", what, i);
+            return BERT_BAD_FILE_(m, "%s: the offset of string %zu is wrong", what, i);
     return BERT_OK;
 }
 
@@ -4234,47 +4227,44 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     BertTensor tensors[BERT_NUM_TENSORS];
     const BertConfig c = bert_config_of_(h);
     if (h[0] != BERT_MAGIC_)
-        return BERT_FAIL_(m, BERT_EFORMAT,
-                          "not a model file of bert.h: it begins with %08X, not %08X "
-                          "(dev/export_hf.py makes one)",
-                          (unsigned)h[0], (unsigned)BERT_MAGIC_);
+        return BERT_BAD_FILE_(m,
+                              "not a model file of bert.h: it begins with %08X, not %08X "
+                              "(dev/export_hf.py makes one)",
+                              (unsigned)h[0], (unsigned)BERT_MAGIC_);
     if (h[1] < 1 || h[1] > BERT_VERSION_)
-        return BERT_FAIL_(m, BERT_EFORMAT,
-                          "version %d; this bert.h reads versions 1 to %d: export the model again",
-                          h[1], BERT_VERSION_);
+        return BERT_BAD_FILE_(
+            m, "version %d; this bert.h reads versions 1 to %d: export the model again", h[1],
+            BERT_VERSION_);
     if (bert_check_config_(m, &c)) return BERT_EFORMAT;
     size_t parameters = bert_layout_(tensors, &c);
     if (parameters != bert_u64_(h + 20))
-        return BERT_FAIL_(m, BERT_EFORMAT, "%llu parameters in the header, %zu by its sizes",
-                          bert_u64_(h + 20), parameters);
+        return BERT_BAD_FILE_(m, "%llu parameters in the header, %zu by its sizes",
+                              bert_u64_(h + 20), parameters);
     if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
-        return BERT_FAIL_(m, BERT_EFORMAT,
-                          "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d",
-                          h[22], h[32], h[42], c.K, c.V);
+        return BERT_BAD_FILE_(
+            m, "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d", h[22],
+            h[32], h[42], c.K, c.V);
     for (int i = 33; i < 43; i++) {
         int most = !h[32] ? 0 : i < 36 ? 1 : i >= 37 && i <= 41 ? h[32] - 1 : INT_MAX;
         int least = !h[32] ? 0 : i == 36 ? 1 : i == 37 || i == 41 ? -1 : 0;
         if (h[i] < least || h[i] > most)
-            return BERT_FAIL_(m, BERT_EFORMAT, "word %d (tokenizer) is %d, not in %d..%d", i, h[i],
-                              least, most);
+            return BERT_BAD_FILE_(m, "word %d (tokenizer) is %d, not in %d..%d", i, h[i], least,
+                                  most);
     }
-    if (!h[32] && bert_u64_(h + 27))
-        return BERT_FAIL_(m, BERT_EFORMAT, "a Unicode table, but no vocabulary");
+    if (!h[32] && bert_u64_(h + 27)) return BERT_BAD_FILE_(m, "a Unicode table, but no vocabulary");
     BertBytes_ sizes[] = {(BertBytes_)bert_times_(parameters, 4), bert_u64_(h + 23),
                           bert_u64_(h + 25), (BertBytes_)h[42] * 8, bert_u64_(h + 27)};
     BertBytes_ total = BERT_HEADER_ * 4;
     for (int i = 0; i < 5; i++) {
         if (sizes[i] > s->size || total > s->size)
-            return BERT_FAIL_(
-                m, BERT_EFORMAT,
-                "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
+            return BERT_BAD_FILE_(
+                m, "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
                 i + 1, sizes[i], s->size);
         total += (sizes[i] + 7) / 8 * 8;
     }
     if (total != s->size || total != bert_u64_(h + 30))
-        return BERT_FAIL_(m, BERT_EFORMAT,
-                          "%llu bytes; its sections make %llu, its header says %llu", s->size,
-                          total, bert_u64_(h + 30));
+        return BERT_BAD_FILE_(m, "%llu bytes; its sections make %llu, its header says %llu",
+                              s->size, total, bert_u64_(h + 30));
     return BERT_OK;
 }
 
@@ -4292,7 +4282,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     int32_t h[BERT_HEADER_], hashed[12] = {0};
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
-        return BERT_FAIL_(m, BERT_EFORMAT, "%llu bytes are too few for a model file", s->size);
+        return BERT_BAD_FILE_(m, "%llu bytes are too few for a model file", s->size);
     int error = bert_read_section_(m, s, h, sizeof h, 4);
     if (!error && h[1] == 1) {
         memset(h + 43, 0, 8 * sizeof *h);
@@ -4400,7 +4390,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
         {t->unicode, NULL, t->unicode_bytes, 0, 4},
     };
     BertBytes_ bytes[5], total = sizeof h;
-    if (!m->params_memory) return BERT_FAIL_(m, BERT_EINPUT, "%s: the model is empty", path);
+    if (!m->params_memory) return BERT_REFUSE_(m, "%s: the model is empty", path);
     for (int i = 0; i < 5; i++) {
         bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
         total += (bytes[i] + 7) / 8 * 8;
