@@ -1984,16 +1984,10 @@ static size_t bert_times_(size_t a, size_t b)
 static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
 /* Which task has what. */
-static int bert_reads_cls_(int task)
-{
-    return task == BERT_CLASSIFICATION || task == BERT_REGRESSION;
-}
+static int bert_reads_cls_(int t) { return t == BERT_CLASSIFICATION || t == BERT_REGRESSION; }
 static int bert_has_classifier_(int task) { return bert_reads_cls_(task) || task == BERT_NER; }
 static int bert_has_mlm_(int task) { return task == BERT_MLM || task == BERT_PRETRAINING; }
-static int bert_needs_pooler_(int task)
-{
-    return bert_reads_cls_(task) || task == BERT_PRETRAINING;
-}
+static int bert_needs_pooler_(int t) { return bert_reads_cls_(t) || t == BERT_PRETRAINING; }
 static int bert_has_targets_(const BertConfig *c) /* floats in place of labels */
 {
     return c->task == BERT_REGRESSION || (c->task == BERT_CLASSIFICATION && c->multi_label);
