@@ -1709,19 +1709,19 @@ static inline float bert_dgelu_tanh_(float x)
     return bend == 0.0f ? half : bert_fma_(2.0f * x * bend, du, half);
 }
 
+#define BERT_EACH_(statement)                                                                      \
+    BERT_OMP_(parallel for)                                                                        \
+    for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += 2048)                                          \
+        for (size_t i = (size_t)at, end = bert_zmin_(i + 2048, n); i < end; i++) statement;
+
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act)
 {
-    const ptrdiff_t block = 2048;
-    BERT_OMP_(parallel for)
-    for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += block) {
-        size_t end = bert_zmin_((size_t)(at + block), n);
-        if (act == BERT_GELU) {
-            for (size_t i = at; i < end; i++) out[i] = bert_gelu_(inp[i]);
-        } else if (act == BERT_GELU_TANH) {
-            for (size_t i = at; i < end; i++) out[i] = bert_gelu_tanh_(inp[i]);
-        } else {
-            for (size_t i = at; i < end; i++) out[i] = inp[i] < 0.0f ? 0.0f : inp[i];
-        }
+    if (act == BERT_GELU) {
+        BERT_EACH_(out[i] = bert_gelu_(inp[i]))
+    } else if (act == BERT_GELU_TANH) {
+        BERT_EACH_(out[i] = bert_gelu_tanh_(inp[i]))
+    } else {
+        BERT_EACH_(out[i] = inp[i] < 0.0f ? 0.0f : inp[i])
     }
 }
 
@@ -1729,17 +1729,12 @@ BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int
 BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
                                       int act)
 {
-    const ptrdiff_t block = 2048;
-    BERT_OMP_(parallel for)
-    for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += block) {
-        size_t end = bert_zmin_((size_t)(at + block), n);
-        if (act == BERT_GELU) {
-            for (size_t i = at; i < end; i++) dinp[i] = dout[i] * bert_dgelu_(inp[i]);
-        } else if (act == BERT_GELU_TANH) {
-            for (size_t i = at; i < end; i++) dinp[i] = dout[i] * bert_dgelu_tanh_(inp[i]);
-        } else {
-            for (size_t i = at; i < end; i++) dinp[i] = inp[i] > 0.0f ? dout[i] : 0.0f;
-        }
+    if (act == BERT_GELU) {
+        BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_(inp[i]))
+    } else if (act == BERT_GELU_TANH) {
+        BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_tanh_(inp[i]))
+    } else {
+        BERT_EACH_(dinp[i] = inp[i] > 0.0f ? dout[i] : 0.0f)
     }
 }
 
@@ -2923,10 +2918,8 @@ BERTDEF void bert_zero_grad(Bert *m)
     BERT_OMP_(parallel for)
     for (ptrdiff_t block = 0; block < n; block += BERT_BLOCK_) {
         size_t at = (size_t)block, end = bert_zmin_(at + BERT_BLOCK_, (size_t)n), run;
-        for (int met; at < end; at += run) {
-            run = bert_run_(m, at, end, &met);
+        for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run)
             if (met) memset(m->grads_memory + at, 0, run * sizeof(float));
-        }
     }
 }
 
@@ -2942,10 +2935,8 @@ BERTDEF float bert_grad_norm(const Bert *m)
     for (int i = 0; i < BLOCKS; i++) {
         size_t at = bert_zmin_(n, i * size), end = bert_zmin_(n, at + size), run;
         sums[i] = 0.0;
-        for (int met; at < end; at += run) {
-            run = bert_run_(m, at, end, &met);
+        for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run)
             if (met) sums[i] += bert_dot_(g + at, 0.0f, g + at, 0.0f, (int)run);
-        }
     }
     for (int i = 0; i < BLOCKS; i++) sum += sums[i];
     return (float)sqrt(sum);
@@ -3021,9 +3012,8 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
-            for (int met; at < end; at += run) {
+            for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run) {
                 float *p = m->params_memory + at;
-                run = bert_run_(m, at, end, &met);
                 if (met)
                     bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, m->grads_memory + at,
                                     run, s);
