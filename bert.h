@@ -717,7 +717,7 @@ static float bert_normal_(uint64_t key, uint64_t i)
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
    exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. Over all floats at most 1.01
-   ulp from the true value (dev/check_math.c). */
+   ulp from the true value (dev/check/math.c). */
 static inline float bert_exp_(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
@@ -1168,13 +1168,12 @@ static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, i
 
 /* Each kind of tile is a function of its own, its sizes and steps constants: copied into a larger
    one, gcc runs out of registers in the loop that counts (a fifth of dW). */
-typedef void BertTile_(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,
-                       const float *panel, int depth, const float *start, int chain,
-                       const float *soon, BertAhead_ *ahead);
+#define BERT_TILE_ARGUMENTS_                                                                       \
+    float *c, size_t ldc, int rows, int cols, BertStrip_ strip, const float *panel, int depth,     \
+        const float *start, int chain, const float *soon, BertAhead_ *ahead
+typedef void BertTile_(BERT_TILE_ARGUMENTS_);
 #define BERT_TILE_KIND_(name, vecs, ...)                                                           \
-    BERT_APART_ void name(float *c, size_t ldc, int rows, int cols, BertStrip_ strip,              \
-                          const float *panel, int depth, const float *start, int chain,            \
-                          const float *soon, BertAhead_ *ahead)                                    \
+    BERT_APART_ void name(BERT_TILE_ARGUMENTS_)                                                    \
     {                                                                                              \
         bert_tile_(c, ldc, rows, cols, vecs, strip.at, __VA_ARGS__, panel, depth, start, chain,    \
                    soon, ahead);                                                                   \
@@ -2564,7 +2563,7 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
                          &m->scratch);
     bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
     bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F, &m->scratch);
-    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1, &m->scratch); /* both ways to ln1 */
+    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1, &m->scratch); /* joins ln1's in dsum */
 
     bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
                             n, C);
