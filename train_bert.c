@@ -2601,7 +2601,7 @@ static int run(Driver *d, int argc, char **argv)
     for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(&program, stderr), 1;
     if (!strcmp(word, "--version"))
-        return puts("train_bert for model files and data files of version 1"), 0;
+        return puts("train_bert for model files of versions 1 and 2, data files of version 1"), 0;
     if (help && command >= 0) return command_usage(&program, command), 0;
     if (help && argc == 2) return usage(&program, stdout), 0;
     if (command < 0)
