@@ -3519,12 +3519,9 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
         n = to - from > t->words[BERT_LONGEST_WORD] ? 0
                                                     : bert_min_(to - at, t->lookup->longest_piece);
         for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
-        for (const BertSlot_ *slot; n > 0; h = BERT_HASH_OFF_(h, c[at + n].c)) {
-            slot = bert_slot_(t, h, tail, c + at, n);
-            if (slot && slot->id) {
-                id = slot->id - 1;
-                break;
-            }
+        for (; n > 0; h = BERT_HASH_OFF_(h, c[at + n].c)) {
+            const BertSlot_ *slot = bert_slot_(t, h, tail, c + at, n);
+            if ((id = slot ? slot->id - 1 : -1) >= 0) break;
             n--;
         }
         if (id >= 0) bert_token_(w, id, c[at].from, c[at + n - 1].from + 1);
@@ -3821,8 +3818,8 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
 static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int *n)
 {
     const struct BertWork_ *w = e->work;
-    const int special = !w->how.no_special,
-              counts[5] = {special, n[0], special, n[1], special && w->pair};
+    const int special = !w->how.no_special;
+    const int counts[5] = {special, n[0], special, n[1], special && w->pair};
     const BertSpan none = {0, 0, 0, 0, -1, -1};
     size_t N = (size_t)e->N + (size_t)n[0] + (size_t)n[1] + (size_t)(special * (2 + w->pair));
     if (!bert_grow_(&e->tokens, &e->tokens_room, N, sizeof *e->tokens) ||
@@ -4304,15 +4301,13 @@ BERTDEF int bert_load(Bert *m, const char *path)
 #else
     long size = fseek(s.file, 0, SEEK_END) ? -1 : ftell(s.file);
 #endif
-    int error;
-    s.size = (BertBytes_)size;
-    if (folder)
-        error = BERT_FAIL_(
-            m, BERT_EFILE,
-            "%s: cannot read it: is it a folder? dev/export_hf.py makes a file of one", path);
+    const char *why = NULL;
+    if (folder) why = "cannot read it: is it a folder? dev/export_hf.py makes a file of one";
     else if (size < 0 || fseek(s.file, 0, SEEK_SET))
-        error = BERT_FAIL_(m, BERT_EFILE, "%s: cannot tell its size: not a regular file?", path);
-    else error = bert_load_source_(m, &s, path);
+        why = "cannot tell its size: not a regular file?";
+    s.size = (BertBytes_)size;
+    int error =
+        why ? BERT_FAIL_(m, BERT_EFILE, "%s: %s", path, why) : bert_load_source_(m, &s, path);
     fclose(s.file);
     return error;
 }
