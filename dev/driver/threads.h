@@ -176,7 +176,7 @@ static void threads_set(ThreadsMode mode)
     omp_set_num_threads(mode == THREADS_FEW ? few : n);
 }
 
-static void threads_start(void)
+static inline void threads_start(void) /* inline: tests do without, unwarned */
 {
     extern char **environ;
     int n = omp_get_max_threads();
