@@ -632,10 +632,17 @@ class Data:
         if self.multi and all(b - a == 1 for a, b in zip(self.sets, self.sets[1:])) and n > 1:
             warn("each example has one label of a list: if they exclude each other, a label that "
                  "is no list trains better")
-        folded = collections.Counter(name.lower() for name in names)
-        twins = [name for name in names if folded[name.lower()] > 1]
+        fold = lambda name: name.lower() if number(name) is None else number(name)
+        folded = collections.Counter(map(fold, names))
+        twins = [name for name in names if folded[fold(name)] > 1]
         if twins and not (self.args.labels or self.args.like):
-            warn("labels that differ in their case alone: %s", short(twins))
+            warn("labels that differ in their case alone, or are one number: %s", short(twins))
+        parts = {name: set(re.split("[,;|] *", name)) for name in names}
+        counted = collections.Counter(part for name in names for part in parts[name])
+        joined = self.task == "classification" and [name for name in names if len(
+            parts[name]) > 1 and any(counted[part] > 1 for part in parts[name])]
+        if joined and not (self.multi or self.args.labels or self.args.like):
+            warn("the label %s may be several: --multi_label reads it so", joined[0])
         odd = [name for name in names if name in NO_LABEL and len(names) > 1]
         if odd and not (self.args.labels or self.args.like):
             warn("the label %s, %s, often means that there is none", odd[0],
@@ -693,7 +700,7 @@ def build_texts(data, examples):
         else:
             require(several or given, "%s: the label is %s, expected a list as before", place,
                     label)
-            names = label if several else filter(None, re.split(r"[,\s]+", label))
+            names = label if several else filter(None, re.split(data.input.between, label.strip()))
             data.values.extend(dict.fromkeys(data.label(name.strip(), place) for name in names))
             data.sets.append(len(data.values))
     if not regression:
@@ -873,7 +880,7 @@ input: TSV (.tsv, .txt), CSV (.csv) or JSON (.json, .jsonl: an object a line, an
   the report says was read. Quotes mean nothing in TSV. Empty lines are skipped; with --unlabelled
   they are empty texts.
 """
-MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label, commas or blanks between;
+MULTI_HELP = """  Any number of labels: a list in JSON, or --multi_label and , ; | or blanks;
   a vector of 0 and 1 in JSON, with --labels for its names; a column of 0 and 1 for each label.
 """
 WORDS_HELP = """

@@ -60,6 +60,7 @@ class Input:
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
         self.quoted = self.placed = 0  # fields of a TSV in quotes, labels given as a place
+        self.between = r"[,\s]+"  # labels of one field, where an example has several
 
 
 # ----------------------------------------------------------------------------- bytes to lines
@@ -200,7 +201,8 @@ def rows(source, delimiter, quoted, path):
     """(place, fields) of TSV or CSV; without a delimiter, of CoNLL: a tab, or else blanks."""
     if quoted:
         csv.field_size_limit(0x7FFFFFFF)
-        reader = csv.reader(source, delimiter=delimiter, strict=True)
+        reader = csv.reader(source, delimiter=delimiter, strict=True,
+                            skipinitialspace=delimiter != " ")  # a, "b" has quotes as a,"b" has
         while True:
             place = "%s:%d" % (path, reader.line_num + 1)
             try:
@@ -224,8 +226,9 @@ def rows(source, delimiter, quoted, path):
 def find_delimiter(file, kind, head):
     """Where no flag says it: what cuts the first lines into one number of columns."""
     def cuts(delimiter):
-        cut = csv.reader(head, delimiter=delimiter) if kind == "csv" or delimiter == "," else (
-            text.split(delimiter) for text in head if text.strip())
+        cut = csv.reader(head, delimiter=delimiter, skipinitialspace=True) if (
+            kind == "csv" or delimiter == ",") else (
+                text.split(delimiter) for text in head if text.strip())
         widths = [len(fields) for fields in cut if fields]
         widths = widths[:-1] if len(widths) > 50 else widths  # the last one may go on
         return len(set(widths)) == 1 and widths[0] > 1
@@ -524,7 +527,7 @@ def is_header(file, first, columns):
         label = text_roles(file, None, columns).label
     if label is None or not first[label].strip():
         return some
-    parts = lambda text: re.split(r"[,\s]+", text) if file.multi else [text]
+    parts = lambda text: re.split(r"[,;|\s]+", text) if file.multi else [text]
     values = file.labels or {part for value in columns[label].filled for part in parts(value)}
     again = any(twin(part, values) is not None for part in parts(first[label].strip()))
     if again or file.labels or file.task == "regression":
@@ -538,8 +541,10 @@ def require_roles(file, roles, names, columns):
     if file.labelled:
         flags.append("--label_column" + " or --multi_label COLUMNS" * (file.task[0] == "c"))
     require(len(columns) > 1 or not file.labelled or file.kind == "JSON", "%s: 1 column%s, "
-            "expected text, label or text_a, text_b, label; --delimiter says what is between them",
-            file.path, " (%s)" % names[0] if names else "")
+            "expected text, label or text_a, text_b, label; %s", file.path, " (%s)" % names[0]
+            if names else "", "fastText's: sed -E 's/^(__label__[^ ]+) /\\1\\t/' makes two of it"
+            if any(v[:9] == "__label__" for v in columns[0])
+            else "--delimiter says what is between them")
     require(roles.a is not None and (roles.label is not None or roles.hot or not file.labelled),
             "%s: which column is what? Say it with %s, by name%s or number. The columns are %s",
             file.path, ", ".join(flags), "" if names else " (and --header yes)",
@@ -565,6 +570,16 @@ def say_columns(file, names, width, roles):
     file.said.append("; ".join("%s: %s" % (what, ", ".join(found[what])) for what in found)
                      + ("; not read: " + short(name(k) for k in range(width) if k not in used)
                         if len(set(used)) < width else ""))
+
+
+def find_between(file, values):
+    """What is between the labels of one field: a sign, if the first rows have any, as names may
+    have blanks; else blanks."""
+    signs = [sign for sign in ",;|" if any(sign in value for value in values)]
+    require(len(signs) < 2, "%s: %s are between its labels: JSON lines can have lists of them",
+            file.path, " and ".join(signs))
+    if signs or any(" " in name for name in file.labels):
+        file.between = r"\s*%s\s*" % re.escape(signs[0] if signs else ",")
 
 
 # ---------------------------------------------------------------------- what the tasks read
@@ -633,6 +648,11 @@ def read_texts(file):
         file.said.append("labels are vectors of 0 and 1")
     elif roles.hot:
         file.label_names = [names[k].strip() for k in roles.hot]
+        require(len(set(file.label_names)) == len(roles.hot), "%s: two of its labels have one "
+                "name: %s; --label_column takes one, by number", file.path, short(file.label_names))
+    elif file.multi and roles.label is not None:
+        find_between(file, [fields[roles.label] for fields in table if len(fields) == width
+                            and isinstance(fields[roles.label], str)])
     for place, fields in stream:
         while len(fields) > width and fields[-1] == "":
             fields = fields[:-1]
@@ -644,8 +664,10 @@ def read_texts(file):
                 "the label %s is a list written as text: JSON lines have lists (pandas: "
                 "to_json(..., orient='records', lines=True))", place, label)
         for k in roles[:2] if json_names else ():
-            require(k is None or isinstance(fields[k], str), "%s: %s is %s, expected a string",
-                    place, names[k or 0], json.dumps(fields[k or 0])[:60])
+            require(k is None or isinstance(fields[k], str), "%s: %s is %s, expected a string%s",
+                    place, names[k or 0], json.dumps(fields[k or 0])[:60], "; of a table one "
+                    "object a row is read (pandas: to_json(..., orient='records', lines=True))" *
+                    isinstance(fields[k or 0], (list, dict)))
         if file.kind[:3] == "TSV" and re.fullmatch('".*"".*"', a):
             file.quoted += 1
         if roles.hot:
@@ -751,6 +773,9 @@ def read_words(file):
     require(word is not None and (tag is not None or not file.labelled), "%s: which column is "
             "what? Say it with --text_column for the words%s, by name or number. The columns are "
             "%s", file.path, " and --tag_column" * file.labelled, listing(names, width))
+    long = [text for text in columns[word] if text.strip().count(" ") > 1]
+    require(2 * len(long) <= len(columns[word]), "%s: the words are sentences (%s), expected one "
+            "word a line, or run_ner's JSON with lists of words", file.path, (long or [""])[0][:40])
     say_columns(file, names, width, [("word", word), ("tag", tag if file.labelled else None)])
     sentence = next((k for k in range(width) if names and key(names[k]) in SENTENCES[0]), None)
     for found in sentences(file, stream, width, names, sentence, indexed):
@@ -760,8 +785,9 @@ def read_words(file):
             # A blank inside a word becomes one that does not break, so that the words can be told
             # apart in the text; the tokens are the same.
             words.append(fields[word].strip(" ").replace(" ", "\u00a0") or "\u00a0")
-            require(not re.fullmatch(r"\[['\"].*\]", fields[word]), "%s: a list written as text, "
-                    "%s: JSON lines have lists", place, fields[word][:40])
+            for text in fields[word], fields[tag] if file.labelled else "":
+                require(not re.fullmatch(r"\[['\"].*\]", text), "%s: a list written as text, %s: "
+                        "JSON lines have lists", place, text[:40])
             require(fields[word], "%s: the first column, the word, is empty", place)
             if file.labelled:
                 tags.append(fields[tag].strip(" "))
@@ -849,12 +875,16 @@ def answers_of(qa, place):
     found = qa.get("answers")
     if isinstance(found, dict):
         place_d = place + ".answers"
+        found = {key: value if isinstance(value, list) else [value]  # one, without a list
+                 for key, value in found.items()}
         texts, starts = (member(found, key, list, place_d)[0] for key in ("text", "answer_start"))
         require(len(texts) == len(starts), "%s: %s, but %s", place_d, plural(len(texts), "text"),
                 plural(len(starts), "answer_start"))
         found = [{"text": text, "answer_start": start} for text, start in zip(texts, starts)]
         place_l = place_d
     else:
+        require("answers" in qa, "%s has no answers, expected them with text and answer_start; "
+                "--unlabelled reads questions without", place)
         found, place_l = member(qa, "answers", list, place)
     out = []
     for k in range(len(found)):
@@ -882,7 +912,7 @@ def read_questions(file):
                 return
         require("question" in item or "id" in item, "%s has no paragraphs, qas or question, "
                 "expected SQuAD's or run_qa's format", place)
-        name = item.get("id")
+        name = item.get("id", len(seen))  # without ids: numbers, as lines to predict have
         name = str(name) if type(name) is int else member(item, "id", str, place)[0]
         place += " (id %s)" % name
         require(name not in seen, "%s: this id was there before", place)

@@ -344,7 +344,7 @@ def check_texts(b):
             k, k, k, a.replace('"', '""')) for k, a in enumerate(A)), ["--text_column",
             "1, 2, 3, 4"])
     b.refused("fastText", "classification", "train.txt", "".join(
-        "__label__%s %s\n" % (y, a.replace(";", "")) for a, y in ROWS), ["1 column", "--delimiter"])
+        "__label__%s %s\n" % (y, a.replace(";", "")) for a, y in ROWS), ["1 column", "fastText's: sed"])
     tweets = table(",", "tweet_id airline_sentiment airline_sentiment_confidence negativereason "
                    "airline name retweet_count text".split(), [
                        ["57030613367776051%d" % k, p, "1.0", "", "United", "cairdin", "0", a]
@@ -521,6 +521,14 @@ def check_qa(b):
         ("1", "Who?", [("Jim", 0)]), ("2", "When?", [("", -1)])])], 1)), nothing, 1)
     read("impossible, without answers", "train.json", json.dumps(squad(nothing)).replace(
         '"is_impossible": true, "answers": []', '"is_impossible": true'), nothing, 1)
+    bare = [{k: v for k, v in q.items() if k != "id"} for q in squad(one, 1)]
+    for q in bare:  # one answer without lists, and no ids
+        if len(q["answers"]["text"]) == 1:
+            q["answers"] = {k: v[0] for k, v in q["answers"].items()}
+    read("flat, without ids", "train.jsonl", "".join(json.dumps(q) + "\n" for q in bare),
+         [(c, [(str(int(i) - 1), q, g) for i, q, g in qas]) for c, qas in one], 0)
+    b.refused("questions alone", "qa", "a.jsonl", '{"question": "who", "context": "Jim"}',
+              ["has no answers", "--unlabelled"])
     b.refused("no context", "qa", "a.jsonl", '{"id": "1", "question": "who"}', ["has no context"])
     b.refused("lists of two lengths", "qa", "a.jsonl", '{"id": "1", "question": "who", "context": '
               '"Jim", "answers": {"text": ["Jim"], "answer_start": []}}', ["1 text, but 0 answer"])
@@ -646,6 +654,19 @@ def check_more(b):
                   [text] * 10), ["list written as text"])
     b.refused("lists of words as text", "ner", "x.csv", "tokens,ner_tags\n\"['EU', 'x']\","
               "\"['B-ORG', 'O']\"\n", ["list written as text"])
+    b.refused("tags as text below sentences", "ner", "x.csv", "Sentence,Tag\n" + "".join(
+        "EU rejects it %s,\"['B-ORG', 'O', 'O', 'O']\"\n" % k for k in num), ["expected one word"])
+    b.refused("tags as text", "ner", "x.csv", "Word,Tag\nEU,\"['B-ORG']\"\nit,\"['O']\"\n",
+              ["list written as text"])
+    b.refused("sentences, not words", "ner", "x.csv", "sentence\nEU rejects it .\nHe is here\n",
+              ["expected one word"], "--unlabelled")
+    for header in "label, text\n", "":
+        b.texts("blanks before quotes", "x.csv", header + "".join('%s, "%s, so"\n' % (p, a)
+                for a, p in named), [(a + ", so", p) for a, p in named])
+    b.refused("Dataset.to_dict", "classification", "x.json", json.dumps(
+        {"text": plain, "label": PN}), ["one object a row"])
+    b.refused("two columns of 0 and 1 of one name", "classification", "x.csv", csv_of(
+        ["text", "label", "label"], plain, Y, Y[::-1]), ["one name", "--label_column"])
     b.texts("Excel's first line", "x.csv", "sep=;\ntext;label\na, b;1\nc, d;0\n",
             [("a, b", "1"), ("c, d", "0")])
     b.texts("CSV in .tsv", "x.tsv", csv_of(["text", "label"], ['a, "b"', "c, d, e"], "10"),
@@ -774,6 +795,19 @@ def check_labels(b):
               ["--multi_label"])
     b.texts("several labels with commas, told", "x.csv", "text,label\na,x\nb,y\nc,\"x,y\"\n",
             [("a", ["x"]), ("b", ["y"]), ("c", ["x", "y"])], "--multi_label")
+    for sign in "|", ";", ", ":
+        b.texts("labels with %s, told" % sign, "x.tsv", "a b c\tsci fi%shorror\nb c d\tsci fi\n"
+                "c d e\tnew wave\n" % sign, [("a b c", ["sci fi", "horror"]), (
+                    "b c d", ["sci fi"]), ("c d e", ["new wave"])], "--multi_label")
+    b.refused("labels with two signs", "classification", "x.tsv", "a b\tx\nb c\tx|y\nc d\tx,y\n",
+              [", and |"], "--multi_label")
+    for joined in "x|y", "x;y", "x,y":
+        b.texts("one label of several, %s" % joined, "x.tsv", "a b\tx\nc d\tx\ne f\t%s\n" % joined,
+                [("a b", "x"), ("c d", "x"), ("e f", joined)],
+                words=["the label %s may be several" % joined])
+    for twin in "01", "1e0", "+1":
+        b.texts("1 and %s" % twin, "x.tsv", "a b\t1\nc d\t%s\ne f\t0\n" % twin, [("a b", "1"), (
+            "c d", twin), ("e f", "0")], words=["are one number"])
     b.texts("numbers for names in JSON", "x.jsonl",
             '{"text": "a", "label": 1}\n{"text": "b", "label": 0}',
             [("a", "pos"), ("b", "neg")], "--labels", "neg,pos", words=["places among the names"])
