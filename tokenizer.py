@@ -614,6 +614,8 @@ class Data:
         if self.input.quoted:
             warn("%s in quotes, which mean nothing in TSV: --format csv --delimiter tab reads them "
                  "as spreadsheets write them", plural(self.input.quoted, "text"))
+        if self.input.empty:
+            warn("%s empty, nan, null or none", plural(self.input.empty, "text"))
         if self.input.lost:
             warn("%s: is not %s in %s, the first is %s: such letters are lost", self.args.input,
                  self.input.encoding[:5].upper() if self.input.encoding[:5] == "utf-8"

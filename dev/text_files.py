@@ -60,6 +60,7 @@ class Input:
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
         self.quoted = self.placed = 0  # fields of a TSV in quotes, labels given as a place
+        self.empty = 0  # texts of nothing, as pandas and spreadsheets write it
         self.between = r"[,\s]+"  # labels of one field, where an example has several
 
 
@@ -410,9 +411,9 @@ def named_roles(file, names, columns):
                  and (a != "title" or not have.keys() & set(TEXTS[0]))), (None, None))
     texts = by_name(TEXTS, names, free) if a is None else []
     a = texts[0] if len(texts) == 1 else a
-    labels = by_name(LABELS, names, [k for k in free if k not in (a, b)])
-    if len(labels) > 1 and file.task == "regression":
-        labels = [k for k in labels if columns[k].numeric]
+    rest = [k for k in free if k not in (a, b)]
+    numeric = [k for k in rest if columns[k].numeric and file.task == "regression"]
+    labels = by_name(LABELS, names, numeric) or by_name(LABELS, names, rest)
     if texts and key(names[texts[0]]) not in TEXTS[0] and any(
             columns[k].prose for k in free if k != a and not is_id(names[k])):
         a = None  # a query with a title, an answer beside the question: two texts?
@@ -660,7 +661,8 @@ def read_texts(file):
                 plural(len(fields), "column"), width)
         require(fields != names, "%s: the header again", place)
         a, b, label = (None if k is None else fields[k] for k in roles[:3])
-        require(json_names or label is None or not re.fullmatch(r"\s*\[.*\]\s*", label), "%s: "
+        listed = r"\s*\[.*\]\s*" + r"|\s*([\"'{(<]).*[\"'})>]\s*" * file.multi
+        require(json_names or label is None or not re.fullmatch(listed, label), "%s: "
                 "the label %s is a list written as text: JSON lines have lists (pandas: "
                 "to_json(..., orient='records', lines=True))", place, label)
         for k in roles[:2] if json_names else ():
@@ -670,6 +672,9 @@ def read_texts(file):
                     isinstance(fields[k or 0], (list, dict)))
         if file.kind[:3] == "TSV" and re.fullmatch('".*"".*"', a):
             file.quoted += 1
+        file.empty += file.labelled and sum(
+            text is not None and text.strip().lower() in ("", "nan", "null", "none", "n/a", "#n/a")
+            for text in (a, b))
         if roles.hot:
             label = []
             for k, name in zip(roles.hot, file.label_names):
@@ -726,7 +731,8 @@ def word_roles(file, names, columns, indexed):
     odd = len(c) > 2 and (c.numbers or c.distinct == 1 or any(
         2 * c.distinct < columns[k].distinct for k in rest if k != tag and not columns[k].numbers))
     odd = odd or len(c) > 9 and tag is not None and (
-        c.distinct < columns[tag].distinct and not columns[tag].few)
+        c.distinct < columns[tag].distinct and not columns[tag].few) or (
+            tag is not None and word < width and c.tags and not columns[tag].tags)
     return by_flag(file, "text_column", names, width) if odd else word, tag
 
 
@@ -846,6 +852,7 @@ def json_sentences(file, names, table, stream):
                     "%s, expected a list of strings", place, name, json.dumps(value)[:60])
         require(len(words) == len(tags) or not file.labelled, "%s: %s, but %s", place,
                 plural(len(words), "word"), plural(len(tags), "tag"))
+        tags = [int(x) if str(x).isdecimal() else x for x in tags]
         require(file.labels or not any(type(x) is int for x in tags), "%s: the tags are numbers: "
                 "name them in their order, --labels O,B-PER,I-PER,...", place)
         tags = [name_of(file, x) for x in tags]

@@ -344,7 +344,8 @@ def check_texts(b):
             k, k, k, a.replace('"', '""')) for k, a in enumerate(A)), ["--text_column",
             "1, 2, 3, 4"])
     b.refused("fastText", "classification", "train.txt", "".join(
-        "__label__%s %s\n" % (y, a.replace(";", "")) for a, y in ROWS), ["1 column", "fastText's: sed"])
+        "__label__%s %s\n" % (y, a.replace(";", "")) for a, y in ROWS),
+              ["1 column", "fastText's: sed"])
     tweets = table(",", "tweet_id airline_sentiment airline_sentiment_confidence negativereason "
                    "airline name retweet_count text".split(), [
                        ["57030613367776051%d" % k, p, "1.0", "", "United", "cairdin", "0", a]
@@ -679,6 +680,13 @@ def check_more(b):
         {"text": {"0": "a"}, "label": {"0": 1}}), ["expected a string"])
     b.refused("pandas' split", "classification", "x.json", json.dumps(
         {"columns": ["text", "label"], "data": [["a", 1]]}), ["expected an object"])
+    b.texts("a label beside the score", "x.csv", csv_of(["text", "label", "score"], plain, PN,
+            SCORES), list(zip(plain, SCORES)), task="regression")
+    b.refused("tags without prefix before words", "ner", "x.txt",
+              "PER Bob\nO said\nO so\nLOC Rome\n\n" * 4, ["--tag_column"])
+    digits = json.dumps({"tokens": ["Jim", "runs"], "ner_tags": ["1", "0"]})
+    b.refused("tags of digits", "ner", "x.jsonl", digits, ["--labels"])
+    b.ner("tags of digits, named", "x.jsonl", digits, ["Jim/B-PER runs/O"], "--labels", "O,B-PER")
     b.texts("score first", "x.tsv", tsv(*zip(SCORES, A, B)), list(zip(A, B, SCORES)),
             task="regression")
     b.refused("a counter is no score", "regression", "x.tsv", tsv(*zip(num, A)), ["--label_column"])
@@ -799,6 +807,11 @@ def check_labels(b):
         b.texts("labels with %s, told" % sign, "x.tsv", "a b c\tsci fi%shorror\nb c d\tsci fi\n"
                 "c d e\tnew wave\n" % sign, [("a b c", ["sci fi", "horror"]), (
                     "b c d", ["sci fi"]), ("c d e", ["new wave"])], "--multi_label")
+    for text in "{a,b}", "'a', 'b'", '"a"', "<a><b>":
+        b.refused("labels as text: " + text, "classification", "x.tsv", "a b\ta\nb c\ta\nc d\t%s\n"
+                  % text, ["list written as text"], "--multi_label")
+    b.texts("texts of nothing", "x.csv", "text,label\na b,1\n,0\nNaN,1\n", [
+        ("a b", "1"), ("", "0"), ("NaN", "1")], words=["2 texts empty, nan"])
     b.refused("labels with two signs", "classification", "x.tsv", "a b\tx\nb c\tx|y\nc d\tx,y\n",
               [", and |"], "--multi_label")
     for joined in "x|y", "x;y", "x,y":
