@@ -1298,10 +1298,10 @@ static float *bert_own_room_(const BertScratch *scratch)
     return scratch && BERT_ROOM_ > 0 ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
 }
 
-/* Whether the mirrored product is worth it: for a weight matrix, few rows, whole vectors of k. */
-static int bert_mirrored_(BertMatrix_ b, int M, int K, int how)
+/* Whether the mirrored product is worth it: of few rows, with a weight matrix, in whole vectors. */
+static int bert_mirrored_(BertMatrix_ b, int M, int N, int K, int how)
 {
-    return M <= BERT_LANES_ && b.row == 1 && how == BERT_START_ && K % 16 == 0;
+    return M <= BERT_LANES_ && N >= 16 && b.row == 1 && how == BERT_START_ && K % 16 == 0;
 }
 
 /* The product on one thread, this one. */
@@ -1311,7 +1311,7 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
     float *room = bert_own_room_(scratch);
     if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
 #ifndef BERT_SCALAR_
-    else if (bert_mirrored_(b, M, K, how))
+    else if (bert_mirrored_(b, M, N, K, how))
         bert_matmul_mirrored_(c, ldc, a, b, M, N, K, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
 #endif
@@ -1327,7 +1327,7 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
     const int most = 1024, least = 64; /* rows of a task */
     const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
-    const int once = threads == 1 || bert_mirrored_(b, M, K, how);
+    const int once = threads == 1 || bert_mirrored_(b, M, N, K, how);
     const int tasks = once ? threads : 2 * threads;
     int across = N < M || a.col != 1 ? 1 : bert_min_(widest, tasks);
     int down = bert_max_((M - 1) / most + 1,
