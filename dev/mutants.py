@@ -34,7 +34,7 @@ MUTANTS = [  # quick ones first
     ("decay on biases and LayerNorm", ("t->decay ? (float)(1.0 - (double)lr * weight_decay) : 1.0f",
       "(float)(1.0 - (double)lr * weight_decay)")),
     ("tanh form in place of erf", ("static inline float bert_gelu_(float x)", "static inline float bert_gelu_tanh_(float x);\nstatic inline float bert_dgelu_tanh_(float x);\nstatic inline float bert_gelu_(float x)"),
-     ("= bert_gelu_(inp[i]);", "= bert_gelu_tanh_(inp[i]);"), ("* bert_dgelu_(inp[i]);", "* bert_dgelu_tanh_(inp[i]);")),
+     ("= bert_gelu_(inp[i])", "= bert_gelu_tanh_(inp[i])"), ("* bert_dgelu_(inp[i])", "* bert_dgelu_tanh_(inp[i])")),
     ("LayerNorm without eps", ("/ (float)C + eps)", "/ (float)C)")),
     ("no residual around attention", (DROP_1, DROP_1.replace("residual", "dropout").replace(" x,", ""))),
     ("no residual around fc", (DROP_2, DROP_2.replace("residual", "dropout").replace(" a.ln1,", ""))),
