@@ -1326,6 +1326,7 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const size_t R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
     const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
     const int most = 1024, least = 64; /* rows of a task */
+    if (M < 1 || N < 1) return;
     const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
     const int once = threads == 1 || bert_mirrored_(b, M, N, K, how);
     const int tasks = once ? threads : 2 * threads;

@@ -806,7 +806,7 @@ static void classification_report(FILE *f, const Evaluation *e, const Data *d)
             matrix ? "   confusion matrix: predicted as" : "");
     for (size_t k = 0; matrix && k < K; k++) {
         fprintf(f, "%*s", k ? 2 : width + 37, "");
-        print_name(f, string_at(&d->names, k), columns[k], widest);
+        print_name(f, string_at(&d->names, k), columns[k], columns[k]);
     }
     if (matrix) fprintf(f, "\n");
     for (size_t k = 0; k < K; k++) {
@@ -1367,7 +1367,7 @@ typedef struct {
     double rate, norm;                        /* of the last step */
     Sums run, line;                           /* so far, and at the last log line */
     long long saved_step, best_step;          /* of model.bin, best.bin */
-    int saved;                                /* something */
+    int saved;                                /* an earlier run's models are out of the way */
     double best, best_loss;
 } Driver;
 
@@ -1553,9 +1553,9 @@ static int save_model(Driver *d, const char *name)
     if (whole_begin(&file, d->o.output_dir, name)) return 1;
     int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
     if (!failed && !d->saved) /* now there is something in their place */
-        failed = set_aside(d->o.output_dir, names, 2, d->o.overwrite_output_dir != 0);
+        failed = set_aside(d->o.output_dir, names, 2, d->o.overwrite_output_dir != 0),
+        d->saved = !failed; /* should this save fail, the next must not set that aside again */
     if (whole_end(&file, failed)) return 1;
-    d->saved = 1;
     d->saved_step = d->step;
     return 0;
 }
@@ -1622,7 +1622,8 @@ static int read_config(BertConfig *c, const char *path)
         {"position_embedding_type", .only = "absolute"},
         {"is_decoder", .only = "false"},
         {"add_cross_attention", .only = "false"},
-        {"hidden_act", .only = NULL}, /* the last: see below */
+        {"pad_token_id", .only = NULL}, /* the last two: see below */
+        {"hidden_act", .only = NULL},
     };
     static const struct {
         const char *name;
@@ -1641,6 +1642,7 @@ static int read_config(BertConfig *c, const char *path)
     size_t n = fread(json, 1, sizeof json - 1, f);
     fclose(f);
     for (int i = 0; i < KEYS; i++) keys[i] = fields[i].key;
+    values[KEYS - 2] = text_of("0"); /* null, which is no row, leaves nothing there */
     int whole = json_fields(json, json + n, keys, KEYS, -1, values), act = 0;
     for (int i = 0; i < KEYS; i++) {
         char *end = NULL;
@@ -1660,6 +1662,14 @@ static int read_config(BertConfig *c, const char *path)
             return fail("%s: %s is %.*s, not %s: this BERT has no other", path, keys[i],
                         (int)value.size, value.bytes, fields[i].only);
     }
+    const BertText pad = values[KEYS - 2];
+    char *end = NULL;
+    const double row = pad.size ? strtod(pad.bytes, &end) : -1;
+    if (pad.size &&
+        (end != pad.bytes + pad.size || !(row >= -c->V && row < c->V && row == floor(row))))
+        return fail("%s: pad_token_id is %.*s, not %d to %d", path, (int)pad.size, pad.bytes, -c->V,
+                    c->V - 1);
+    c->padding_idx = (int)row + (pad.size && row < 0 ? c->V : 0); /* counted from the end */
     name = values[KEYS - 1].bytes ? values[KEYS - 1] : text_of(acts[0].name); /* hidden_act */
     while (act < ACTS && !same_text(name, text_of(acts[act].name))) act++;
     if (act == ACTS)
@@ -1669,7 +1679,7 @@ static int read_config(BertConfig *c, const char *path)
     return 0;
 }
 
-/* All tensors as BertPreTrainedModel._init_weights draws them; [PAD]'s word embedding is zero. The
+/* All tensors as BertPreTrainedModel._init_weights draws them; padding_idx's row of wte is zero. The
    tokenizer is another model's. */
 static int init_model(Driver *d)
 {
@@ -1686,7 +1696,8 @@ static int init_model(Driver *d)
     if (bert_build(&fresh, config)) return fail("%s: %s", d->o.init, bert_error(&fresh));
     for (int i = 0; i < BERT_NUM_TENSORS; i++)
         bert_draw_(&fresh, &fresh.tensors[i], random_at((uint64_t)d->o.seed, 1));
-    memset(fresh.params.wte, 0, (size_t)config.C * sizeof *fresh.params.wte);
+    for (int i = 0; i < config.C && config.padding_idx >= 0; i++)
+        fresh.params.wte[(size_t)config.padding_idx * (size_t)config.C + (size_t)i] = 0;
     fresh.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -1752,7 +1763,7 @@ static int reopen_shard(Driver *d, size_t shard)
 static void remember(BertConfig *c, const Data *data)
 {
     const int pairs = data->pairs || data->task == BERT_QA || data->task == BERT_PRETRAINING;
-    c->trained_length = bert_max_(c->trained_length, data->max_length);
+    c->trained_length = bert_max_(c->trained_length, bert_min_(data->max_length, c->P));
     c->trained_pairs = bert_max_(c->trained_pairs, 1 + pairs);
     c->may_lack |= data->task == BERT_QA && data->may_lack;
 }

@@ -115,6 +115,8 @@ static void test_product(void)
         }
     for (int i = 170; i <= 200; i++) /* around the most strips that are copied at once */
         for (int j = 0; j < 4; j++, kind += 7) check_product(i, 50, 384 + j, kind & 63);
+    for (int i = 0; i < 64; i++)
+        check_product(0, 70, 20, i), check_product(70, 0, 20, i), check_product(0, 0, 20, i);
     done("the fast product has the plain loops' bits: every shape to 70");
     use_threads(3);
     static const int large[] = {3, 16, 49, 193, 257, 300, 383, 384, 385, 600, 769};

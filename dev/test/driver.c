@@ -78,6 +78,7 @@ static void write_data(const char *path, const BertTokenizer *t, int task, int p
 }
 
 static const char *const made[] = {"single.bin",
+                                   "long.bin",
                                    "pairs.bin",
                                    "values.bin",
                                    "encoder.bin",
@@ -94,7 +95,8 @@ static const char *const made[] = {"single.bin",
                                    "out/earlier-best.bin",
                                    "out",
                                    "pair.bin",
-                                   "one.bin"};
+                                   "one.bin",
+                                   "config.json"};
 
 static void clean(int first)
 {
@@ -121,6 +123,7 @@ static void make_files(void)
     write_data("single.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, 6);
     write_data("pairs.bin", &m.tokenizer, BERT_CLASSIFICATION, 1, 9);
     write_data("values.bin", &m.tokenizer, BERT_REGRESSION, 1, 8);
+    write_data("long.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, INT_MAX);
     bert_free(&m);
 }
 
@@ -168,7 +171,7 @@ static void test_output_dir(void)
 static void test_folder_removed(void)
 {
     Driver d = {.o = {.output_dir = "out"}, .step = 3};
-    clean(10);
+    clean(11);
     if (bert_load(&d.model, "encoder.bin")) exit(2);
     fflush(stderr);
     int error = open("output", O_CREAT | O_TRUNC | O_WRONLY, 0600), old = dup(2);
@@ -235,6 +238,7 @@ static void test_memory(void)
                   2);
     rename("out/model.bin", "pair.bin");
     expect_memory(TRAIN_ON("values.bin"), 8, 2);
+    expect_memory(TRAIN_ON("long.bin"), 17, 1); /* the model reads no more */
     /* lines are cut as the data was, and that is said */
     expect_call(longer, "predict --model one.bin", 0, "stdin:1: cut at 6 of 9 tokens");
     expect(
@@ -292,6 +296,50 @@ static void test_lines(void)
     expect(fabs(score - 1 / (1 + exp(-logit))) < 1e-6, "%s", output);
     bert_free(&m);
     done("lines: what one looks like is said; v2 and single logits as the model has them");
+}
+
+/* config.json's pad_token_id, as Hugging Face reads it: the row of zeros that gets no gradient */
+static void test_padding(void)
+{
+    static const struct {
+        const char *field;
+        int want; /* -2: refused */
+    } rows[] = {{"", 0},
+                {", \"pad_token_id\": 0", 0},
+                {", \"pad_token_id\": 3", 3},
+                {", \"pad_token_id\": null", -1},
+                {", \"pad_token_id\": -1", 39},
+                {", \"pad_token_id\": 39", 39},
+                {", \"pad_token_id\": 40", -2},
+                {", \"pad_token_id\": -41", -2},
+                {", \"pad_token_id\": 1.5", -2},
+                {", \"pad_token_id\": [1]", -2}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Bert m = {0};
+        char config[512];
+        snprintf(config, sizeof config,
+                 "{\"vocab_size\": 40, \"hidden_size\": 4, \"num_hidden_layers\": 1, "
+                 "\"num_attention_heads\": 1, \"intermediate_size\": 4, "
+                 "\"max_position_embeddings\": 20, \"type_vocab_size\": 2%s}",
+                 rows[i].field);
+        FILE *f = fopen("config.json", "w");
+        fputs(config, f), fclose(f);
+        int code = call("", "train --init config.json --tokenizer encoder.bin --train_file "
+                            "single.bin --output_dir out --max_steps 1");
+        if (rows[i].want == -2) {
+            expect(code == 1 && strstr(output, "config.json: pad_token_id is"), "%s: %d, %s",
+                   rows[i].field, code, output);
+            continue;
+        }
+        if (!expect(code == 0, "%s: %s", rows[i].field, output)) continue;
+        expect(!bert_load(&m, "out/model.bin"), "%s", bert_error(&m));
+        expect(m.config.padding_idx == rows[i].want, "%s: %d", rows[i].field, m.config.padding_idx);
+        for (int row = 0; row < 40; row++)
+            expect((m.params.wte[4 * row] == 0) == (row == rows[i].want), "%s: row %d",
+                   rows[i].field, row);
+        bert_free(&m);
+    }
+    done("--init: pad_token_id is the row of zeros, counted from the end below 0; null: none");
 }
 
 static void test_full_disk(void)
@@ -352,8 +400,9 @@ int main(void)
     test_memory();
     test_lines();
     test_full_disk();
+    test_padding();
     test_readme(top);
-    clean(0), clean(10);
+    clean(0), clean(11);
     rmdir("out");
     if (chdir("/") || rmdir(folder)) printf("%s is not empty\n", folder);
     return finish();

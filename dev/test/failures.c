@@ -234,6 +234,34 @@ static void test_calls(const char *line, const char *names)
     done("%.60s: each of %d calls fails: %d errors, %d go on", line, end, failures, went_on);
 }
 
+/* A save that fails, then one that does not, as where a signal ends the training: the earlier run's
+   model, which the first has set aside, is still there. */
+static void test_second_save(void)
+{
+    int failures = 0, failed = 1, again, kept[2];
+    for (int at = 0; failed || at < 12; at++) {
+        Driver d = {.o = {.output_dir = "new/out"}};
+        fresh("encoder.bin new/out/model.bin");
+        expect(!bert_load(&d.model, "ner.bin"), "%s", bert_error(&d.model));
+        int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
+        fflush(stdout), fflush(stderr);
+        for (int i = 0; i < 2; i++) kept[i] = dup(i + 1), dup2(file, i + 1);
+        until = at, broken = NULL;
+        failed = save_model(&d, "model.bin");
+        until = -1;
+        again = save_model(&d, "model.bin");
+        fflush(stdout), fflush(stderr);
+        for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
+        close(file);
+        failures += failed;
+        expect(!again && (!failed || !access("new/out/earlier-model.bin", F_OK)),
+               "call %d, %s: the earlier model is lost", at, broken);
+        bert_free(&d.model);
+    }
+    expect(failures > 5, "%d failed", failures);
+    done("a save that fails and one that does not: the earlier run's model is kept");
+}
+
 /* Files that may have no more than so many bytes: write, the real one, fails in the middle. */
 static void test_full(void)
 {
@@ -303,6 +331,7 @@ int main(void)
     make_files();
     for (size_t i = 0; i < sizeof commands_of / sizeof commands_of[0]; i++)
         test_calls(commands_of[i].line, commands_of[i].names), release(0);
+    test_second_save();
     test_full();
     snprintf(command, sizeof command, "rm -rf %s", folder);
     if (chdir("/") || system(command)) expect(0, "%s is left", folder);
