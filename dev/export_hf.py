@@ -489,6 +489,11 @@ def read_tokenizer(folder, hf, V, lower_first, notes):
         if not isinstance(value, bool) and not (value is None and "null" in allowed):
             fail(json_path if generic else config_path, field, json.dumps(value), allowed)
 
+    side = settings.get("truncation_side") or generic and str(
+        (fast.get("truncation") or {}).get("direction", "right")).lower() or "right"
+    if side != "right":  # the end of a text counts, for us its beginning does
+        fail(config_path, "truncation_side", json.dumps(side), '"right"')
+
     strip = lower if strip is None else strip
     lower = lower or lower_first
     vocab = json_vocab(json_path, model) if fast else text_vocab(os.path.join(folder, "vocab.txt"))

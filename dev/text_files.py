@@ -60,7 +60,7 @@ class Input:
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
         self.quoted = self.placed = 0  # fields of a TSV in quotes, labels given as a place
-        self.empty = 0  # texts of nothing, as pandas and spreadsheets write it
+        self.empty = 0  # texts of nothing, as spreadsheets write it
         self.between = r"[,\s]+"  # labels of one field, where an example has several
 
 
@@ -581,6 +581,10 @@ def find_between(file, values):
             file.path, " and ".join(signs))
     if signs or any(" " in name for name in file.labels):
         file.between = r"\s*%s\s*" % re.escape(signs[0] if signs else ",")
+        names = {name for value in values for name in re.split(file.between, value.strip())}
+        both = [name for name in names if " " in name and set(name.split()) <= names]
+        require(not both, "%s: %s: is it one label or several? Write commas between", file.path,
+                min(both, default=""))
 
 
 # ---------------------------------------------------------------------- what the tasks read

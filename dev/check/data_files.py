@@ -288,7 +288,9 @@ def check_multi_label(builder):
         {"text": "x", "labels": ["b c", "9"]})), "--like", d.path)
     same("multi-label --like", (like.names, like.labels, like.multi),
          (d.names, [[0, 3]], 1), "")
-    for name, text in ("m.tsv", "t\tc,a\nt\t\nt\tb a  c\n"), ("m.csv", 't,"c, a"\nt,\nt,b a c\n'):
+    for name, text in (("m.tsv", "t\tc,a\nt\t\nt\tb,a,,c\n"),
+                       ("m.tsv", "t\tc a\nt\t\nt\tb a  c\n"),
+                       ("m.csv", 't,"c, a"\nt,\nt,"b,a,c"\n')):
         d = builder.build("classification", builder.file(name, text), "--multi_label")
         same(name, (d.names, d.labels, d.multi), (["a", "b", "c"], [[0, 2], [], [0, 1, 2]], 1), "")
     d = builder.build("classification", builder.file("m.tsv", "t\tb\nt\ta\n"), "--multi_label",
@@ -382,7 +384,7 @@ BAD = [  # task, file, content, flags, what the message has to say
     ("qa", "bad.json", '{"data": [5]}', "", "bad.json: .data[0] is 5, expected an object"),
     ("qa", "bad.json", '{"data": [{}]}', "", "bad.json: .data[0] has no paragraphs, qas or "),
     ("qa", "bad.json", bad_qa(answers=None), "", QAS + " (id 7) has no answers"),
-    ("qa", "bad.json", bad_qa(id=None), "", QAS + " has no id, expected a string"),
+    ("qa", "bad.json", bad_qa(id=[1]), "", QAS + ".id is [1], expected a string"),
     ("qa", "bad.json", bad_qa(question=["x"]), "", QAS + " (id 7).question is [\"x\"]"),
     ("qa", "bad.json", bad_qa(answers=[{"text": "me"}]), "", QAS + " (id 7).answers[0] has no "
      "answer_start, expected a whole number"),

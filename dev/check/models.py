@@ -319,6 +319,12 @@ def _(d):
     return refused(d, "tokenizer_class", "BertJapaneseTokenizer")
 
 
+@row("truncation_side left")
+def _(d):
+    make(d, settings={"truncation_side": "left"})
+    return refused(d, "truncation_side", '"left"')
+
+
 @row("pytorch_model.bin of PyTorch before 1.6")
 def _(d):
     make(d)

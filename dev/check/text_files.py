@@ -812,6 +812,8 @@ def check_labels(b):
                   % text, ["list written as text"], "--multi_label")
     b.texts("texts of nothing", "x.csv", "text,label\na b,1\n,0\nNaN,1\n", [
         ("a b", "1"), ("", "0"), ("NaN", "1")], words=["2 texts empty, nan"])
+    b.refused("commas and blanks", "classification", "x.tsv", "a b\tx\nb c\tx,y\nc d\ty x\n",
+              ["is it one label or several"], "--multi_label")
     b.refused("labels with two signs", "classification", "x.tsv", "a b\tx\nb c\tx|y\nc d\tx,y\n",
               [", and |"], "--multi_label")
     for joined in "x|y", "x;y", "x,y":
