@@ -59,8 +59,7 @@ class Input:
         self.lost, self.first_lost = 0, ""  # places that are not of the encoding
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
-        self.quoted = self.placed = 0  # fields of a TSV in quotes, labels given as a place
-        self.empty = 0  # texts of nothing, as spreadsheets write it
+        self.quoted = self.placed = self.empty = 0  # texts in quotes, labels as places, no texts
         self.between = r"[,\s]+"  # labels of one field, where an example has several
 
 
