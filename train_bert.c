@@ -2606,9 +2606,9 @@ static const Program program = {flags, sizeof flags / sizeof flags[0], commands,
 static int run(Driver *d, int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
-    int command = -1, help = in_list("help|--help|-h", word, '|') != NULL;
+    int command = -1, first = in_list("help|--help|-h", word, '|') != NULL, help = first;
     for (int c = 0; c < NUM_COMMANDS; c++)
-        if (argc > 1 + help && !strcmp(argv[1 + help], commands[c].name)) command = c;
+        if (argc > 1 + first && !strcmp(argv[1 + first], commands[c].name)) command = c;
     for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(&program, stderr), 1;
     if (!strcmp(word, "--version"))
@@ -2616,7 +2616,7 @@ static int run(Driver *d, int argc, char **argv)
     if (help && command >= 0) return command_usage(&program, command), 0;
     if (help && argc == 2) return usage(&program, stdout), 0;
     if (command < 0)
-        return fail("'%s': no such command; try 'train_bert --help'", help ? argv[2] : word);
+        return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
     if (parse(&program, &d->o, command, argc - 2, argv + 2)) return 1;
     if (d->o.model && bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
     return run_command[command](d);

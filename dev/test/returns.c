@@ -72,6 +72,7 @@ static void test_help(void)
     expect_error("", "train_bert", "eval");
     expect_error("help nothing", "nothing", "no such command");
     expect_error("--help nothing", "nothing", "no such command");
+    expect_error("nothing --help", "nothing", "no such command");
     done("returns: help of each kind");
 }
 
