@@ -48,12 +48,10 @@ Hugging Face computes the same numbers for the tokens that are not padding.
 extern "C" {
 #endif
 
-#ifndef BERTDEF
-#ifdef BERT_STATIC
+#if !defined(BERTDEF) && defined(BERT_STATIC)
 #define BERTDEF static
-#else
+#elif !defined(BERTDEF)
 #define BERTDEF extern
-#endif
 #endif
 
 /* ------------------------------------------------------------------------------------------------
@@ -154,7 +152,6 @@ typedef struct {
 typedef struct {
     BERT_TENSORS(BERT_ROW_)
 } BertTensors; /* one pointer for each row of the table */
-#undef BERT_ROW_
 
 /* A row of the table with this model's numbers. size = layers * rows * cols, or 0: the task has no
    such tensor. offset counts floats from the start of params_memory (and grads, m, v). */
@@ -207,7 +204,6 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
     X(nsplosses, 1, B, 1)
 /* clang-format on */
 
-#define BERT_ROW_(name, ...) float *name;
 typedef struct {
     BERT_ACTS(BERT_ROW_)
 } BertActs;
@@ -509,13 +505,8 @@ typedef struct {
 } BertDropout;
 
 /* Where the model has dropout; the first belongs to layer -1, the last to layer L. */
-enum {
-    BERT_SITE_EMBEDDINGS,
-    BERT_SITE_ATTENTION,
-    BERT_SITE_ATTPROJ,
-    BERT_SITE_FCPROJ,
-    BERT_SITE_CLASSIFIER
-};
+enum { BERT_SITE_EMBEDDINGS, BERT_SITE_ATTENTION, BERT_SITE_ATTPROJ };
+enum { BERT_SITE_FCPROJ = 3, BERT_SITE_CLASSIFIER };
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
 
 BERTDEF size_t bert_scratch_size(int threads); /* floats */
@@ -1292,12 +1283,6 @@ static int bert_team_(const BertScratch *scratch)
     return scratch ? scratch->threads : bert_threads_();
 }
 
-/* Where this thread of the team puts panels and strips; NULL: the product is the plain loops. */
-static float *bert_own_room_(const BertScratch *scratch)
-{
-    return scratch && BERT_ROOM_ > 0 ? scratch->memory + bert_scratch_size(bert_thread_()) : NULL;
-}
-
 /* Whether the mirrored product is worth it: of few rows, with a weight matrix, in whole vectors. */
 static int bert_mirrored_(BertMatrix_ b, int M, int N, int K, int how)
 {
@@ -1308,7 +1293,8 @@ static int bert_mirrored_(BertMatrix_ b, int M, int N, int K, int how)
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int how, const BertScratch *scratch)
 {
-    float *room = bert_own_room_(scratch);
+    float *room = NULL; /* where this thread of the team puts panels and strips */
+    if (scratch && BERT_ROOM_ > 0) room = scratch->memory + bert_scratch_size(bert_thread_());
     if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
 #ifndef BERT_SCALAR_
     else if (bert_mirrored_(b, M, N, K, how))
@@ -1354,7 +1340,7 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
                                      const float *wse, int B, int C)
 {
     BERT_OMP_(parallel for)
-    for (int b = 0; b < B; b++) {
+    for (int b = 0; b < B; b++)
         for (int n = offsets[b]; n < offsets[b + 1]; n++) {
             float *out_n = out + (size_t)n * C;
             const float *te = wte + (size_t)tokens[n] * C;
@@ -1362,7 +1348,6 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
             const float *se = wse + (size_t)types[n] * C;
             for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
         }
-    }
 }
 
 /* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
@@ -1377,19 +1362,15 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
     BERT_OMP_(parallel for)
     for (int c = 0; c < C; c += block) {
         int width = bert_min_(block, C - c);
-        for (int b = 0; b < B; b++) {
+        for (int b = 0; b < B; b++)
             for (int n = offsets[b]; n < offsets[b + 1]; n++) {
                 const float *d = dout + (size_t)n * C + c;
                 float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
                 float *se = dwse + (size_t)types[n] * C + c;
-                for (int i = 0; i < width; i++) {
-                    pe[i] += d[i];
-                    se[i] += d[i];
-                }
+                for (int i = 0; i < width; i++) pe[i] += d[i], se[i] += d[i];
                 if (!dwte || tokens[n] == padding) continue;
                 for (int i = 0; i < width; i++) dwte[(size_t)tokens[n] * C + c + i] += d[i];
             }
-        }
     }
 }
 
@@ -1689,8 +1670,7 @@ static inline float bert_gelu_(float x)
 static inline float bert_dgelu_(float x)
 {
     float bell, cdf = bert_normal_cdf_(x, &bell);
-    return bert_fma_(0.398942280f * x, bell,
-                     cdf); /* d/dx of x P(x): P(x) + x * density, 1/sqrt(2 pi) */
+    return bert_fma_(0.398942280f * x, bell, cdf); /* P(x) + x * density, 1/sqrt(2 pi) */
 }
 
 /* (1 + tanh(u)) / 2 is the logistic of 2u: no cancellation. Within 1.3e-7, derivative 4.0e-7. */
@@ -1999,14 +1979,13 @@ static size_t bert_head_cols_(const BertConfig *c)
 }
 
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
-static size_t bert_layout_(BertTensor *tensors, const BertConfig *c)
+static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 {
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
     const int ALL = 1, POOLER = c->pooler, QA = c->task == BERT_QA;
     const int CLASSIFIER = bert_has_classifier_(c->task), MLM = bert_has_mlm_(c->task);
     const int NSP = c->task == BERT_PRETRAINING;
     size_t total = 0;
-    BertTensor *t = tensors;
 #define BERT_ROW_(NAME, LAYERS, ROWS, COLS, DECAY, WHO, KEY)                                       \
     t->name = #NAME, t->key = KEY, t->layers = LAYERS, t->rows = ROWS, t->cols = COLS;             \
     t->decay = DECAY, t->offset = total;                                                           \
@@ -2156,7 +2135,6 @@ static long bert_users_(const Bert *m, long more)
 #endif
 }
 
-/* Leaves the message, so that a failed load can be explained. */
 BERTDEF void bert_free(Bert *m)
 {
     float *own[] = {m->grads_memory, m->m_memory,       m->v_memory,    m->acts_memory,
@@ -2172,7 +2150,7 @@ BERTDEF void bert_free(Bert *m)
         BERT_FREE(m->users);
     }
     memset(m, 0, sizeof *m);
-    memcpy(m->message, message, sizeof message);
+    memcpy(m->message, message, sizeof message); /* it may say why a load failed */
 }
 
 BERTDEF int bert_share(Bert *copy, const Bert *m)
@@ -2181,15 +2159,12 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     bert_free(copy);
     if (!m->params_memory) return BERT_REFUSE_(copy, "the model to share is empty: load one first");
     bert_users_(m, 1);
-    copy->users = m->users;
-    copy->config = m->config;
+    copy->users = m->users, copy->config = m->config;
     memcpy(copy->tensors, m->tensors, sizeof m->tensors);
     copy->num_parameters = m->num_parameters;
     copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
-    copy->params_memory = m->params_memory;
-    copy->params = m->params;
-    copy->labels = m->labels;
-    copy->tokenizer = m->tokenizer;
+    copy->params_memory = m->params_memory, copy->params = m->params;
+    copy->labels = m->labels, copy->tokenizer = m->tokenizer;
     return BERT_OK;
 }
 
@@ -2205,8 +2180,7 @@ static int bert_check_alone_(Bert *m, const char *what)
 static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
 {
     float *w = m->params_memory + t->offset;
-    size_t length = strlen(t->name);
-    int layernorm = strstr(t->name, "ln") != NULL && t->name[length - 1] == 'w';
+    int layernorm = strstr(t->name, "ln") != NULL && t->name[strlen(t->name) - 1] == 'w';
     uint64_t key = bert_mix64_(bert_mix64_(seed) ^ (uint64_t)(t - m->tensors));
     for (size_t i = 0; i < t->size; i++)
         w[i] = t->cols > 1 ? m->config.init_range * bert_normal_(key, i) : (float)layernorm;
@@ -2237,9 +2211,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     if (bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_REFUSE_(m, "%zu label names for K = %d", labels->count, K);
-    config.task = task;
-    config.K = K;
-    config.multi_label = multi_label;
+    config.task = task, config.K = K, config.multi_label = multi_label;
     config.pooler = bert_needs_pooler_(task) || config.pooler;
     /* How it was trained and what its logit means was said of the old head. */
     config.trained_length = config.trained_pairs = config.may_lack = config.activation_out = 0;
@@ -2523,7 +2495,6 @@ static void bert_layer_forward_(Bert *m, int l)
     float ph = c->hidden_dropout, pa = c->att_dropout;
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     int n = N; /* rows behind the attention */
-
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, &m->scratch);
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
@@ -2554,7 +2525,6 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     BertTensors w, g; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
     float ph = c->hidden_dropout, pa = c->att_dropout;
-
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
     bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
@@ -2744,11 +2714,10 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
 /* BertForPreTraining's second head: nsp (B,2) = linear(pooled), its loss the cross-entropy. */
 static void bert_nsp_forward_(Bert *m)
 {
+    const int B = m->B, C = m->config.C;
     BertActs *a = &m->acts;
-    bert_linear_forward(a->nsp, a->pooled, m->params.nspw, m->params.nspb, m->B, m->config.C, 2,
-                        &m->scratch);
-    bert_crossentropy_forward(a->nsplosses, a->nspprobs, a->nsp, m->batch.next, NULL, 0.0f, m->B,
-                              2);
+    bert_linear_forward(a->nsp, a->pooled, m->params.nspw, m->params.nspb, B, C, 2, &m->scratch);
+    bert_crossentropy_forward(a->nsplosses, a->nspprobs, a->nsp, m->batch.next, NULL, 0.0f, B, 2);
 }
 
 /* Adds to the [CLS] rows of d->dx. */
@@ -2798,8 +2767,7 @@ static void bert_loss_forward_(Bert *m)
     const BertConfig *c = &m->config;
     const BertBatch *x = &m->batch;
     BertActs *a = &m->acts;
-    const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
+    const int O = (int)bert_head_cols_(c), H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     double sum = 0.0, next = 0.0;
     if (c->task == BERT_REGRESSION) {
         if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, H, O);
@@ -2822,8 +2790,7 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
     const BertConfig *c = &m->config;
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
-    const int O = (int)bert_head_cols_(c);
-    const int H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
+    const int O = (int)bert_head_cols_(c), H = (int)bert_head_rows_(c->task, m->B, m->N, m->R);
     const float s = (float)(scale / x->divisor);
     if (c->task == BERT_REGRESSION) bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
     else if (bert_has_targets_(c))
@@ -2847,9 +2814,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     error = bert_make_room_(m, batch, training);
     if (error) return error;
     m->training = training;
-    m->B = batch->B;
-    m->N = batch->offsets[batch->B];
-    m->R = batch->R;
+    m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     bert_keep_batch_(m, batch);
     bert_encoder_forward_(m);
     if (bert_needs_pooler_(task) || (task == BERT_NONE && m->config.pooler))
@@ -2860,25 +2825,17 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     return BERT_OK;
 }
 
-/* Memory for gradients, zero. */
-static int bert_grads_(Bert *m)
-{
-    if (m->grads_memory) return BERT_OK;
-    if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
-    if (m->seen) m->grads_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->grads_memory) return BERT_NO_MEMORY_(m, "for the gradients");
-    bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
-    return BERT_OK;
-}
-
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     BertDacts_ d = {0};
     const int labelled = m->batch.labels || m->batch.targets;
     if (!m->training || !(labelled || m->batch.next))
         return BERT_REFUSE_(m, "a backward follows a training forward with labels");
-    int error = bert_grads_(m);
-    if (!error) error = bert_dacts_(m, &d);
+    if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
+    if (m->seen && !m->grads_memory) m->grads_memory = bert_floats_(m->num_parameters, 1);
+    if (!m->grads_memory) return BERT_NO_MEMORY_(m, "for the gradients");
+    bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
+    int error = bert_dacts_(m, &d);
     if (error) return error;
     if (labelled) {
         bert_loss_backward_(m, &d, scale);
@@ -3145,17 +3102,14 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
     return kept;
 }
 
-static double bert_answer_value_(const BertAnswer *s)
-{
-    return (double)s->start_logit + s->end_logit;
-}
+static double bert_value_(const BertAnswer *s) { return (double)s->start_logit + s->end_logit; }
 
 /* Into its place by score, behind its equals; the last one falls out where all places are taken. */
 static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
 {
     int at = a->count < most ? a->count++ : most;
-    if (at == most && bert_answer_value_(&span) <= bert_answer_value_(&a->best[--at])) return;
-    for (; at > 0 && bert_answer_value_(&span) > bert_answer_value_(&a->best[at - 1]); at--)
+    if (at == most && bert_value_(&span) <= bert_value_(&a->best[--at])) return;
+    for (; at > 0 && bert_value_(&span) > bert_value_(&a->best[at - 1]); at--)
         a->best[at] = a->best[at - 1];
     a->best[at] = span;
 }
@@ -3167,38 +3121,32 @@ BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *sp
     int num_starts = bert_highest_(starts, logits, T, 2, most);
     int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
     BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
-    if (a->windows++ == 0 || bert_answer_value_(&none) < bert_answer_value_(&a->none))
-        a->none = none;
+    if (a->windows++ == 0 || bert_value_(&none) < bert_value_(&a->none)) a->none = none;
     for (int i = 0; i < num_starts; i++)
         for (int j = 0; j < num_ends; j++) {
             int s = starts[i], e = ends[j];
             if (spans[2 * s] < 0 || spans[2 * e] < 0 || e < s || e - s >= a->max_tokens) continue;
-            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1],
-                               0.0};
+            BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0};
             bert_answer_insert_(a, span, most);
         }
 }
 
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
 {
-    double sum = 0.0, top;
-    int answer = 0;
+    int answer = 0, most = a->n_best;
     if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
-        int most = a->n_best;
-        if (a->count == most &&
-            bert_answer_value_(&a->none) <= bert_answer_value_(&a->best[most - 1]))
+        if (a->count == most && bert_value_(&a->none) <= bert_value_(&a->best[most - 1]))
             a->best[a->count++] = a->none;
         else bert_answer_insert_(a, a->none, most);
     }
     if (!a->count) return -1;
-    top = bert_answer_value_(&a->best[0]);
-    for (int i = 0; i < a->count; i++) sum += exp(bert_answer_value_(&a->best[i]) - top);
-    for (int i = 0; i < a->count; i++)
-        a->best[i].score = exp(bert_answer_value_(&a->best[i]) - top) / sum;
+    double sum = 0.0, top = bert_value_(&a->best[0]);
+    for (int i = 0; i < a->count; i++) sum += exp(bert_value_(&a->best[i]) - top);
+    for (int i = 0; i < a->count; i++) a->best[i].score = exp(bert_value_(&a->best[i]) - top) / sum;
     while (answer < a->count && a->best[answer].end == 0) answer++; /* the best that is text */
     if (answer == a->count) return -1;
     if (!a->may_lack) return answer;
-    double above = bert_answer_value_(&a->none) - bert_answer_value_(&a->best[answer]);
+    double above = bert_value_(&a->none) - bert_value_(&a->best[answer]);
     return above > threshold ? -1 : answer;
 }
 
@@ -3502,10 +3450,8 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
 /* A token of the text's characters from start to end. */
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
-    BertToken_ token = {id, {0, 0, start, end, w->word, w->text}};
-    if (!BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) return;
-    token.span.start = w->chars[start].from, token.span.end = w->chars[end].from;
-    w->tokens[w->num_tokens++] = token;
+    BertToken_ one = {id, {w->chars[start].from, w->chars[end].from, start, end, w->word, w->text}};
+    if (BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) w->tokens[w->num_tokens++] = one;
 }
 
 /* The pieces of the word normal[from] .. normal[to-1]; [UNK] where a part of it has none. */
@@ -3750,10 +3696,8 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
 
 static void bert_free_work_(struct BertWork_ *w)
 {
-    BERT_FREE(w->chars);
-    BERT_FREE(w->normal);
-    BERT_FREE(w->marks);
-    BERT_FREE(w->tokens);
+    void *own[] = {w->chars, w->normal, w->marks, w->tokens};
+    for (int i = 0; i < 4; i++) BERT_FREE(own[i]);
 }
 
 /* Checks the tables and makes what encode and decode look things up in. */
@@ -3786,15 +3730,11 @@ static int bert_make_lookup_(Bert *m)
 
 static void bert_free_tokenizer_(BertTokenizer *t)
 {
-    if (t->lookup) {
-        BERT_FREE(t->lookup->info);
-        BERT_FREE(t->lookup->slots);
-        BERT_FREE(t->lookup->added);
-        BERT_FREE(t->lookup->letters);
-        BERT_FREE(t->lookup->shown);
-        BERT_FREE(t->lookup->shown_at);
+    struct BertLookup_ *k = t->lookup;
+    if (k) {
+        void *own[] = {k->info, k->slots, k->added, k->letters, k->shown, k->shown_at, k};
+        for (int i = 0; i < 7; i++) BERT_FREE(own[i]);
     }
-    BERT_FREE(t->lookup);
     bert_free_strings_(&t->vocabulary);
     BERT_FREE(t->added);
     BERT_FREE(t->unicode);
@@ -3939,11 +3879,8 @@ BERTDEF void bert_encoding_clear(BertEncoding *e) { e->B = e->N = 0; }
 BERTDEF void bert_encoding_free(BertEncoding *e)
 {
     if (e->work) bert_free_work_(e->work);
-    BERT_FREE(e->work);
-    BERT_FREE(e->tokens);
-    BERT_FREE(e->types);
-    BERT_FREE(e->spans);
-    BERT_FREE(e->offsets);
+    void *own[] = {e->work, e->tokens, e->types, e->spans, e->offsets};
+    for (int i = 0; i < 5; i++) BERT_FREE(own[i]);
     memset(e, 0, sizeof *e);
 }
 
@@ -3952,10 +3889,8 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     const int mask = m->tokenizer.lookup ? m->tokenizer.words[BERT_ID_MASK] : -1;
     BertBatch batch = {0};
     int *rows = NULL;
-    batch.B = e->B;
-    batch.tokens = e->tokens;
-    batch.types = e->types;
-    batch.offsets = e->offsets;
+    batch.B = e->B, batch.offsets = e->offsets;
+    batch.tokens = e->tokens, batch.types = e->types;
     if (bert_has_mlm_(m->config.task) && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
         if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
@@ -4165,10 +4100,8 @@ static BertBytes_ bert_u64_(const int32_t *h)
 }
 
 /* BertConfig is words 2..19 and 43..50, but for 43's + 1: this does not compile where it is not. */
-typedef char bert_config_is_26_words_[offsetof(BertConfig, padding_idx) == 18 * sizeof(int32_t) &&
-                                              sizeof(BertConfig) == 26 * sizeof(int32_t)
-                                          ? 1
-                                          : -1];
+enum { BERT_FITS_ = offsetof(BertConfig, padding_idx) == 18 * 4 && sizeof(BertConfig) == 26 * 4 };
+typedef char bert_config_is_26_words_[BERT_FITS_ ? 1 : -1];
 
 static BertConfig bert_config_of_(const int32_t *h)
 {
@@ -4242,10 +4175,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     if (s->size < sizeof h)
         return BERT_BAD_FILE_(m, "%llu bytes are too few for a model file", s->size);
     int error = bert_read_section_(m, s, h, sizeof h, 4);
-    if (!error && h[1] == 1) {
-        memset(h + 43, 0, 8 * sizeof *h);
-        h[43] = 1;
-    }
+    if (!error && h[1] == 1) memset(h + 43, 0, 8 * sizeof *h), h[43] = 1;
     if (!error) error = bert_check_header_(m, s, h);
     if (error) return error;
     error = bert_build(m, bert_config_of_(h));

@@ -126,7 +126,7 @@ MUTANTS = [  # quick ones first
     ("tokenizer: overlong UTF-8 is taken", ("if (c == 0xE0) low = 0xA0;", "")),
     ("tokenizer: the shorter text gets the odd token", ("room - n[!longer], room - room / 2", "room - n[!longer], room / 2")),
     ("tokenizer: windows do not overlap", ("w->next += w->keep - w->how.stride", "w->next += w->keep")),
-    ("tokenizer: characters for bytes", ("token.span.start = w->chars[start].from", "token.span.start = start")),
+    ("tokenizer: characters for bytes", ("{id, {w->chars[start].from,", "{id, {start,")),
     ("tokenizer: the Unicode table's ranges are not checked", ("u[1] >= BERT_POINTS_) wrong", "u[1] >= 2 * BERT_POINTS_) wrong")),
     ("tokenizer: pieces of added tokens", ("t->added[2 * a + 1] & BERT_NO_PIECE_", "t->added[2 * a + 1] & 64")),
     ("tokenizer: decode without the normal form", ("if (!length) return string;", "if (length) return string;")),
