@@ -321,43 +321,37 @@ BERTDEF int bert_save(Bert *m, const char *path);
 BERTDEF int bert_build(Bert *m, BertConfig config);
 BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
-/* Makes copy a second Bert on m's parameters, label names and tokenizer, which take no further
-   memory: with activations, gradients and a message of its own, so that another thread computes
-   with it. Frees what copy had; on failure copy is empty, but for its message. A copy can do what m
-   can, but while there are several, none may change what they share: bert_adamw and bert_set_task
-   refuse. They are equals: each may be freed, or loaded anew, at any time by its thread, and the
-   last one frees what they shared. */
+/* Makes copy a second Bert on m's parameters, labels and tokenizer, with activations, gradients and
+   a message of its own, for another thread to compute with. Frees what copy had; on failure copy is
+   empty, but for its message. While there are several, bert_adamw and bert_set_task refuse. Each of
+   them may be freed, or loaded anew, by its thread; the last one frees what they shared. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 BERTDEF void bert_free(Bert *m); /* empties it, but for its message */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
    labels (K strings) may be NULL. What is frozen stays so; gradients and optimizer state are
-   dropped. On failure m stays as it was. Nobody else may use m meanwhile, and a model that
-   bert_share has made copies of is refused: give it its task before. */
+   dropped. On failure m stays as it was; a model that bert_share has made copies of is refused. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
 /* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
    backward needs is kept. Refuses tokens, types, lengths and labels that are out of range.
-   Classification and regression need only the [CLS] rows of the last layer: its res1 to ln2 have B
-   rows, not N. Writes into m: each thread needs a Bert of its own (bert_share). */
+   Of classification and regression the last layer's res1 to ln2 are the [CLS] rows alone: B. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
 /* Rows with a label, or their class weights' sum: makes a sum of losses torch's "mean". */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
-/* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. Writes
-   into m alone: copies that bert_share made each have gradients of their own. */
+/* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
 
-/* out (B,C): each sequence as a vector: the mean over its tokens, its [CLS] row, or the pooler's.
-   normalize: of length 1; -1: as the model says. As sentence-transformers' Pooling and Normalize.
-   Of m's last forward, so by the thread that did it. */
+/* out (B,C): each sequence of m's last forward as a vector: the mean over its tokens, its [CLS] row
+   or the pooler's, as sentence-transformers; normalize: of length 1; -1: as the model says. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
@@ -432,8 +426,7 @@ typedef struct {
     int text; /* 0, 1: the second of a pair; -1: [CLS], [SEP] */
 } BertSpan;
 
-/* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. Each thread needs an
-   encoding of its own; the model that it encodes with may be the same (see Bert). */
+/* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. One for a thread. */
 typedef struct {
     int B, N;
     int *tokens, *types; /* (N) */
@@ -487,8 +480,7 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 /* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
    (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
-   m->batch.rows (m->R) counts in e->tokens. Writes into m, where bert_encode only reads it: each
-   thread needs a Bert of its own (bert_share). */
+   m->batch.rows (m->R) counts in e->tokens. */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 
 /* ------------------------------------------------------------------------------------------------
@@ -1922,7 +1914,6 @@ BERTDEF const char *bert_error(const Bert *m) { return m->message; }
    malloc's start 16 bytes into one: then vectors lie across two lines, and where two threads'
    columns meet both write to one line, which goes back and forth between the cores. */
 enum { BERT_LINE_ = 64 };
-
 static float *bert_floats_(size_t n, int zero)
 {
     size_t size = n < SIZE_MAX / 8 ? n * sizeof(float) + 2 * BERT_LINE_ : SIZE_MAX;
@@ -2857,11 +2848,8 @@ BERTDEF int bert_backward(Bert *m, float scale)
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
     size_t C = (size_t)m->config.C, row = at / C;
-    *met = 1;
-    if (row < (size_t)m->config.V) {
-        *met = m->seen[row];
-        end = bert_zmin_(end, (row + 1) * C);
-    }
+    *met = row >= (size_t)m->config.V || m->seen[row];
+    if (row < (size_t)m->config.V) end = bert_zmin_(end, (row + 1) * C);
     return bert_zmin_(end - at, 1024);
 }
 
@@ -3089,8 +3077,7 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
         BertEntity *e = &entities[count - 1];
         /* the mean so far: tokens between first and last are all its own */
         e->score += (prob - e->score) / (float)(t - e->first + 1);
-        e->last = t;
-        e->end = spans[2 * t + 1];
+        e->last = t, e->end = spans[2 * t + 1];
         before = label;
     }
     for (int i = 0; i < count; i++) { /* O: no entity */
@@ -3204,10 +3191,8 @@ struct BertLookup_ {
     size_t num_letters, letters_room;
     int num_raw, num_added;
     unsigned char begins[2][BERT_HEADS_]; /* raw, late: one begins with such a character % HEADS */
-    /* What decode shows of those, their normal forms in UTF-8: of added token a
-       shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
-    char *shown;
-    size_t *shown_at, shown_room;
+    char *shown; /* what decode shows of those, their normal forms in UTF-8; of added token a: */
+    size_t *shown_at, shown_room; /* shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
 };
 
 typedef struct {
@@ -3228,7 +3213,7 @@ struct BertWork_ {
     int failed;     /* no memory */
     BertEncodeOptions how;
     int pair, sizes[2]; /* tokens of both texts */
-    int next, keep;     /* windows: the next one's first token, how many of its text each has */
+    int next, keep; /* windows: the next one's first token, tokens of its text in each; 0: none */
 };
 
 /* Room for that many elements in the array (or NULL) whose pointer is at that address; what is
@@ -3558,13 +3543,10 @@ static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int l
 /* What is between added tokens: a text is normalized, a normalized one has words. */
 static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to)
 {
-    if (late) {
-        bert_split_words_(t, w, from, to);
-        return;
-    }
-    bert_normalize_(t, w, from, to);
+    if (!late) bert_normalize_(t, w, from, to);
     if (w->failed) return;
-    if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal);
+    if (late) bert_split_words_(t, w, from, to);
+    else if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal);
     else bert_split_words_(t, w, 0, w->num_normal);
 }
 
@@ -3663,9 +3645,8 @@ static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
     return 1;
 }
 
-/* Each code point's properties, then, by rising id, added tokens and pieces. What it
-   returns, if not NULL, is wrong with them: at each character of a text begin so many steps as a
-   piece or an added token may be long, and no model that people use has long ones. */
+/* Each code point's properties, then, by rising id, added tokens and pieces. Returns NULL, or what
+   is wrong: long ones would cost a text's characters so many steps each; no known model has any. */
 static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     const char *wrong = NULL;
@@ -3704,12 +3685,11 @@ static void bert_free_work_(struct BertWork_ *w)
 static int bert_make_lookup_(Bert *m)
 {
     BertTokenizer *t = &m->tokenizer;
-    struct BertWork_ w;
+    struct BertWork_ w = {0};
     const char *wrong = NULL;
     int error = bert_check_unicode_(m);
     if (!error) error = bert_check_added_(m);
     if (error) return error;
-    memset(&w, 0, sizeof w);
     struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
     if (k) {
         for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
@@ -3780,7 +3760,6 @@ static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int
     return BERT_OK;
 }
 
-/* keep is 0 where there are no more windows. */
 BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
