@@ -67,7 +67,11 @@ $(TESTS) dev/examples/threads: LDLIBS += -pthread
 $(TESTS): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
 
-test: test_bert readme_example $(TESTS)
+# make test builds on all cores, unless -j says how many.
+CORES := $(shell nproc 2> /dev/null || sysctl -n hw.ncpu 2> /dev/null || echo 2)
+test_programs: test_bert readme_example $(TESTS)
+test:
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES)) ARCH='$(ARCH)' OMP='$(OMP)' test_programs
 	./readme_example dev/fixtures/text.model.bin "A good film is not dully DULL." | diff - dev/fixtures/text.txt
 	@for t in test_bert $(TESTS); do ./$$t; done | awk -v lacking=$(words test_bert $(TESTS)) \
 	    '/^[0-9]+ passed, [0-9]+ failed$$/ { p += $$1; f += $$3; lacking--; next } \
@@ -133,5 +137,5 @@ clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
 	    bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all test coverage mutants examples fuzz demo bench bench-matmul clean
+.PHONY: all test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
 .DELETE_ON_ERROR:
