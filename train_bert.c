@@ -1324,7 +1324,7 @@ typedef struct {
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
     int unfinished;   /* the last line has more windows */
-    int pair;         /* plain lines are two texts */
+    int pair, lost;   /* plain lines are two texts; told of one that is not UTF-8 */
     size_t cut, tabs; /* lines that were cut, that have a tab in a single text */
     char why[400];    /* what is wrong with the line behind them, or empty */
 } Input;
@@ -2260,8 +2260,10 @@ static int take_line(Driver *d, char *bytes, size_t n)
     const int qa = d->data.task == BERT_QA;
     const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-    const char *what = NULL, *field = "", *tab = memchr(bytes, '\t', n);
+    const char *what = not_text(bytes, n, in->number, &in->lost), *field = "";
+    const char *tab = memchr(bytes, '\t', n);
     const int of_pairs = reads_pairs(&d->model.config, d->data.task);
+    if (what) return snprintf(in->why, sizeof in->why, "%s", what), 1;
     if (d->data.task == BERT_NER) names[1] = NULL;
     if (qa || d->o.json) {
         if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */

@@ -1,5 +1,6 @@
 /*
-json.h - JSON in: the fields of one object, taken apart where it stands.
+json.h - lines in: whether they are text at all, and of a JSON object the fields, taken apart where
+it stands.
 */
 #ifndef JSON_H
 #define JSON_H
@@ -9,6 +10,29 @@ json.h - JSON in: the fields of one object, taken apart where it stands.
 static int is_one_of(char letter, const char *letters)
 {
     return letter && strchr(letters, letter) != NULL;
+}
+
+/* What line number of standard input is where it is no text at all, or NULL. Letters that are lost
+   are told once. */
+static const char *not_text(const char *bytes, size_t n, size_t number, int *told)
+{
+    size_t at = 0, from;
+    uint32_t c;
+    if (number == 1 && n >= 8 && !memcmp(bytes, "BRT", 3) && is_one_of(bytes[3], "DM") && !bytes[5])
+        return bytes[3] == 'D' ? "a data file, not text: --predict_file takes it"
+                               : "a model file, not text: --model takes it";
+    if (number == 1 && n >= 2 && (!memcmp(bytes, "\xFF\xFE", 2) || !memcmp(bytes, "\xFE\xFF", 2)))
+        return "UTF-16: 'iconv -f UTF-16 -t UTF-8' makes text of it";
+    while (!*told && at < n) {
+        from = at;
+        c = bert_utf8_(bytes, n, &at);
+        if (c && (c != 0xFFFD || (at - from == 3 && !memcmp(bytes + from, "\xEF\xBF\xBD", 3))))
+            continue;
+        warn("stdin:%zu: %s: letters of it are lost (iconv makes UTF-8 of a file)", number,
+             c ? "not UTF-8" : "has NUL bytes");
+        *told = 1;
+    }
+    return NULL;
 }
 
 /* \uXXXX, or 0 where there is none */

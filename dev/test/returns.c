@@ -191,13 +191,38 @@ static void test_long_lines(void)
     done("returns: lines of 200,000 bytes");
 }
 
+static void test_not_text(void)
+{
+    const char *lost = "not UTF-8: letters of it are lost", *predict = "predict --model words.bin";
+    const char *told;
+    expect(call_from(predict, "data.bin") == 1 && strstr(output, "stdin:1: a data file"), "%s",
+           output);
+    expect(call_from(predict, "words.bin") == 1 && strstr(output, "stdin:1: a model file"), "%s",
+           output);
+    expect(call_text(predict, "\xFF\xFEg") == 1 && strstr(output, "stdin:1: UTF-16: "), "%s",
+           output);
+    expect(call_text(predict, "\xFE\xFFg") == 1 && strstr(output, "stdin:1: UTF-16: "), "%s",
+           output);
+    expect(!call_text(predict, "BRTD is a line\n") && !strncmp(output, "{\"label", 7), "%s",
+           output);
+    expect(!call_text(predict, "a\ncaf\xE9\nb\xE9\n") && (told = strstr(output, "stdin:2: not")) &&
+               !strstr(told + 10, "not UTF-8"),
+           "once: %s", output);
+    expect(!call_text(predict, "b \xEF\xBF\xBD \xC3\xA9\n") && !strstr(output, lost), "U+FFFD: %s",
+           output);
+    write_file("lines", "g\0\n", 3);
+    expect(!call_from(predict, "lines") && strstr(output, "stdin:1: has NUL bytes: "), "%s",
+           output);
+    done("returns: what is no text is refused or told: data and model files, UTF-16, Latin-1");
+}
+
 int main(void)
 {
 #ifdef _OPENMP
     omp_set_num_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
 #endif
-    static void (*const all[])(void) = {make_files, test_help,  test_schedules, test_signal,
-                                        test_log,   test_heads, test_long_lines};
+    static void (*const all[])(void) = {make_files, test_help,  test_schedules,  test_signal,
+                                        test_log,   test_heads, test_long_lines, test_not_text};
     char command[100];
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) all[i](), release(0);
     snprintf(command, sizeof command, "rm -rf %s", folder);
