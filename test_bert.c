@@ -2589,7 +2589,8 @@ static void test_text(void)
     expect_text("encode --model text.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
                 "train_bert: warning: stdin:3: cut at 6 of 7 tokens, and later lines likewise "
                 "(--max_length; the model reads 6)\n"
-                "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\n2 1 3\n");
+                "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\ntrain_bert: warning: stdin:5: not UTF-8: letters "
+                "of it are lost (iconv makes UTF-8 of a file)\n2 1 3\n");
     expect_text("encode --model text.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
     expect_text("encode --model text.bin --json",
                 " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
