@@ -110,7 +110,7 @@ $(patsubst %,fuzz_%,$(FUZZ)): fuzz_%: dev/fuzz/%.c $(wildcard dev/fuzz/*.h dev/t
 
 fuzz: $(patsubst %,fuzz_%,$(FUZZ))
 	for h in $(FUZZ); do mkdir -p fuzz/$$h && \
-	    ./fuzz_$$h $(FUZZ_LIMITS) -max_len=12000 -artifact_prefix=fuzz/$$h- fuzz/$$h dev/fixtures/fuzz_$$h || exit 1; done
+	    ./fuzz_$$h $(FUZZ_LIMITS) -max_len=12000 -artifact_prefix=$(CURDIR)/fuzz/$$h- $(CURDIR)/fuzz/$$h $(CURDIR)/dev/fixtures/fuzz_$$h || exit 1; done
 	[ ! -e dev/fuzz/fuzz_export.py ] || $(PYTHON) dev/fuzz/fuzz_export.py --minutes $(MINUTES)
 
 bench-matmul: bench_matmul
