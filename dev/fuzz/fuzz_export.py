@@ -54,8 +54,8 @@ def make_corpus():
         intermediate_size=3, max_position_embeddings=8, num_labels=3))
     model.save_pretrained(CORPUS)
     state = model.state_dict()
-    torch.save(state, os.path.join(CORPUS, "zip.bin"))
-    torch.save(state, os.path.join(CORPUS, "legacy.bin"), _use_new_zipfile_serialization=False)
+    torch.save(state, os.path.join(CORPUS, "zip.pt"))
+    torch.save(state, os.path.join(CORPUS, "legacy.pt"), _use_new_zipfile_serialization=False)
     for name, text in {
             "vocab.txt": "\n".join(words) + "\n",
             "tokenizer_config.json": '{"tokenizer_class": "BertTokenizer", "mask_token": "[MASK]"}',
@@ -186,7 +186,7 @@ def make_folder(rng, folder):
     """A folder of one format of weights, with one or two files broken; the flags to export it."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(CORPUS, folder)
-    weights = rng.choice(("model.safetensors", "zip.bin", "legacy.bin"))
+    weights = rng.choice(("model.safetensors", "zip.pt", "legacy.pt"))
     if weights != "model.safetensors":
         os.unlink(os.path.join(folder, "model.safetensors"))
         shutil.copy(os.path.join(folder, weights), os.path.join(folder, "pytorch_model.bin"))
@@ -195,7 +195,7 @@ def make_folder(rng, folder):
     if rng.random() < 0.5:
         os.unlink(os.path.join(folder, "modules.json"))
     targets = {"model.safetensors": mutate_safetensors, "pytorch_model.bin": {
-        "zip.bin": mutate_zip, "legacy.bin": mutate_legacy}.get(weights)}
+        "zip.pt": mutate_zip, "legacy.pt": mutate_legacy}.get(weights)}
     names = [n for n in os.listdir(folder) if n in targets or n.endswith((".json", ".txt"))]
     names += ["1_Pooling/config.json"] + [n for n in names if n in targets] * 4
     for name in set(rng.sample(sorted(names), rng.choice((1, 1, 2)))):

@@ -172,6 +172,13 @@ MAYBE static Image mutated(const Image *im)
 #ifndef NO_DRIVER
 MAYBE static char output[1 << 16];
 
+MAYBE static int lines(const char *with)
+{
+    int n = 0;
+    for (const char *at = output; (at = strstr(at, with)) != NULL; at++) n++;
+    return n;
+}
+
 MAYBE static int call(const char *command_line)
 {
     static char line[1024], name[] = "train_bert";
@@ -237,13 +244,6 @@ enum { EXAMPLES = 11 };
 #define TRAIN_CALL "train --model model.bin --train_file data.bin --output_dir out "
 
 MAYBE static void write_data(const char *name, Image im) { write_file(name, im.data, im.size); }
-
-MAYBE static int lines(const char *with)
-{
-    int n = 0;
-    for (const char *at = output; (at = strstr(at, with)) != NULL; at++) n++;
-    return n;
-}
 
 enum { ITEMS = 12, QUESTIONS = 6, DOCUMENTS = 3 };
 MAYBE static const char *const tag_names[IK] = {"O", "B-X", "I-X"};
