@@ -1679,8 +1679,8 @@ static int read_config(BertConfig *c, const char *path)
     return 0;
 }
 
-/* All tensors as BertPreTrainedModel._init_weights draws them; padding_idx's row of wte is zero. The
-   tokenizer is another model's. */
+/* All tensors as BertPreTrainedModel._init_weights draws them; padding_idx's row of wte is zero.
+   The tokenizer is another model's. */
 static int init_model(Driver *d)
 {
     Bert *m = &d->model, fresh = {0};

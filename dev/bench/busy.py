@@ -53,7 +53,7 @@ def end_of(a, run, start):
     usage, wall = os.wait4(run.pid, 0)[2], time.monotonic() - start
     run.returncode = -signal.SIGKILL
     if a.verbose:
-        print("        in a second: preempted %.0f times, %.3f s without a processor, %.2f s with" % (
+        print("        in a second: preempted %.0f times, %.3f s without one, %.2f s on a core" % (
             usage.ru_nivcsw / wall, delay * 1e-9 / wall,
             (usage.ru_utime + usage.ru_stime) / wall), flush=True)
 

@@ -1,6 +1,6 @@
 /*
-instead.h - flags that people know from elsewhere, and what train_bert does instead. dev/check/flags.py
-sees that none of TrainingArguments is missing, and none of the example scripts'.
+instead.h - flags that people know from elsewhere, and what train_bert does instead.
+dev/check/flags.py sees that none of TrainingArguments is missing, and none of the example scripts'.
 */
 #ifndef INSTEAD_H
 #define INSTEAD_H

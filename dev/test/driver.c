@@ -1,13 +1,13 @@
-/* The driver as a user meets it: what an output_dir keeps of an earlier run, which model is the best,
-   what a model remembers of its training, and what lines of text are told. */
+/* The driver as a user meets it: what an output_dir keeps of an earlier run, which model is the
+   best, what a model remembers of its training, and what lines of text are told. */
 #include "test.h"
 #define TESTING
 #include "train_bert.c"
 
 static char output[1 << 16], folder[64];
 
-/* The driver's exit code for a command line, inside the folder; output has what it wrote. Words part
-   at blanks. in: its standard input. */
+/* The driver's exit code for a command line, inside the folder; output has what it wrote. Words
+   part at blanks. in: its standard input. */
 static int call(const char *in, const char *command_line)
 {
     static char line[1024], name[] = "train_bert";
@@ -103,7 +103,8 @@ static void clean(int first)
     for (size_t i = (size_t)first; i < sizeof made / sizeof made[0]; i++) remove(made[i]);
 }
 
-/* Models of dev/fixtures/text.model.bin's tokenizer for each task, and data; goes into the folder. */
+/* Models of dev/fixtures/text.model.bin's tokenizer for each task, and data; goes into
+   the folder. */
 static void make_files(void)
 {
     Bert m = {0};
