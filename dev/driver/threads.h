@@ -19,7 +19,7 @@ after a while the other gets a turn, and stays where it is faster.
 
 threads_start() once, then threads_begin() and threads_end(work) around each batch. Where a variable
 OMP_..., GOMP_... or KMP_... is set (but for stack sizes), the system is not Linux, or there is one
-thread, they do nothing.
+thread, they do nothing. What a build may do without is inline, so that no compiler warns of it.
 */
 #ifndef THREADS_H
 #define THREADS_H
@@ -38,7 +38,7 @@ typedef struct {
 static const double threads_turn = 0.25;
 
 /* After a batch: seconds and work of it. 1: the turn is over, threads_plan wants to know more. */
-static int threads_batch(ThreadsPlan *p, double seconds, double work)
+static inline int threads_batch(ThreadsPlan *p, double seconds, double work)
 {
     p->seconds += seconds;
     p->work += work;
@@ -47,7 +47,7 @@ static int threads_batch(ThreadsPlan *p, double seconds, double work)
 
 /* The next turn's mode. waited: seconds that threads were ready in this turn and had no processor;
    alone: nothing else is ready to run now. */
-static ThreadsMode threads_plan(ThreadsPlan *p, double waited, int alone)
+static inline ThreadsMode threads_plan(ThreadsPlan *p, double waited, int alone)
 {
     const ThreadsMode now = p->mode, other = now == THREADS_FEW ? THREADS_SLEEP : THREADS_FEW;
     const int contended = waited > 0.1 * p->seconds, begun = p->begun++;
@@ -176,7 +176,7 @@ static void threads_set(ThreadsMode mode)
     omp_set_num_threads(mode == THREADS_FEW ? few : n);
 }
 
-static inline void threads_start(void) /* inline: tests do without, unwarned */
+static inline void threads_start(void)
 {
     extern char **environ;
     int n = omp_get_max_threads();
@@ -216,7 +216,7 @@ static const char *threads_note(void)
 }
 #else
 static const char *threads_note(void) { return ""; }
-static void threads_start(void) {}
+static inline void threads_start(void) {}
 static void threads_begin(void) {}
 static void threads_end(double work) { (void)work; }
 #endif
