@@ -248,7 +248,7 @@ static BertScratch scratch; /* for the products of all threads */
 
 static void make_scratch(void)
 {
-    scratch.threads = bert_threads_();
+    scratch.threads = bert_threads();
     scratch.memory = (float *)malloc(bert_scratch_size(scratch.threads) * sizeof(float) + 1);
 }
 
@@ -712,7 +712,7 @@ static void random_labels(const Bert *m, BertBatch *x)
         targets[i] = c->task == BERT_REGRESSION ? (float)normal() : (float)below(2);
     for (int b = 0; b < B; b++) next[b] = below(2);
     if (x->R) x->rows = rows;
-    if (bert_has_targets_(c)) x->targets = targets;
+    if (bert_has_targets(c)) x->targets = targets;
     else if (c->task != BERT_NONE) x->labels = labels;
     if (c->task == BERT_PRETRAINING) x->next = next;
 }
@@ -755,8 +755,8 @@ static BertBatch part_of(const Bert *m, BertBatch batch, int from, int to, int *
 /* Returns the columns of the logits; *H: their rows. */
 static int logits_shape(const Bert *m, int *H)
 {
-    *H = (int)bert_head_rows_(m->config.task, m->B, m->N, m->R);
-    return (int)bert_head_cols_(&m->config);
+    *H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R);
+    return (int)bert_head_cols(&m->config);
 }
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
@@ -1857,7 +1857,7 @@ static void test_bad_losses(void)
         c.task = c.multi_label ? BERT_CLASSIFICATION : task;
         c.K = labels_of(c.task);
         int mlm = bert_has_mlm_(c.task), weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
-        int floats = bert_has_targets_(&c), labelled = !floats && task != BERT_NONE;
+        int floats = bert_has_targets(&c), labelled = !floats && task != BERT_NONE;
         build(&m, c);
         for (int i = 0; i < 17; i++) {
             BertBatch x = random_batch(&m, lens, 3);

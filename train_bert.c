@@ -113,7 +113,7 @@ enum { FOR_ORDER, FOR_PAIRS, FOR_MASKS, FOR_SHARDS, FOR_EVAL };
 
 static uint64_t random_at(uint64_t key, uint64_t i)
 {
-    return bert_mix64_(key + i * 0x9E3779B97F4A7C15u); /* splitmix64's stream */
+    return bert_mix64(key + i * 0x9E3779B97F4A7C15u); /* splitmix64's stream */
 }
 
 static uint64_t random_key(uint64_t purpose, uint64_t seed, uint64_t epoch)
@@ -513,7 +513,7 @@ static void regression_metrics(Evaluation *e, double *x, double *y, size_t n)
 /* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
 static BertText tag_type(const BertStrings *names, int k)
 {
-    BertText name = string_at(names, (size_t)k), type = {"_", 1};
+    BertText name = bert_string(names, (size_t)k), type = {"_", 1};
     const char *dash = name.size > 1 ? memchr(name.bytes + 1, '-', name.size - 1) : NULL;
     const char *from = dash ? dash + 1 : name.bytes + 1;
     if (from < name.bytes + name.size)
@@ -540,7 +540,7 @@ static Tag *tags_of(const BertStrings *names)
     Tag *tags = take(names->count, sizeof *tags, "tags");
     Placed *types = take(names->count, sizeof *types, "tags"); /* equal ones side by side */
     for (int k = 0; k < K; k++) {
-        BertText name = string_at(names, (size_t)k);
+        BertText name = bert_string(names, (size_t)k);
         tags[k].letter = name.size ? name.bytes[0] : 'O';
         types[k].text = tag_type(names, k), types[k].at = k;
     }
@@ -605,22 +605,18 @@ static int is_space(uint32_t c)
 /* A letter or number: part of a word, but for marks and connecting punctuation. */
 static int is_alnum(const BertTokenizer *t, uint32_t c)
 {
-    uint32_t info = t->lookup && c >= 128 ? t->lookup->info[c] : 0;
     if (c < 128) return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
     if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE)) return 1;
-    return (info & BERT_WORD_) && !(info & (BERT_PUNCTUATION_ | BERT_ACCENT_));
+    return bert_is_alnum(t, c);
 }
 
-/* str.lower of one code point: its letters, at most 3 (Unicode has no more; a damaged table's
-   further ones are left out). Sigma is the final one behind a letter and
-   before none; Python looks past marks and apostrophes there, this does not. */
+/* str.lower of one code point: its letters, at most 3 (Unicode has no more). Sigma is the final one
+   behind a letter and before none; Python looks past marks and apostrophes there, this does not. */
 static int lower_case(const BertTokenizer *t, uint32_t out[3], uint32_t before, uint32_t c,
                       uint32_t after)
 {
-    const uint32_t *letters;
-    int n = t->lookup && c >= 128 ? bert_min_(3, bert_map_(t, c, 1, &letters)) : 0;
     out[0] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-    for (int i = 0; i < n; i++) out[i] = letters[i];
+    int n = c >= 128 ? bert_lower_case(t, c, out) : 0;
     if (c == 0x3A3 && is_alnum(t, before) && !is_alnum(t, after)) out[0] = 0x3C2;
     return n ? n : 1;
 }
@@ -633,9 +629,9 @@ static size_t normalize_answer(const BertTokenizer *t, uint32_t *out, BertText t
     size_t length = 0, kept = 0, end;
     uint32_t before = 0, c, after, lower[3];
     for (size_t at = 0, ahead; at < text.size; before = c) {
-        c = bert_utf8_(text.bytes, text.size, &at);
+        c = bert_utf8(text.bytes, text.size, &at);
         ahead = at;
-        after = at < text.size ? bert_utf8_(text.bytes, text.size, &ahead) : 0;
+        after = at < text.size ? bert_utf8(text.bytes, text.size, &ahead) : 0;
         int m = lower_case(t, lower, before, c, after);
         for (int i = 0; i < m; i++)
             if (lower[i] >= 128 || is_alnum(t, lower[i]) || lower[i] <= ' ' || lower[i] == 127)
@@ -690,13 +686,13 @@ static void squad_scores(const BertTokenizer *t, BertText text, const BertString
                          size_t first, size_t count, int v2, double *exact, double *f1)
 {
     size_t room = text.size, used = 0;
-    for (size_t i = 0; i < count; i++) room += string_at(golds, first + i).size;
+    for (size_t i = 0; i < count; i++) room += bert_string(golds, first + i).size;
     uint32_t *answer = take(3 * room + 2, sizeof *answer, "an answer");
     uint32_t *gold = answer + 3 * text.size + 1;
     size_t na = normalize_answer(t, answer, text);
     *exact = *f1 = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t ng = normalize_answer(t, gold, string_at(golds, first + i));
+        size_t ng = normalize_answer(t, gold, bert_string(golds, first + i));
         if (v2 && ng == 0) continue;
         used++;
         *exact = fmax(*exact, na == ng && !memcmp(answer, gold, na * sizeof *gold));
@@ -749,7 +745,7 @@ static int name_width(const BertStrings *names)
 {
     int width = 12;
     for (size_t k = 0; k < names->count; k++)
-        width = bert_max_(width, put_part(NULL, string_at(names, k), WIDEST_NAME));
+        width = bert_max_(width, put_part(NULL, bert_string(names, k), WIDEST_NAME));
     return width;
 }
 
@@ -794,7 +790,7 @@ static void classification_report(FILE *f, const Evaluation *e, const Data *d)
     int width = name_width(&d->names), matrix = K <= MOST_COLUMNS && !d->multi_label, wide = 35;
     int columns[MOST_COLUMNS];
     for (size_t k = 0; matrix && k < K; k++) {
-        columns[k] = bert_max_(6, put_part(NULL, string_at(&d->names, k), widest));
+        columns[k] = bert_max_(6, put_part(NULL, bert_string(&d->names, k), widest));
         wide += 2 + columns[k];
     }
     if (matrix && terminal && width + wide > terminal) {
@@ -806,11 +802,11 @@ static void classification_report(FILE *f, const Evaluation *e, const Data *d)
             matrix ? "   confusion matrix: predicted as" : "");
     for (size_t k = 0; matrix && k < K; k++) {
         fprintf(f, "%*s", k ? 2 : width + 37, "");
-        print_name(f, string_at(&d->names, k), columns[k], columns[k]);
+        print_name(f, bert_string(&d->names, k), columns[k], columns[k]);
     }
     if (matrix) fprintf(f, "\n");
     for (size_t k = 0; k < K; k++) {
-        print_counts(f, string_at(&d->names, k), width, e->counts[k]);
+        print_counts(f, bert_string(&d->names, k), width, e->counts[k]);
         for (size_t j = 0; matrix && j < K; j++)
             fprintf(f, "  %-*zu", columns[j], e->confusion[k][j]);
         fprintf(f, "\n");
@@ -901,11 +897,11 @@ static void ner_report(FILE *f, const Evaluation *e, const Data *d)
 /* Characters start .. end-1 of text i */
 static BertText text_part(const Data *d, size_t i, int start, int end)
 {
-    BertText text = d->lines ? d->lines[i].text : string_at(&d->texts, i);
+    BertText text = d->lines ? d->lines[i].text : bert_string(&d->texts, i);
     size_t at = 0, from = 0;
     for (int c = 0; c < end && at < text.size; c++) {
         if (c == start) from = at;
-        bert_utf8_(text.bytes, text.size, &at);
+        bert_utf8(text.bytes, text.size, &at);
     }
     BertText part = {text.bytes + from, at > from && start < end ? at - from : 0};
     return part;
@@ -920,7 +916,7 @@ static void put_word(const Output *out, const BertEntity *e)
     for (int i = e->first; i <= e->last; i++) {
         int id = out->x->tokens[out->first + i];
         if ((size_t)id >= t->vocabulary.count) continue;
-        BertText piece = string_at(&t->vocabulary, (size_t)id);
+        BertText piece = bert_string(&t->vocabulary, (size_t)id);
         if (id == t->words[BERT_ID_UNK])
             piece = text_part(out->d, out->item, out->spans[2 * i], out->spans[2 * i + 1]);
         int goes_on = i > e->first && piece.size > 2 && !memcmp(piece.bytes, "##", 2);
@@ -934,7 +930,7 @@ static void put_word(const Output *out, const BertEntity *e)
 /* Of a file's sentence, one blank between two words: a tag for each that has tokens, else null. */
 static void put_tags(const Output *out, const int32_t *words)
 {
-    const BertText sentence = string_at(&out->d->texts, out->item);
+    const BertText sentence = bert_string(&out->d->texts, out->item);
     const int K = out->m->config.K;
     int count = sentence.size > 0, t = 0, label;
     for (size_t i = 0; i < sentence.size; i++) count += sentence.bytes[i] == ' ';
@@ -960,7 +956,7 @@ static void ner_predict(const Output *out)
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
         BertText name = {"", 0};
-        if (names->count) name = string_at(names, (size_t)found[i].label);
+        if (names->count) name = bert_string(names, (size_t)found[i].label);
         const char *dash = memchr(name.bytes, '-', name.size);
         printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
         if (dash) {
@@ -1065,8 +1061,8 @@ static int same_lower(const BertTokenizer *t, BertText a, BertText b)
     size_t i = 0, j = 0;
     int same = 1;
     while (same && i < a.size && j < b.size) {
-        int n = lower_case(t, x, 0, bert_utf8_(a.bytes, a.size, &i), 0);
-        same = n == lower_case(t, y, 0, bert_utf8_(b.bytes, b.size, &j), 0) &&
+        int n = lower_case(t, x, 0, bert_utf8(a.bytes, a.size, &i), 0);
+        same = n == lower_case(t, y, 0, bert_utf8(b.bytes, b.size, &j), 0) &&
                !memcmp(x, y, (size_t)n * sizeof *x);
     }
     return same && i == a.size && j == b.size;
@@ -1080,8 +1076,8 @@ static size_t *found_slot(const Output *out, BertText text)
     uint32_t letters[3];
     for (size_t at = 0; at < text.size;) {
         int n =
-            lower_case(&out->m->tokenizer, letters, 0, bert_utf8_(text.bytes, text.size, &at), 0);
-        for (int i = 0; i < n; i++) hash = bert_mix64_(hash ^ letters[i]);
+            lower_case(&out->m->tokenizer, letters, 0, bert_utf8(text.bytes, text.size, &at), 0);
+        for (int i = 0; i < n; i++) hash = bert_mix64(hash ^ letters[i]);
     }
     size_t i = (size_t)hash & (e->num_slots - 1);
     while (e->slots[i] && !same_lower(&out->m->tokenizer, text, e->found[e->slots[i] - 1].text))
@@ -1214,7 +1210,7 @@ static void qa_predict(const Output *out)
     for (int i = a->count - 1; i >= 0 && answer < 0; i--)
         if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
     if (answer >= 0) best = a->best[answer];
-    put_string("{\"id\": ", string_at(&d->golds, qa_strings(out->e, d, question)));
+    put_string("{\"id\": ", bert_string(&d->golds, qa_strings(out->e, d, question)));
     printf(", ");
     put_answers(d, question, best, a->best, a->count);
     put_end(out);
@@ -1459,7 +1455,7 @@ static int make_room(Driver *d)
     size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
     return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
                       (size_t)bert_max_(d->longest, longest_input(eval)),
-                      bert_has_targets_(&d->model.config) ? (size_t)d->model.config.K : 0);
+                      bert_has_targets(&d->model.config) ? (size_t)d->model.config.K : 0);
 }
 
 static void progress(const char *what, size_t done, size_t n, double start)
@@ -1482,7 +1478,7 @@ static void each_output(Driver *d, const Data *data, const BertBatch *x, size_t 
         out.row = out.end_row;
         while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
         int row = of_tokens ? out.first : bert_has_mlm_(task) ? out.row : out.b;
-        out.logits = m->acts.logits + (size_t)row * bert_head_cols_(&m->config);
+        out.logits = m->acts.logits + (size_t)row * bert_head_cols(&m->config);
         if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
         use(&out);
     }
@@ -1694,10 +1690,7 @@ static int init_model(Driver *d)
         return fail("%s: vocab_size is %d, %s has %zu words", d->o.init, config.V, d->o.tokenizer,
                     m->tokenizer.vocabulary.count);
     if (bert_build(&fresh, config)) return fail("%s: %s", d->o.init, bert_error(&fresh));
-    for (int i = 0; i < BERT_NUM_TENSORS; i++)
-        bert_draw_(&fresh, &fresh.tensors[i], random_at((uint64_t)d->o.seed, 1));
-    for (int i = 0; i < config.C && config.padding_idx >= 0; i++)
-        fresh.params.wte[(size_t)config.padding_idx * (size_t)config.C + (size_t)i] = 0;
+    bert_init(&fresh, random_at((uint64_t)d->o.seed, 1));
     fresh.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -1943,7 +1936,7 @@ static void show_run(const Driver *d)
             "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
             "threads: %d%s\n\n",
             d->total, o->gradient_accumulation_steps, d->micro_batch, d->items,
-            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads_(), threads_note());
+            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads(), threads_note());
     page_end(&page, stdout, 11);
     fflush(stdout);
 }
@@ -2495,8 +2488,8 @@ static int predict_batch(Driver *d, size_t first, size_t B)
     const Data *data = &d->data;
     Bert *m = &d->model;
     BertBatch x = batch_fill(&d->batch, data, &d->pass, first, B);
-    size_t numbers = bert_head_rows_(m->config.task, B, (size_t)x.offsets[B], (size_t)x.R) *
-                     bert_head_cols_(&m->config);
+    size_t numbers = bert_head_rows(m->config.task, B, (size_t)x.offsets[B], (size_t)x.R) *
+                     bert_head_cols(&m->config);
     x.labels = NULL;
     x.targets = NULL;
     if (infer(m, &x)) return fail("%s: %s", data->path, bert_error(m));

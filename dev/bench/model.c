@@ -85,8 +85,7 @@ static int make_model(Bert *m, const char *name, int classify)
     c.act = BERT_GELU, c.task = task, c.pooler = classify, c.eps = 1e-12f;
     c.hidden_dropout = c.att_dropout = 0.1f, c.cls_dropout = -1.0f, c.init_range = 0.02f;
     if (bert_build(m, c)) return fail(name, bert_error(m));
-    for (int i = 0; i < BERT_NUM_TENSORS; i++)
-        if (m->tensors[i].size) bert_draw_(m, &m->tensors[i], 1);
+    bert_init(m, 1);
     return 0;
 }
 

@@ -141,7 +141,7 @@ static size_t fitting(BertText text, int columns, int *used)
     size_t end = 0, at = 0;
     *used = 0;
     while (at < text.size) {
-        int more = letter_columns(bert_utf8_(text.bytes, text.size, &at));
+        int more = letter_columns(bert_utf8(text.bytes, text.size, &at));
         if (*used + more > columns) break;
         *used += more;
         end = at;

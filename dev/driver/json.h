@@ -25,7 +25,7 @@ static const char *not_text(const char *bytes, size_t n, size_t number, int *tol
         return "UTF-16: 'iconv -f UTF-16 -t UTF-8' makes text of it";
     while (!*told && at < n) {
         from = at;
-        c = bert_utf8_(bytes, n, &at);
+        c = bert_utf8(bytes, n, &at);
         if (c && (c != 0xFFFD || (at - from == 3 && !memcmp(bytes + from, "\xEF\xBF\xBD", 3))))
             continue;
         warn("stdin:%zu: %s: letters of it are lost (iconv makes UTF-8 of a file)", number,
@@ -68,7 +68,7 @@ static char *json_string(char *at, char *end, BertText *out)
                 c = 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF);
                 at += 6;
             }
-            to += bert_put_utf8_(to, c >> 11 == 0x1B ? 0xFFFD : c); /* half a pair */
+            to += bert_put_utf8(to, c >> 11 == 0x1B ? 0xFFFD : c); /* half a pair */
         }
     }
     out->size = (size_t)(to - out->bytes);

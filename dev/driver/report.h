@@ -234,7 +234,7 @@ static int put_part(FILE *f, BertText text, int most)
 {
     int columns = 0;
     for (size_t at = 0, from = 0; at < text.size; from = at) {
-        uint32_t c = bert_utf8_(text.bytes, text.size, &at);
+        uint32_t c = bert_utf8(text.bytes, text.size, &at);
         const int escaped = c == '"' || c == '\\', control = c < 0x20 || c == 0x7F;
         const int more = control ? 6 : escaped + letter_columns(c);
         if (more > most - columns) break;
@@ -277,12 +277,6 @@ static void put_float(const char *before, double value)
 
 /* -- strings and label names -- */
 
-static BertText string_at(const BertStrings *s, size_t i)
-{
-    BertText text = {s->bytes + s->offsets[i], (size_t)(s->offsets[i + 1] - s->offsets[i])};
-    return text;
-}
-
 static BertText text_of(const char *string)
 {
     BertText text = {string, strlen(string)};
@@ -297,7 +291,7 @@ static int same_text(BertText a, BertText b)
 /* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
 static void put_label(const char *before, const BertStrings *names, size_t k)
 {
-    if (names->count) put_string(before, string_at(names, k));
+    if (names->count) put_string(before, bert_string(names, k));
     else printf("%s\"LABEL_%zu\"", before, k);
 }
 
@@ -317,7 +311,7 @@ static void print_names(FILE *f, const BertStrings *names, const double *counts)
 {
     for (size_t i = 0; i < names->count && i < 20; i++) {
         if (i) fputs(", ", f);
-        put_text(f, string_at(names, i));
+        put_text(f, bert_string(names, i));
         if (counts) fprintf(f, " %.0f", counts[i]);
     }
     fputs(names->count > 20 ? ", ...\n" : names->count ? "\n" : "(none)\n", f);
@@ -327,7 +321,7 @@ static int same_names(const BertStrings *a, const BertStrings *b)
 {
     if (a->count != b->count) return 0;
     for (size_t i = 0; i < a->count; i++)
-        if (!same_text(string_at(a, i), string_at(b, i))) return 0;
+        if (!same_text(bert_string(a, i), bert_string(b, i))) return 0;
     return 1;
 }
 
@@ -336,7 +330,7 @@ static int generic_names(const BertStrings *names)
     char name[32];
     for (size_t i = 0; i < names->count; i++) {
         snprintf(name, sizeof name, "LABEL_%zu", i);
-        if (!same_text(string_at(names, i), text_of(name))) return 0;
+        if (!same_text(bert_string(names, i), text_of(name))) return 0;
     }
     return 1;
 }

@@ -76,9 +76,9 @@ static void check_product(int M, int N, int K, int kind)
     size_t mark = num_gotten;
     float *a = get((size_t)(M + K) * (M + K + 4), 4), *b = get((size_t)(N + K) * (N + K + 4), 4);
     float *c = get((size_t)M * ldc, 4), *want = get((size_t)M * ldc, 4), *start = get(N, 4);
-    if (scratch.threads != bert_threads_()) {
+    if (scratch.threads != bert_threads()) {
         free(scratch.memory);
-        scratch.threads = bert_threads_();
+        scratch.threads = bert_threads();
         scratch.memory = (float *)malloc((bert_scratch_size(scratch.threads) + BEHIND) * 4);
         for (int i = 0; i < BEHIND; i++)
             scratch.memory[bert_scratch_size(scratch.threads) + i] = 7.0f;
@@ -162,7 +162,7 @@ static BertBatch make_batch(const Bert *m, int B, int longest)
         x.rows = rows;
     } else x.R = 0;
     if (c->task == BERT_PRETRAINING) x.next = next;
-    if (bert_has_targets_(c)) x.targets = targets;
+    if (bert_has_targets(c)) x.targets = targets;
     else x.labels = labels;
     if (c->task == BERT_CLASSIFICATION || c->task == BERT_NER) x.class_weights = weights;
     if (c->task == BERT_NER || c->task == BERT_MLM) x.label_smoothing = 0.1f;

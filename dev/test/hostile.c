@@ -381,7 +381,7 @@ static void test_long_context(void)
     must(&small, bert_load(&small, "words.bin"));
     c.V = small.config.V;
     must(&m, bert_build(&m, c));
-    for (int i = 0; i < BERT_NUM_TENSORS; i++) bert_draw_(&m, &m.tensors[i], 7);
+    bert_init(&m, 7);
     m.tokenizer = small.tokenizer;
     memset(&small.tokenizer, 0, sizeof small.tokenizer);
     must(&m, bert_save(&m, "long.bin"));

@@ -295,7 +295,7 @@ static double seconds_for(int count, const char *first)
     for (int i = 3; i < count; i++) {
         char *piece = get(8, 1);
         size_t n = strlen(strcpy(piece, first));
-        bert_put_utf8_(piece + n, 0x10000 + (uint32_t)i * 32);
+        bert_put_utf8(piece + n, 0x10000 + (uint32_t)i * 32);
         pieces[i] = piece;
         added[2 * (i - 3)] = i, added[2 * (i - 3) + 1] = i % 2 ? BERT_NORMALIZED_ : 0;
     }
