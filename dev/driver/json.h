@@ -7,11 +7,6 @@ it stands.
 
 #include "report.h"
 
-static int is_one_of(char letter, const char *letters)
-{
-    return letter && strchr(letters, letter) != NULL;
-}
-
 /* What line number of standard input is where it is no text at all, or NULL. Letters that are lost
    are told once. */
 static const char *not_text(const char *bytes, size_t n, size_t number, int *told)

@@ -288,6 +288,11 @@ static int same_text(BertText a, BertText b)
     return a.size == b.size && !memcmp(a.bytes, b.bytes, a.size);
 }
 
+static int is_one_of(char letter, const char *letters)
+{
+    return letter && strchr(letters, letter) != NULL;
+}
+
 /* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
 static void put_label(const char *before, const BertStrings *names, size_t k)
 {

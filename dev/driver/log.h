@@ -1,0 +1,60 @@
+/*
+log.h - log.jsonl, and what the live line says.
+*/
+#ifndef LOG_H
+#define LOG_H
+
+#include "save.h"
+
+/* log.jsonl: an object a line under Trainer's names. A new run replaces it, as Trainer's
+   trainer_state.json has the history of one run: two in one file could not be told apart. */
+typedef struct {
+    FILE *f;  /* NULL: there is none */
+    int open; /* a line was begun */
+} Log;
+
+static int log_start(Log *log, const char *folder)
+{
+    char path[PATH_MAX];
+    if (!folder) return 0;
+    if (make_folder("--logging_dir", folder)) return 1;
+    snprintf(path, sizeof path, "%s/log.jsonl", folder);
+    log->f = fopen(path, "w");
+    return log->f ? 0 : fail("%s: cannot be written: %s", path, strerror(errno));
+}
+
+static void log_number(Log *log, const char *prefix, const char *name, double value, int digits)
+{
+    if (!log->f) return;
+    fprintf(log->f, "%s\"%s%s\": ", log->open ? ", " : "{", prefix, name);
+    put_number(log->f, value, digits);
+    log->open = 1;
+}
+
+static void log_free(Log *log)
+{
+    if (log->f) fclose(log->f);
+    log->f = NULL;
+}
+
+/* A log that cannot be written costs the log, not the training. */
+static void log_end(Log *log, double epoch, long long step)
+{
+    log_number(log, "", "epoch", epoch, 17);
+    log_number(log, "", "step", (double)step, 17);
+    if (!log->f) return;
+    fputs("}\n", log->f);
+    log->open = 0;
+    if (!fflush(log->f) && !ferror(log->f)) return;
+    warn("the log cannot be written: %s; going on without it", strerror(errno));
+    log_free(log);
+}
+
+static void progress(const char *what, size_t done, size_t n, double start)
+{
+    const double time = seconds() - start;
+    live((double)done / (double)n, "%s %zu/%zu\t%s left\t%.0f a second", what, done, n,
+         clock_text(time * (double)(n - done) / (double)done), (double)done / time);
+}
+
+#endif

@@ -1,0 +1,298 @@
+/*
+tasks.h - what the driver does for each task: what it collects of a model's outputs, measures and
+reports.
+*/
+#ifndef TASKS_H
+#define TASKS_H
+
+#include "data.h"
+#include "metrics.h"
+
+/* An example of a batch, and what the model made of it. */
+typedef struct {
+    const Options *o;
+    const Bert *m;
+    const Data *d;
+    const BertBatch *x;
+    Evaluation *e;
+    size_t item;          /* its place in the pass */
+    int b, first, T;      /* and in the batch; its first token there, and how many it has */
+    int row, end_row;     /* of the batch's masked rows those that are its own */
+    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V) */
+    const int32_t *spans; /* ner, qa (T,2) */
+} Output;
+
+typedef struct {
+    void (*collect)(const Output *out);            /* what metrics need of an example */
+    void (*measure)(Evaluation *e, const Data *d); /* the metrics */
+    void (*report)(FILE *f, const Evaluation *e, const Data *d); /* details, or NULL */
+} Task;
+
+enum { WIDEST_NAME = 40 };
+
+static int name_width(const BertStrings *names)
+{
+    int width = 12;
+    for (size_t k = 0; k < names->count; k++)
+        width = bert_max_(width, put_part(NULL, bert_string(names, k), WIDEST_NAME));
+    return width;
+}
+
+/* A row for each label or type: how well it is found, how often it is true. */
+static void print_counts(FILE *f, BertText name, int width, LabelCount c)
+{
+    print_name(f, name, width, width);
+    fprintf(f, "  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
+            f1_score(c), c.truth);
+}
+
+/* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
+
+static void classification_collect(const Output *out)
+{
+    Evaluation *e = out->e;
+    const int K = out->m->config.K, multi = out->d->multi_label;
+    const float *targets = multi ? out->x->targets + (size_t)out->b * K : NULL;
+    int best = -1;
+    if (!multi) bert_top_k(&best, NULL, out->logits, K, 1);
+    for (int k = 0; k < K; k++) {
+        int truth = multi ? targets[k] > 0 : k == out->x->labels[out->b];
+        int predicted = multi ? out->logits[k] > 0 : k == best; /* above one half */
+        e->counts[k].truth += truth;
+        e->counts[k].predicted += predicted;
+        e->counts[k].both += truth && predicted;
+    }
+    if (!multi && K <= MOST_COLUMNS) e->confusion[out->x->labels[out->b]][best]++;
+}
+
+static void classification_measure(Evaluation *e, const Data *d)
+{
+    if (d->multi_label) micro_metrics(e, (size_t)d->K);
+    else class_metrics(e, (size_t)d->K);
+}
+
+/* With the confusion matrix, where its K columns can be read, and a terminal has room for them. */
+static void classification_report(FILE *f, const Evaluation *e, const Data *d)
+{
+    const int terminal = terminal_columns(STDOUT_FILENO), widest = 16;
+    size_t K = (size_t)d->K;
+    int width = name_width(&d->names), matrix = K <= MOST_COLUMNS && !d->multi_label, wide = 35;
+    int columns[MOST_COLUMNS];
+    for (size_t k = 0; matrix && k < K; k++) {
+        columns[k] = bert_max_(6, put_part(NULL, bert_string(&d->names, k), widest));
+        wide += 2 + columns[k];
+    }
+    if (matrix && terminal && width + wide > terminal) {
+        fprintf(f, "\nThe confusion matrix needs a terminal of %d columns, or a pipe.",
+                width + wide);
+        matrix = 0;
+    }
+    fprintf(f, "\n%-*s  precision  recall  f1      count%s\n", width, "true label",
+            matrix ? "   confusion matrix: predicted as" : "");
+    for (size_t k = 0; matrix && k < K; k++) {
+        fprintf(f, "%*s", k ? 2 : width + 37, "");
+        print_name(f, bert_string(&d->names, k), columns[k], columns[k]);
+    }
+    if (matrix) fprintf(f, "\n");
+    for (size_t k = 0; k < K; k++) {
+        print_counts(f, bert_string(&d->names, k), width, e->counts[k]);
+        for (size_t j = 0; matrix && j < K; j++)
+            fprintf(f, "  %-*zu", columns[j], e->confusion[k][j]);
+        fprintf(f, "\n");
+    }
+}
+
+/* -- regression: one number -- */
+
+static void regression_collect(const Output *out) { out->e->values[out->item] = *out->logits; }
+
+static void regression_measure(Evaluation *e, const Data *d)
+{
+    double *truth = take(d->n, sizeof *truth, "values");
+    for (size_t i = 0; i < d->n; i++) truth[i] = d->targets[i];
+    regression_metrics(e, e->values, truth, d->n);
+    free(truth);
+}
+
+/* -- ner: a label for each word, on its first piece -- */
+
+static void ner_collect(const Output *out)
+{
+    Evaluation *e = out->e;
+    const int K = out->m->config.K, T = out->T, *truth = out->x->labels + out->first;
+    int *predicted = take((size_t)T, sizeof *predicted, "predictions");
+    for (int t = 0; t < T; t++) {
+        bert_top_k(&predicted[t], NULL, out->logits + (size_t)t * K, K, 1);
+        e->sums[0][0] += truth[t] == predicted[t]; /* never where there is no label */
+        e->sums[0][1] += truth[t] >= 0;
+    }
+    count_entities(e->counts, e->tags, truth, predicted, (size_t)T);
+    free(predicted);
+}
+
+static void ner_measure(Evaluation *e, const Data *d)
+{
+    micro_metrics(e, (size_t)d->K);
+    add_metric(e, "accuracy", ratio(e->sums[0][0], e->sums[0][1]));
+}
+
+static void ner_report(FILE *f, const Evaluation *e, const Data *d)
+{
+    int width = name_width(&d->names);
+    fprintf(f, "\n%-*s  precision  recall  f1      count\n", width, "true entity");
+    for (int k = 0; k < d->K; k++) {
+        if (e->counts[k].truth + e->counts[k].predicted == 0) continue;
+        print_counts(f, tag_type(&d->names, k), width, e->counts[k]);
+        fprintf(f, "\n");
+    }
+}
+
+/* -- qa: a span of the context, over all its windows -- */
+
+/* Characters start .. end-1 of text i */
+static BertText text_part(const Data *d, size_t i, int start, int end)
+{
+    BertText text = d->lines ? d->lines[i].text : bert_string(&d->texts, i);
+    size_t at = 0, from = 0;
+    for (int c = 0; c < end && at < text.size; c++) {
+        if (c == start) from = at;
+        bert_utf8(text.bytes, text.size, &at);
+    }
+    BertText part = {text.bytes + from, at > from && start < end ? at - from : 0};
+    return part;
+}
+
+/* The question of the window that is so many behind this one, or -1. */
+static int question_of(const Output *out, int behind)
+{
+    size_t window = out->item + (size_t)behind;
+    return window < out->d->n ? out->d->words[window] : -1;
+}
+
+/* Takes in a window. Returns its question where it was the last of it, or -1. */
+static int qa_window(const Output *out, int may_lack)
+{
+    const int question = question_of(out, 0);
+    BertAnswers *a = &out->e->answers;
+    if (question_of(out, -1) != question) {
+        memset(a, 0, sizeof *a);
+        a->n_best = (int)out->o->n_best_size;
+        a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
+        a->may_lack = may_lack || out->d->may_lack || out->o->version_2_with_negative;
+    }
+    bert_answers_add(a, out->logits, out->spans, out->T);
+    return question_of(out, 1) != question ? question : -1;
+}
+
+/* Where a question's strings begin: its id, itself, its gold answers. Questions are asked for in
+   their order. */
+static size_t qa_strings(Evaluation *e, const Data *d, int question)
+{
+    if (question < e->question) e->question = 0, e->strings = 0; /* again from the first */
+    while (e->question < question) e->strings += 2 + (size_t)d->num_golds[e->question++];
+    return e->strings;
+}
+
+static void qa_collect(const Output *out)
+{
+    const Data *d = out->d;
+    const int question = qa_window(out, 0);
+    BertText text = {"", 0};
+    double exact, f1;
+    if (question < 0) return;
+    int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
+    size_t first = qa_strings(out->e, d, question) + 2, count = (size_t)d->num_golds[question];
+    if (answer >= 0) {
+        const BertAnswer *span = &out->e->answers.best[answer];
+        text = text_part(d, (size_t)question, span->start, span->end);
+    }
+    squad_scores(&out->m->tokenizer, text, &d->golds, first, count, d->may_lack, &exact, &f1);
+    double *sums = out->e->sums[count > 0];
+    sums[0] += f1, sums[1] += exact, sums[2]++;
+}
+
+/* In percent, as the scripts print them. */
+static void qa_measure(Evaluation *e, const Data *d)
+{
+    double(*s)[3] = e->sums, n = s[0][2] + s[1][2];
+    add_metric(e, "f1", 100 * ratio(s[0][0] + s[1][0], n));
+    add_metric(e, "exact_match", 100 * ratio(s[0][1] + s[1][1], n));
+    for (int has = 1; has >= 0 && d->may_lack; has--) {
+        add_metric(e, has ? "HasAns_f1" : "NoAns_f1", 100 * ratio(s[has][0], s[has][2]));
+        add_metric(e, has ? "HasAns_exact" : "NoAns_exact", 100 * ratio(s[has][1], s[has][2]));
+    }
+}
+
+/* -- mlm and pretraining: words behind masks; does the second text follow the first? -- */
+
+static void masked_collect(const Output *out)
+{
+    const BertActs *a = &out->m->acts;
+    const BertBatch *x = out->x;
+    const int V = out->m->config.V, b = out->b;
+    double *masks = out->e->sums[0];
+    for (int r = out->row, best; r < out->end_row; r++) {
+        bert_top_k(&best, NULL, a->logits + (size_t)r * (size_t)V, V, 1);
+        masks[0] += best == x->labels[r], masks[1] += a->losses[r], masks[2]++;
+    }
+    if (!x->next) return;
+    double *pairs = out->e->sums[1 + x->next[b]];
+    pairs[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
+    pairs[1] += a->nsplosses[b], pairs[2]++;
+}
+
+static void masked_measure(Evaluation *e, const Data *d)
+{
+    double(*s)[3] = e->sums, pairs = s[1][2] + s[2][2];
+    double mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1] + s[2][1], pairs);
+    e->loss = mlm + nsp;
+    add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
+    add_metric(e, "perplexity", exp(mlm));
+    if (d->task != BERT_PRETRAINING) return;
+    add_metric(e, "mlm_loss", mlm);
+    add_metric(e, "nsp_loss", nsp);
+    add_metric(e, "nsp_accuracy", ratio(s[1][0] + s[2][0], pairs));
+}
+
+/* The mean of the two recalls is 0.5 for a model that has learned nothing, whatever it answers. */
+static void pretraining_report(FILE *f, const Evaluation *e, const Data *d)
+{
+    static const char *const names[2] = {"follows", "random"};
+    (void)d;
+    fprintf(f, "\n%-11s  precision  recall  f1      count\n", "second text");
+    for (int k = 0; k < 2; k++) {
+        const double *is = e->sums[1 + k], *other = e->sums[2 - k];
+        LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
+        print_counts(f, text_of(names[k]), 11, counts);
+        fprintf(f, "\n");
+    }
+}
+
+static const Task tasks[BERT_NUM_TASKS] = {
+    [BERT_CLASSIFICATION] = {classification_collect, classification_measure, classification_report},
+    [BERT_REGRESSION] = {regression_collect, regression_measure, NULL},
+    [BERT_NER] = {ner_collect, ner_measure, ner_report},
+    [BERT_QA] = {qa_collect, qa_measure, NULL},
+    [BERT_MLM] = {masked_collect, masked_measure, NULL},
+    [BERT_PRETRAINING] = {masked_collect, masked_measure, pretraining_report},
+};
+
+/* Calls a task's function for each example of a batch, the first of which is that item. */
+static void each_output(const Options *o, const Bert *m, const Data *data, const BertBatch *x,
+                        size_t item, Evaluation *e, void (*use)(const Output *out))
+{
+    const int task = m->config.task, of_tokens = task == BERT_NER || task == BERT_QA;
+    Output out = {.o = o, .m = m, .d = data, .x = x, .e = e, .item = item};
+    for (; out.b < x->B; out.b++, out.item++) {
+        out.first = x->offsets[out.b];
+        out.T = x->offsets[out.b + 1] - out.first;
+        out.row = out.end_row;
+        while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
+        int row = of_tokens ? out.first : bert_has_mlm_(task) ? out.row : out.b;
+        out.logits = m->acts.logits + (size_t)row * bert_head_cols(&m->config);
+        if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
+        use(&out);
+    }
+}
+
+#endif
