@@ -46,7 +46,7 @@ DRIVER = train_bert.c $(wildcard dev/driver/*.h)
 train_bert: $(DRIVER) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
 
-test_bert: test_bert.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
+test_bert: test_bert.c $(wildcard dev/test/*.h) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
 
 EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))

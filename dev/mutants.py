@@ -149,7 +149,7 @@ def build_and_run(folder, cc, bits):
     binary = os.path.join(folder, "test_bert")
     source = "dev/test/bits.c" if bits else "test_bert.c"
     native = ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
-    built = subprocess.run([cc] + FLAGS + native + ["-DNO_DRIVER", "-I.", source, "-o", binary, "-lm", "-pthread"], cwd=folder,
+    built = subprocess.run([cc] + FLAGS + native + ["-I.", source, "-o", binary, "-lm", "-pthread"], cwd=folder,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if built.returncode:
         return "BUILD " + built.stdout.decode(errors="replace")[:300]
@@ -246,8 +246,8 @@ def programs_for(file):
     alone = [s for s in sources if not re.search(r'include "[^"]*(train_bert|dev/driver|/driver/)',
                                                  open(os.path.join(ROOT, s), encoding="utf-8").read())]
     if file == "bert.h":
-        return [("test_bert.c", ["-DNO_DRIVER"])] + [(s, []) for s in alone]
-    return [("test_bert.c", [])] + [(s, []) for s in sources if s not in alone]
+        return [("test_bert.c", [])] + [(s, []) for s in alone]
+    return [(s, []) for s in sources if s not in alone]
 
 
 def same_code(folder, flags, source):

@@ -1,6 +1,6 @@
 /* Files for tests, made from the byte tables of bert.h and data.h by code that knows nothing of
-   theirs, and the driver, called as from a shell. Include it behind test.h and train_bert.c (with
-   TESTING defined). */
+   theirs, and the driver, called as from a shell. Include it behind test.h and bert.h or
+   train_bert.c (with TESTING defined). */
 #ifndef FILES_H
 #define FILES_H
 
@@ -169,7 +169,7 @@ MAYBE static Image mutated(const Image *im)
 /* ------------------------------------------------------------------------------------------------
    The driver, called as from a shell, inside a folder of its own; output has what it wrote */
 
-#ifndef NO_DRIVER
+#ifdef TESTING
 MAYBE static char output[1 << 16];
 
 MAYBE static int lines(const char *with)
@@ -359,7 +359,7 @@ MAYBE static Image task_image(int task, int multi)
     return im;
 }
 
-#ifndef NO_DRIVER
+#ifdef TESTING
 /* The same with a text on standard input. */
 MAYBE static int call_from(const char *command_line, const char *path)
 {

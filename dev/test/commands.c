@@ -1,0 +1,563 @@
+/* The driver's commands, called as from a shell: train, eval, predict, embed and encode of files and
+   of lines, for every task, and command lines that have to be refused by name. */
+#define TESTING
+#include "test.h"
+
+#include "../../train_bert.c"
+
+#include "files.h"
+
+static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
+
+static void make_files(void)
+{
+    static const char *const others[] = {"no", "", "maybe"};
+    Bert m = {0};
+    state = 3; /* of the first seeds, one whose tiny random model can tell its words apart */
+    Image im = image(1);
+    snprintf(folder, sizeof folder, "/tmp/commands.%ld", (long)getpid());
+    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    write_file("model.bin", im.data, im.size);
+    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
+    write_data("unlabelled.bin", data_image(EXAMPLES, 0, label_names, IP));
+    write_data("none.bin", data_image(0, 1, label_names, IP));
+    write_data("long.bin", data_image(EXAMPLES, 1, label_names, IP + 1));
+    write_data("otherlabels.bin", data_image(EXAMPLES, 1, others, IP));
+    image_hash ^= 1, write_data("othervocab.bin", data_image(EXAMPLES, 1, label_names, IP)),
+        image_hash ^= 1;
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
+    must(&m, bert_save(&m, "encoder.bin"));
+    write_file("empty", "", 0);
+    bert_free(&m);
+    Image plain = image(0);
+    write_file("plain.bin", plain.data, plain.size);
+}
+
+/* The confusion matrix stands under its names, which may have more bytes than letters. */
+static void test_report_columns(void)
+{
+    static const char *const accents[IK] = {
+        "no", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", "fifteen letters\xe4\xb8\xad"};
+    int columns[IK + 1] = {0};
+    write_data("accents.bin", data_image(EXAMPLES, 1, accents, IP));
+    expect(call("train --model encoder.bin --train_file accents.bin --eval_file accents.bin "
+                "--output_dir out --max_steps 1") == 0,
+           "%.300s", output);
+    const char *at = strstr(output, "predicted as\n");
+    for (int i = 0; i <= IK && at && (at = strchr(at, '\n')); i++)
+        for (at++; *at && *at != '\n'; at++) /* the last letter of that one has two */
+            columns[i] += ((*at & 0xC0) != 0x80) + (*at == '\xe4');
+    for (int i = 1; i <= IK; i++)
+        expect(columns[i] == columns[0] && columns[0] > 40, "row %d has %d columns, not %d: %s", i,
+               columns[i], columns[0], output);
+}
+
+static void test_driver(void)
+{
+    Bert m = {0}, again = {0};
+#define LEARN                                                                                      \
+    TRAIN_CALL "--eval_file data.bin --num_train_epochs 80 --learning_rate 0.01 --warmup_steps 5 " \
+               "--per_device_train_batch_size 4 --hidden_dropout_prob 0.01 --logging_steps 20 "    \
+               "--seed 3 --weight_decay 0.01 --attention_probs_dropout_prob 0"
+    expect(call(LEARN " --logging_dir logs") == 0, "train: %.300s", output);
+    expect(strstr(output, "step 20/240") && strstr(output, "step 240/240"), "train's log: %.300s",
+           output);
+    must(&m, bert_load(&m, "out/model.bin"));
+    expect(call("eval --model out/best.bin --eval_file data.bin") == 0, "eval: %.300s", output);
+    const char *accuracy = strstr(output, "accuracy");
+    expect(accuracy && atof(accuracy + 8) > 0.6, "11 examples are not learned: %.300s", output);
+    expect(call("predict --model out/best.bin --predict_file unlabelled.bin --logits") == 0,
+           "predict: %.300s", output);
+    expect(lines("{\"label\": \"") == EXAMPLES && lines("\"perhaps\": ") == EXAMPLES &&
+               lines("\"logits\": [") == EXAMPLES,
+           "predict: %.300s", output);
+    size_t size;
+    read_file("logs/log.jsonl", &size);
+    expect(size > 500, "log.jsonl has %zu bytes", size);
+    expect(call(LEARN) == 0, "train again: %.300s", output);
+    must(&again, bert_load(&again, "out/model.bin"));
+    expect(m.params_memory && again.params_memory &&
+               !memcmp(m.params_memory, again.params_memory, m.num_parameters * 4),
+           "other bits");
+    expect(call("train --model encoder.bin --train_file data.bin --output_dir out --max_steps 2") ==
+               0,
+           "train draws a head: %.300s", output);
+    done("driver: train, eval, predict; the same seed gives the same bits");
+
+    for (int i = 0; i < 2; i++) {
+        expect(call(i ? TRAIN_CALL "--max_steps 2 --per_device_train_batch_size 2 "
+                                   "--gradient_accumulation_steps 4 --seed 3"
+                      : TRAIN_CALL "--max_steps 2 --per_device_train_batch_size 8 --seed 3") == 0,
+               "train: %.300s", output);
+        must(&m, bert_load(i ? &again : &m, "out/model.bin"));
+    }
+    expect(!memcmp(again.params_memory, m.params_memory, m.num_parameters * 4), "other bits");
+    done("driver: 4 batches of 2 are the step of 1 batch of 8, with dropout");
+    bert_free(&m), bert_free(&again);
+
+    int32_t truth[] = {0, 0, 1, 1, 1, 2};
+    int predicted[] = {0, 1, 1, 1, 0, 2};
+    LabelCount counts[3] = {{0}};
+    Evaluation e = {.counts = counts};
+    Data d = {.K = 3};
+    m.config.K = 3;
+    for (int i = 0; i < 6; i++) {
+        float logits[3] = {0};
+        BertBatch x = {.labels = &truth[i]};
+        Output out = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
+        logits[predicted[i]] = 1;
+        classification_collect(&out);
+    }
+    classification_measure(&e, &d);
+    expect(e.num_metrics == 3, "%d metrics", e.num_metrics);
+    expect(fabs(e.metrics[0].value - 4 / 6.) < 1e-9 && fabs(e.metrics[1].value - 13 / 18.) < 1e-9 &&
+               fabs(e.metrics[2].value - 10 / 22.) < 1e-9,
+           "%g, %g, %g", e.metrics[0].value, e.metrics[1].value, e.metrics[2].value);
+    test_report_columns();
+    done("driver: accuracy, macro F1 and MCC as scikit-learn counts");
+}
+
+/* Reads one JSON value; NULL: it is none. */
+static const char *json(const char *s)
+{
+    if (*s == '"') {
+        for (s++; *s != '"'; s++)
+            if ((unsigned char)*s < 32 || (*s == '\\' && !*++s)) return NULL;
+        return s + 1;
+    }
+    if (*s == '{' || *s == '[') {
+        char end = *s == '{' ? '}' : ']';
+        for (s++; *s != end; s += 2 * !strncmp(s, ", ", 2)) {
+            if (end == '}' && (*s != '"' || !(s = json(s)) || strncmp(s, ": ", 2))) return NULL;
+            if (end == '}') s += 2;
+            if (!(s = json(s)) || (*s != end && strncmp(s, ", ", 2))) return NULL;
+        }
+        return s + 1;
+    }
+    if (!strncmp(s, "null", 4)) return s + 4;
+    char *after;
+    strtod(s, &after);
+    return after > s ? after : NULL;
+}
+
+/* What stands behind a name in the output. */
+static double number_after(const char *name)
+{
+    const char *at = strstr(output, name);
+    return at ? atof(at + strlen(name)) : NAN;
+}
+
+static void test_task(const char *name, int task, int multi, const char *metric, int objects,
+                      const char *with)
+{
+    char line[512];
+    double loss[2];
+    write_data("task.bin", task_image(task, multi));
+    for (int i = 0; i < 2; i++) {
+        snprintf(line, sizeof line,
+                 "train --model encoder.bin --train_file task.bin --eval_file task.bin "
+                 "--output_dir out --per_device_train_batch_size 4 --num_train_epochs %s "
+                 "--attention_probs_dropout_prob 0 --hidden_dropout_prob 0",
+                 i ? "600 --learning_rate 0.005" : "1 --learning_rate 1e-9");
+        expect(call(line) == 0, "%s: train: %.300s", name, output);
+        expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%s: eval: %.300s",
+               name, output);
+        loss[i] = number_after("loss ");
+        double least = task == BERT_REGRESSION || multi ? 0.8 : 0;
+        expect(!i || number_after(metric) >= least, "%s: no %s, or too low: %.300s", name, metric,
+               output);
+    }
+    expect(loss[1] < (task == BERT_REGRESSION ? 0.3 : 0.9) * loss[0],
+           "%s: loss %g, after training %g", name, loss[0], loss[1]);
+    expect_error("eval --model out/model.bin --eval_file data.bin", "out/model.bin",
+                 "is a model for");
+    if (!objects) {
+        expect_error("predict --model out/model.bin --predict_file task.bin", "task.bin", "mlm");
+        return;
+    }
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0,
+           "%s: predict: %.300s", name, output);
+    int found = 0;
+    for (const char *at = output, *end; *at; at = end + 1, found++)
+        if (!(end = json(at)) || *end != '\n') {
+            expect(0, "%s: not JSON: %.200s", name, at);
+            break;
+        }
+    expect(found == objects && lines(with) >= objects, "%s: %d objects, not %d, %d x '%s': %.300s",
+           name, found, objects, lines(with), with, output);
+}
+
+/* out/model.bin's sentences, without a label: nothing to learn from, and that is said. */
+static void test_no_labels(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    int32_t head[256];
+    memcpy(head, im.data, sizeof head);
+    size_t N = (size_t)bert_u64_(head + 8), names = (size_t)bert_u64_(head + 15);
+    memset(im.data + 1024 + padded(names) + 8 * (ITEMS + 1) + padded(4 * N) + padded(4 * ITEMS),
+           0xFF, 4 * N);
+    write_data("task.bin", im);
+    expect(call("train --model out/model.bin --train_file task.bin --eval_file task.bin "
+                "--output_dir out --num_train_epochs 1") == 0 &&
+               strstr(output, "task.bin: no token has a label, so nothing was learned") &&
+               strstr(output, "task.bin: no token has a label, so nothing was measured"),
+           "%.500s", output);
+}
+
+/* The last token of the last sentence is said to be a word far behind its end: it has no tag, and
+   the words between are not written. */
+static void test_words_beyond(void)
+{
+    Image im = task_image(BERT_NER, 0);
+    const int32_t word = 20000;
+    memcpy(im.data + im.size - 8, &word, sizeof word); /* in front of [SEP]'s -1 */
+    write_data("task.bin", im);
+    expect(call("predict --model out/model.bin --predict_file task.bin") == 0 &&
+               lines("\"tags\": [") == ITEMS && lines(", null]}") == 2,
+           "%.300s", output);
+}
+
+/* What eval says of either kind of pairs adds up to what it says of all. */
+static void test_next_report(void)
+{
+    const char *const rows[2] = {"\nfollows", "\nrandom"};
+    double recall[2] = {0}, count[2] = {0};
+    expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    for (int k = 0; k < 2; k++) {
+        const char *at = strstr(output, rows[k]);
+        expect(at && sscanf(at + strlen(rows[k]), "%*f %lf %*f %lf", &recall[k], &count[k]) == 2,
+               "no row of%s: %.600s", rows[k], output);
+    }
+    double n = count[0] + count[1], right = recall[0] * count[0] + recall[1] * count[1];
+    expect(count[0] > 0 && count[1] > 0 && n == number_after("examples ") &&
+               fabs(right / n - number_after("nsp_accuracy ")) < 1e-4,
+           "%.600s", output);
+}
+
+static void test_every_task(void)
+{
+    test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
+    test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
+    test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
+    expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    test_words_beyond();
+    test_no_labels();
+    test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
+    expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
+    expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
+                 "ner");
+    test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
+    test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
+    test_next_report();
+    write_data("task.bin", task_image(BERT_MLM, 0));
+    expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
+    expect(!strstr(output, "warning"), "%.300s", output);
+    expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 0") == 0 &&
+               strstr(output, "task.bin: no token was masked"),
+           "%.300s", output);
+    for (int masks = 0; masks < 2; masks++)
+        expect(call(masks ? "train --model out/model.bin --train_file task.bin --output_dir out"
+                          : "train --model out/model.bin --train_file task.bin --output_dir out "
+                            "--mlm_probability 0") == 0 &&
+                   (strstr(output, "no token was masked, so nothing was learned") == NULL) == masks,
+               "masks %d: %.300s", masks, output);
+    expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
+               lines("{\"embedding\": [") == ITEMS,
+           "%.300s", output);
+    done("driver: every task: training lowers the loss, eval has its metric, predict is JSON");
+
+    Image im = task_image(BERT_MLM, 0);
+    size_t tokens = (size_t)im.sections[2];
+    ((int32_t *)(void *)(im.data + tokens))[2] = 4; /* [MASK] */
+    write_data("task.bin", im);
+    expect(call("predict --model out/model.bin --predict_file task.bin --top_k 2") == 0 &&
+               lines("\"token_str\": ") == 2 && lines("{\"masks\": []}") == ITEMS - 1,
+           "fill-mask: %.300s", output);
+    done("driver: fill-mask has the top k of each [MASK], and none where there is none");
+}
+
+/* The image's model, with the heads that text has answers of their own for. */
+static void test_text(void)
+{
+    Bert m = {0};
+    static char first[sizeof output];
+    const char *const names[] = {"ner.bin", "qa.bin", "mlm.bin"};
+    const int heads[] = {BERT_NER, BERT_QA, BERT_MLM};
+    must(&m, bert_load(&m, "model.bin"));
+    m.config.trained_pairs = m.config.trained_length = m.config.model_max_length = 0;
+    must(&m, bert_save(&m, "text.bin"));
+    for (int i = 0; i < 3; i++) {
+        must(&m, bert_set_task(&m, heads[i], i ? 0 : IK, 0, NULL, 1));
+        must(&m, bert_save(&m, names[i]));
+    }
+    bert_free(&m);
+    expect_text("encode --model text.bin", "a\n\nbaa[MASK]b\nzoo\n\xff", 0,
+                "train_bert: warning: stdin:3: cut at 6 of 7 tokens, and later lines likewise "
+                "(--max_length; the model reads 6)\n"
+                "2 5 3\n2 3\n2 6 7 7 4 3\n2 9 3\ntrain_bert: warning: stdin:5: not UTF-8: letters "
+                "of it are lost (iconv makes UTF-8 of a file)\n2 1 3\n");
+    expect_text("encode --model text.bin --pair", "a\tb\n\t\n", 0, "2 5 3 6 3\n2 3 3\n");
+    expect_text("encode --model text.bin --json",
+                " {\"x\": [1, {\"y\": \"}\\\"\"}], \"text\": \"b\\u0061\"}\r\n\n"
+                "{\"text_pair\": \"b\", \"id\": null, \"text\": \"\\ud83d\\u0041\"}",
+                0, "2 6 7 3\n2 1 3 6 3\n");
+    expect_text("encode --model text.bin --json", "\xEF\xBB\xBF{\"text\": \"a\"}", 0, "2 5 3\n");
+    expect_text("encode --model text.bin --json", "{\"text\": \"a\"}\n{\"text\": 1}\n", 1,
+                "2 5 3\ntrain_bert: stdin:2: no string in field text\n");
+    expect_text("encode --model text.bin --json",
+                "{\"text\": \"a\", \"text_pair\": null}\n{\"text\": \"a\", \"text_pair\": 5}\n", 1,
+                "2 5 3\ntrain_bert: stdin:2: no string in field text_pair\n");
+    expect_text("encode --model text.bin --json", "{\"text\": \"a\", \"text\": null}\n", 1,
+                "train_bert: stdin:1: no string in field text\n");
+    expect_text("encode --model text.bin --pair", "a\tb\na b\n", 1,
+                "2 5 3 6 3\ntrain_bert: stdin:2: no tab, --pair expects one between the two "
+                "texts\n");
+    const char *const broken[] = {"{",
+                                  "{\"text\"",
+                                  "{\"text\": \"a",
+                                  "{\"text\": \"\\u12\"}",
+                                  "[]",
+                                  "{\"text\": \"a\"} x",
+                                  "{\"text\": \"a\",}",
+                                  "{\"a\": [1}",
+                                  "{\"text\": \"\\x\"}",
+                                  "{\"text\": \"a\tb\"}",
+                                  "{,}"};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        expect_text("encode --model text.bin --json", broken[i], 1,
+                    "train_bert: stdin:1: not a JSON object: a line is {\"text\": \"...\"} or "
+                    "{\"text\": \"...\", \"text_pair\": \"...\"}\n");
+    done("driver: encode: lines, pairs, JSON, and what is none, by its line");
+
+    char many[1024] = ""; /* more than a batch */
+    for (int i = 0; i < 150; i++) strcat(many, i % 3 ? "ba\n" : "zoo\n");
+    expect(!call_text("predict --model text.bin", many) && lines("{\"label\": ") == 150, "%.300s",
+           output);
+    expect(!call_text("predict --model text.bin --top_k 2 --logits", "ba\r\n\nzoo"), "%s", output);
+    for (const char *at = output, *end; *at; at = end + 1) {
+        end = json(at);
+        expect(end && *end == '\n', "not JSON: %.200s", at);
+        if (!end) break;
+    }
+    expect(lines("\n") == 3 && lines(", \"") == 3 * 4, "%s", output); /* label, 2 scores, logits */
+    memcpy(first, output, sizeof first);
+    call_text("predict --model text.bin --top_k 2 --logits --json",
+              "{\"text\": \"b\\u0061\\r\"}\n{\"text\": \"\"}\n{\"text\": \"zoo\"}");
+    expect(!strcmp(first, output), "%s is not %s", output, first);
+    expect(!call_text("embed --model text.bin --normalize", "a\nb\n") &&
+               lines("{\"embedding\": [") == 2,
+           "%s", output);
+    expect(!call_text("predict --model ner.bin", "ba\n\n") && lines("{\"entities\": [") == 2 &&
+               !lines("tags") && strstr(output, "\"start\": 0, \"end\": "),
+           "%s", output);
+    expect(!call_text("predict --model ner.bin --json", "{\"text\": \"\\udc00\"}") &&
+               strstr(output, "\"start\": 0, \"end\": 1}"), /* half a pair: one U+FFFD */
+           "%s", output);
+    expect(!call_text("predict --model mlm.bin --top_k 3", "a[MASK]b\na\n") &&
+               lines("\"sequence\": \"a ") == 3 && lines("{\"masks\": []}") == 1,
+           "%s", output);
+    expect(!call_text("predict --model qa.bin --top_k 9",
+                      "{\"id\": 7, \"question\": \"\", \"context\": \"b[MASK]zoo\"}\n"
+                      "{\"question\": \"\", \"context\": \"\", \"id\": \"q\"}\n"
+                      "{\"id\": [\"x\"], \"question\": \"\", \"context\": \"A\"}"),
+           "%s", output);
+    expect(lines("{\"id\": 7, \"answer\": \"") == 1 && lines("\"answer\": ") == 1 + 6 + 1 + 2 &&
+               lines("\"id\"") == 2 &&
+               lines("{\"id\": \"q\", \"answer\": \"\", \"score\": 0,") == 1,
+           "%s", output); /* 6 spans of 3 tokens */
+    expect(call_text("predict --model qa.bin", "{\"question\": \"a\"}") == 1 &&
+               strstr(output, "stdin:1: no string in field context"),
+           "%s", output);
+    expect(call_from("predict --model text.bin", ".") == 1 && strstr(output, "standard input: ") &&
+               strstr(output, strerror(EISDIR)),
+           "a folder: %s", output);
+    done("driver: text on standard input is answered for every task, in order");
+}
+
+static void test_frozen_run(void)
+{
+    Bert before = {0}, after = {0};
+    const size_t layer = 3 * IC * IC;
+    expect(call(TRAIN_CALL "--max_steps 4 --freeze_layers 1 --freeze_embeddings") == 0 &&
+               strstr(output, "frozen     the embeddings and the first 1 layers of 2"),
+           "%.500s", output);
+    must(&before, bert_load(&before, "model.bin"));
+    must(&after, bert_load(&after, "out/model.bin"));
+    const struct {
+        const float *a, *b;
+        size_t n;
+        int frozen;
+    } parts[] = {
+        {before.params.wte, after.params.wte, IV * IC, 1},
+        {before.params.ln0b, after.params.ln0b, IC, 1},
+        {before.params.qkvw, after.params.qkvw, layer, 1},
+        {before.params.qkvw + layer, after.params.qkvw + layer, layer, 0},
+        {before.params.poolw, after.params.poolw, IC * IC, 0},
+    };
+    for (int i = 0; i < 5; i++)
+        expect((memcmp(parts[i].a, parts[i].b, parts[i].n * sizeof(float)) == 0) == parts[i].frozen,
+               "part %d: frozen %d", i, parts[i].frozen);
+    bert_free(&before), bert_free(&after);
+    done("driver: frozen layers and embeddings stay, the rest is trained");
+}
+
+static void test_shards_and_init(void)
+{
+    static const char config[] =
+        "{\"id2label\": {\"0\": \"a \\\"\", \"vocab_size\": 1, \"x\": [1]},\n"
+        "\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
+        "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
+        "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
+    static const char *const acts[] = {"gelu", "gelu_python"}; /* two names of one function */
+    Bert m = {0}, again = {0};
+    int pad_zero = 1, ones = 1;
+    write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
+    write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
+    for (int i = 0; i < 2; i++) {
+        char text[512];
+        int n = snprintf(text, sizeof text, "%.*s, \"hidden_act\": \"%s\"}", (int)sizeof config - 2,
+                         config, acts[i]);
+        write_file("config.json", text, (size_t)n);
+        expect(call("train --init config.json --tokenizer model.bin --train_file part-*.bin "
+                    "--output_dir out --num_train_epochs 2 --logging_steps 1") == 0,
+               "%.300s", output);
+        must(&m, bert_load(i ? &again : &m, "out/model.bin"));
+    }
+    expect(strstr(output, "and 1 more") != NULL, "%.300s", output);
+    expect(!memcmp(m.params_memory, again.params_memory, m.num_parameters * 4), "other bits");
+    for (int i = 0; i < IC; i++) pad_zero &= m.params.wte[i] > -0.01f && m.params.wte[i] < 0.01f;
+    for (int i = 0; i < IC; i++) ones &= fabsf(m.params.ln0w[i] - 1) < 0.01f;
+    expect(m.config.L == 1 && m.config.task == BERT_PRETRAINING && pad_zero && ones,
+           "L %d, task %d, [PAD] %g, LayerNorm %g", m.config.L, m.config.task, m.params.wte[0],
+           m.params.ln0w[0]);
+    bert_free(&m), bert_free(&again);
+    expect_error("train --init config.json --train_file part-1.bin --output_dir out", "--tokenizer",
+                 "");
+    expect_error(
+        "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
+        "empty", "vocab_size");
+    static const char *const others[][2] = {
+        {"\"model_type\": \"roberta\"", "model_type"},
+        {"\"position_embedding_type\":\"relative_key\"", "relative_key"},
+        {"\"is_decoder\": true", "is_decoder is true"},
+        {"\"vocab_size\": 12.5", "vocab_size"}, /* the last of two counts, as in Python */
+        {"\"vocab_size\": 3, \"x\": {\"vocab_size\": 99, \"y\": \"}\\\"\"}", "vocab_size is 3"},
+        {"\"add_cross_attention\": true", "add_cross_attention is true"},
+        {"\"initializer_range\": \"x\"", "initializer_range is x, not a number"},
+        {"\"hidden_act\": \"silu\"", "hidden_act silu is not gelu"}};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char text[512];
+        int n =
+            snprintf(text, sizeof text, "%.*s, %s}", (int)sizeof config - 2, config, others[i][0]);
+        write_file("config.json", text, (size_t)n);
+        expect_error("train --init config.json --tokenizer model.bin --train_file part-1.bin "
+                     "--output_dir out",
+                     "config.json", others[i][1]);
+    }
+    write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
+    expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
+                 "another task");
+    done("driver: pretraining from config.json over shards; the same seed gives the same bits");
+}
+
+static void test_bad_commands(void)
+{
+    static const struct {
+        const char *args, *file, *hint;
+    } bad[] = {
+        {"", "train", "eval"},
+        {"fly", "fly", "command"},
+        {"train", "--train_file", "train"},
+        {"train --train_file data.bin --output_dir out", "--model", "--init"},
+        {"train --model model.bin --train_file data.bin", "--output_dir", "train"},
+        {"eval --model model.bin", "--eval_file", "eval"},
+        {"predict --model model.bin --pair --json", "--pair", "JSON"},
+        {"predict --model model.bin --predict_file data.bin --json", "--json", "--predict_file"},
+        {"predict --model model.bin --max_length 7", "--max_length", "6"},
+        {"predict --model encoder.bin", "encoder.bin", "has no head: fine-tune"},
+        {"encode --model plain.bin", "plain.bin", "no tokenizer"},
+        {TRAIN_CALL "--freeze_layers 3", "--freeze_layers", "0 to 2"},
+        {TRAIN_CALL "--freeze_layers -1", "--freeze_layers", "0 to 2"},
+        {"eval --learning_rate 1 --model model.bin --eval_file data.bin", "--learning_rate",
+         "train"},
+        {"eval --model missing.bin --eval_file data.bin", "missing.bin", "open"},
+        {"eval --model model.bin --eval_file missing.bin", "missing.bin", "open"},
+        {"eval --model empty --eval_file data.bin", "empty", "0 bytes"},
+        {"eval --model model.bin --eval_file empty", "empty", "0 bytes"},
+        {"eval --model . --eval_file data.bin", ".", "export_hf.py"},
+        {"eval --model model.bin --eval_file .", ".", "regular"},
+        {"eval --model data.bin --eval_file data.bin", "data.bin", "not a model"},
+        {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
+        {"eval --model model.bin --eval_file model.bin", "model.bin", "tokenizer.py"},
+        {"eval --model model.bin --eval_file empty", "empty", "tokenizer.py"},
+        {TRAIN_CALL "--tokenizer model.bin", "--tokenizer", "--init"},
+        {"eval --model model.bin --eval_file othervocab.bin", "othervocab.bin", "vocabulary"},
+        {"eval --model model.bin --eval_file otherlabels.bin", "otherlabels.bin", "labels"},
+        {"eval --model model.bin --eval_file unlabelled.bin", "unlabelled.bin", "labels"},
+        {"eval --model model.bin --eval_file none.bin", "none.bin", "no examples"},
+        {"eval --model model.bin --eval_file long.bin", "long.bin", "7 tokens"},
+        {"eval --model encoder.bin --eval_file data.bin", "encoder.bin", "head"},
+        {"predict --model encoder.bin --predict_file data.bin", "encoder.bin", "head"},
+        {"predict --model model.bin --predict_file othervocab.bin", "othervocab.bin", "vocabulary"},
+        {"train --model model.bin --train_file otherlabels.bin --output_dir out", "otherlabels.bin",
+         "maybe"},
+        {"train --model model.bin --train_file unlabelled.bin --output_dir out", "unlabelled.bin",
+         "labels"},
+        {"train --model model.bin --train_file none.bin --output_dir out", "none.bin",
+         "no examples"},
+        {"train --model model.bin --train_file data.bin --output_dir model.bin", "model.bin",
+         "--output_dir"},
+        {TRAIN_CALL "--eval_file otherlabels.bin", "otherlabels.bin", "maybe"},
+        {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
+        {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
+        {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a flag of Trainer",
+         "evaluates after every epoch"},
+        {TRAIN_CALL "--per-gpu-train-batch-size 4", "--per_gpu_train_batch_size",
+         "here it is --per_device_train_batch_size\n"},
+        {TRAIN_CALL "--test_file 4", "--test_file", "eval --eval_file"},
+        {TRAIN_CALL "--learning-rat 4", "--learning_rat", "Did you mean --learning_rate?"},
+        {TRAIN_CALL "--unit 4", "--unit", "help train"},
+        {TRAIN_CALL "stray", "stray", "flag"},
+        {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
+        {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},
+        {TRAIN_CALL "--learning_rate -1", "--learning_rate", "-1"},
+        {TRAIN_CALL "--learning_rate nan", "--learning_rate", "nan"},
+        {TRAIN_CALL "--learning_rate inf", "--learning_rate", "inf"},
+        {TRAIN_CALL "--learning_rate 1e-5x", "--learning_rate", "1e-5x"},
+        {TRAIN_CALL "--per_device_train_batch_size 0", "--per_device_train_batch_size", "0"},
+        {TRAIN_CALL "--per_device_train_batch_size -3", "--per_device_train_batch_size", "-3"},
+        {TRAIN_CALL "--per_device_train_batch_size 1.5", "--per_device_train_batch_size", "1.5"},
+        {TRAIN_CALL "--logging_steps 99999999999999999999", "--logging_steps",
+         "99999999999999999999"},
+        {TRAIN_CALL "--num_train_epochs 0", "--num_train_epochs", "0"},
+        {TRAIN_CALL "--max_steps -2", "--max_steps", "-2"},
+        {TRAIN_CALL "--adam_beta1 1", "--adam_beta1", "1"},
+        {TRAIN_CALL "--hidden_dropout_prob 1", "--hidden_dropout_prob", "1"},
+        {TRAIN_CALL "--classifier_dropout -0.5", "--classifier_dropout", "-0.5"},
+        {TRAIN_CALL "--warmup_ratio 2", "--warmup_ratio", "2"},
+        {TRAIN_CALL "--lr_scheduler_type sinus", "--lr_scheduler_type", "sinus"},
+        {TRAIN_CALL "--seed -1", "--seed", "-1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_error(bad[i].args, bad[i].file, bad[i].hint);
+    done("driver: %zu bad command lines, exit code 1, each by name", sizeof bad / sizeof bad[0]);
+    expect(call(TRAIN_CALL "--max_steps 3 --warmup_steps 10") == 0 && strstr(output, "warmup"),
+           "no warning: %.300s", output);
+    done("driver: a warmup longer than the run is warned of");
+}
+
+static void remove_files(void)
+{
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {make_files,        test_driver,     test_every_task,
+                                          test_text,         test_frozen_run, test_shards_and_init,
+                                          test_bad_commands, remove_files};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
+    return finish();
+}

@@ -1,0 +1,261 @@
+/* What the driver reads: pairs of sentences and masks as the loader draws them, and data files
+   that are damaged, which have to be refused by name. */
+#define TESTING
+#include "test.h"
+
+#include "../../train_bert.c"
+
+#include "files.h"
+
+static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
+
+static void make_files(void)
+{
+    Bert m = {0};
+    snprintf(folder, sizeof folder, "/tmp/data.%ld", (long)getpid());
+    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    state = 3;
+    Image im = image(1);
+    write_data("model.bin", im);
+    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
+    must(&m, bert_load_memory(&m, im.data, im.size));
+    must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
+    must(&m, bert_save(&m, "encoder.bin"));
+    bert_free(&m);
+}
+
+static double deviations(double count, double n, double p)
+{
+    return fabs(count - n * p) / sqrt(n * p * (1 - p));
+}
+
+/* The document a token is of. */
+static size_t document_of(const Data *d, size_t token)
+{
+    size_t i = 0;
+    while (d->offsets[d->documents[i + 1]] <= token) i++;
+    return i;
+}
+
+/* No pair is longer than there is room for, neither text is of two documents, and b is what it
+   says: another document's, or what follows a, nothing missing between but what was cut. */
+static void test_pairs(void)
+{
+    Image im = task_image(BERT_PRETRAINING, 0);
+    Bert m = {0};
+    Data d = {0};
+    Pass p = {0};
+    int random = 0, pairs = 0, same = 1;
+    size_t before = 0;
+    write_data("task.bin", im);
+    must(&m, bert_load(&m, "model.bin"));
+    expect(load_data(&m, &d, "task.bin", 1) == 0, "no data");
+    pass_room(&p, &d, 0);
+    for (uint64_t epoch = 0; epoch < 200; epoch++) {
+        pass_start(&p, &d, 1, epoch, 0, 0.1);
+        same &= epoch == 0 || p.n == before;
+        before = p.n;
+        for (size_t i = 0; i < p.n; i++, pairs++) {
+            const Pair *q = &p.pairs[i];
+            expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d.N &&
+                       q->a_end - q->a + q->b_end - q->b <= IP - 3,
+                   "pair %zu: %zu-%zu, %zu-%zu", i, q->a, q->a_end, q->b, q->b_end);
+            const size_t of_a = document_of(&d, q->a), of_b = document_of(&d, q->b);
+            const int whole = q->a_end - q->a + q->b_end - q->b < IP - 3;
+            expect(document_of(&d, q->a_end - 1) == of_a && document_of(&d, q->b_end - 1) == of_b,
+                   "pair %zu: a text of two documents", i);
+            expect(q->random ? of_a != of_b
+                             : of_a == of_b && q->b >= q->a_end && (!whole || q->b == q->a_end),
+                   "pair %zu: %zu-%zu, %zu-%zu, random %d", i, q->a, q->a_end, q->b, q->b_end,
+                   q->random);
+            random += q->random;
+        }
+    }
+    expect(!same && random > pairs / 3 && random < pairs, "%d random of %d", random, pairs);
+    done("driver: %d pairs of sentences, %d with another document's", pairs, random);
+    free(d.memory), free(p.pairs), bert_free(&m);
+}
+
+static void test_masks(void)
+{
+    enum { MANY = 4000 };
+    int masked = 0, replaced = 0, kept = 0, special = 0, words = 0;
+    Bert m = {0};
+    Data d = {0};
+    Pass p = {0};
+    Batch b = {0};
+    write_data("task.bin", task_image(BERT_MLM, 0));
+    must(&m, bert_load(&m, "model.bin"));
+    expect(load_data(&m, &d, "task.bin", 1) == 0 && batch_room(&b, ITEMS, 6, 0) == 0, "no data");
+    p.share = 0.15, p.tokenizer = &m.tokenizer;
+    for (uint64_t epoch = 0; epoch < MANY; epoch++) {
+        pass_start(&p, &d, 1, epoch, 0, 0);
+        BertBatch x = batch_fill(&b, &d, &p, 0, ITEMS);
+        words += 3 * ITEMS;
+        for (int r = 0; r < x.R; r++) {
+            int now = x.tokens[x.rows[r]];
+            masked += now == 4, kept += now == x.labels[r], special += x.labels[r] < 5;
+            replaced += now != 4 && now != x.labels[r];
+        }
+    }
+    double all = masked + kept + replaced, stays = all * (0.1 + 0.1 / IWORDS);
+    expect(special == 0 && deviations(all, words, 0.15) < 5 &&
+               deviations(masked, all, 0.8 + 0.1 / IWORDS) < 5 &&
+               fabs(kept - stays) < 5 * sqrt(stays),
+           "%d [MASK], %d other, %d kept, %d special of %d words", masked, replaced, kept, special,
+           words);
+    done("driver: masks: 15%% of words, 80/10/10, no special token, new each epoch");
+    free(d.memory), batch_free(&b), bert_free(&m);
+}
+
+static void test_bad_tasks(void)
+{
+    /* clang-format off */
+    static const struct {
+        int task, multi, section, at, value; /* section 0: a header word */
+        const char *hint;
+    } bad[] = {
+        {1, 1, 0, 17, 4, "bytes"}, {1, 1, 5, 2, 9, "offsets must rise"}, {1, 1, 5, 26, 3, "label"},
+        {2, 0, 5, 1, 0x7FC00000, "example 1"}, {3, 0, 5, 1, 3, "label 3"}, 
+        {3, 0, 5, 0, -2, "label -2"},
+        {3, 0, 7, 2, -1, "token 1"}, {3, 0, 7, 3, -5, "token 1"}, {3, 0, 8, 1, -2, "token 1"},
+        {3, 0, 6, 2, 99, "texts"}, {4, 0, 5, 2, 6, "example 1"}, {4, 0, 5, 3, 2, "example 1"},
+        {4, 0, 8, 3, 0, "question"}, {4, 0, 8, 11, 9, "question"}, {4, 0, 0, 22, 5, ""},
+        {4, 0, 0, 25, 2, "no-answer"}, {4, 0, 9, 0, 2, "questions and answers"},
+        {4, 0, 9, 0, -1, "question 0"}, {4, 0, 0, 23, 8, "bytes"}, {6, 0, 8, 2, 0, "document 0"},
+        {6, 0, 8, 6, 99, "sentences"}, {6, 0, 0, 14, 4, "max_length"}, {6, 0, 0, 22, 1, "bytes"}};
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        Image im = task_image(bad[i].task, bad[i].multi);
+        int section = bad[i].section;
+        size_t word = section ? (size_t)im.sections[section - 1] / 4 : 0;
+        set_word(&im, (int)word + bad[i].at, bad[i].value);
+        write_data("task.bin", im);
+        expect_error("train --model encoder.bin --train_file task.bin --output_dir out", "task.bin",
+                     bad[i].hint);
+    }
+    write_data("task.bin", task_image(BERT_REGRESSION, 0));
+    expect_error(
+        "train --model encoder.bin --train_file task.bin --output_dir out --class_weights 1,2",
+        "--class_weights", "regression");
+    static const struct {
+        int task, multi;
+        const char *name;
+    } rough[] = {{BERT_REGRESSION, 0, "regression"},
+                 {BERT_CLASSIFICATION, 1, "multi-label classification"},
+                 {BERT_QA, 0, "qa"},
+                 {BERT_PRETRAINING, 0, "pretraining"}};
+    for (size_t i = 0; i < sizeof rough / sizeof rough[0]; i++) {
+        write_data("task.bin", task_image(rough[i].task, rough[i].multi));
+        expect_error("train --model encoder.bin --train_file task.bin --output_dir out "
+                     "--label_smoothing_factor 0.1",
+                     "--label_smoothing_factor", rough[i].name);
+    }
+    expect_error(TRAIN_CALL "--class_weights 1,2", "--class_weights", "3 numbers");
+    expect_error(TRAIN_CALL "--class_weights 1,2,3,4", "--class_weights", "3 numbers");
+    expect_error(TRAIN_CALL "--class_weights 1,-2,3", "--class_weights", "3 numbers");
+    expect(call(TRAIN_CALL "--class_weights balanced --label_smoothing_factor 0.1") == 0, "%.300s",
+           output);
+    done("driver: %zu damaged files of other tasks, bad class weights", sizeof bad / sizeof bad[0]);
+    for (int i = 0; i < 1200; i++) {
+        static const int kinds[] = {1, 2, 3, 4, 5, 6};
+        Image im = task_image(kinds[i % 6], i % 6 == 0);
+        write_data("forged.data", mutated(&im));
+        int code =
+            call("train --model encoder.bin --train_file forged.data --eval_file forged.data "
+                 "--output_dir out --max_steps 1");
+        expect(code == 0 || (code == 1 && strstr(output, "forged")), "%d: '%.200s'", code, output);
+    }
+    done("driver: 1200 mutated files of every task: no crash");
+}
+
+static void test_bad_data(void)
+{
+    /* clang-format off */
+    static const struct {
+        int word;
+        int32_t value;
+        const char *hint;
+    } forged[] = {
+        {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
+        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "label names"},
+        {3, 2, "problem"}, {3, 1, "label"}, {4, -1, "label names"},
+        {4, INT_MAX, "label names"}, {4, 0, "label names"}, {5, 2, "labels present"},
+        {5, 0, "bytes"}, {6, 0, ""}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
+        {7, 1, "examples"}, {8, 0, "bytes"}, {8, INT_MAX, "tokens"}, {9, -1, "tokens"},
+        {9, 1, "tokens"}, {10, -1, "longest"}, {10, 0, "longest"}, {10, INT_MAX, "longest"},
+        {11, 0, "V is"}, {11, -1, "V is"}, {11, 2, "token id"}, {11, IV + 1, "token ids"},
+        {12, 0, "vocabulary"}, {15, 0, "label names"}, {16, 1, ""}, {16, -1, ""},
+        {17, 1, "section 5"}, {26, 1, "word 26"}, {30, 0, "bytes"}, {31, 1, "bytes"},
+        {31, -1, "bytes"},
+        {255, 1, "word 255"}};
+    static const struct {
+        int section, at, value;
+        const char *hint;
+    } inside[] = {
+        {1, 0, 1, "label name"}, {1, 2, 99, "label name"}, {1, 6, 1, "label name"},
+        {2, 0, 1, "offset"}, {2, 2, 0, "example 0"}, {2, 4, 1, "example 1"},
+        {2, 6, INT_MAX, "example 2"}, {2, 5, -1, "example 1"}, {2, 22, 1, "offset"},
+        {3, 5, -1, "token id -1"}, {3, 7, IV, "token id 12"}, {3, 0, INT_MAX, "token id"},
+        {4, 3, -1, "example 3"}, {4, 0, 3, "example 0"}, {4, 5, INT_MAX, "example 5"},
+        {5, 4, -1, "label -1"}, {5, 10, IK, "label 3"}};
+    /* clang-format on */
+    const char *eval = "eval --model model.bin --eval_file forged.data";
+    Image im = data_image(EXAMPLES, 1, label_names, IP), other;
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+        other = copy_of(&im);
+        set_word(&other, forged[i].word, forged[i].value);
+        write_data("forged.data", other);
+        expect_error(eval, "forged.data", forged[i].hint);
+    }
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        other = copy_of(&im);
+        set_word(&other, (int)im.sections[inside[i].section - 1] / 4 + inside[i].at,
+                 inside[i].value);
+        write_data("forged.data", other);
+        expect_error(eval, "forged.data", inside[i].hint);
+    }
+    done("data files: %zu forged headers, %zu forged sections", sizeof forged / sizeof forged[0],
+         sizeof inside / sizeof inside[0]);
+    for (size_t size = 0; size < im.size; size += size % 8 == 7 && size < 1016 ? 97 : 1) {
+        write_file("forged.data", im.data, size);
+        expect_error(eval, "forged.data", "bytes");
+    }
+    append(&im, "garbage!", 8);
+    write_data("forged.data", im);
+    expect_error(eval, "forged.data", "bytes");
+    done("data files: cut anywhere, with garbage behind");
+}
+
+static void test_fuzzed_data(void)
+{
+    enum { ROUNDS = 2500 };
+    Image data = data_image(EXAMPLES, 1, label_names, IP), im = image(1);
+    int fine = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        int model = i % 5 == 0, code;
+        write_data("forged.data", mutated(model ? &im : &data));
+        code = call(model        ? "eval --model forged.data --eval_file data.bin"
+                    : i % 5 == 1 ? "predict --model model.bin --predict_file forged.data"
+                                 : "eval --model model.bin --eval_file forged.data");
+        expect(code == 0 || (code == 1 && strstr(output, "data")), "%d: '%.200s'", code, output);
+        fine += code == 0;
+    }
+    done("%d mutated files through the driver: no crash (%d still work)", ROUNDS, fine);
+}
+
+static void remove_files(void)
+{
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {make_files,     test_pairs,    test_masks,
+                                          test_bad_tasks, test_bad_data, test_fuzzed_data,
+                                          remove_files};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
+    return finish();
+}
