@@ -75,16 +75,36 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-typedef enum {
-    BERT_NONE,           /* BertModel */
-    BERT_CLASSIFICATION, /* BertForSequenceClassification, cross-entropy */
-    BERT_REGRESSION,     /* BertForSequenceClassification with num_labels 1, MSE */
-    BERT_NER,            /* BertForTokenClassification */
-    BERT_QA,             /* BertForQuestionAnswering */
-    BERT_MLM,            /* BertForMaskedLM */
-    BERT_PRETRAINING,    /* BertForPreTraining */
-    BERT_NUM_TASKS
+/* The task table: a new task is a row, and where its loss is new, a row in bert_loss_ and a branch
+   in bert_loss_forward_ and _backward_. Each row is
+       BERT_ + this, name, Hugging Face class, what the heads read, columns, most labels K, loss
+   What they read of the encoder's output: CLS, through the pooler; all TOKENS; the rows that are
+   MASKED; BOTH the last and the first. Of logits with K columns the head is `classifier`, with V
+   mlm's, with 2 qa_outputs. Of multi-label classification the loss is BCE. */
+#define BERT_TASKS(X)                                                                              \
+    X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
+    X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
+      CROSSENTROPY)                                                                                \
+    X(REGRESSION, "regression", "BertForSequenceClassification", CLS, K, 1, MSE)                   \
+    X(NER, "ner", "BertForTokenClassification", TOKENS, K, MANY, CROSSENTROPY)                     \
+    X(QA, "qa", "BertForQuestionAnswering", TOKENS, 2, 0, SPAN)                                    \
+    X(MLM, "mlm", "BertForMaskedLM", MASKED, V, 0, CROSSENTROPY)                                   \
+    X(PRETRAINING, "pretraining", "BertForPreTraining", BOTH, V, 0, CROSSENTROPY)
+
+#define BERT_ROW_(TASK, ...) BERT_##TASK,
+enum { BERT_TASKS(BERT_ROW_) BERT_NUM_TASKS };
+#undef BERT_ROW_
+
+enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE, BERT_LOSS_SPAN };
+enum { BERT_READS_CLS = 1, BERT_READS_TOKENS = 2, BERT_READS_MASKED = 4, BERT_READS_BOTH = 5 };
+enum { BERT_COLS_K = -1, BERT_COLS_V = -2 };
+
+typedef struct {
+    const char *name, *hf_class;
+    int reads, cols, most_K, loss; /* BERT_READS_...; BERT_COLS_... or a number; BERT_LOSS_... */
 } BertTask;
+
+BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
 /* config.json's fields under the letters of the legend, words 2..19 of a model file's header; then
    what else is known of the model and its training, words 43..50. */
@@ -92,7 +112,7 @@ typedef struct {
     int V, C, L, NH, F, P, S;
     int K;                /* classification, ner: labels; regression: 1; other tasks: 0 */
     int act;              /* BERT_GELU, ... */
-    int task;             /* BertTask */
+    int task;             /* BERT_NONE, ... */
     int multi_label;      /* problem_type multi_label_classification: 0, 1 */
     int pooler;           /* the model has one: 0, 1 (1 for every task that uses it) */
     float eps;            /* layer_norm_eps */
@@ -353,6 +373,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R);
 BERTDEF size_t bert_head_cols(const BertConfig *c);
 BERTDEF int bert_has_targets(const BertConfig *c);
+BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch); /* in its labels */
 
 /* Rows with a label, or their class weights' sum: makes a sum of losses torch's "mean". */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
@@ -519,7 +540,7 @@ BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
 /* What the model's Unicode table knows of c: whether it is a letter or a number, though not of some
-   numbers (No); and its lower case, at most 3 code points, whose number is returned (0: c stays). */
+   numbers (No); and its lower case, at most 3 code points, whose number it returns (0: c stays). */
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c);
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower);
 
@@ -1421,33 +1442,50 @@ static size_t bert_times_(size_t a, size_t b)
 
 static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
-/* Which task has what. */
-static int bert_reads_cls_(int t) { return t == BERT_CLASSIFICATION || t == BERT_REGRESSION; }
-static int bert_has_classifier_(int task) { return bert_reads_cls_(task) || task == BERT_NER; }
-static int bert_has_mlm_(int task) { return task == BERT_MLM || task == BERT_PRETRAINING; }
-static int bert_needs_pooler_(int t) { return bert_reads_cls_(t) || t == BERT_PRETRAINING; }
-BERTDEF int bert_has_targets(const BertConfig *c) /* floats in place of labels */
+BERTDEF const BertTask *bert_task(int task)
 {
-    return c->task == BERT_REGRESSION || (c->task == BERT_CLASSIFICATION && c->multi_label);
+    enum { CLS = BERT_READS_CLS, TOKENS = BERT_READS_TOKENS, MASKED = BERT_READS_MASKED };
+    enum { BOTH = BERT_READS_BOTH, K = BERT_COLS_K, V = BERT_COLS_V, MANY = 1 << 24 };
+#define BERT_ROW_(TASK, NAME, CLASS, READS, COLS, MOST_K, LOSS)                                    \
+    {NAME, CLASS, READS, COLS, MOST_K, BERT_LOSS_##LOSS},
+    static const BertTask tasks[] = {BERT_TASKS(BERT_ROW_)};
+#undef BERT_ROW_
+    return task < 0 || task >= BERT_NUM_TASKS ? NULL : &tasks[task];
 }
 
-/* Rows and columns of the logits. */
+static int bert_reads_(const Bert *m) { return bert_task(m->config.task)->reads; }
+
+static int bert_loss_kind_(const BertConfig *c)
+{
+    return c->multi_label ? BERT_LOSS_BCE : bert_task(c->task)->loss;
+}
+
+BERTDEF int bert_has_targets(const BertConfig *c)
+{
+    const int kind = bert_loss_kind_(c);
+    return kind == BERT_LOSS_BCE || kind == BERT_LOSS_MSE;
+}
+
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R)
 {
-    return bert_reads_cls_(task) ? B : bert_has_mlm_(task) ? R : task == BERT_NONE ? 0 : N;
+    const int reads = bert_task(task)->reads;
+    if (reads & BERT_READS_MASKED) return R;
+    return reads & BERT_READS_TOKENS ? N : reads & BERT_READS_CLS ? B : 0;
 }
+
 BERTDEF size_t bert_head_cols(const BertConfig *c)
 {
-    return bert_has_classifier_(c->task) ? c->K : bert_has_mlm_(c->task) ? c->V : 2;
+    const int cols = bert_task(c->task)->cols;
+    return (size_t)(cols == BERT_COLS_K ? c->K : cols == BERT_COLS_V ? c->V : cols);
 }
 
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
 static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 {
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
-    const int ALL = 1, POOLER = c->pooler, QA = c->task == BERT_QA;
-    const int CLASSIFIER = bert_has_classifier_(c->task), MLM = bert_has_mlm_(c->task);
-    const int NSP = c->task == BERT_PRETRAINING;
+    const int cols = bert_task(c->task)->cols, ALL = 1, POOLER = c->pooler, QA = cols == 2;
+    const int CLASSIFIER = cols == BERT_COLS_K, MLM = cols == BERT_COLS_V;
+    const int NSP = bert_task(c->task)->reads == BERT_READS_BOTH;
     size_t total = 0;
 #define BERT_ROW_(NAME, LAYERS, ROWS, COLS, DECAY, WHO, KEY)                                       \
     t->name = #NAME, t->key = KEY, t->layers = LAYERS, t->rows = ROWS, t->cols = COLS;             \
@@ -1489,7 +1527,7 @@ static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, siz
 
 static int bert_check_config_(Bert *m, const BertConfig *c)
 {
-    const int classifier = bert_has_classifier_(c->task);
+    const BertTask *task = bert_task(c->task);
     const struct {
         const char *name;
         long value, least, most;
@@ -1502,8 +1540,8 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         {"P (max_position_embeddings)", c->P, 1, 1 << 24},
         {"S (type_vocab_size)", c->S, 1, 1 << 16},
         {"hidden_act", c->act, BERT_GELU, BERT_RELU},
-        {"task", c->task, BERT_NONE, BERT_PRETRAINING},
-        {"K (labels)", c->K, classifier, c->task == BERT_REGRESSION ? 1 : classifier << 24},
+        {"task", c->task, BERT_NONE, BERT_NUM_TASKS - 1},
+        {"K (labels)", c->K, task && task->most_K > 0, task ? task->most_K : 0},
         {"problem type", c->multi_label, 0, c->task == BERT_CLASSIFICATION},
         {"pooler", c->pooler, 0, 1},
         {"max_seq_length", c->max_seq_length, 0, 1 << 24},
@@ -1530,7 +1568,7 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         return BERT_REFUSE_(m, "layer_norm_eps is %g, not in [0, 1)", c->eps);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
         return BERT_REFUSE_(m, "initializer_range is %g", c->init_range);
-    if (bert_needs_pooler_(c->task) && !c->pooler)
+    if (bert_task(c->task)->reads & BERT_READS_CLS && !c->pooler)
         return BERT_REFUSE_(m, "pooler is 0, but task %d needs one", c->task);
     return BERT_OK;
 }
@@ -1690,7 +1728,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_REFUSE_(m, "%zu label names for K = %d", labels->count, K);
     config.task = task, config.K = K, config.multi_label = multi_label;
-    config.pooler = bert_needs_pooler_(task) || config.pooler;
+    if (bert_task(task) && bert_task(task)->reads & BERT_READS_CLS) config.pooler = 1;
     /* How it was trained and what its logit means was said of the old head. */
     config.trained_length = config.trained_pairs = config.may_lack = config.activation_out = 0;
     int error = bert_build(&next, config);
@@ -1729,11 +1767,29 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
 }
 
-/* How many ints labels has. */
-static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
+/* The loss of a batch: how many losses it makes of the H rows of logits, against how many labels
+   (0: against targets), and whether it knows class_weights and label_smoothing. */
+typedef struct {
+    int kind, weights, smoothing;
+    size_t count, labels;
+} BertLoss_;
+
+static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
 {
-    if (c->task == BERT_QA) return 2 * (size_t)x->B;
-    return bert_head_rows(c->task, x->B, x->offsets[x->B], x->R);
+    const size_t B = (size_t)x->B, H = bert_head_rows(c->task, B, x->offsets[B], x->R);
+    const int classes = bert_task(c->task)->cols == BERT_COLS_K;
+    const int one = bert_task(c->task)->reads != BERT_READS_BOTH; /* one head, so one loss */
+    const BertLoss_ kinds[] = {{BERT_LOSS_NONE, 0, 0, 0, 0},
+                               {BERT_LOSS_CROSSENTROPY, classes, one, H, H},
+                               {BERT_LOSS_BCE, 1, 0, H, 0},
+                               {BERT_LOSS_MSE, 0, 0, H, 0},
+                               {BERT_LOSS_SPAN, 0, 0, B, 2 * B}};
+    return kinds[bert_loss_kind_(c)];
+}
+
+BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *x)
+{
+    return bert_loss_(c, x).labels;
 }
 
 /* What a batch keeps: name, type, how many there are where they are given. */
@@ -1741,7 +1797,7 @@ static size_t bert_count_labels_(const BertConfig *c, const BertBatch *x)
     X(tokens, int, N)                                                                              \
     X(types, int, N)                                                                               \
     X(offsets, int, B + 1)                                                                         \
-    X(labels, int, bert_count_labels_(c, x))                                                       \
+    X(labels, int, bert_count_labels(c, x))                                                        \
     X(targets, float, bert_times_(B, c->K))                                                        \
     X(rows, int, x->R)                                                                             \
     X(next, int, B)                                                                                \
@@ -1795,9 +1851,10 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
 static int bert_check_labels_(Bert *m, const BertBatch *x)
 {
     const BertConfig *c = &m->config;
-    const int qa = c->task == BERT_QA, least = c->task == BERT_NER ? -1 : 0;
-    for (size_t i = 0; x->labels && i < bert_count_labels_(c, x); i++) {
-        int most = qa ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols(c);
+    const int span = bert_loss_kind_(c) == BERT_LOSS_SPAN;
+    const int least = bert_reads_(m) == BERT_READS_TOKENS && !span ? -1 : 0; /* -1: no label */
+    for (size_t i = 0; x->labels && i < bert_count_labels(c, x); i++) {
+        int most = span ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols(c);
         if (x->labels[i] < least || x->labels[i] >= most)
             return BERT_REFUSE_(m, "label %d, number %zu, is not in %d..%d", x->labels[i], i, least,
                                 most - 1);
@@ -1819,23 +1876,22 @@ static int bert_check_labels_(Bert *m, const BertBatch *x)
 static int bert_check_loss_(Bert *m, const BertBatch *x)
 {
     const BertConfig *c = &m->config;
-    const int task = c->task, floats = bert_has_targets(c);
+    const int floats = bert_has_targets(c), reads = bert_reads_(m);
+    const BertLoss_ loss = bert_loss_(c, x);
     const struct {
         const char *name;
         int given, fits;
     } fields[] = {
-        {"labels", x->labels != NULL, task != BERT_NONE && !floats},
+        {"labels", x->labels != NULL, loss.kind != BERT_LOSS_NONE && !floats},
         {"targets", x->targets != NULL, floats},
-        {"rows", x->R > 0, bert_has_mlm_(task)},
-        {"next", x->next != NULL, task == BERT_PRETRAINING},
-        {"class_weights", x->class_weights != NULL,
-         task == BERT_CLASSIFICATION || task == BERT_NER},
-        {"label_smoothing", x->label_smoothing != 0.0f,
-         !floats && task != BERT_QA && task != BERT_PRETRAINING},
+        {"rows", x->R > 0, reads & BERT_READS_MASKED},
+        {"next", x->next != NULL, reads == BERT_READS_BOTH},
+        {"class_weights", x->class_weights != NULL, loss.weights},
+        {"label_smoothing", x->label_smoothing != 0.0f, loss.smoothing},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].given && !fields[i].fits)
-            return BERT_REFUSE_(m, "%s: not with task %d%s", fields[i].name, task,
+            return BERT_REFUSE_(m, "%s: not with task %d%s", fields[i].name, c->task,
                                 floats && x->labels ? ", whose loss reads targets" : "");
     if (x->R < 0 || (x->R > 0 && !x->rows))
         return BERT_REFUSE_(m, "R is %d, rows are %s", x->R, x->rows ? "there" : "NULL");
@@ -1851,11 +1907,10 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
 
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
 {
-    const int task = m->config.task;
+    const BertLoss_ loss = bert_loss_(&m->config, batch);
     double sum = 0.0;
-    if (bert_has_mlm_(task)) return batch->R;
-    if (bert_has_targets(&m->config) || task == BERT_QA || !batch->labels) return batch->B;
-    for (size_t i = 0; i < bert_count_labels_(&m->config, batch); i++)
+    if (!batch->labels || loss.labels != loss.count) return (double)loss.count;
+    for (size_t i = 0; i < loss.labels; i++)
         if (batch->labels[i] >= 0)
             sum += batch->class_weights ? batch->class_weights[batch->labels[i]] : 1.0f;
     return sum;
@@ -1958,7 +2013,7 @@ static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, 
    attention: no number changes. */
 static int bert_first_only_(const Bert *m, int l)
 {
-    return l == m->config.L - 1 && bert_reads_cls_(m->config.task);
+    return l == m->config.L - 1 && bert_reads_(m) == BERT_READS_CLS;
 }
 
 /* BertLayer, LayerNorm behind each residual:
@@ -2095,7 +2150,7 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
     bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
-    const int tied = bert_has_mlm_(c->task) && m->batch.labels && m->R > 0;
+    const int tied = bert_reads_(m) & BERT_READS_MASKED && m->batch.labels && m->R > 0;
     if (tied) bert_tied_backward_(m, d);
     bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens,
                              m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
@@ -2214,29 +2269,29 @@ static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
 /* The task's head: from the encoder's output to logits. */
 static void bert_head_forward_(Bert *m)
 {
-    const int task = m->config.task, C = m->config.C;
+    const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
     const float *x = bert_output_(m, m->config.L - 1);
-    if (bert_reads_cls_(task)) bert_classifier_forward_(m, m->acts.pooled, m->B);
-    else if (task == BERT_NER) bert_classifier_forward_(m, x, m->N);
-    else if (task == BERT_QA)
-        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, C, 2,
+    if (cols == BERT_COLS_K)
+        bert_classifier_forward_(m, cls ? m->acts.pooled : x, cls ? m->B : m->N);
+    else if (cols == BERT_COLS_V) bert_mlm_forward_(m, x);
+    else if (cols == 2)
+        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, m->config.C, 2,
                             &m->scratch);
-    else if (bert_has_mlm_(task)) bert_mlm_forward_(m, x);
 }
 
 /* From d->dlogits to d->dx; of the [CLS] rows (B,C) where only they were computed. */
 static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
-    const int task = m->config.task, C = m->config.C;
-    if (bert_reads_cls_(task)) {
+    const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
+    if (cols == BERT_COLS_K && cls) {
         bert_classifier_backward_(m, d->dpart, d->dlogits, m->B);
         bert_pooler_backward_(m, d->dx, d->dpart);
-    } else if (task == BERT_NER) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
-    else if (task == BERT_QA)
+    } else if (cols == BERT_COLS_K) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
+    else if (cols == BERT_COLS_V) bert_mlm_backward_(m, d);
+    else if (cols == 2)
         bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
-                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, C, 2,
+                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, m->config.C, 2,
                              &m->scratch);
-    else bert_mlm_backward_(m, d);
 }
 
 /* The task's loss of its logits; without labels only probs. */
@@ -2246,18 +2301,18 @@ static void bert_loss_forward_(Bert *m)
     const BertBatch *x = &m->batch;
     BertActs *a = &m->acts;
     const int O = (int)bert_head_cols(c), H = (int)bert_head_rows(c->task, m->B, m->N, m->R);
+    const BertLoss_ loss = bert_loss_(c, x);
     double sum = 0.0, next = 0.0;
-    if (c->task == BERT_REGRESSION) {
-        if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, H, O);
-    } else if (bert_has_targets(c))
-        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, H, O);
-    else if (c->task == BERT_QA)
-        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
-    else
+    if (loss.kind == BERT_LOSS_CROSSENTROPY)
         bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, x->class_weights,
                                   x->label_smoothing, H, O);
-    for (int i = 0; i < (c->task == BERT_QA ? m->B : H) && (x->labels || x->targets); i++)
-        sum += a->losses[i];
+    else if (loss.kind == BERT_LOSS_BCE)
+        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, H, O);
+    else if (loss.kind == BERT_LOSS_SPAN)
+        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
+    else if (loss.kind == BERT_LOSS_MSE && x->targets)
+        bert_mse_forward(a->losses, a->logits, x->targets, H, O);
+    for (size_t i = 0; i < loss.count && (x->labels || x->targets); i++) sum += a->losses[i];
     for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
     m->loss = (float)(sum / x->divisor + next / x->next_divisor);
 }
@@ -2269,15 +2324,16 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
     const int O = (int)bert_head_cols(c), H = (int)bert_head_rows(c->task, m->B, m->N, m->R);
+    const int kind = bert_loss_(c, x).kind;
     const float s = (float)(scale / x->divisor);
-    if (c->task == BERT_REGRESSION) bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
-    else if (bert_has_targets(c))
-        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, H, O, s);
-    else if (c->task == BERT_QA)
-        bert_span_backward(d->dlogits, a->probs, x->labels, x->offsets, m->B, s);
-    else
+    if (kind == BERT_LOSS_CROSSENTROPY)
         bert_crossentropy_backward(d->dlogits, a->probs, x->labels, x->class_weights,
                                    x->label_smoothing, H, O, s);
+    else if (kind == BERT_LOSS_BCE)
+        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, H, O, s);
+    else if (kind == BERT_LOSS_SPAN)
+        bert_span_backward(d->dlogits, a->probs, x->labels, x->offsets, m->B, s);
+    else bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2285,7 +2341,8 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
 
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
 {
-    int error = bert_check_batch_(m, batch), task = m->config.task;
+    const BertConfig *c = &m->config;
+    int error = bert_check_batch_(m, batch);
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
     m->training = m->B = 0; /* should there be no room, there is nothing to use for a backward */
@@ -2295,11 +2352,11 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     bert_keep_batch_(m, batch);
     bert_encoder_forward_(m);
-    if (bert_needs_pooler_(task) || (task == BERT_NONE && m->config.pooler))
+    if (bert_reads_(m) & BERT_READS_CLS || (c->task == BERT_NONE && c->pooler))
         bert_pooler_forward_(m);
     bert_head_forward_(m);
-    if (task == BERT_PRETRAINING) bert_nsp_forward_(m);
-    if (task != BERT_NONE) bert_loss_forward_(m);
+    if (bert_reads_(m) == BERT_READS_BOTH) bert_nsp_forward_(m);
+    if (c->task != BERT_NONE) bert_loss_forward_(m);
     return BERT_OK;
 }
 
@@ -2436,7 +2493,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
-        if (strncmp(t->name, "pool", 4) == 0 && !bert_needs_pooler_(m->config.task))
+        if (strncmp(t->name, "pool", 4) == 0 && !(bert_reads_(m) & BERT_READS_CLS))
             continue; /* kept for other tasks: no gradient, no weight decay */
         s.keep = t->decay ? (float)(1.0 - (double)lr * weight_decay) : 1.0f;
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
@@ -3209,7 +3266,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     int *rows = NULL;
     batch.B = e->B, batch.offsets = e->offsets;
     batch.tokens = e->tokens, batch.types = e->types;
-    if (bert_has_mlm_(m->config.task) && mask >= 0 && e->N > 0) {
+    if (bert_reads_(m) & BERT_READS_MASKED && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
         if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
@@ -3303,14 +3360,15 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
+    const int reads = bert_reads_(m), only_cls = reads == BERT_READS_CLS;
     if (B < 1) return BERT_REFUSE_(m, "an embedding follows a forward");
     if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
     if (normalize < 0) normalize = m->config.normalize;
-    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !bert_needs_pooler_(task))
+    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !(reads & BERT_READS_CLS))
         return BERT_REFUSE_(m, "task %d does not compute the pooler", task);
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
         return BERT_REFUSE_(m, "the model has no pooler");
-    if (pooling == BERT_POOL_MEAN && bert_reads_cls_(task))
+    if (pooling == BERT_POOL_MEAN && only_cls)
         return BERT_REFUSE_(m,
                             "task %d computes only [CLS] of the last layer, there is no mean: give "
                             "the model task none (bert_set_task)",
@@ -3318,7 +3376,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     const float *x = bert_output_(m, m->config.L - 1);
     for (int b = 0; b < B; b++) {
         float *o = out + (size_t)b * C, scale = 1.0f;
-        int first = bert_reads_cls_(task) ? b : offsets[b], end = first + 1;
+        int first = only_cls ? b : offsets[b], end = first + 1;
         if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
         const float *from =
             pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;

@@ -662,10 +662,7 @@ static void test_dropout(void)
 /* ------------------------------------------------------------------------------------------------
    Models and batches of any size */
 
-static int labels_of(int task)
-{
-    return task == BERT_CLASSIFICATION || task == BERT_NER ? 3 : task == BERT_REGRESSION;
-}
+static int labels_of(int task) { return bert_task(task)->most_K < 3 ? bert_task(task)->most_K : 3; }
 
 static BertConfig small_config(void)
 {
@@ -699,8 +696,8 @@ static void random_labels(const Bert *m, BertBatch *x)
     float *targets = get((size_t)B * c->K + 1, sizeof *targets);
     next = get(B, sizeof *next);
     for (int n = 0; n < N; n++)
-        if (bert_has_mlm_(c->task) && below(3) == 0) rows[x->R++] = n;
-    int most = bert_has_mlm_(c->task) ? c->V : c->K > 0 ? c->K : 1;
+        if (bert_task(c->task)->reads & BERT_READS_MASKED && below(3) == 0) rows[x->R++] = n;
+    int most = bert_task(c->task)->reads & BERT_READS_MASKED ? c->V : c->K > 0 ? c->K : 1;
     for (int i = 0; i < 2 * N + 2 * B; i++) {
         int b = i / 2 % B;
         labels[i] = below(qa ? x->offsets[b + 1] - x->offsets[b] : most);
@@ -739,10 +736,10 @@ static BertBatch part_of(const Bert *m, BertBatch batch, int from, int to, int *
     for (r1 = r0; r1 < batch.R && batch.rows[r1] < batch.offsets[to]; r1++)
         rows[r1 - r0] = batch.rows[r1] - first;
     if (batch.labels)
-        batch.labels += bert_has_mlm_(task) ? r0
-                        : task == BERT_NER  ? first
-                        : task == BERT_QA   ? 2 * from
-                                            : from;
+        batch.labels += bert_task(task)->reads & BERT_READS_MASKED ? r0
+                        : task == BERT_NER                         ? first
+                        : task == BERT_QA                          ? 2 * from
+                                                                   : from;
     if (batch.targets) batch.targets += from * m->config.K;
     if (batch.next) batch.next += from;
     batch.B = to - from, batch.tokens += first, batch.types += first, batch.offsets = offsets;
@@ -871,7 +868,7 @@ static void test_tasks(void)
         size_t n = m.num_parameters, bytes = (size_t)H * O * sizeof(float);
         float *logits = get(1, bytes), *grads = get(n, sizeof *grads), *at = logits;
         double loss = m.loss, parts, divisor = bert_divisor(&m, &batch);
-        int classifies = bert_has_classifier_(c.task), dropped = 0;
+        int classifies = bert_task(c.task)->cols == BERT_COLS_K, dropped = 0;
         for (int i = 0; i < H * c.C && classifies; i++) dropped += m.acts.headx[i] == 0;
         expect(classifies == (dropped > 0), "classifier_dropout: %d of %d", dropped, H * c.C);
         memcpy(logits, m.acts.logits, bytes);
@@ -1854,7 +1851,8 @@ static void test_bad_losses(void)
         c.multi_label = task == BERT_NUM_TASKS;
         c.task = c.multi_label ? BERT_CLASSIFICATION : task;
         c.K = labels_of(c.task);
-        int mlm = bert_has_mlm_(c.task), weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
+        int mlm = (bert_task(c.task)->reads & BERT_READS_MASKED) != 0,
+            weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
         int floats = bert_has_targets(&c), labelled = !floats && task != BERT_NONE;
         build(&m, c);
         for (int i = 0; i < 17; i++) {

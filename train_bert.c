@@ -164,11 +164,11 @@ static int check_head(Bert *m, const char *path, const Data *d)
         return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
         return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
-                    d->task ? " for " : "", d->task ? task_names[d->task] : "");
+                    d->task ? " for " : "", d->task ? bert_task(d->task)->name : "");
     if (m->config.task != d->task || m->config.multi_label != d->multi_label)
         return fail("%s: is a model for %s%s, %s is data for %s%s", path,
-                    m->config.multi_label ? "multi-label " : "", task_names[m->config.task],
-                    d->path, d->multi_label ? "multi-label " : "", task_names[d->task]);
+                    m->config.multi_label ? "multi-label " : "", bert_task(m->config.task)->name,
+                    d->path, d->multi_label ? "multi-label " : "", bert_task(d->task)->name);
     return 0;
 }
 
@@ -199,7 +199,9 @@ static int make_room(Driver *d)
 static void warn_unlabelled(const char *path, int task, const char *done)
 {
     warn("%s: %s, so nothing was %s", path,
-         bert_has_mlm_(task) ? "no token was masked" : "no token has a label", done);
+         bert_task(task)->reads & BERT_READS_MASKED ? "no token was masked"
+                                                    : "no token has a label",
+         done);
 }
 
 static int infer(Bert *m, const BertBatch *x)
@@ -514,7 +516,7 @@ static int set_class_weights(Driver *d)
     if (!list) return 0;
     if (task != BERT_CLASSIFICATION && task != BERT_NER)
         return fail("--class_weights goes with classification and ner, not with %s",
-                    task_names[task]);
+                    bert_task(task)->name);
     d->class_weights = take((size_t)K, sizeof *d->class_weights, "class weights");
     for (int k = 0; k < K; k++) all += d->data.multi_label ? 0 : d->counts[k];
     for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
@@ -541,7 +543,7 @@ static int check_smoothing(const Driver *d)
         (task == BERT_CLASSIFICATION && !d->data.multi_label))
         return 0;
     return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
-                d->data.multi_label ? "multi-label " : "", task_names[task]);
+                d->data.multi_label ? "multi-label " : "", bert_task(task)->name);
 }
 
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
@@ -555,7 +557,7 @@ static int train_head(Driver *d)
                m->config.multi_label == data->multi_label;
     Page page;
     FILE *f = page_begin(&page);
-    fprintf(f, "head       %s", task_names[data->task]);
+    fprintf(f, "head       %s", bert_task(data->task)->name);
     if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
     else fprintf(f, "\n");
     page_end(&page, stdout, 11);

@@ -85,9 +85,6 @@ typedef struct {
     int goes_on, unfinished;     /* and windows of its first, last line are in other Data */
 } Data;
 
-static const char *const task_names[BERT_NUM_TASKS] = {
-    "none", "classification", "regression", "ner", "qa", "mlm", "pretraining"};
-
 static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
 
 /* Bytes of each section: what the counts make of it or, where strings and sets decide, what the

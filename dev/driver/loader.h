@@ -243,7 +243,7 @@ static int put_masks(Batch *b, const Pass *p, size_t item, int i, int R)
 static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first, size_t B)
 {
     BertBatch out = {0};
-    int N = 0, masked = bert_has_mlm_(d->task);
+    int N = 0, masked = bert_task(d->task)->reads & BERT_READS_MASKED;
     for (int i = 0; i < (int)B; i++) {
         size_t item = p->order ? p->order[first + (size_t)i] : first + (size_t)i;
         b->offsets[i] = N;
@@ -297,7 +297,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
     int failed = data_read(d, f);
     fclose(f);
     if (failed || (checks[d->task] && checks[d->task](d))) return 1;
-    int masked = bert_has_mlm_(d->task);
+    int masked = bert_task(d->task)->reads & BERT_READS_MASKED;
     d->labelled &= labelled;
     if (labelled && !d->labelled && !masked)
         return fail("%s: is unlabelled, labels are needed here", path);

@@ -288,7 +288,9 @@ static void each_output(const Options *o, const Bert *m, const Data *data, const
         out.T = x->offsets[out.b + 1] - out.first;
         out.row = out.end_row;
         while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
-        int row = of_tokens ? out.first : bert_has_mlm_(task) ? out.row : out.b;
+        int row = of_tokens                                    ? out.first
+                  : bert_task(task)->reads & BERT_READS_MASKED ? out.row
+                                                               : out.b;
         out.logits = m->acts.logits + (size_t)row * bert_head_cols(&m->config);
         if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
         use(&out);

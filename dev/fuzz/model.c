@@ -46,7 +46,7 @@ static void train(Bert *m, const BertEncoding *e)
     for (int i = 0; i < 1 << 16; i++) targets[i] = (float)(i % 2);
     x.labels = labels;
     if (bert_has_targets(c)) x.targets = targets, x.labels = NULL;
-    if (bert_has_mlm_(c->task)) x.rows = rows, x.R = bert_min_(e->N, 3);
+    if (bert_task(c->task)->reads & BERT_READS_MASKED) x.rows = rows, x.R = bert_min_(e->N, 3);
     if (c->task == BERT_PRETRAINING) x.next = next;
     if (c->task == BERT_QA) memset(labels, 0, sizeof labels);
     if (bert_forward(m, &x, 1) || bert_backward(m, 1)) return;

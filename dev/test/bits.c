@@ -157,7 +157,7 @@ static BertBatch make_batch(const Bert *m, int B, int longest)
     }
     for (int k = 0; k < K; k++) weights[k] = 0.5f + (float)uniform();
     x.B = B, x.tokens = tokens, x.types = types, x.offsets = offsets, x.seed = 7;
-    if (bert_has_mlm_(c->task)) {
+    if (bert_task(c->task)->reads & BERT_READS_MASKED) {
         for (int r = 0; r < x.R; r++) labels[r] = below(c->V);
         x.rows = rows;
     } else x.R = 0;
@@ -179,10 +179,10 @@ static BertBatch part_of(const Bert *m, BertBatch x, int from, int to)
     for (r0 = 0; r0 < x.R && x.rows[r0] < first; r0++) {}
     for (int r = r0; r < x.R && x.rows[r] < x.offsets[to]; r++) rows[R++] = x.rows[r] - first;
     if (x.labels)
-        x.labels += bert_has_mlm_(task) ? r0
-                    : task == BERT_NER  ? first
-                    : task == BERT_QA   ? 2 * from
-                                        : from;
+        x.labels += bert_task(task)->reads & BERT_READS_MASKED ? r0
+                    : task == BERT_NER                         ? first
+                    : task == BERT_QA                          ? 2 * from
+                                                               : from;
     if (x.targets) x.targets += from * m->config.K;
     if (x.next) x.next += from;
     x.tokens += first, x.types += first, x.offsets = offsets, x.rows = R ? rows : NULL, x.R = R;
