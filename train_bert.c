@@ -6,9 +6,10 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert predict --model out/best.bin --predict_file test.bin
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
 
-Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards:
-flags - evaluation - saving - from scratch - training - commands. Its rooms are in dev/driver, one
-subject each. Flags have the names, defaults and meaning of Hugging Face's TrainingArguments.
+Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: the
+flags and the command line; training, from the files to the saved model; evaluation; the commands
+that answer. Its rooms are in dev/driver, one subject each. Flags have the names, defaults and
+meaning of Hugging Face's TrainingArguments.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -23,19 +24,13 @@ subject each. Flags have the names, defaults and meaning of Hugging Face's Train
 #include "dev/driver/threads.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <float.h>
-#include <glob.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------
    The flags: this table declares struct Options, and parsing, checks and help go by it.
@@ -108,166 +103,72 @@ typedef struct {
 #include "dev/driver/text.h"
 
 /* ------------------------------------------------------------------------------------------------
-   What a command works with. bert_main frees it. */
+   The commands: name, bit, usage, help */
 
-typedef struct {
-    size_t n, N;
-    int longest;
-} ShardSize;
+#define COMMANDS(X)                                                                                \
+    X(train, TRAIN, "--model M --train_file D --output_dir O [--eval_file D] [...]",               \
+      "fine-tune a model on labelled data, or pretrain one")                                       \
+    X(eval, EVAL, "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model")       \
+    X(predict, PREDICT, "--model M [...] < lines.txt      (or --predict_file D)",                  \
+      "a JSON object a line for each example, in order")                                           \
+    X(embed, EMBED, "--model M [...] < lines.txt      (or --predict_file D)",                      \
+      "a vector a line for each example, in order")                                                \
+    X(encode, ENCODE, "--model M [...] < lines.txt", "the token ids of each line of standard input")
 
-/* What training adds up. */
-typedef struct {
-    double steps, loss, items, tokens, seconds;
-    double rows; /* that have a label */
-} Sums;
+#define FLAG_ROW(name, kind, value, takes, needs, help)                                            \
+    {#name, kind, offsetof(Options, name), value, takes, needs, help},
+#define COMMAND_ROW(name, bit, usage, help) {#name, usage, help, bit},
+#define COMMAND_RUN(name, ...) command_##name,
+#define COMMAND_IS(name, ...) static int command_##name(const Options *o, Bert *m);
+COMMANDS(COMMAND_IS)
+static const Flag flags[] = {FLAGS(FLAG_ROW)};
+static const Command commands[] = {COMMANDS(COMMAND_ROW)};
+static int (*const run_command[])(const Options *o, Bert *m) = {COMMANDS(COMMAND_RUN)};
+enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
+static const Program program = {flags, sizeof flags / sizeof flags[0], commands, NUM_COMMANDS};
 
-typedef struct {
-    Options o;
-    Bert model;
-    Data data, eval_data; /* data: train_file's shard, or predict_file */
-    Pass pass, eval_pass;
-    Batch batch;
-    Evaluation result;
-    Input input;
-    Log log;
-
-    Lock lock;            /* of output_dir */
-    glob_t shards;        /* train_file's */
-    ShardSize *scanned;   /* of each shard */
-    size_t *shard_order;  /* of the epoch */
-    size_t shard;         /* the one in data, counted from 1 */
-    double *counts;       /* (K) of each label, over all shards */
-    float *class_weights; /* (K) or NULL */
-
-    int longest;                              /* input of training */
-    size_t micro_batch, micro_batches, items; /* examples in one; of them, and items, an epoch */
-    size_t steps_an_epoch;                    /* optimizer steps */
-    long long total, warmup, step;            /* optimizer steps: all, of the warmup, done */
-    double epoch;                             /* done, with the fraction */
-    double rate, norm;                        /* of the last step */
-    Sums run, line;                           /* so far, and at the last log line */
-    long long saved_step, best_step;          /* of model.bin, best.bin */
-    int saved;                                /* an earlier run's models are out of the way */
-    double best, best_loss;
-} Driver;
-
-static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step, save, leave */
-
-/* The head's K for this data. */
-static int head_size(const Data *d) { return d->task == BERT_REGRESSION ? 1 : d->K; }
-
-/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
-static int check_head(Bert *m, const char *path, const Data *d)
+static int run(Options *o, Bert *m, int argc, char **argv)
 {
-    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
-        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
-        return fail("%s: %s", path, bert_error(m));
-    if (m->config.task == BERT_NONE)
-        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
-                    d->task ? " for " : "", d->task ? bert_task(d->task)->name : "");
-    if (m->config.task != d->task || m->config.multi_label != d->multi_label)
-        return fail("%s: is a model for %s%s, %s is data for %s%s", path,
-                    m->config.multi_label ? "multi-label " : "", bert_task(m->config.task)->name,
-                    d->path, d->multi_label ? "multi-label " : "", bert_task(d->task)->name);
-    return 0;
+    const char *word = argc > 1 ? argv[1] : "";
+    int command = -1, first = in_list("help|--help|-h", word, '|') != NULL, help = first;
+    for (int c = 0; c < NUM_COMMANDS; c++)
+        if (argc > 1 + first && !strcmp(argv[1 + first], commands[c].name)) command = c;
+    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
+    if (argc < 2) return usage(&program, stderr), 1;
+    if (!strcmp(word, "--version"))
+        return puts("train_bert for model files of versions 1 and 2, data files of version 1"), 0;
+    if (help && command >= 0) return command_usage(&program, command), 0;
+    if (help && argc == 2) return usage(&program, stdout), 0;
+    if (command < 0)
+        return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
+    if (parse(&program, o, command, argc - 2, argv + 2)) return 1;
+    if (o->model && bert_load(m, o->model)) return fail("%s", bert_error(m));
+    return run_command[command](o, m);
 }
 
-/* ------------------------------------------------------------------------------------------------
-   Evaluation */
-
-/* Readies the passes over eval_data, whose masks and pairs never change, and memory for all
-   batches, of training too, and for what an evaluation counts. */
-static int make_room(Driver *d)
+/* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
+static int bert_main(int argc, char **argv)
 {
-    const Data *eval = &d->eval_data;
-    Evaluation *e = &d->result;
-    Pass *p = &d->eval_pass;
-    p->tokenizer = &d->model.tokenizer;
-    p->share = d->o.mlm_probability;
-    pass_room(p, eval, 0);
-    pass_start(p, eval, 0, UINT64_MAX, 0, d->o.short_seq_prob);
-    if (eval->task == BERT_NER) e->tags = tags_of(&eval->names);
-    if (eval->task == BERT_REGRESSION) e->values = take(eval->n, sizeof *e->values, "predictions");
-    e->counts = take((size_t)eval->K, sizeof *e->counts, "the counts of labels");
-    size_t B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, p->n);
-    return batch_room(&d->batch, B > d->micro_batch ? B : d->micro_batch,
-                      (size_t)bert_max_(d->longest, longest_input(eval)),
-                      bert_has_targets(&d->model.config) ? (size_t)d->model.config.K : 0);
-}
-
-/* Where it holds nothing that a loss is taken of: that loss is 0. */
-static void warn_unlabelled(const char *path, int task, const char *done)
-{
-    warn("%s: %s, so nothing was %s", path,
-         bert_task(task)->reads & BERT_READS_MASKED ? "no token was masked"
-                                                    : "no token has a label",
-         done);
-}
-
-static int infer(Bert *m, const BertBatch *x)
-{
-    threads_begin();
-    int error = bert_forward(m, x, 0);
-    threads_end(x->offsets[x->B]);
-    return error;
-}
-
-/* Mean loss and metrics over eval_data, without class weights and label smoothing, so that runs
-   compare. Interrupted: 1, with stop_signal set. */
-static int evaluate(Driver *d)
-{
-    const Data *data = &d->eval_data;
-    Evaluation *e = &d->result;
-    Bert *m = &d->model;
-    double start = seconds(), loss = 0, rows = 0, divisor;
-    memset(e->sums, 0, sizeof e->sums);
-    memset(e->counts, 0, (size_t)data->K * sizeof *e->counts);
-    memset(e->confusion, 0, sizeof e->confusion);
-    for (size_t first = 0, B; first < d->eval_pass.n; first += B) {
-        B = bert_zmin_((size_t)d->o.per_device_eval_batch_size, d->eval_pass.n - first);
-        BertBatch x = batch_fill(&d->batch, data, &d->eval_pass, first, B);
-        if (infer(m, &x)) return fail("%s: %s", data->path, bert_error(m));
-        divisor = bert_divisor(m, &x);
-        loss += (double)m->loss * divisor;
-        rows += divisor;
-        each_output(&d->o, m, data, &x, first, e, tasks[data->task].collect);
-        progress("eval", first + B, d->eval_pass.n, start);
-        if (stop_signal) return 1;
-    }
+    Options o = {0};
+    Bert m = {0};
+    open_standard();
+    clearerr(stdout);
+    errno = 0;
+    int result = run(&o, &m, argc, argv);
     live_clear();
-    e->loss = ratio(loss, rows);
-    if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
-    e->num_metrics = 0;
-    if (!isfinite(e->loss))
-        return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
-    tasks[data->task].measure(e, data);
-    return 0;
+    if (fflush(stdout) || ferror(stdout)) /* head has had enough: no more to say */
+        result = errno == EPIPE ? 1 : fail("standard output: %s", strerror(errno));
+    bert_free(&m);
+    return result;
 }
 
-/* ------------------------------------------------------------------------------------------------
-   Saving, and the log */
-static int save_model(Driver *d, const char *name)
+#ifndef TESTING
+int main(int argc, char **argv)
 {
-    static const char *const names[] = {"model.bin", "best.bin"};
-    Bert *m = &d->model;
-    Whole file;
-    for (size_t i = 0; i < m->num_parameters; i++)
-        if (!isfinite(m->params_memory[i]))
-            return fail("%s/%s: not saved: parameters are no longer finite numbers",
-                        d->o.output_dir, name);
-    if (access(d->o.output_dir, F_OK) && errno == ENOENT) {
-        warn("%s: is gone, and made again", d->o.output_dir);
-        if (make_folder("--output_dir", d->o.output_dir)) return 1;
-    }
-    if (whole_begin(&file, d->o.output_dir, name)) return 1;
-    int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
-    if (!failed && !d->saved) /* now there is something in their place */
-        failed = set_aside(d->o.output_dir, names, 2, d->o.overwrite_output_dir != 0),
-        d->saved = !failed; /* should this save fail, the next must not set that aside again */
-    if (whole_end(&file, failed)) return 1;
-    d->saved_step = d->step;
-    return 0;
+    threads_start();
+    return bert_main(argc, argv);
 }
+#endif
 
 /* ------------------------------------------------------------------------------------------------
    A model from scratch: --init config.json */
@@ -356,20 +257,20 @@ static int read_config(BertConfig *c, const char *path)
 
 /* All tensors as BertPreTrainedModel._init_weights draws them; padding_idx's row of wte is zero.
    The tokenizer is another model's. */
-static int init_model(Driver *d)
+static int init_model(Bert *m, const Options *o)
 {
-    Bert *m = &d->model, fresh = {0};
+    Bert fresh = {0};
     BertConfig config = {0};
-    if (!d->o.tokenizer)
+    if (!o->tokenizer)
         return fail("--init needs --tokenizer: a model file whose vocabulary is taken "
                     "(dev/export_hf.py)");
-    if (read_config(&config, d->o.init)) return 1;
-    if (bert_load(m, d->o.tokenizer)) return fail("%s", bert_error(m));
+    if (read_config(&config, o->init)) return 1;
+    if (bert_load(m, o->tokenizer)) return fail("%s", bert_error(m));
     if (m->tokenizer.vocabulary.count > (size_t)config.V)
-        return fail("%s: vocab_size is %d, %s has %zu words", d->o.init, config.V, d->o.tokenizer,
+        return fail("%s: vocab_size is %d, %s has %zu words", o->init, config.V, o->tokenizer,
                     m->tokenizer.vocabulary.count);
-    if (bert_build(&fresh, config)) return fail("%s: %s", d->o.init, bert_error(&fresh));
-    bert_init(&fresh, random_at((uint64_t)d->o.seed, 1));
+    if (bert_build(&fresh, config)) return fail("%s: %s", o->init, bert_error(&fresh));
+    bert_init(&fresh, random_at((uint64_t)o->seed, 1));
     fresh.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -380,178 +281,51 @@ static int init_model(Driver *d)
 /* ------------------------------------------------------------------------------------------------
    Training */
 
-/* The files that --train_file names, sorted. A file of just that name is it, though its letters be
-   a pattern's: data[1].bin. A folder that cannot be read may have some of them. */
-static int find_shards(Driver *d)
+static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step, save, leave */
+
+/* What training adds up. */
+typedef struct {
+    double steps, loss, items, tokens, seconds;
+    double rows; /* that have a label */
+} Sums;
+
+static Loader evaluation_loader(const Options *o, const Bert *m);
+static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e);
+
+typedef struct {
+    const Options *o;
+    Bert *m;
+    Loader data, eval; /* of train_file, eval_file */
+    Evaluation result; /* the last one */
+    Folder out;        /* output_dir */
+    Log log;
+    float *class_weights; /* (K) or NULL */
+
+    long long total, warmup, step;   /* optimizer steps: all, of the warmup, done */
+    double rate, norm;               /* of the last step */
+    Sums run, line;                  /* so far, and at the last log line */
+    long long saved_step, best_step; /* of model.bin, best.bin */
+    double best, best_loss;
+} Training;
+
+/* Where it holds nothing that a loss is taken of: that loss is 0. */
+static void warn_unlabelled(const char *path, int task, const char *done)
 {
-    const char *pattern = d->o.train_file;
-    struct stat info;
-    char *name = take(2 * strlen(pattern) + 1, 1, "a path"), *to = name;
-    int literal = !stat(pattern, &info);
-    for (const char *at = pattern; *at; *to++ = *at++)
-        if (literal) *to++ = '\\';
-    int error = glob(name, GLOB_NOCHECK | GLOB_ERR, NULL, &d->shards);
-    free(name);
-    if (error == GLOB_NOSPACE) return fail("%s: no memory for the names of its files", pattern);
-    return error ? fail("%s: its folder cannot be read: %s", pattern, strerror(errno)) : 0;
+    warn("%s: %s, so nothing was %s", path,
+         has_masks(task) ? "no token was masked" : "no token has a label", done);
 }
 
-/* Loads a shard in place of the last one: no two are in memory. */
-static int open_shard(Driver *d, size_t shard)
-{
-    if (d->shard == shard + 1) return 0;
-    free(d->data.memory);
-    memset(&d->data, 0, sizeof d->data);
-    d->shard = 0;
-    if (load_data(&d->model, &d->data, d->shards.gl_pathv[shard], 1)) return 1;
-    d->shard = shard + 1;
-    pass_room(&d->pass, &d->data, !strcmp(d->o.train_sampling_strategy, "random"));
-    return 0;
-}
+/* What it begins with. */
+static const char *start_of(const Options *o) { return o->model ? o->model : o->init; }
 
-/* Is this data for the head that training has given the model? */
-static int check_like(const Bert *m, const Data *d, const char *train_file)
-{
-    if (d->task != m->config.task || d->multi_label != m->config.multi_label)
-        return fail("%s: is data for another task than %s", d->path, train_file);
-    return check_names(&m->labels, train_file, d,
-                       "Make it again with tokenizer.py --like TRAIN.bin.");
-}
+/* -- before the first step: the data, the head for it, a plan -- */
 
-/* The same once more: the file may have been replaced since scan_shards saw it, and memory was
-   taken by what that was. */
-static int reopen_shard(Driver *d, size_t shard)
-{
-    const Data *data = &d->data;
-    const ShardSize *was = &d->scanned[shard];
-    if (open_shard(d, shard) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
-    if (data->n == was->n && data->N == was->N && longest_input(data) == was->longest) return 0;
-    return fail("%s: was changed while it is being trained on: it had %zu examples, %zu tokens, "
-                "the longest %d; now %zu, %zu, %d",
-                data->path, was->n, was->N, was->longest, data->n, data->N, longest_input(data));
-}
-
-/* What the model is to remember of the data it learns from, for lines of text to come. */
-static void remember(BertConfig *c, const Data *data)
-{
-    const int pairs = data->pairs || data->task == BERT_QA || data->task == BERT_PRETRAINING;
-    c->trained_length = bert_max_(c->trained_length, bert_min_(data->max_length, c->P));
-    c->trained_pairs = bert_max_(c->trained_pairs, 1 + pairs);
-    c->may_lack |= data->task == BERT_QA && data->may_lack;
-}
-
-/* Looks through all shards: are they fit to be trained on together, and how much is there? */
-static int scan_shards(Driver *d)
-{
-    const Options *o = &d->o;
-    const Data *data = &d->data;
-    size_t batch = (size_t)o->per_device_train_batch_size, largest = 0;
-    size_t group = (size_t)o->gradient_accumulation_steps, batches;
-    d->pass.tokenizer = &d->model.tokenizer;
-    d->pass.share = o->mlm_probability;
-    d->counts = take((size_t)data->K, sizeof *d->counts, "the counts of labels");
-    d->scanned = take(d->shards.gl_pathc, sizeof *d->scanned, "the sizes of shards");
-    d->model.config.trained_length = d->model.config.trained_pairs = d->model.config.may_lack = 0;
-    d->model.config.activation_out = BERT_OUT_VALUE;
-    for (size_t i = 0; i < d->shards.gl_pathc; i++) {
-        if (open_shard(d, i) || check_like(&d->model, data, d->shards.gl_pathv[0])) return 1;
-        d->scanned[i] = (ShardSize){data->n, data->N, longest_input(data)};
-        size_t labels = data->task == BERT_NER ? data->N : data->multi_label ? data->A : data->n;
-        for (size_t j = 0; j < labels && data->K; j++)
-            if (data->labels[j] >= 0) d->counts[data->labels[j]]++;
-        pass_start(&d->pass, data, (uint64_t)o->seed, 0, i, o->short_seq_prob);
-        batches = (d->pass.n + batch - 1) / batch;
-        d->items += d->pass.n;
-        d->micro_batches += batches;
-        d->steps_an_epoch += (batches + group - 1) / group;
-        if (d->pass.n > largest) largest = d->pass.n;
-        d->longest = bert_max_(d->longest, longest_input(data));
-        remember(&d->model.config, data);
-    }
-    d->micro_batch = bert_zmin_(batch, largest);
-    if (bert_zmin_(bert_times_(d->micro_batch, group), largest) >
-        INT_MAX) /* their places are ints */
-        return fail("a step of %zu x %zu examples is too large", group, d->micro_batch);
-    return 0;
-}
-
-/* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
-static int plan(Driver *d)
-{
-    const Options *o = &d->o;
-    double total = ceil(o->num_train_epochs * (double)d->steps_an_epoch);
-    double warmup = floor(o->warmup_steps);
-    if (o->max_steps > 0) total = (double)o->max_steps;
-    if (o->warmup_steps < 1)
-        warmup = ceil(total * (o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio));
-    if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
-        return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
-    d->total = (long long)total;
-    d->warmup = strcmp(o->lr_scheduler_type, "constant") ? (long long)warmup : 0;
-    if (d->warmup >= d->total && d->warmup > 0)
-        warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", d->warmup,
-             d->total, o->learning_rate * (total - 1) / warmup);
-    if (d->warmup != (long long)warmup)
-        warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
-    return 0;
-}
-
-/* The learning rate's share for the next step (in a warmup the first has 0): as transformers'
-   optimization.py, in double as there. */
-static double schedule(const Driver *d)
-{
-    const char *type = d->o.lr_scheduler_type;
-    double linear = bert_linear_schedule((long)d->step, (long)d->warmup, (long)d->total);
-    if (d->step < d->warmup || !strcmp(type, "linear")) return linear;
-    return strcmp(type, "cosine") ? 1 : 0.5 * (1 + cos(3.14159265358979323846 * (1 - linear)));
-}
-
-/* --class_weights: a list, or balanced as scikit-learn has it, n / (K count); multi-label: how many
-   lack the label for each that has it, BCE's pos_weight. A label that never occurs counts 1. */
-static int set_class_weights(Driver *d)
-{
-    const char *list = d->o.class_weights;
-    const int K = d->data.K, task = d->data.task;
-    double all = 0;
-    if (!list) return 0;
-    if (task != BERT_CLASSIFICATION && task != BERT_NER)
-        return fail("--class_weights goes with classification and ner, not with %s",
-                    bert_task(task)->name);
-    d->class_weights = take((size_t)K, sizeof *d->class_weights, "class weights");
-    for (int k = 0; k < K; k++) all += d->data.multi_label ? 0 : d->counts[k];
-    for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
-        double count = d->counts[k], weight = 1;
-        char *end = NULL;
-        if (balanced && count > 0)
-            weight = d->data.multi_label ? ((double)d->items - count) / count : all / (K * count);
-        if (!balanced) weight = strtod(list, &end);
-        if (end == list || !(weight >= 0 && weight <= FLT_MAX) ||
-            (end && *end != (k < K - 1 ? ',' : '\0')))
-            return fail("--class_weights %s: not balanced, nor %d numbers >= 0 with commas between",
-                        d->o.class_weights, K);
-        if (end) list = end + 1;
-        d->class_weights[k] = (float)weight;
-    }
-    return 0;
-}
-
-/* A share of the label for all others: where one of several labels is right. */
-static int check_smoothing(const Driver *d)
-{
-    const int task = d->data.task;
-    if (d->o.label_smoothing_factor == 0 || task == BERT_NER || task == BERT_MLM ||
-        (task == BERT_CLASSIFICATION && !d->data.multi_label))
-        return 0;
-    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
-                d->data.multi_label ? "multi-label " : "", bert_task(task)->name);
-}
+/* The head's K for this data. */
+static int head_size(const Data *d) { return d->task == BERT_REGRESSION ? 1 : d->K; }
 
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
-static int train_head(Driver *d)
+static int train_head(Bert *m, const Data *data, const Options *o)
 {
-    Bert *m = &d->model;
-    const Data *data = &d->data;
-    const char *path = d->o.model ? d->o.model : d->o.init;
     size_t old[BERT_NUM_TENSORS];
     int same = m->config.task == data->task && m->config.K == head_size(data) &&
                m->config.multi_label == data->multi_label;
@@ -567,14 +341,14 @@ static int train_head(Driver *d)
     }
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
-        return check_names(&m->labels, path, data,
+        return check_names(&m->labels, start_of(o), data,
                            "To go on with this head, make the data with the model's labels "
                            "(tokenizer.py --labels); for a new head, export the model with --task "
                            "none.");
     for (int i = 0; i < BERT_NUM_TENSORS; i++) old[i] = m->tensors[i].size;
     if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names,
-                      (uint64_t)d->o.seed))
-        return fail("%s: %s", path, bert_error(m));
+                      (uint64_t)o->seed))
+        return fail("%s: %s", start_of(o), bert_error(m));
     f = page_begin(&page);
     fprintf(f, "           %s",
             same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
@@ -584,6 +358,88 @@ static int train_head(Driver *d)
     fprintf(f, "\n");
     page_end(&page, stdout, 11);
     return 0;
+}
+
+/* What the model is to remember of the data it learns from, for lines of text to come. */
+static void remember(BertConfig *c, const Loader *l)
+{
+    c->trained_length = imin(l->max_length, c->P);
+    c->trained_pairs = 1 + l->pairs;
+    c->may_lack = l->may_lack;
+    c->activation_out = BERT_OUT_VALUE;
+}
+
+/* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
+static int plan(Training *t)
+{
+    const Options *o = t->o;
+    double total = ceil(o->num_train_epochs * (double)t->data.steps);
+    double warmup = floor(o->warmup_steps);
+    if (o->max_steps > 0) total = (double)o->max_steps;
+    if (o->warmup_steps < 1)
+        warmup = ceil(total * (o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio));
+    if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
+        return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
+    t->total = (long long)total;
+    t->warmup = strcmp(o->lr_scheduler_type, "constant") ? (long long)warmup : 0;
+    if (t->warmup >= t->total && t->warmup > 0)
+        warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", t->warmup,
+             t->total, o->learning_rate * (total - 1) / warmup);
+    if (t->warmup != (long long)warmup)
+        warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
+    return 0;
+}
+
+/* The learning rate's share for the next step (in a warmup the first has 0): as transformers'
+   optimization.py, in double as there. */
+static double schedule(const char *type, long long step, long long warmup, long long total)
+{
+    double linear = bert_linear_schedule((long)step, (long)warmup, (long)total);
+    if (step < warmup || !strcmp(type, "linear")) return linear;
+    return strcmp(type, "cosine") ? 1 : 0.5 * (1 + cos(3.14159265358979323846 * (1 - linear)));
+}
+
+/* --class_weights: a list, or balanced as scikit-learn has it, n / (K count); multi-label: how many
+   lack the label for each that has it, BCE's pos_weight. A label that never occurs counts 1. */
+static int set_class_weights(Training *t)
+{
+    const char *list = t->o->class_weights;
+    const Data *data = t->data.data;
+    const int K = data->K, task = data->task;
+    double all = 0;
+    if (!list) return 0;
+    if (task != BERT_CLASSIFICATION && task != BERT_NER)
+        return fail("--class_weights goes with classification and ner, not with %s",
+                    bert_task(task)->name);
+    t->class_weights = take((size_t)K, sizeof *t->class_weights, "class weights");
+    for (int k = 0; k < K; k++) all += data->multi_label ? 0 : t->data.label_counts[k];
+    for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
+        double count = t->data.label_counts[k], weight = 1;
+        char *end = NULL;
+        if (balanced && count > 0)
+            weight =
+                data->multi_label ? ((double)t->data.items - count) / count : all / (K * count);
+        if (!balanced) weight = strtod(list, &end);
+        if (end == list || !(weight >= 0 && weight <= FLT_MAX) ||
+            (end && *end != (k < K - 1 ? ',' : '\0')))
+            return fail("--class_weights %s: not balanced, nor %d numbers >= 0 with commas between",
+                        t->o->class_weights, K);
+        if (end) list = end + 1;
+        t->class_weights[k] = (float)weight;
+    }
+    t->data.like.class_weights = t->class_weights;
+    return 0;
+}
+
+/* A share of the label for all others: where one of several labels is right. */
+static int check_smoothing(double factor, const Data *data)
+{
+    const int task = data->task;
+    if (factor == 0 || task == BERT_NER || task == BERT_MLM ||
+        (task == BERT_CLASSIFICATION && !data->multi_label))
+        return 0;
+    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
+                data->multi_label ? "multi-label " : "", bert_task(task)->name);
 }
 
 static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
@@ -597,15 +453,16 @@ static void show_data(FILE *f, const char *what, const Data *d, const double *co
     print_names(f, &d->names, counts);
 }
 
-static void show_run(const Driver *d)
+static void show_run(const Training *t)
 {
-    const BertConfig *c = &d->model.config;
-    const Options *o = &d->o;
+    const BertConfig *c = &t->m->config;
+    const Options *o = t->o;
+    const Loader *l = &t->data;
     Page page;
     FILE *f = page_begin(&page);
-    show_data(f, "train", &d->data, d->counts);
-    if (d->shards.gl_pathc > 1) fprintf(f, "           and %zu more\n", d->shards.gl_pathc - 1);
-    if (o->eval_file) show_data(f, "eval", &d->eval_data, NULL);
+    show_data(f, "train", l->data, l->label_counts);
+    if (l->files.count > 1) fprintf(f, "           and %zu more\n", l->files.count - 1);
+    if (o->eval_file) show_data(f, "eval", t->eval.data, NULL);
     fprintf(f, "dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout,
             c->att_dropout, c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
     if (o->freeze_layers || o->freeze_embeddings)
@@ -614,299 +471,371 @@ static void show_run(const Driver *d)
     fprintf(f,
             "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
             "threads: %d%s\n\n",
-            d->total, o->gradient_accumulation_steps, d->micro_batch, d->items,
-            o->lr_scheduler_type, o->learning_rate, d->warmup, bert_threads(), threads_note());
+            t->total, o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
+            o->learning_rate, t->warmup, bert_threads(), threads_note());
     page_end(&page, stdout, 11);
     fflush(stdout);
 }
 
-static int train_load(Driver *d)
+static Loader training_loader(const Options *o, const Bert *m)
 {
-    Options *o = &d->o;
-    Bert *m = &d->model;
+    const Loader l = {
+        .model = m,
+        .batch = (size_t)o->per_device_train_batch_size,
+        .group = (size_t)o->gradient_accumulation_steps,
+        .shuffled = !strcmp(o->train_sampling_strategy, "random"),
+        .seed = (uint64_t)o->seed,
+        .mlm_probability = o->mlm_probability,
+        .short_seq_prob = o->short_seq_prob,
+        .like = {.seed = (uint64_t)o->seed, .label_smoothing = (float)o->label_smoothing_factor}};
+    return l;
+}
+
+/* Everything up to the first step. */
+static int train_load(Training *t)
+{
+    const Options *o = t->o;
+    Bert *m = t->m;
     BertConfig *c = &m->config;
+    Loader *l = &t->data, *eval = &t->eval;
     Page page;
     if (!o->model == !o->init)
         return fail("train needs --model, or in its place --init config.json and --tokenizer");
     if (o->tokenizer && !o->init)
         return fail("--tokenizer goes with --init; %s has its own", o->model);
-    if (make_folder("--output_dir", o->output_dir) ||
-        lock_folder(&d->lock, "--output_dir", o->output_dir))
-        return 1;
-    if (o->init && init_model(d)) return 1;
-    if (find_shards(d)) return 1;
-    if (open_shard(d, 0)) return 1;
-    if (o->eval_file && load_data(m, &d->eval_data, o->eval_file, 1)) return 1;
+    if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
+    if (o->init && init_model(m, o)) return 1;
+    *l = training_loader(o, m), *eval = evaluation_loader(o, m);
+    if (loader_files(l, o->train_file)) return 1;
+    if (o->eval_file && loader_file(eval, o->eval_file)) return 1;
     FILE *f = page_begin(&page);
     fprintf(f,
             "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
             "intermediate %d, positions %d, vocabulary %d\n",
-            o->model ? o->model : o->init, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+            start_of(o), m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
     page_end(&page, stdout, 11);
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
-    if (train_head(d) || scan_shards(d) ||
-        (o->eval_file && check_like(m, &d->eval_data, o->train_file)))
-        return 1;
+    if (train_head(m, l->data, o) || loader_scan(l)) return 1;
+    remember(c, l);
+    if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     m->freeze_layers = (int)o->freeze_layers;
     m->freeze_embeddings = o->freeze_embeddings != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
-    d->shard_order = take(d->shards.gl_pathc, sizeof *d->shard_order, "the order of shards");
-    if (check_smoothing(d) || set_class_weights(d) || plan(d) || make_room(d) ||
-        log_start(&d->log, d->o.logging_dir))
+    if (check_smoothing(o->label_smoothing_factor, l->data) || set_class_weights(t) || plan(t) ||
+        log_start(&t->log, o->logging_dir))
         return 1;
-    show_run(d);
+    if (o->eval_file) evaluation_room(&t->result, eval->data);
+    show_run(t);
     return 0;
 }
 
-static int diverged(const Driver *d, const char *what, double value)
+/* -- the steps -- */
+
+static int diverged(const Training *t, const char *what, double value)
 {
     fail("step %lld: the %s is %g: training cannot go on. A lower --learning_rate (%g now) or more "
          "--warmup_steps may help.",
-         d->step + 1, what, value, d->o.learning_rate);
-    if (!d->saved_step) return fail("nothing was saved");
-    return fail("%s/model.bin is the model after step %lld", d->o.output_dir, d->saved_step);
+         t->step + 1, what, value, t->o->learning_rate);
+    if (!t->saved_step) return fail("nothing was saved");
+    return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
 
-static BertBatch train_batch(Driver *d, size_t at, size_t B)
+/* One optimizer step, on the micro-batches that the loader has made ready. */
+static int train_step(Training *t)
 {
-    BertBatch x = batch_fill(&d->batch, &d->data, &d->pass, at, B);
-    x.class_weights = d->class_weights;
-    x.label_smoothing = (float)d->o.label_smoothing_factor;
-    x.seed = (uint64_t)d->o.seed;
-    x.step = (uint64_t)d->step;
-    return x;
-}
-
-/* One optimizer step, on items first .. end-1 of the pass. Its loss is the mean over all that has a
-   label in them, so that 2 x 4 examples are the same step as 1 x 8. (Trainer of transformers 5.23
-   adds up the means of this model's micro-batches: its loss and gradient norm grow with the
-   accumulation.) */
-static int train_step(Driver *d, size_t first, size_t end)
-{
-    const Options *o = &d->o;
-    Bert *m = &d->model;
-    double start = seconds(), divisor = 0, tokens = d->run.tokens;
+    const Options *o = t->o;
+    const Loader *l = &t->data;
+    Bert *m = t->m;
+    double start = seconds(), tokens = 0;
     threads_begin();
-    for (size_t at = first; at < end && end - first > d->micro_batch; at += d->micro_batch) {
-        BertBatch x = train_batch(d, at, bert_zmin_(d->micro_batch, end - at));
-        divisor += bert_divisor(m, &x);
-    }
-    for (size_t at = first, B; at < end; at += B) {
-        B = bert_zmin_(d->micro_batch, end - at);
-        BertBatch x = train_batch(d, at, B);
-        x.place = (int)(at - first);
-        x.divisor = divisor; /* 0: its own */
-        x.next_divisor = (double)(end - first);
-        if (bert_forward(m, &x, 1)) return fail("%s: %s", d->data.path, bert_error(m));
-        if (!isfinite(m->loss)) return diverged(d, "loss", m->loss);
+    for (size_t i = 0; i < l->num_batches; i++) {
+        const BertBatch *x = &l->batches[i];
+        if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));
+        if (!isfinite(m->loss)) return diverged(t, "loss", m->loss);
         if (bert_backward(m, 1)) return fail("%s", bert_error(m));
-        x.class_weights = NULL; /* rows, not their weights */
-        d->run.loss += (double)m->loss;
-        d->run.rows += bert_divisor(m, &x);
-        d->run.tokens += x.offsets[B];
+        t->run.loss += (double)m->loss;
+        tokens += x->offsets[x->B];
     }
-    d->norm = bert_grad_norm(m);
-    if (!isfinite(d->norm)) return diverged(d, "gradient norm", d->norm);
-    d->rate = o->learning_rate * schedule(d);
-    if (bert_adamw(m, (float)d->rate, (float)o->adam_beta1, (float)o->adam_beta2,
-                   (float)o->adam_epsilon, (float)o->weight_decay, (int)d->step + 1,
-                   bert_clip_scale((float)d->norm, (float)o->max_grad_norm)))
+    t->norm = bert_grad_norm(m);
+    if (!isfinite(t->norm)) return diverged(t, "gradient norm", t->norm);
+    t->rate = o->learning_rate * schedule(o->lr_scheduler_type, t->step, t->warmup, t->total);
+    if (bert_adamw(m, (float)t->rate, (float)o->adam_beta1, (float)o->adam_beta2,
+                   (float)o->adam_epsilon, (float)o->weight_decay, (int)t->step + 1,
+                   bert_clip_scale((float)t->norm, (float)o->max_grad_norm)))
         return fail("%s", bert_error(m));
-    threads_end(3 * (d->run.tokens - tokens)); /* backward: twice the forward's work */
-    d->step++;
-    d->run.steps++;
-    d->run.items += (double)(end - first);
-    d->run.seconds += seconds() - start;
+    threads_end(3 * tokens); /* backward: twice the forward's work */
+    t->step++;
+    t->run.steps++;
+    t->run.tokens += tokens;
+    t->run.items += (double)l->step_items;
+    t->run.rows += l->rows;
+    t->run.seconds += seconds() - start;
     return 0;
 }
 
-/* A line every logging_steps, and one at the end: short runs have theirs too. */
-static void train_log(Driver *d)
+/* A line every logging_steps, and one at the end: short runs have theirs too. Between them the live
+   line. */
+static void train_log(Training *t)
 {
-    const Sums *run = &d->run, *line = &d->line;
-    const int columns = terminal_columns(STDOUT_FILENO);
-    double loss = (run->loss - line->loss) / (run->steps - line->steps);
-    double rate = (run->tokens - line->tokens) / (run->seconds - line->seconds);
-    const char *left = clock_text(run->seconds / run->steps * (double)(d->total - d->step));
-    char fields[256], text[sizeof fields + LIVE_ROOM];
-    if (d->step % d->o.logging_steps != 0 && d->step != d->total) {
-        live((double)d->step / (double)d->total,
-             "%lld/%lld\t%s left\t%.0f tok/s\tloss %.4f\tepoch %.2f\tlr %.2e\tnorm %.3f", d->step,
-             d->total, left, rate, loss, d->epoch, d->rate, d->norm);
+    const Sums *run = &t->run, *line = &t->line;
+    const LogLine now = {
+        .step = t->step,
+        .total = t->total,
+        .epoch = t->data.epoch,
+        .loss = (run->loss - line->loss) / (run->steps - line->steps),
+        .rate = t->rate,
+        .norm = t->norm,
+        .speed = (run->tokens - line->tokens) / (run->seconds - line->seconds),
+        .left = run->seconds / run->steps * (double)(t->total - t->step),
+    };
+    if (t->step % t->o->logging_steps != 0 && t->step != t->total) {
+        log_live(&now);
         return;
     }
-    snprintf(fields, sizeof fields,
-             "step %lld/%lld\tepoch %.2f\tloss %.4f\tlr %.2e\tnorm %.3f\t%.0f tokens/s\t%s left",
-             d->step, d->total, d->epoch, loss, d->rate, d->norm, rate, left);
-    live_clear();
-    live_line(text, columns ? columns : INT_MAX, -1, fields);
-    puts(text);
-    fflush(stdout);
-    log_number(&d->log, "", "loss", loss, 9);
-    log_number(&d->log, "", "grad_norm", d->norm, 9);
-    log_number(&d->log, "", "learning_rate", d->rate, 9);
-    log_end(&d->log, d->epoch, d->step);
-    d->line = d->run;
+    log_line(&t->log, &now);
+    t->line = t->run;
 }
 
 /* By the first metric; of equal ones the lower loss. A metric that is none (NaN) is below all. */
-static int is_better(const Driver *d)
+static int is_better(const Training *t)
 {
-    const double metric = d->result.metrics[0].value;
-    if (d->best_step == 0 || isnan(d->best) != isnan(metric))
-        return !d->best_step || isnan(d->best);
-    if (isnan(metric) || metric == d->best) return d->result.loss < d->best_loss;
-    return metric > d->best;
+    const double metric = t->result.metrics[0].value;
+    if (t->best_step == 0 || isnan(t->best) != isnan(metric))
+        return !t->best_step || isnan(t->best);
+    if (isnan(metric) || metric == t->best) return t->result.loss < t->best_loss;
+    return metric > t->best;
 }
 
-static int end_of_epoch(Driver *d)
+/* Does an epoch or the run end with this step? */
+static int is_due(const Training *t)
 {
-    Evaluation *e = &d->result;
+    return !stop_signal && (t->data.ended || t->step == t->total);
+}
+
+static int train_eval(Training *t)
+{
+    const Evaluation *e = &t->result;
     double start = seconds();
     Page page;
-    int better;
-    if (d->run.rows == 0) warn_unlabelled(d->o.train_file, d->data.task, "learned from it");
-    if (!d->o.eval_file) return save_model(d, "model.bin");
-    if (evaluate(d)) return 1;
+    if (evaluate(t->o, t->m, &t->eval, &t->result)) return 1;
+    if (stop_signal) return 0;
     start = seconds() - start;
-    better = is_better(d);
     FILE *f = page_begin(&page);
-    fprintf(f, "eval       epoch %.2f  loss %.4f", d->epoch, e->loss);
-    log_number(&d->log, "eval_", "loss", e->loss, 17);
+    fprintf(f, "eval       epoch %.2f  loss %.4f", t->data.epoch, e->loss);
+    log_number(&t->log, "eval_", "loss", e->loss, 17);
     for (int i = 0; i < e->num_metrics; i++) {
         fprintf(f, "  %s %.4f", e->metrics[i].name, e->metrics[i].value);
-        log_number(&d->log, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
+        log_number(&t->log, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
     }
-    fputs(better ? "  best so far\n" : "\n", f);
+    fputs(is_better(t) ? "  best so far\n" : "\n", f);
     page_end(&page, stdout, 11);
     fflush(stdout);
-    log_number(&d->log, "eval_", "runtime", start, 6);
-    log_number(&d->log, "eval_", "samples_per_second", (double)d->eval_pass.n / start, 6);
-    log_end(&d->log, d->epoch, d->step);
-    if (save_model(d, "model.bin")) return 1;
-    if (!better) return 0;
-    if (save_model(d, "best.bin")) return 1;
-    d->best = e->metrics[0].value;
-    d->best_loss = e->loss;
-    d->best_step = d->step;
+    log_number(&t->log, "eval_", "runtime", start, 6);
+    log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / start, 6);
+    log_end(&t->log, t->data.epoch, t->step);
     return 0;
 }
 
-/* A shard's steps; done counts the epoch's batches. The last step of a shard may be smaller. */
-static int train_shard(Driver *d, uint64_t epoch, size_t *done)
+/* model.bin and, where the last evaluation was the best, best.bin. */
+static int train_save(Training *t)
 {
-    size_t group = bert_times_(d->micro_batch, (size_t)d->o.gradient_accumulation_steps);
-    for (size_t at = 0, to; at < d->pass.n && d->step < d->total; at = to) {
-        to = bert_zmin_(bert_plus_(at, group), d->pass.n);
-        if (train_step(d, at, to)) return 1;
-        *done += (to - at + d->micro_batch - 1) / d->micro_batch;
-        /* pretraining draws more pairs in one epoch than in another: at most a whole one */
-        d->epoch = (double)epoch + fmin(1, (double)*done / (double)d->micro_batches);
-        train_log(d);
-        if (stop_signal) return 0;
+    if (folder_save(&t->out, t->m, "model.bin")) return 1;
+    t->saved_step = t->step;
+    if (!t->o->eval_file || !is_better(t)) return 0;
+    if (folder_save(&t->out, t->m, "best.bin")) return 1;
+    t->best = t->result.metrics[0].value;
+    t->best_loss = t->result.loss;
+    t->best_step = t->step;
+    return 0;
+}
+
+static int train_steps(Training *t)
+{
+    while (t->step < t->total && !stop_signal) {
+        if (loader_step(&t->data, (uint64_t)t->step)) return 1;
+        if (train_step(t)) return 1;
+        train_log(t);
+        if (is_due(t) && t->run.rows == 0)
+            warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
+        if (is_due(t) && t->o->eval_file && train_eval(t)) return 1;
+        if (is_due(t) && train_save(t)) return 1;
     }
     return 0;
 }
 
-static int train_epochs(Driver *d)
+static int train_end(Training *t, double runtime)
 {
-    const uint64_t seed = (uint64_t)d->o.seed;
-    const size_t shards = d->shards.gl_pathc;
-    for (uint64_t epoch = 0; d->step < d->total; epoch++) {
-        size_t done = 0;
-        if (d->pass.order) shuffle(d->shard_order, shards, random_key(FOR_SHARDS, seed, epoch));
-        for (size_t i = 0; i < shards && d->step < d->total; i++) {
-            size_t shard = d->pass.order ? d->shard_order[i] : i;
-            if (reopen_shard(d, shard)) return 1;
-            pass_start(&d->pass, &d->data, seed, epoch, shard, d->o.short_seq_prob);
-            if (train_shard(d, epoch, &done)) return 1;
-            if (stop_signal) return 0;
-        }
-        if (end_of_epoch(d)) return !stop_signal;
-    }
-    return 0;
-}
-
-static int train_end(Driver *d, double runtime)
-{
-    const char *folder = d->o.output_dir;
+    const char *folder = t->o->output_dir;
+    const Evaluation *e = &t->result;
     Page page;
     live_clear();
     if (stop_signal) {
-        if (d->saved_step != d->step && save_model(d, "model.bin")) return 1;
+        if (t->saved_step != t->step && folder_save(&t->out, t->m, "model.bin")) return 1;
         fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
-             d->step, d->total);
+             t->step, t->total);
         return 128 + (int)stop_signal;
     }
-    log_number(&d->log, "train_", "runtime", runtime, 6);
-    log_number(&d->log, "train_", "samples_per_second", d->run.items / runtime, 6);
-    log_number(&d->log, "train_", "steps_per_second", (double)d->step / runtime, 6);
-    log_number(&d->log, "train_", "loss", d->run.loss / d->run.steps, 17);
-    log_end(&d->log, d->epoch, d->step);
+    log_number(&t->log, "train_", "runtime", runtime, 6);
+    log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
+    log_number(&t->log, "train_", "steps_per_second", (double)t->step / runtime, 6);
+    log_number(&t->log, "train_", "loss", t->run.loss / t->run.steps, 17);
+    log_end(&t->log, t->data.epoch, t->step);
     FILE *f = page_begin(&page);
-    if (d->o.eval_file && tasks[d->data.task].report)
-        tasks[d->data.task].report(f, &d->result, &d->eval_data);
-    fprintf(f, "\n%lld steps in %.1f s. %s/model.bin is the last model", d->step, runtime, folder);
-    if (d->best_step)
-        fprintf(f, ", best.bin the one of step %lld (%s %.4f)", d->best_step,
-                d->result.metrics[0].name, d->best);
+    if (t->o->eval_file && tasks[t->m->config.task].report)
+        tasks[t->m->config.task].report(f, e, t->eval.data);
+    fprintf(f, "\n%lld steps in %.1f s. %s/model.bin is the last model", t->step, runtime, folder);
+    if (t->best_step)
+        fprintf(f, ", best.bin the one of step %lld (%s %.4f)", t->best_step, e->metrics[0].name,
+                t->best);
     fprintf(f, "\n");
     page_end(&page, stdout, 2);
     return 0;
 }
 
+static void training_free(Training *t)
+{
+    loader_free(&t->data), loader_free(&t->eval);
+    evaluation_free(&t->result);
+    folder_close(&t->out);
+    log_free(&t->log);
+    free(t->class_weights);
+}
+
 static void on_signal(int number) { stop_signal = number; }
 
-static int command_train(Driver *d)
+static int command_train(const Options *o, Bert *m)
 {
     static const int signals[] = {SIGINT, SIGTERM};
     struct sigaction old[2],
         stop = {.sa_handler = on_signal,
                 .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
-    if (train_load(d)) return 1;
-    double start = seconds();
+    Training t = {.o = o, .m = m};
+    int result = train_load(&t);
     stop_signal = 0;
     for (int i = 0; i < 2; i++) {
         sigaction(signals[i], NULL, &old[i]);
         if (old[i].sa_handler != SIG_IGN) sigaction(signals[i], &stop, NULL); /* nohup stays */
     }
-    int result = train_epochs(d);
-    if (!result) result = train_end(d, seconds() - start);
+    double start = seconds();
+    if (!result) result = train_steps(&t);
+    if (!result) result = train_end(&t, seconds() - start);
     for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
     stop_signal = 0;
+    training_free(&t);
     return result;
 }
 
 /* ------------------------------------------------------------------------------------------------
-   eval, predict, embed and encode */
+   Evaluation */
 
-static int command_eval(Driver *d)
+/* Masks and pairs of an evaluation never change: they are those of this epoch, with seed 0. */
+static const Place evaluation_place = {.epoch = UINT64_MAX};
+
+static Loader evaluation_loader(const Options *o, const Bert *m)
 {
-    Bert *m = &d->model;
-    Data *data = &d->eval_data;
+    const Loader l = {.model = m,
+                      .batch = (size_t)o->per_device_eval_batch_size,
+                      .group = 1,
+                      .mlm_probability = o->mlm_probability,
+                      .short_seq_prob = o->short_seq_prob,
+                      .place = evaluation_place};
+    return l;
+}
+
+static int infer(Bert *m, const BertBatch *x)
+{
+    threads_begin();
+    int error = bert_forward(m, x, 0);
+    threads_end(x->offsets[x->B]);
+    return error;
+}
+
+/* Mean loss and metrics, without class weights and label smoothing, so that runs compare. Where
+   stop_signal is set meanwhile it ends without any. */
+static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
+{
+    const Data *data = l->data;
+    double start = seconds(), loss = 0, rows = 0;
+    size_t done = 0;
+    evaluation_clear(e, data);
+    loader_seek(l, evaluation_place);
+    do {
+        if (loader_step(l, 0)) return 1;
+        for (size_t i = 0; i < l->num_batches; i++) {
+            const BertBatch *x = &l->batches[i];
+            if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
+            loss += (double)m->loss * x->divisor;
+            each_output(o, m, data, x, l->first + (size_t)x->place, e, tasks[data->task].collect);
+        }
+        rows += l->rows, done += l->step_items;
+        progress("eval", done, l->items, start);
+        if (stop_signal) return 0;
+    } while (!l->ended);
+    live_clear();
+    e->loss = ratio(loss, rows);
+    if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
+    if (!isfinite(e->loss))
+        return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
+    tasks[data->task].measure(e, data);
+    return 0;
+}
+
+/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
+static int check_head(Bert *m, const char *path, const Data *d)
+{
+    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
+        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
+        return fail("%s: %s", path, bert_error(m));
+    if (m->config.task == BERT_NONE)
+        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
+                    d->task ? " for " : "", d->task ? bert_task(d->task)->name : "");
+    if (m->config.task != d->task || m->config.multi_label != d->multi_label)
+        return fail("%s: is a model for %s%s, %s is data for %s%s", path,
+                    m->config.multi_label ? "multi-label " : "", bert_task(m->config.task)->name,
+                    d->path, d->multi_label ? "multi-label " : "", bert_task(d->task)->name);
+    return 0;
+}
+
+static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
+{
     Page page;
-    if (load_data(m, data, d->o.eval_file, 1) || check_head(m, d->o.model, data)) return 1;
+    if (loader_file(l, o->eval_file) || check_head(m, o->model, l->data)) return 1;
+    const Data *data = l->data;
     if (m->config.K != head_size(data) || !generic_names(&m->labels)) {
-        if (check_names(&m->labels, d->o.model, data,
+        if (check_names(&m->labels, o->model, data,
                         "Make the data with the model's labels (tokenizer.py --labels)."))
             return 1;
     } else if (!same_names(&m->labels, &data->names)) {
-        warn("%s: its labels have no names; they are taken to be the data's, in order", d->o.model);
+        warn("%s: its labels have no names; they are taken to be the data's, in order", o->model);
     }
-    if (make_room(d) || evaluate(d)) return 1;
+    if (loader_scan(l)) return 1;
+    evaluation_room(e, data);
+    if (evaluate(o, m, l, e)) return 1;
     FILE *f = page_begin(&page);
-    fprintf(f, "%-22s %zu\n%-22s %.6f\n", "examples", d->eval_pass.n, "loss", d->result.loss);
-    for (int i = 0; i < d->result.num_metrics; i++)
-        fprintf(f, "%-22s %.6f\n", d->result.metrics[i].name, d->result.metrics[i].value);
-    if (tasks[data->task].report) tasks[data->task].report(f, &d->result, data);
+    fprintf(f, "%-22s %zu\n%-22s %.6f\n", "examples", l->items, "loss", e->loss);
+    for (int i = 0; i < e->num_metrics; i++)
+        fprintf(f, "%-22s %.6f\n", e->metrics[i].name, e->metrics[i].value);
+    if (tasks[data->task].report) tasks[data->task].report(f, e, data);
     page_end(&page, stdout, 2);
     return 0;
 }
+
+static int command_eval(const Options *o, Bert *m)
+{
+    Loader l = evaluation_loader(o, m);
+    Evaluation e = {0};
+    int result = eval_report(o, m, &l, &e);
+    loader_free(&l), evaluation_free(&e);
+    return result;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   predict, embed and encode: of a file, or of the lines of standard input as long as there are any */
 
 /* What the model made of examples from first on. */
 static int check_finite(const Data *data, size_t first, const float *x, size_t n)
@@ -919,57 +848,87 @@ static int check_finite(const Data *data, size_t first, const float *x, size_t n
     return 0;
 }
 
-static int predict_batch(Driver *d, const Data *data, size_t first, size_t B)
+typedef struct {
+    const Options *o;
+    Bert *m;
+    Loader l;
+    Input in;          /* the lines */
+    Evaluation result; /* an answer in the making */
+    float *vectors;    /* embed (batch, C) */
+    int embed;
+} Answering;
+
+static int predict_batch(Answering *a, const BertBatch *x)
 {
-    Bert *m = &d->model;
-    BertBatch x = batch_fill(&d->batch, data, &d->pass, first, B);
-    size_t numbers = bert_head_rows(m->config.task, B, (size_t)x.offsets[B], (size_t)x.R) *
-                     bert_head_cols(&m->config);
-    x.labels = NULL;
-    x.targets = NULL;
-    if (infer(m, &x)) return fail("%s: %s", data->path, bert_error(m));
-    if (check_finite(data, first, m->acts.logits, numbers)) return 1;
-    each_output(&d->o, m, data, &x, first, &d->result, predict_of[data->task]);
+    const Data *data = a->l.data;
+    Bert *m = a->m;
+    size_t numbers =
+        bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R) *
+        bert_head_cols(&m->config);
+    if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
+    if (check_finite(data, a->l.first, m->acts.logits, numbers)) return 1;
+    each_output(a->o, m, data, x, a->l.first, &a->result, predict_of[data->task]);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
 
-static int embed_batch(Driver *d, const Data *data, size_t first, size_t B)
+static int embed_batch(Answering *a, const BertBatch *x)
 {
-    Bert *m = &d->model;
-    BertBatch x = batch_fill(&d->batch, data, &d->pass, first, B);
-    const char *pooling = d->o.pooling;
-    size_t C = (size_t)m->config.C;
-    x.labels = NULL, x.targets = NULL, x.rows = NULL, x.R = 0;
+    Bert *m = a->m;
+    const char *pooling = a->o->pooling, *path = a->l.data->path;
+    size_t C = (size_t)m->config.C, n = (size_t)x->B * C;
     /* model: what sentence-transformers' modules made of it, or the mean */
     int own = !strcmp(pooling, "model"), mean = !strcmp(pooling, "mean"), normal = own ? -1 : 0;
     int kind = !strcmp(pooling, "cls") ? BERT_POOL_CLS : BERT_POOL_POOLER;
     kind = own ? BERT_POOL_DEFAULT : mean ? BERT_POOL_MEAN : kind;
-    if (infer(m, &x) || bert_embed(m, d->batch.targets, kind, d->o.normalize ? 1 : normal))
-        return fail("%s: %s", data->path, bert_error(m));
-    if (check_finite(data, first, d->batch.targets, B * C)) return 1;
-    for (size_t i = 0; i < B * C; i++) {
-        put_float(i % C ? ", " : "{\"embedding\": [", d->batch.targets[i]);
+    if (infer(m, x) || bert_embed(m, a->vectors, kind, a->o->normalize ? 1 : normal))
+        return fail("%s: %s", path, bert_error(m));
+    if (check_finite(a->l.data, a->l.first, a->vectors, n)) return 1;
+    for (size_t i = 0; i < n; i++) {
+        put_float(i % C ? ", " : "{\"embedding\": [", a->vectors[i]);
         if (i % C == C - 1) puts("]}");
     }
     return fflush(stdout) || ferror(stdout);
 }
 
-/* predict, and where task is BERT_NONE embed: batch by batch in order, of a file, or of the lines
-   of standard input as long as there are any. */
-static int read_through(Driver *d, int embed)
+/* All that the loader has: a file, or lines that were read. */
+static int answer_all(Answering *a)
 {
-    const Options *o = &d->o;
-    Bert *m = &d->model;
-    const int text = !o->predict_file;
-    Data *data = text ? &d->input.data : &d->data;
-    size_t most = text ? MOST_LINES : (size_t)o->per_device_eval_batch_size;
+    Loader *l = &a->l;
     double start = seconds();
+    do {
+        if (loader_step(l, 0)) return 1;
+        for (size_t i = 0; i < l->num_batches; i++)
+            if (a->embed ? embed_batch(a, &l->batches[i]) : predict_batch(a, &l->batches[i]))
+                return 1;
+        if (l->data == &l->files.data && l->num_batches && !isatty(STDOUT_FILENO))
+            progress(a->embed ? "embed" : "predict", l->first + l->step_items, l->n, start);
+    } while (!l->ended);
+    return 0;
+}
+
+static int answer_lines(Answering *a)
+{
+    while (read_lines(&a->in)) {
+        text_data(&a->in);
+        loader_lines(&a->l, &a->in.data);
+        if (answer_all(a)) return 1;
+    }
+    return text_end(&a->in);
+}
+
+/* Is the model one that can answer, and memory for its batches. */
+static int answer_start(Answering *a)
+{
+    const Options *o = a->o;
+    const int text = !o->predict_file, embed = a->embed;
+    Bert *m = a->m;
+    Loader *l = &a->l;
     if (!text && (o->json || o->pair || o->max_length))
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    if (text ? text_start(&d->input, o, m, task, embed) : load_data(m, data, o->predict_file, 0))
-        return 1;
+    if (text ? text_start(&a->in, o, m, task, embed) : loader_file(l, o->predict_file)) return 1;
+    const Data *data = text ? &a->in.data : l->data;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
@@ -978,116 +937,39 @@ static int read_through(Driver *d, int embed)
         return fail("--logits goes with classification, regression and ner");
     if (text && data->task == BERT_MLM && m->tokenizer.words[BERT_ID_MASK] < 0)
         return fail("%s: its vocabulary has no [MASK]", o->model);
-    if (batch_room(&d->batch, text ? most : bert_zmin_(most, data->n),
-                   (size_t)(text ? d->input.how.max_length : data->longest),
-                   embed ? (size_t)m->config.C : 0))
-        return 1;
-    d->pass.tokenizer = &m->tokenizer; /* share 0: no masks but those in the text */
-    do {
-        if (text && !read_lines(&d->input)) return text_end(&d->input);
-        if (text) text_data(&d->input);
-        for (size_t first = 0, B; first < data->n; first += B) {
-            for (B = 1; B < most && first + B < data->n; B++)
-                if (text && data->offsets[first + B] - data->offsets[first] >= MOST_TOKENS) break;
-            if (embed ? embed_batch(d, data, first, B) : predict_batch(d, data, first, B)) return 1;
-            if (!text && !isatty(STDOUT_FILENO))
-                progress(embed ? "embed" : "predict", first + B, data->n, start);
-        }
-    } while (text);
-    return 0;
+    if (text) l->batch = MOST_LINES, l->most_tokens = MOST_TOKENS;
+    else l->batch = zmin((size_t)o->per_device_eval_batch_size, data->n);
+    if (embed) a->vectors = take(zmul(l->batch, (size_t)m->config.C), sizeof(float), "vectors");
+    return loader_room(l, l->batch, (size_t)(text ? a->in.how.max_length : data->longest),
+                       SIZE_MAX);
 }
 
-static int command_predict(Driver *d) { return read_through(d, 0); }
-static int command_embed(Driver *d) { return read_through(d, 1); }
-
-static int command_encode(Driver *d)
+static int answer(const Options *o, Bert *m, int embed)
 {
-    const BertEncoding *e = &d->input.e;
-    if (text_start(&d->input, &d->o, &d->model, BERT_NONE, 0)) return 1;
-    while (read_lines(&d->input)) {
-        for (int b = 0; b < e->B; b++)
-            for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
-                printf("%d%c", e->tokens[t], t + 1 < e->offsets[b + 1] ? ' ' : '\n');
-        if (fflush(stdout) || ferror(stdout)) return 1;
-    }
-    return text_end(&d->input);
-}
-
-/* name, bit, usage, help */
-#define COMMANDS(X)                                                                                \
-    X(train, TRAIN, "--model M --train_file D --output_dir O [--eval_file D] [...]",               \
-      "fine-tune a model on labelled data, or pretrain one")                                       \
-    X(eval, EVAL, "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model")       \
-    X(predict, PREDICT, "--model M [...] < lines.txt      (or --predict_file D)",                  \
-      "a JSON object a line for each example, in order")                                           \
-    X(embed, EMBED, "--model M [...] < lines.txt      (or --predict_file D)",                      \
-      "a vector a line for each example, in order")                                                \
-    X(encode, ENCODE, "--model M [...] < lines.txt", "the token ids of each line of standard input")
-
-#define FLAG_ROW(name, kind, value, takes, needs, help)                                            \
-    {#name, kind, offsetof(Options, name), value, takes, needs, help},
-#define COMMAND_ROW(name, bit, usage, help) {#name, usage, help, bit},
-#define COMMAND_RUN(name, ...) command_##name,
-static const Flag flags[] = {FLAGS(FLAG_ROW)};
-static const Command commands[] = {COMMANDS(COMMAND_ROW)};
-static int (*const run_command[])(Driver *d) = {COMMANDS(COMMAND_RUN)};
-enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
-static const Program program = {flags, sizeof flags / sizeof flags[0], commands, NUM_COMMANDS};
-
-static int run(Driver *d, int argc, char **argv)
-{
-    const char *word = argc > 1 ? argv[1] : "";
-    int command = -1, first = in_list("help|--help|-h", word, '|') != NULL, help = first;
-    for (int c = 0; c < NUM_COMMANDS; c++)
-        if (argc > 1 + first && !strcmp(argv[1 + first], commands[c].name)) command = c;
-    for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
-    if (argc < 2) return usage(&program, stderr), 1;
-    if (!strcmp(word, "--version"))
-        return puts("train_bert for model files of versions 1 and 2, data files of version 1"), 0;
-    if (help && command >= 0) return command_usage(&program, command), 0;
-    if (help && argc == 2) return usage(&program, stdout), 0;
-    if (command < 0)
-        return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
-    if (parse(&program, &d->o, command, argc - 2, argv + 2)) return 1;
-    if (d->o.model && bert_load(&d->model, d->o.model)) return fail("%s", bert_error(&d->model));
-    return run_command[command](d);
-}
-
-static void driver_free(Driver *d)
-{
-    bert_free(&d->model);
-    bert_encoding_free(&d->input.e);
-    globfree(&d->shards);
-    batch_free(&d->batch);
-    unlock_folder(&d->lock);
-    void *memory[] = {d->scanned,       d->data.memory,   d->eval_data.memory, d->result.found,
-                      d->input.lines,   d->pass.order,    d->pass.pairs,       d->eval_pass.pairs,
-                      d->result.tags,   d->result.values, d->shard_order,      d->counts,
-                      d->class_weights, d->result.counts, d->input.bytes,      d->input.data.memory,
-                      d->result.slots};
-    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) free(memory[i]);
-    log_free(&d->log);
-}
-
-/* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
-static int bert_main(int argc, char **argv)
-{
-    Driver d = {0};
-    open_standard();
-    clearerr(stdout);
-    errno = 0;
-    int result = run(&d, argc, argv);
-    live_clear();
-    if (fflush(stdout) || ferror(stdout)) /* head has had enough: no more to say */
-        result = errno == EPIPE ? 1 : fail("standard output: %s", strerror(errno));
-    driver_free(&d);
+    Answering a = {.o = o, .m = m, .embed = embed};
+    a.l.model = m, a.l.group = 1, a.l.predicting = 1;
+    int result = answer_start(&a);
+    if (!result) result = o->predict_file ? answer_all(&a) : answer_lines(&a);
+    loader_free(&a.l), input_free(&a.in), evaluation_free(&a.result);
+    free(a.vectors);
     return result;
 }
 
-#ifndef TESTING
-int main(int argc, char **argv)
+static int command_predict(const Options *o, Bert *m) { return answer(o, m, 0); }
+static int command_embed(const Options *o, Bert *m) { return answer(o, m, 1); }
+
+static int command_encode(const Options *o, Bert *m)
 {
-    threads_start();
-    return bert_main(argc, argv);
+    Input in = {0};
+    const BertEncoding *e = &in.e;
+    int failed = text_start(&in, o, m, BERT_NONE, 0);
+    while (!failed && read_lines(&in)) {
+        for (int b = 0; b < e->B; b++)
+            for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
+                printf("%d%c", e->tokens[t], t + 1 < e->offsets[b + 1] ? ' ' : '\n');
+        failed = fflush(stdout) || ferror(stdout);
+    }
+    if (!failed) failed = text_end(&in);
+    input_free(&in);
+    return failed;
 }
-#endif

@@ -31,34 +31,26 @@ static void put_batch(FILE *f, const BertBatch *x, int task)
     fputs("]}\n", f);
 }
 
-/* As train_epochs and train_shard go through one file. */
-static void put_epochs(Driver *d, FILE *f)
-{
-    for (uint64_t epoch = 0; d->step < d->total; epoch++) {
-        pass_start(&d->pass, &d->data, (uint64_t)d->o.seed, epoch, 0, d->o.short_seq_prob);
-        for (size_t at = 0, B; at < d->pass.n && d->step < d->total; at += B, d->step++) {
-            B = bert_zmin_(d->micro_batch, d->pass.n - at);
-            BertBatch x = train_batch(d, at, B);
-            put_batch(f, &x, d->data.task);
-        }
-    }
-}
-
 int main(int argc, char **argv)
 {
-    static Driver d;
+    static Options o;
+    static Bert m;
+    static Training t = {.o = &o, .m = &m};
     char path[PATH_MAX];
     FILE *f;
     (void)bert_main; /* not used here, and that is no mistake */
-    if (parse(&program, &d.o, 0, argc - 1, argv + 1)) return 1;
-    if (d.o.model && bert_load(&d.model, d.o.model)) return fail("%s", bert_error(&d.model));
-    if (train_load(&d)) return 1;
-    if (d.shards.gl_pathc > 1 || d.o.gradient_accumulation_steps > 1 || d.data.multi_label)
-        return fail("one file, no accumulation, no multi-label");
-    if (save_model(&d, "start.bin")) return 1;
-    snprintf(path, sizeof path, "%s/batches.jsonl", d.o.output_dir);
+    if (parse(&program, &o, 0, argc - 1, argv + 1)) return 1;
+    if (o.model && bert_load(&m, o.model)) return fail("%s", bert_error(&m));
+    if (train_load(&t)) return 1;
+    if (m.config.multi_label) return fail("no multi-label");
+    if (folder_save(&t.out, &m, "start.bin")) return 1;
+    snprintf(path, sizeof path, "%s/batches.jsonl", o.output_dir);
     f = fopen(path, "w");
     if (!f) return fail("%s: cannot be written: %s", path, strerror(errno));
-    put_epochs(&d, f);
+    for (; t.step < t.total; t.step++) {
+        if (loader_step(&t.data, (uint64_t)t.step)) return 1;
+        for (size_t i = 0; i < t.data.num_batches; i++)
+            put_batch(f, &t.data.batches[i], m.config.task);
+    }
     return fclose(f) ? fail("%s: cannot be written", path) : 0;
 }

@@ -266,7 +266,7 @@ static void qa_text_predict(const Output *out)
     if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
     else if (id.size) printf("\"id\": "), fwrite(id.bytes, 1, id.size, stdout); /* a number */
     if (id.size) printf(", ");
-    a->count = bert_min_(top_k, (int)e->num_found);
+    a->count = imin(top_k, (int)e->num_found);
     for (int i = 0; i < a->count; i++) {
         size_t best = 0;
         for (size_t j = 1; j < e->num_found; j++)

@@ -85,6 +85,9 @@ typedef struct {
     int goes_on, unfinished;     /* and windows of its first, last line are in other Data */
 } Data;
 
+/* Are masked tokens what it predicts? */
+static int has_masks(int task) { return (bert_task(task)->reads & BERT_READS_MASKED) != 0; }
+
 static size_t padded(size_t bytes) { return (bytes + 7) / 8 * 8; }
 
 /* Bytes of each section: what the counts make of it or, where strings and sets decide, what the
@@ -321,7 +324,7 @@ static int data_read(Data *d, FILE *f)
     char *at = d->memory = take(bytes, 1, d->path);
     /* in pieces: some systems read no more than 2 GiB at once */
     for (size_t done = 0, got; done < bytes; done += got) {
-        got = fread(at + done, 1, bert_zmin_(bytes - done, (size_t)1 << 30), f);
+        got = fread(at + done, 1, zmin(bytes - done, (size_t)1 << 30), f);
         if (got == 0)
             return fail("%s: cannot be read: %s", d->path, feof(f) ? "cut off" : strerror(errno));
     }

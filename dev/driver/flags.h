@@ -100,10 +100,9 @@ static int distance(const char *a, const char *b)
         int *row = rows[i % 3];
         row[0] = i;
         for (int j = 1; j <= n; j++) {
-            row[j] =
-                bert_min_(last[j - 1] + (a[i - 1] != b[j - 1]), 1 + bert_min_(last[j], row[j - 1]));
+            row[j] = imin(last[j - 1] + (a[i - 1] != b[j - 1]), 1 + imin(last[j], row[j - 1]));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = bert_min_(row[j], before[j - 2] + 1);
+                row[j] = imin(row[j], before[j - 2] + 1);
         }
     }
     return rows[(i - 1) % 3][n];
@@ -202,7 +201,7 @@ static int parse_flag(const Program *p, void *options, int command, char **argv,
 {
     const char *text = argv[0] + 2, *equals = strchr(text, '='), *value;
     char name[64];
-    size_t n = bert_zmin_(equals ? (size_t)(equals - text) : strlen(text), sizeof name - 1);
+    size_t n = zmin(equals ? (size_t)(equals - text) : strlen(text), sizeof name - 1);
     for (size_t i = 0; i < n; i++) name[i] = text[i] == '-' ? '_' : text[i]; /* --max-steps too */
     name[n] = '\0';
     int i = find_flag(p, name, command);

@@ -1,193 +1,230 @@
 /*
-loader.h - what a model is given, step by step: shards, order, sentence pairs, masks, batches.
+loader.h - what a model is given, step by step: files, passes through them, batches.
+
+    Loader l = {.model = &m, .batch = 4, .group = 2, .shuffled = 1, .seed = 42};
+    if (loader_files(&l, "part-*.bin") || loader_scan(&l)) ...
+    do {
+        if (loader_step(&l, step)) ...
+        for (size_t i = 0; i < l.num_batches; i++) ... bert_forward(&m, &l.batches[i], 1) ...
+    } while (!l.ended);
+    loader_free(&l);
+
+loader_step fills all micro-batches of an optimizer step at once, as their divisors are known only
+then. All that is drawn is a function of the seed, the epoch and what it is for: a run that was
+stopped needs one stored Place to go on with the batches that it would have had.
 */
 #ifndef LOADER_H
 #define LOADER_H
 
-#include "data.h"
+#include "draw.h"
+#include "shards.h"
 
 /* ------------------------------------------------------------------------------------------------
-   Chance. All that is drawn is a function of the seed, the epoch, and what it is for. */
+   The loader */
 
-enum { FOR_ORDER, FOR_PAIRS, FOR_MASKS, FOR_SHARDS, FOR_EVAL };
-
-static uint64_t random_at(uint64_t key, uint64_t i)
-{
-    return bert_mix64(key + i * 0x9E3779B97F4A7C15u); /* splitmix64's stream */
-}
-
-static uint64_t random_key(uint64_t purpose, uint64_t seed, uint64_t epoch)
-{
-    return random_at(random_at(purpose, seed), epoch);
-}
-
+/* Where a run stands: what its next step begins with. */
 typedef struct {
-    uint64_t key, draws;
-} Stream;
+    uint64_t epoch;
+    size_t shard;   /* counted in the epoch's order of them */
+    size_t item;    /* of the shard, in its order: an example; in pretraining a pair */
+    size_t batches; /* micro-batches of the epoch so far, over all shards */
+} Place;
 
-static size_t draw_below(Stream *s, size_t n)
-{
-    uint64_t r;
-    do {
-        r = random_at(s->key, s->draws++);
-    } while (r >= UINT64_MAX - UINT64_MAX % n); /* beyond it, r % n would favour low values */
-    return (size_t)(r % n);
-}
-
-static double draw_share(Stream *s)
-{
-    return (double)(random_at(s->key, s->draws++) >> 11) / 9007199254740992.0;
-}
-
-/* Fisher and Yates */
-static void shuffle(size_t *order, size_t n, uint64_t key)
-{
-    Stream s = {key, 0};
-    for (size_t i = 0; i < n; i++) order[i] = i;
-    for (size_t i = n; i > 1; i--) {
-        size_t last = order[i - 1], other = draw_below(&s, i);
-        order[i - 1] = order[other];
-        order[other] = last;
-    }
-}
-
-/* Two stretches of sentences, which become [CLS] a [SEP] b [SEP]; their tokens are neighbours in
-   the file. */
-typedef struct {
-    size_t a, a_end, b, b_end;
-    int random; /* b is of another document, not what follows a */
-} Pair;
-
-/* Cuts the longer of the two, at its front or its back, until both are n tokens. */
-static void cut_pair(Pair *p, size_t n, Stream *s)
-{
-    while (p->a_end - p->a + p->b_end - p->b > n) {
-        int first = p->a_end - p->a > p->b_end - p->b;
-        if (draw_share(s) < 0.5) ++*(first ? &p->a : &p->b);
-        else --*(first ? &p->a_end : &p->b_end);
-    }
-}
-
-/* b: from some sentence of another document on, until it has want tokens. Ten tries find another
-   document; a file of few may yield the same one. */
-static void draw_next(Pair *p, const Data *d, size_t document, size_t want, Stream *s)
-{
-    size_t other = document, at;
-    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, (size_t)d->Q);
-    at = d->documents[other] + draw_below(s, d->documents[other + 1] - d->documents[other]);
-    p->random = 1;
-    p->b = d->offsets[at];
-    do {
-        p->b_end = d->offsets[++at];
-    } while (at < d->documents[other + 1] && p->b_end - p->b < want);
-}
-
-/* All pairs of a document, as create_instances_from_document of google-research/bert's
-   create_pretraining_data.py: sentences are gathered until they have target tokens (all there is
-   room for or, in a share of documents, fewer); they are parted at random into a and b, or b is
-   drawn and the sentences behind a go into the next pair. Returns how many. */
-static size_t draw_document(Pair *pairs, const Data *d, size_t document, double short_share,
-                            Stream *s)
-{
-    size_t room = (size_t)d->max_length - 3, target = room, n = 0;
-    size_t end = d->documents[document + 1], from = d->documents[document];
-    if (draw_share(s) < short_share) target = 2 + draw_below(s, room - 1);
-    for (size_t to = from + 1; to <= end; to++) {
-        if (to < end && d->offsets[to] - d->offsets[from] < target) continue;
-        size_t count = to - from, parted = from + 1;
-        Pair p = {d->offsets[from], 0, 0, d->offsets[to], 0};
-        if (count >= 2) parted += draw_below(s, count - 1);
-        p.a_end = p.b = d->offsets[parted];
-        if (count == 1 || draw_share(s) < 0.5) {
-            size_t length = p.a_end - p.a;
-            draw_next(&p, d, document, target > length ? target - length : 0, s);
-            to = parted;
-        }
-        cut_pair(&p, room, s);
-        pairs[n++] = p;
-        from = to;
-    }
-    return n;
-}
-
-/* ------------------------------------------------------------------------------------------------
-   Batches: examples end to end, as bert_forward takes them, in memory that is taken once. */
-
-/* What one time through a file consists of. Items are examples; in pretraining pairs, as many as
-   were drawn. */
-typedef struct {
-    size_t n;       /* items */
-    size_t *order;  /* (n), or NULL: the file's */
-    Pair *pairs;    /* pretraining (n) */
-    uint64_t masks; /* mlm, pretraining: their key; where share is 0, the rows of [MASK] */
-    double share;   /* of tokens to predict */
-    const BertTokenizer *tokenizer;
-} Pass;
-
-static void pass_room(Pass *p, const Data *d, int shuffled)
-{
-    free(p->order), free(p->pairs);
-    p->order = shuffled ? take(d->n, sizeof *p->order, "the order of examples") : NULL;
-    p->pairs = d->task == BERT_PRETRAINING ? take(d->n, sizeof *p->pairs, "pairs") : NULL;
-}
-
-/* The epoch's items and their order. shard: 0, or which file of several. */
-static void pass_start(Pass *p, const Data *d, uint64_t seed, uint64_t epoch, uint64_t shard,
-                       double short_share)
-{
-    Stream s = {random_at(random_key(FOR_PAIRS, seed, epoch), shard), 0};
-    uint64_t order = random_key(FOR_ORDER, seed, epoch);
-    p->n = d->task == BERT_PRETRAINING ? 0 : d->n;
-    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->Q; i++)
-        p->n += draw_document(p->pairs + p->n, d, i, short_share, &s);
-    p->masks = random_at(random_key(FOR_MASKS, seed, epoch), shard);
-    if (p->order) shuffle(p->order, p->n, shard ? random_at(order, shard) : order);
-}
-
-/* The arrays of a batch of B examples and N tokens: type, name, elements. floats: of each example,
-   as many as it has targets (1 or K), or numbers of its vector. */
-#define BATCH(X)                                                                                   \
+/* The arrays of a step's micro-batches: type, name, and where in the array those of the next one
+   begin, behind G of them with together B examples and N tokens. labels: of each token, of each
+   example one, or in qa two; an example has so many targets. */
+#define STEP_ARRAYS(X)                                                                             \
     X(int, tokens, N)                                                                              \
     X(int, types, N)                                                                               \
     X(int, rows, N)                                                                                \
-    X(int, labels, N > 2 * B ? N : 2 * B) /* ner, mlm (N); classification (B), qa (B,2) */         \
+    X(int, labels, N + 2 * B)                                                                      \
     X(int, next, B)                                                                                \
-    X(int, offsets, B + 1)                                                                         \
-    X(float, targets, bert_times_(B, floats))
+    X(int, offsets, B + G)                                                                         \
+    X(float, targets, B *floats)
 
-#define BATCH_POINTER(type, name, count) type *name;
+#define ARRAY_POINTER(type, name, begins) type *name;
 typedef struct {
-    BATCH(BATCH_POINTER)
-} Batch;
+    STEP_ARRAYS(ARRAY_POINTER)
+} StepArrays;
 
-static void batch_free(Batch *b)
+typedef struct {
+    /* What is wanted, to be set before the first call. */
+    const Bert *model;
+    size_t batch, group; /* examples in a micro-batch, micro-batches in a step of one process */
+    size_t rank, ranks;  /* this process's number, and how many share each step; 0 of 0: alone */
+    size_t most_tokens;  /* a micro-batch that has so many takes no more; 0: as many as it likes */
+    int shuffled;        /* else the files' own order */
+    int predicting;      /* no labels are read, and what is predicted is the text's own [MASK]s */
+    uint64_t seed;
+    double mlm_probability, short_seq_prob;
+    BertBatch like; /* class_weights, label_smoothing and seed, which all batches have in common */
+
+    /* Where examples come from, and what loader_scan found there. */
+    Shards files;
+    const Data *data;                   /* of the files, or lines of text */
+    size_t items, micro_batches, steps; /* of an epoch */
+    int longest, max_length, pairs, may_lack;
+    double *label_counts; /* (K) */
+
+    /* The pass through the open one. */
+    int ready;
+    size_t n;            /* its items */
+    size_t *order;       /* (n) of them; NULL: the file's */
+    size_t *shard_order; /* (files.count) */
+    Pair *pair_of_item;  /* pretraining (n) */
+    uint64_t masks;      /* their key */
+    Place place;         /* of the next step */
+
+    /* The step that loader_step made: this process's batches of it, and of all processes' ... */
+    BertBatch *batches;
+    size_t num_batches;
+    size_t first, step_items; /* which items; batch b begins with item first + b->place */
+    double rows;              /* how many have a label: tokens, or examples */
+    double epoch;             /* how many are done with it, with the fraction */
+    int ended;                /* it is the epoch's last */
+
+    StepArrays arrays;
+    size_t floats, G, B, N; /* in arrays: targets of an example; batches, examples, tokens so far */
+    BertBatch *all;         /* all processes' */
+} Loader;
+
+/* ------------------------------------------------------------------------------------------------
+   Passes */
+
+static int open_shard(Loader *l, size_t shard)
 {
-#define BATCH_FREE(type, name, count) free(b->name);
-    BATCH(BATCH_FREE)
+    const Data *d = l->data = &l->files.data;
+    int failed = shards_open(&l->files, l->model, shard, !l->predicting);
+    if (failed) return failed > 0;
+    free(l->order), free(l->pair_of_item);
+    l->order = l->shuffled ? take(d->n, sizeof *l->order, "the order of examples") : NULL;
+    l->pair_of_item =
+        d->task == BERT_PRETRAINING ? take(d->n, sizeof *l->pair_of_item, "pairs") : NULL;
+    return 0;
 }
 
-static int batch_room(Batch *b, size_t B, size_t longest, size_t floats)
+/* One file, or all those of a pattern: the first is loaded. */
+static int loader_file(Loader *l, const char *path)
 {
-    size_t N = bert_times_(B, longest);
-    if (bert_plus_(N, B) > INT_MAX) /* bert_forward counts in ints */
-        return fail("a batch of %zu x %zu tokens is too large", B, longest);
-#define BATCH_TAKE(type, name, count) b->name = take(count, sizeof(type), "a batch");
-    BATCH(BATCH_TAKE)
+    shards_one(&l->files, path);
+    return open_shard(l, 0);
+}
+
+static int loader_files(Loader *l, const char *pattern)
+{
+    return shards_find(&l->files, pattern) || open_shard(l, 0);
+}
+
+/* The items of a shard in an epoch, and their order. */
+static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
+{
+    const Data *d = l->data;
+    Stream s = {random_at(random_key(FOR_PAIRS, l->seed, epoch), shard), 0};
+    uint64_t order = random_key(FOR_ORDER, l->seed, epoch);
+    l->n = d->task == BERT_PRETRAINING ? 0 : d->n;
+    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->Q; i++)
+        l->n += draw_document(l->pair_of_item + l->n, d, i, l->short_seq_prob, &s);
+    l->masks = random_at(random_key(FOR_MASKS, l->seed, epoch), shard);
+    if (l->order) shuffle(l->order, l->n, shard ? random_at(order, shard) : order);
+}
+
+/* Memory for the batches of a step, of at most so many items, together so many tokens. */
+static int loader_room(Loader *l, size_t items, size_t longest, size_t tokens)
+{
+    const BertConfig *c = &l->model->config;
+    const size_t ranks = l->ranks ? l->ranks : 1, G = zmul(l->group, ranks);
+    const size_t B = zmin(items, zmul(l->batch, G)), N = zmin(tokens, zmul(B, longest));
+    const size_t one = zmin(items, l->batch);
+    if (zadd(zmul(one, longest), one) > INT_MAX) /* bert_forward counts in ints */
+        return fail("a batch of %zu x %zu tokens is too large", one, longest);
+    if (B > INT_MAX) /* their places are ints */
+        return fail("a step of %zu x %zu examples is too large", G, one);
+    l->floats = bert_has_targets(c) && !l->predicting ? (size_t)c->K : 0;
+#define ARRAY_TAKE(type, name, begins) l->arrays.name = take(begins, sizeof(type), "a batch");
+    const size_t floats = l->floats;
+    STEP_ARRAYS(ARRAY_TAKE)
+    l->all = take(G < B ? G : B, sizeof *l->all, "the batches of a step");
+    return 0;
+}
+
+/* Looks through all files: are they fit to be trained on together, and how much is there? */
+static int loader_scan(Loader *l)
+{
+    const Data *d = l->data;
+    size_t most = 0, room = 0, tokens = 0;
+    l->label_counts = take((size_t)d->K, sizeof *l->label_counts, "the counts of labels");
+    l->shard_order = take(l->files.count, sizeof *l->shard_order, "the order of shards");
+    for (size_t i = 0; i < l->files.count; i++) {
+        if (open_shard(l, i)) return 1;
+        l->files.all[i].n = d->n, l->files.all[i].N = d->N,
+        l->files.all[i].longest = longest_input(d);
+        size_t labels = d->task == BERT_NER ? d->N : d->multi_label ? d->A : d->n;
+        for (size_t j = 0; j < labels && d->K; j++)
+            if (d->labels[j] >= 0) l->label_counts[d->labels[j]]++;
+        draw_pass(l, l->place.epoch, i);
+        size_t batches = (l->n + l->batch - 1) / l->batch;
+        l->items += l->n;
+        l->micro_batches += batches;
+        l->steps += (batches + l->group - 1) / l->group;
+        if (l->n > most) most = l->n;
+        if (d->n > room) room = d->n; /* another epoch may draw more pairs */
+        if (d->N > tokens) tokens = d->N;
+        if (d->task == BERT_PRETRAINING) tokens = SIZE_MAX;
+        l->longest = imax(l->longest, longest_input(d));
+        l->max_length = imax(l->max_length, d->max_length);
+        l->pairs |= d->pairs || d->task == BERT_QA || d->task == BERT_PRETRAINING;
+        l->may_lack |= d->task == BERT_QA && d->may_lack;
+    }
+    l->batch = zmin(l->batch, most);
+    return loader_room(l, room, (size_t)l->longest, tokens);
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Steps */
+
+/* The next step is that of another place. */
+static void loader_seek(Loader *l, Place place)
+{
+    l->place = place;
+    l->ready = 0;
+}
+
+/* Lines of text, in place of a file. */
+static void loader_lines(Loader *l, const Data *lines)
+{
+    const Place start = {0, 0, 0, 0};
+    l->data = lines;
+    loader_seek(l, start);
+}
+
+static int start_pass(Loader *l)
+{
+    const Place *at = &l->place;
+    size_t shard = at->shard;
+    if (l->shuffled) {
+        shuffle(l->shard_order, l->files.count, random_key(FOR_SHARDS, l->seed, at->epoch));
+        shard = l->shard_order[shard];
+    }
+    if (l->files.count && open_shard(l, shard)) return 1;
+    draw_pass(l, at->epoch, shard);
+    l->ready = 1;
     return 0;
 }
 
 /* Adds tokens to the batch's end N; returns its new end. */
-static int put_tokens(Batch *b, int N, const int32_t *tokens, size_t n, int type)
+static int put_tokens(StepArrays *b, int N, const int32_t *tokens, size_t n, int type)
 {
     for (size_t i = 0; i < n; i++, N++) b->tokens[N] = tokens[i], b->types[N] = type;
     return N;
 }
 
-static int put_item(Batch *b, const Data *d, const Pass *p, size_t item, int i, int N)
+/* Example i of a batch, which begins at token N; returns where it ends. */
+static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
 {
+    const Data *d = l->data;
     if (d->task == BERT_PRETRAINING) {
-        const Pair *pair = &p->pairs[item];
-        const int32_t *id = p->tokenizer->words;
+        const Pair *pair = &l->pair_of_item[item];
+        const int32_t *id = l->model->tokenizer.words;
         N = put_tokens(b, N, id + BERT_ID_CLS, 1, 0);
         N = put_tokens(b, N, d->tokens + pair->a, pair->a_end - pair->a, 0);
         N = put_tokens(b, N, id + BERT_ID_SEP, 1, 0);
@@ -202,7 +239,7 @@ static int put_item(Batch *b, const Data *d, const Pass *p, size_t item, int i, 
 }
 
 /* The item's labels: those of its tokens, or its own. */
-static void put_labels(Batch *b, const Data *d, size_t item, int i)
+static void put_labels(StepArrays *b, const Data *d, size_t item, int i)
 {
     const int N = b->offsets[i], T = b->offsets[i + 1] - N;
     if (d->task == BERT_CLASSIFICATION && !d->multi_label) b->labels[i] = d->labels[item];
@@ -217,106 +254,88 @@ static void put_labels(Batch *b, const Data *d, size_t item, int i)
     for (uint64_t j = d->sets[item]; j < d->sets[item + 1]; j++) targets[d->labels[j]] = 1;
 }
 
-/* Which tokens are predicted, as DataCollatorForLanguageModeling chooses them: a share of all but
-   the special ones; eight of ten of them become [MASK], one any word, one stays. Returns R. */
-static int put_masks(Batch *b, const Pass *p, size_t item, int i, int R)
+/* The example's masks: drawn, or those that it has. */
+static int put_masks(StepArrays *b, const Loader *l, size_t item, int i, int R)
 {
-    const int32_t *id = p->tokenizer->words;
-    uint64_t key = random_at(p->masks, item);
-    for (int n = b->offsets[i]; n < b->offsets[i + 1]; n++) {
-        uint64_t r = random_at(key, (uint64_t)(n - b->offsets[i]));
-        int special = 0, token = b->tokens[n];
-        for (int j = BERT_ID_PAD; j <= BERT_ID_MASK; j++) special |= token == id[j];
-        if (p->share > 0 ? special || (double)(r >> 32) >= p->share * 4294967296.0
-                         : token != id[BERT_ID_MASK])
-            continue;
-        b->rows[R] = n;
-        b->labels[R++] = token;
-        if (p->share > 0 && r % 10 < 8) b->tokens[n] = id[BERT_ID_MASK];
-        if (p->share > 0 && r % 10 == 8)
-            b->tokens[n] = (int)(random_at(r, 0) % p->tokenizer->vocabulary.count);
+    const int N = b->offsets[i], T = b->offsets[i + 1] - N;
+    const BertTokenizer *t = &l->model->tokenizer;
+    if (l->predicting) return R + find_masks(b->rows + R, b->tokens + N, T, N, t);
+    return R + draw_masks(b->rows + R, b->labels + R, b->tokens + N, T, N, l->mlm_probability, t,
+                          random_at(l->masks, item));
+}
+
+/* The next micro-batch of the step, in the arrays behind those that are there. */
+static void fill_batch(Loader *l)
+{
+    const Data *d = l->data;
+    const int masked = has_masks(l->model->config.task);
+    const int floats_task = d->task == BERT_REGRESSION || d->multi_label;
+    const size_t G = l->G, B = l->B, N = l->N, floats = l->floats;
+    BertBatch *x = &l->all[G];
+    StepArrays b;
+#define ARRAY_FROM(type, name, begins) b.name = l->arrays.name + (begins);
+    STEP_ARRAYS(ARRAY_FROM)
+    *x = l->like;
+    x->place = (int)B;
+    b.offsets[0] = 0;
+    for (int end = 0; (size_t)x->B < l->batch && l->first + l->B < l->n; l->B++) {
+        if (l->most_tokens && (size_t)end >= l->most_tokens) break;
+        const size_t at = l->first + l->B, item = l->order ? l->order[at] : at;
+        const int i = x->B++;
+        b.offsets[i + 1] = end = put_item(&b, l, item, i, end);
+        if (d->labelled) put_labels(&b, d, item, i);
+        if (masked) x->R = put_masks(&b, l, item, i, x->R);
     }
-    return R;
+    l->N += (size_t)b.offsets[x->B];
+    l->G++;
+    x->tokens = b.tokens, x->types = b.types, x->offsets = b.offsets;
+    if (masked) x->rows = b.rows;
+    if (d->task == BERT_PRETRAINING) x->next = b.next;
+    if (masked ? !l->predicting : d->labelled && !floats_task) x->labels = b.labels;
+    if (d->labelled && floats_task) x->targets = b.targets;
 }
 
-/* Items first .. first+B-1 of the pass. */
-static BertBatch batch_fill(Batch *b, const Data *d, const Pass *p, size_t first, size_t B)
+/* Fills all micro-batches of the next step, and keeps this process's. step: how many the run has
+   made, which with the place in the step keys dropout. A loss is the mean over all that has a label
+   in the step, so that 2 x 4 examples are the same step as 1 x 8. (Trainer of transformers 5.23
+   adds up the means of this model's micro-batches: its loss and gradient norm grow with the
+   accumulation.) */
+static int loader_step(Loader *l, uint64_t step)
 {
-    BertBatch out = {0};
-    int N = 0, masked = bert_task(d->task)->reads & BERT_READS_MASKED;
-    for (int i = 0; i < (int)B; i++) {
-        size_t item = p->order ? p->order[first + (size_t)i] : first + (size_t)i;
-        b->offsets[i] = N;
-        b->offsets[i + 1] = N = put_item(b, d, p, item, i, N);
-        if (d->labelled) put_labels(b, d, item, i);
-        if (masked) out.R = put_masks(b, p, item, i, out.R);
+    const size_t ranks = l->ranks ? l->ranks : 1;
+    double divisor = 0;
+    if (!l->ready && start_pass(l)) return 1;
+    l->first = l->place.item, l->like.step = step;
+    l->G = l->B = l->N = 0, l->rows = 0;
+    while (l->G < l->group * ranks && l->first + l->B < l->n) fill_batch(l);
+    for (size_t i = 0; i < l->G; i++) {
+        BertBatch plain = l->all[i];
+        plain.class_weights = NULL; /* rows, not their weights */
+        l->rows += bert_divisor(l->model, &plain);
+        divisor += bert_divisor(l->model, &l->all[i]);
     }
-    out.B = (int)B;
-    out.tokens = b->tokens, out.types = b->types, out.offsets = b->offsets;
-    if (masked) out.rows = b->rows;
-    if (d->task == BERT_PRETRAINING) out.next = b->next;
-    if (d->task == BERT_REGRESSION || d->multi_label) out.targets = d->labelled ? b->targets : NULL;
-    else out.labels = masked || d->labelled ? b->labels : NULL;
-    return out;
-}
+    for (size_t i = 0; i < l->G; i++)
+        l->all[i].divisor = divisor, l->all[i].next_divisor = (double)l->B;
+    const size_t from = l->G * l->rank / ranks, to = l->G * (l->rank + 1) / ranks;
+    l->batches = l->all + from, l->num_batches = to - from, l->step_items = l->B;
 
-/* ------------------------------------------------------------------------------------------------
-   Data for a model */
-
-static int check_names(const BertStrings *names, const char *whose, const Data *d, const char *help)
-{
-    Page page;
-    if (same_names(names, &d->names)) return 0;
-    fail("%s: its labels are not those of %s. %s", d->path, whose, help);
-    FILE *f = page_begin(&page);
-    fprintf(f, "  %s: ", d->path);
-    print_names(f, &d->names, NULL);
-    fprintf(f, "  %s: ", whose);
-    print_names(f, names, NULL);
-    page_end(&page, stderr, 4);
-    return 1;
-}
-
-/* What a file of a task has to hold. */
-static int (*const checks[BERT_NUM_TASKS])(Data *d) = {
-    [BERT_CLASSIFICATION] = check_classification,
-    [BERT_REGRESSION] = check_regression,
-    [BERT_NER] = check_ner,
-    [BERT_QA] = check_qa,
-    [BERT_PRETRAINING] = check_pretraining,
-};
-
-/* Loads a data file, and checks that the model can read it, whatever its head. labelled: its labels
-   are needed; else they are not read. */
-static int load_data(const Bert *m, Data *d, const char *path, int labelled)
-{
-    const BertTokenizer *t = &m->tokenizer;
-    FILE *f = fopen(path, "rb");
-    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
-    d->path = path;
-    int failed = data_read(d, f);
-    fclose(f);
-    if (failed || (checks[d->task] && checks[d->task](d))) return 1;
-    int masked = bert_task(d->task)->reads & BERT_READS_MASKED;
-    d->labelled &= labelled;
-    if (labelled && !d->labelled && !masked)
-        return fail("%s: is unlabelled, labels are needed here", path);
-    if (labelled && d->n == 0) return fail("%s: has no examples", path);
-    if (d->hash != t->hash)
-        return fail("%s: was made with another vocabulary or other tokenizer settings than this "
-                    "model's: make it again with tokenizer.py --model THIS_MODEL",
-                    path);
-    if (masked && (!t->vocabulary.count || t->words[BERT_ID_MASK] < 0))
-        return fail("%s: masks need a vocabulary with [MASK]: this model has none", path);
-    if (d->V > m->config.V)
-        return fail("%s: token ids up to %d, the model has %d", path, d->V - 1, m->config.V);
-    if (longest_input(d) > m->config.P)
-        return fail("%s: an example has %d tokens, the model reads %d: make it again with "
-                    "tokenizer.py --max_length %d",
-                    path, longest_input(d), m->config.P, m->config.P);
-    if ((d->pairs || d->task == BERT_PRETRAINING) && m->config.S < 2)
-        return fail("%s: has pairs of texts, the model has one token type only", path);
+    Place *at = &l->place;
+    at->item += l->B, at->batches += l->G;
+    l->epoch = (double)at->epoch + fmin(1, (double)at->batches / (double)l->micro_batches);
+    l->ready = at->item < l->n;
+    if (!l->ready) at->item = 0, at->shard++;
+    l->ended = !l->ready && at->shard >= l->files.count;
+    if (l->ended) at->epoch++, at->shard = 0, at->batches = 0;
     return 0;
+}
+
+static void loader_free(Loader *l)
+{
+#define ARRAY_FREE(type, name, begins) free(l->arrays.name);
+    STEP_ARRAYS(ARRAY_FREE)
+    free(l->order), free(l->pair_of_item), free(l->shard_order), free(l->label_counts),
+        free(l->all);
+    shards_free(&l->files);
 }
 
 #endif

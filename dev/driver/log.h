@@ -50,6 +50,38 @@ static void log_end(Log *log, double epoch, long long step)
     log_free(log);
 }
 
+/* What a line says of a training. */
+typedef struct {
+    long long step, total;
+    double epoch, loss, rate, norm;
+    double speed, left; /* tokens a second, seconds */
+} LogLine;
+
+static void log_live(const LogLine *x)
+{
+    live((double)x->step / (double)x->total,
+         "%lld/%lld\t%s left\t%.0f tok/s\tloss %.4f\tepoch %.2f\tlr %.2e\tnorm %.3f", x->step,
+         x->total, clock_text(x->left), x->speed, x->loss, x->epoch, x->rate, x->norm);
+}
+
+/* The same to stay, and in log.jsonl. */
+static void log_line(Log *log, const LogLine *x)
+{
+    const int columns = terminal_columns(STDOUT_FILENO);
+    char fields[256], text[sizeof fields + LIVE_ROOM];
+    snprintf(fields, sizeof fields,
+             "step %lld/%lld\tepoch %.2f\tloss %.4f\tlr %.2e\tnorm %.3f\t%.0f tokens/s\t%s left",
+             x->step, x->total, x->epoch, x->loss, x->rate, x->norm, x->speed, clock_text(x->left));
+    live_clear();
+    live_line(text, columns ? columns : INT_MAX, -1, fields);
+    puts(text);
+    fflush(stdout);
+    log_number(log, "", "loss", x->loss, 9);
+    log_number(log, "", "grad_norm", x->norm, 9);
+    log_number(log, "", "learning_rate", x->rate, 9);
+    log_end(log, x->epoch, x->step);
+}
+
 static void progress(const char *what, size_t done, size_t n, double start)
 {
     const double time = seconds() - start;

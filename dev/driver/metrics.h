@@ -172,7 +172,7 @@ typedef struct {
 static int by_text(const void *a, const void *b)
 {
     const Placed *x = a, *y = b;
-    int order = memcmp(x->text.bytes, y->text.bytes, bert_zmin_(x->text.size, y->text.size));
+    int order = memcmp(x->text.bytes, y->text.bytes, zmin(x->text.size, y->text.size));
     if (!order) order = (x->text.size > y->text.size) - (x->text.size < y->text.size);
     return order ? order : (x->at > y->at) - (x->at < y->at);
 }

@@ -20,6 +20,14 @@ Results go to stdout, everything about them to stderr.
 #include <time.h>
 #include <unistd.h>
 
+static int imin(int a, int b) { return a < b ? a : b; }
+static int imax(int a, int b) { return a > b ? a : b; }
+
+/* Sizes: where no size_t holds a sum or product, the largest. */
+static size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
+static size_t zadd(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
+static size_t zmul(size_t a, size_t b) { return b && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
+
 /* -- lines for people, which never wrap on a terminal -- */
 
 /* Columns of the terminal that fd is, as it is now; 0: it is none. */
@@ -40,7 +48,7 @@ static void put_lines(FILE *f, const char *text, int indent)
         fputs(text, f);
         return;
     }
-    indent = bert_min_(indent, width / 4);
+    indent = imin(indent, width / 4);
     for (const char *end; *text; text = end) {
         BertText line = {text, strcspn(text, "\n")};
         int room = width, used;
@@ -122,7 +130,7 @@ static void live_line(char *out, int width, double share, const char *text)
     }
     out += sprintf(out, "%.*s", n, text);
     if (bar) {
-        bar = bert_min_(MOST, bar + width - used);
+        bar = imin(MOST, bar + width - used);
         int done = (int)(fmin(share, 1) * bar);
         out += sprintf(out, " [");
         for (int i = 0; i < bar; i++) *out++ = i < done ? '=' : i == done ? '>' : ' ';
@@ -218,7 +226,7 @@ static void *take(size_t n, size_t size, const char *what)
 static void *more(void *memory, size_t *room, size_t need, size_t size, const char *what)
 {
     if (need <= *room) return memory;
-    size_t n = bert_plus_(need, bert_plus_(need / 2, 64)), bytes = bert_times_(n, size);
+    size_t n = zadd(need, zadd(need / 2, 64)), bytes = zmul(n, size);
     void *grown = bytes < SIZE_MAX ? realloc(memory, bytes) : NULL;
     if (!grown) exit(fail("out of memory: %zu x %zu bytes for %s", n, size, what));
     *room = n;
@@ -308,7 +316,7 @@ static int print_name(FILE *f, BertText name, int least, int most)
     if (columns <= most) put_part(f, name, most);
     else columns = put_part(f, name, most - 2) + fprintf(f, "..");
     if (columns < least) fprintf(f, "%*s", least - columns, "");
-    return bert_max_(columns, least);
+    return imax(columns, least);
 }
 
 /* The first 20, and with counts how often each stands in the data. */

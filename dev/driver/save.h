@@ -139,4 +139,40 @@ static int set_aside(const char *folder, const char *const *names, int n, int ov
     return 0;
 }
 
+/* A run's output_dir, which is its own until folder_close. */
+typedef struct {
+    const char *path;
+    int overwrite; /* an earlier run's models go, else they are kept as earlier-*.bin */
+    int begun;     /* they are out of the way */
+    Lock lock;
+} Folder;
+
+static int folder_open(Folder *f, const char *flag, const char *path, int overwrite)
+{
+    f->path = path, f->overwrite = overwrite;
+    return make_folder(flag, path) || lock_folder(&f->lock, flag, path);
+}
+
+static void folder_close(Folder *f) { unlock_folder(&f->lock); }
+
+/* Writes a model there. */
+static int folder_save(Folder *f, Bert *m, const char *name)
+{
+    static const char *const names[] = {"model.bin", "best.bin"};
+    Whole file;
+    for (size_t i = 0; i < m->num_parameters; i++)
+        if (!isfinite(m->params_memory[i]))
+            return fail("%s/%s: not saved: parameters are no longer finite numbers", f->path, name);
+    if (access(f->path, F_OK) && errno == ENOENT) {
+        warn("%s: is gone, and made again", f->path);
+        if (make_folder("--output_dir", f->path)) return 1;
+    }
+    if (whole_begin(&file, f->path, name)) return 1;
+    int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
+    if (!failed && !f->begun) /* now there is something in their place */
+        failed = set_aside(f->path, names, 2, f->overwrite),
+        f->begun = !failed; /* should this save fail, the next must not set that aside again */
+    return whole_end(&file, failed);
+}
+
 #endif

@@ -34,7 +34,7 @@ static int name_width(const BertStrings *names)
 {
     int width = 12;
     for (size_t k = 0; k < names->count; k++)
-        width = bert_max_(width, put_part(NULL, bert_string(names, k), WIDEST_NAME));
+        width = imax(width, put_part(NULL, bert_string(names, k), WIDEST_NAME));
     return width;
 }
 
@@ -79,7 +79,7 @@ static void classification_report(FILE *f, const Evaluation *e, const Data *d)
     int width = name_width(&d->names), matrix = K <= MOST_COLUMNS && !d->multi_label, wide = 35;
     int columns[MOST_COLUMNS];
     for (size_t k = 0; matrix && k < K; k++) {
-        columns[k] = bert_max_(6, put_part(NULL, bert_string(&d->names, k), widest));
+        columns[k] = imax(6, put_part(NULL, bert_string(&d->names, k), widest));
         wide += 2 + columns[k];
     }
     if (matrix && terminal && width + wide > terminal) {
@@ -277,6 +277,27 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_PRETRAINING] = {masked_collect, masked_measure, pretraining_report},
 };
 
+/* Memory for what an evaluation of this data counts. */
+static void evaluation_room(Evaluation *e, const Data *d)
+{
+    if (d->task == BERT_NER) e->tags = tags_of(&d->names);
+    if (d->task == BERT_REGRESSION) e->values = take(d->n, sizeof *e->values, "predictions");
+    e->counts = take((size_t)d->K, sizeof *e->counts, "the counts of labels");
+}
+
+static void evaluation_clear(Evaluation *e, const Data *d)
+{
+    memset(e->sums, 0, sizeof e->sums);
+    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
+    memset(e->confusion, 0, sizeof e->confusion);
+    e->num_metrics = 0;
+}
+
+static void evaluation_free(Evaluation *e)
+{
+    free(e->tags), free(e->values), free(e->counts), free(e->found), free(e->slots);
+}
+
 /* Calls a task's function for each example of a batch, the first of which is that item. */
 static void each_output(const Options *o, const Bert *m, const Data *data, const BertBatch *x,
                         size_t item, Evaluation *e, void (*use)(const Output *out))
@@ -288,9 +309,7 @@ static void each_output(const Options *o, const Bert *m, const Data *data, const
         out.T = x->offsets[out.b + 1] - out.first;
         out.row = out.end_row;
         while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
-        int row = of_tokens                                    ? out.first
-                  : bert_task(task)->reads & BERT_READS_MASKED ? out.row
-                                                               : out.b;
+        int row = of_tokens ? out.first : has_masks(task) ? out.row : out.b;
         out.logits = m->acts.logits + (size_t)row * bert_head_cols(&m->config);
         if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
         use(&out);

@@ -49,9 +49,9 @@ static const char *windows_of(Input *in, const BertText *question)
     if (bert_encode_texts(in->model, e, question, 1, NULL, 0, &alone)) return e->message;
     const int room = most - 3 - (e->N - N);
     e->B = B, e->N = N;
-    in->how.stride = bert_min_(bert_min_(most / 2, 128), room - 1 - room / 8);
+    in->how.stride = imin(imin(most / 2, 128), room - 1 - room / 8);
     if (in->how.stride < 0) in->how.stride = 0; /* there is no room, which bert_encode tells */
-    in->how.at_once = bert_max_(1, (MOST_TOKENS - N) / most);
+    in->how.at_once = imax(1, (MOST_TOKENS - N) / most);
     return NULL;
 }
 
@@ -208,7 +208,7 @@ static int text_start(Input *in, const Options *o, const Bert *m, int task, int 
     in->data.task = task;
     in->data.multi_label = c->multi_label;
     how->max_length =
-        in->o->max_length ? (int)in->o->max_length : bert_min_(text_length(c, task, embed), c->P);
+        in->o->max_length ? (int)in->o->max_length : imin(text_length(c, task, embed), c->P);
     in->pair = in->o->pair || (reads_pairs(c, task) && !in->o->json);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
@@ -268,6 +268,12 @@ static void text_data(Input *in)
         if (i >= in->lines[line].end) line++;
         if (qa) data->words[i] = line;
     }
+}
+
+static void input_free(Input *in)
+{
+    bert_encoding_free(&in->e);
+    free(in->bytes), free(in->lines), free(in->data.memory);
 }
 
 #endif

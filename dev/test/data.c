@@ -43,26 +43,25 @@ static void test_pairs(void)
 {
     Image im = task_image(BERT_PRETRAINING, 0);
     Bert m = {0};
-    Data d = {0};
-    Pass p = {0};
+    Loader l = {.model = &m, .batch = ITEMS, .group = 1, .seed = 1, .short_seq_prob = 0.1};
     int random = 0, pairs = 0, same = 1;
     size_t before = 0;
     write_data("task.bin", im);
     must(&m, bert_load(&m, "model.bin"));
-    expect(load_data(&m, &d, "task.bin", 1) == 0, "no data");
-    pass_room(&p, &d, 0);
+    expect(loader_file(&l, "task.bin") == 0, "no data");
+    const Data *d = l.data;
     for (uint64_t epoch = 0; epoch < 200; epoch++) {
-        pass_start(&p, &d, 1, epoch, 0, 0.1);
-        same &= epoch == 0 || p.n == before;
-        before = p.n;
-        for (size_t i = 0; i < p.n; i++, pairs++) {
-            const Pair *q = &p.pairs[i];
-            expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d.N &&
+        draw_pass(&l, epoch, 0);
+        same &= epoch == 0 || l.n == before;
+        before = l.n;
+        for (size_t i = 0; i < l.n; i++, pairs++) {
+            const Pair *q = &l.pair_of_item[i];
+            expect(q->a < q->a_end && q->b < q->b_end && q->b_end <= d->N &&
                        q->a_end - q->a + q->b_end - q->b <= IP - 3,
                    "pair %zu: %zu-%zu, %zu-%zu", i, q->a, q->a_end, q->b, q->b_end);
-            const size_t of_a = document_of(&d, q->a), of_b = document_of(&d, q->b);
+            const size_t of_a = document_of(d, q->a), of_b = document_of(d, q->b);
             const int whole = q->a_end - q->a + q->b_end - q->b < IP - 3;
-            expect(document_of(&d, q->a_end - 1) == of_a && document_of(&d, q->b_end - 1) == of_b,
+            expect(document_of(d, q->a_end - 1) == of_a && document_of(d, q->b_end - 1) == of_b,
                    "pair %zu: a text of two documents", i);
             expect(q->random ? of_a != of_b
                              : of_a == of_b && q->b >= q->a_end && (!whole || q->b == q->a_end),
@@ -73,7 +72,7 @@ static void test_pairs(void)
     }
     expect(!same && random > pairs / 3 && random < pairs, "%d random of %d", random, pairs);
     done("driver: %d pairs of sentences, %d with another document's", pairs, random);
-    free(d.memory), free(p.pairs), bert_free(&m);
+    loader_free(&l), bert_free(&m);
 }
 
 static void test_masks(void)
@@ -81,16 +80,15 @@ static void test_masks(void)
     enum { MANY = 4000 };
     int masked = 0, replaced = 0, kept = 0, special = 0, words = 0;
     Bert m = {0};
-    Data d = {0};
-    Pass p = {0};
-    Batch b = {0};
+    Loader l = {.model = &m, .batch = ITEMS, .group = 1, .seed = 1, .mlm_probability = 0.15};
     write_data("task.bin", task_image(BERT_MLM, 0));
     must(&m, bert_load(&m, "model.bin"));
-    expect(load_data(&m, &d, "task.bin", 1) == 0 && batch_room(&b, ITEMS, 6, 0) == 0, "no data");
-    p.share = 0.15, p.tokenizer = &m.tokenizer;
-    for (uint64_t epoch = 0; epoch < MANY; epoch++) {
-        pass_start(&p, &d, 1, epoch, 0, 0);
-        BertBatch x = batch_fill(&b, &d, &p, 0, ITEMS);
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    expect(loader_file(&l, "task.bin") == 0 && loader_scan(&l) == 0, "no data");
+    for (int epoch = 0; epoch < MANY; epoch++) {
+        if (loader_step(&l, 0)) break;
+        BertBatch x = l.batches[0];
+        expect(l.num_batches == 1 && l.ended && x.B == ITEMS, "epoch %d", epoch);
         words += 3 * ITEMS;
         for (int r = 0; r < x.R; r++) {
             int now = x.tokens[x.rows[r]];
@@ -105,7 +103,7 @@ static void test_masks(void)
            "%d [MASK], %d other, %d kept, %d special of %d words", masked, replaced, kept, special,
            words);
     done("driver: masks: 15%% of words, 80/10/10, no special token, new each epoch");
-    free(d.memory), batch_free(&b), bert_free(&m);
+    loader_free(&l), bert_free(&m);
 }
 
 static void test_bad_tasks(void)

@@ -240,23 +240,24 @@ static void test_second_save(void)
 {
     int failures = 0, failed = 1, again, kept[2];
     for (int at = 0; failed || at < 12; at++) {
-        Driver d = {.o = {.output_dir = "new/out"}};
+        Folder out = {.path = "new/out"};
+        Bert m = {0};
         fresh("encoder.bin new/out/model.bin");
-        expect(!bert_load(&d.model, "ner.bin"), "%s", bert_error(&d.model));
+        expect(!bert_load(&m, "ner.bin"), "%s", bert_error(&m));
         int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
         fflush(stdout), fflush(stderr);
         for (int i = 0; i < 2; i++) kept[i] = dup(i + 1), dup2(file, i + 1);
         until = at, broken = NULL;
-        failed = save_model(&d, "model.bin");
+        failed = folder_save(&out, &m, "model.bin");
         until = -1;
-        again = save_model(&d, "model.bin");
+        again = folder_save(&out, &m, "model.bin");
         fflush(stdout), fflush(stderr);
         for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
         close(file);
         failures += failed;
         expect(!again && (!failed || !access("new/out/earlier-model.bin", F_OK)),
                "call %d, %s: the earlier model is lost", at, broken);
-        bert_free(&d.model);
+        bert_free(&m);
     }
     expect(failures > 5, "%d failed", failures);
     done("a save that fails and one that does not: the earlier run's model is kept");

@@ -137,20 +137,21 @@ static void test_replaced_shard(void)
                     "--train_sampling_strategy",
                     "sequential"};
     for (int i = 0; i < 4; i++) {
-        Driver d = {0};
+        Options o = {0};
+        Bert m = {0};
+        Training t = {.o = &o, .m = &m};
         write_data("part-1.bin", data_image(2, 1, label_names, 4));
         write_data("part-2.bin", data_image(2, 1, label_names, 4));
         fflush(stdout);
         int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), kept[2] = {dup(1), dup(2)};
         dup2(file, 1), dup2(file, 2);
-        expect(!parse(&program, &d.o, 0, 10, args) && !bert_load(&d.model, d.o.model) &&
-                   !train_load(&d),
+        expect(!parse(&program, &o, 0, 10, args) && !bert_load(&m, o.model) && !train_load(&t),
                "load");
         if (i == 0) write_data("part-2.bin", data_image(9, 1, label_names, IP));
         if (i == 1) write_data("part-2.bin", data_image(200, 1, label_names, 4));
         if (i == 2) write_data("part-2.bin", data_image(2, 1, others, 4));
         if (i == 3) remove("part-2.bin");
-        int code = train_epochs(&d);
+        int code = train_steps(&t);
         fflush(stdout);
         for (int k = 0; k < 2; k++) dup2(kept[k], 1 + k), close(kept[k]);
         ssize_t n = pread(file, output, sizeof output - 1, 0);
@@ -161,7 +162,7 @@ static void test_replaced_shard(void)
                                   : i == 2 ? "labels"
                                            : "opened"),
                "%d, exit code %d: %.300s", i, code, output);
-        driver_free(&d);
+        training_free(&t), bert_free(&m);
     }
     remove("part-1.bin"), remove("part-2.bin");
     done("hostile: a shard that is replaced while it is trained on");
@@ -469,13 +470,17 @@ static void test_large(void)
 
 static void test_too_large(void)
 {
-    Batch b = {0};
+    static const size_t sizes[][2] = {{70000, 70000}, {SIZE_MAX, 2}, {1, INT_MAX}};
+    Bert m = {0};
     fflush(stderr);
     int kept = dup(2), null = open("/dev/null", O_WRONLY);
     dup2(null, 2);
-    expect(batch_room(&b, 70000, 70000, 0) == 1 && batch_room(&b, SIZE_MAX, 2, 0) == 1 &&
-               batch_room(&b, 1, INT_MAX, 0) == 1,
-           "batches beyond an int");
+    for (int i = 0; i < 3; i++) {
+        Loader l = {.model = &m, .batch = sizes[i][0], .group = 1};
+        expect(loader_room(&l, SIZE_MAX, sizes[i][1], SIZE_MAX) == 1, "batch %d", i);
+    }
+    Loader l = {.model = &m, .batch = 70000, .group = 70000};
+    expect(loader_room(&l, SIZE_MAX, 2, SIZE_MAX) == 1, "a step beyond an int");
     dup2(kept, 2), close(kept), close(null);
     done("hostile: batches that no int counts");
 }
