@@ -133,57 +133,65 @@ typedef struct {
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters. Each row is
-       name, layers, rows, columns (1: a vector), weight decay, who has it, Hugging Face key
-   (%d: the layer, {a,b,c}: joined along the rows). Allocation, files, decay groups, gradients,
-   dev/export_hf.py and the tests all follow it: a new tensor is a new row, nothing else. */
+       name, group, rows, columns (1: a vector), weight decay, how it is drawn, who has it, key
+   Each of the L layers has those of group LAYER. A Hugging Face key is its group's prefix and what
+   the row says: "bert.embeddings." of EMBEDDINGS, "bert.encoder.layer.%d." (the layer) of LAYER,
+   nothing of HEAD; {a,b,c} are joined along the rows. NORMAL is drawn from N(0, init_range).
+   Allocation, files, gradients, decay, freezing, dev/export_hf.py and the tests follow the table: a
+   new tensor is a new row, nothing else. */
 #define BERT_TENSORS(X)                                                                            \
-    X(wte, 1, V, C, 1, ALL, "bert.embeddings.word_embeddings.weight")                              \
-    X(wpe, 1, P, C, 1, ALL, "bert.embeddings.position_embeddings.weight")                          \
-    X(wse, 1, S, C, 1, ALL, "bert.embeddings.token_type_embeddings.weight")                        \
-    X(ln0w, 1, C, 1, 0, ALL, "bert.embeddings.LayerNorm.weight")                                   \
-    X(ln0b, 1, C, 1, 0, ALL, "bert.embeddings.LayerNorm.bias")                                     \
-    X(qkvw, L, 3 * C, C, 1, ALL, "bert.encoder.layer.%d.attention.self.{query,key,value}.weight")  \
-    X(qkvb, L, 3 * C, 1, 0, ALL, "bert.encoder.layer.%d.attention.self.{query,key,value}.bias")    \
-    X(attprojw, L, C, C, 1, ALL, "bert.encoder.layer.%d.attention.output.dense.weight")            \
-    X(attprojb, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.dense.bias")              \
-    X(ln1w, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.LayerNorm.weight")            \
-    X(ln1b, L, C, 1, 0, ALL, "bert.encoder.layer.%d.attention.output.LayerNorm.bias")              \
-    X(fcw, L, F, C, 1, ALL, "bert.encoder.layer.%d.intermediate.dense.weight")                     \
-    X(fcb, L, F, 1, 0, ALL, "bert.encoder.layer.%d.intermediate.dense.bias")                       \
-    X(fcprojw, L, C, F, 1, ALL, "bert.encoder.layer.%d.output.dense.weight")                       \
-    X(fcprojb, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.dense.bias")                         \
-    X(ln2w, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.LayerNorm.weight")                      \
-    X(ln2b, L, C, 1, 0, ALL, "bert.encoder.layer.%d.output.LayerNorm.bias")                        \
-    X(poolw, 1, C, C, 1, POOLER, "bert.pooler.dense.weight")                                       \
-    X(poolb, 1, C, 1, 0, POOLER, "bert.pooler.dense.bias")                                         \
-    X(clsw, 1, K, C, 1, CLASSIFIER, "classifier.weight")                                           \
-    X(clsb, 1, K, 1, 0, CLASSIFIER, "classifier.bias")                                             \
-    X(qaw, 1, 2, C, 1, QA, "qa_outputs.weight")                                                    \
-    X(qab, 1, 2, 1, 0, QA, "qa_outputs.bias")                                                      \
-    X(mlmw, 1, C, C, 1, MLM, "cls.predictions.transform.dense.weight")                             \
-    X(mlmb, 1, C, 1, 0, MLM, "cls.predictions.transform.dense.bias")                               \
-    X(mlmlnw, 1, C, 1, 0, MLM, "cls.predictions.transform.LayerNorm.weight")                       \
-    X(mlmlnb, 1, C, 1, 0, MLM, "cls.predictions.transform.LayerNorm.bias")                         \
-    X(mlmdecb, 1, V, 1, 0, MLM, "cls.predictions.bias")                                            \
-    X(nspw, 1, 2, C, 1, NSP, "cls.seq_relationship.weight")                                        \
-    X(nspb, 1, 2, 1, 0, NSP, "cls.seq_relationship.bias")
+    X(wte, EMBEDDINGS, V, C, 1, NORMAL, ALL, "word_embeddings.weight")                             \
+    X(wpe, EMBEDDINGS, P, C, 1, NORMAL, ALL, "position_embeddings.weight")                         \
+    X(wse, EMBEDDINGS, S, C, 1, NORMAL, ALL, "token_type_embeddings.weight")                       \
+    X(ln0w, EMBEDDINGS, C, 1, 0, ONE, ALL, "LayerNorm.weight")                                     \
+    X(ln0b, EMBEDDINGS, C, 1, 0, ZERO, ALL, "LayerNorm.bias")                                      \
+    X(qkvw, LAYER, 3 * C, C, 1, NORMAL, ALL, "attention.self.{query,key,value}.weight")            \
+    X(qkvb, LAYER, 3 * C, 1, 0, ZERO, ALL, "attention.self.{query,key,value}.bias")                \
+    X(attprojw, LAYER, C, C, 1, NORMAL, ALL, "attention.output.dense.weight")                      \
+    X(attprojb, LAYER, C, 1, 0, ZERO, ALL, "attention.output.dense.bias")                          \
+    X(ln1w, LAYER, C, 1, 0, ONE, ALL, "attention.output.LayerNorm.weight")                         \
+    X(ln1b, LAYER, C, 1, 0, ZERO, ALL, "attention.output.LayerNorm.bias")                          \
+    X(fcw, LAYER, F, C, 1, NORMAL, ALL, "intermediate.dense.weight")                               \
+    X(fcb, LAYER, F, 1, 0, ZERO, ALL, "intermediate.dense.bias")                                   \
+    X(fcprojw, LAYER, C, F, 1, NORMAL, ALL, "output.dense.weight")                                 \
+    X(fcprojb, LAYER, C, 1, 0, ZERO, ALL, "output.dense.bias")                                     \
+    X(ln2w, LAYER, C, 1, 0, ONE, ALL, "output.LayerNorm.weight")                                   \
+    X(ln2b, LAYER, C, 1, 0, ZERO, ALL, "output.LayerNorm.bias")                                    \
+    X(poolw, HEAD, C, C, 1, NORMAL, POOLER, "bert.pooler.dense.weight")                            \
+    X(poolb, HEAD, C, 1, 0, ZERO, POOLER, "bert.pooler.dense.bias")                                \
+    X(clsw, HEAD, K, C, 1, NORMAL, CLASSIFIER, "classifier.weight")                                \
+    X(clsb, HEAD, K, 1, 0, ZERO, CLASSIFIER, "classifier.bias")                                    \
+    X(qaw, HEAD, 2, C, 1, NORMAL, QA, "qa_outputs.weight")                                         \
+    X(qab, HEAD, 2, 1, 0, ZERO, QA, "qa_outputs.bias")                                             \
+    X(mlmw, HEAD, C, C, 1, NORMAL, MLM, "cls.predictions.transform.dense.weight")                  \
+    X(mlmb, HEAD, C, 1, 0, ZERO, MLM, "cls.predictions.transform.dense.bias")                      \
+    X(mlmlnw, HEAD, C, 1, 0, ONE, MLM, "cls.predictions.transform.LayerNorm.weight")               \
+    X(mlmlnb, HEAD, C, 1, 0, ZERO, MLM, "cls.predictions.transform.LayerNorm.bias")                \
+    X(mlmdecb, HEAD, V, 1, 0, ZERO, MLM, "cls.predictions.bias")                                   \
+    X(nspw, HEAD, 2, C, 1, NORMAL, NSP, "cls.seq_relationship.weight")                             \
+    X(nspb, HEAD, 2, 1, 0, ZERO, NSP, "cls.seq_relationship.bias")
 
 #define BERT_ROW_(name, ...) float *name;
 typedef struct {
     BERT_TENSORS(BERT_ROW_)
 } BertTensors; /* one pointer for each row of the table */
+#undef BERT_ROW_
+
+#define BERT_ROW_(name, ...) BERT_TENSOR_##name,
+enum { BERT_TENSORS(BERT_ROW_) BERT_NUM_TENSORS };
+#undef BERT_ROW_
+
+enum { BERT_GROUP_EMBEDDINGS, BERT_GROUP_LAYER, BERT_GROUP_HEAD };
+enum { BERT_DRAWN_ZERO, BERT_DRAWN_ONE, BERT_DRAWN_NORMAL };
 
 /* A row of the table with this model's numbers. size = layers * rows * cols, or 0: the task has no
-   such tensor. offset counts floats from the start of params_memory (and grads, m, v). */
+   such tensor. offset counts floats from the start of params_memory (and grads, m, v). used: 0
+   where the task only keeps it for others: it gets no gradient and no weight decay. */
 typedef struct {
     const char *name, *key;
     size_t layers, rows, cols, size, offset;
-    int decay;
+    int group, decay, drawn, used;
 } BertTensor;
-
-#define BERT_COUNT_(...) +1
-enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
-#undef BERT_COUNT_
 
 /* clang-format off */
 /* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
@@ -224,6 +232,7 @@ enum { BERT_NUM_TENSORS = 0 BERT_TENSORS(BERT_COUNT_) };
     X(nsplosses, 1, B, 1)
 /* clang-format on */
 
+#define BERT_ROW_(name, ...) float *name;
 typedef struct {
     BERT_ACTS(BERT_ROW_)
 } BertActs;
@@ -1482,14 +1491,21 @@ BERTDEF size_t bert_head_cols(const BertConfig *c)
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
 static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 {
+    enum { KEPT = 1, USED = 2 }; /* by the task; who has neither has no such tensor */
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
-    const int cols = bert_task(c->task)->cols, ALL = 1, POOLER = c->pooler, QA = cols == 2;
-    const int CLASSIFIER = cols == BERT_COLS_K, MLM = cols == BERT_COLS_V;
-    const int NSP = bert_task(c->task)->reads == BERT_READS_BOTH;
+    const size_t layers[] = {1, L, 1}; /* of each group */
+    const int cols = bert_task(c->task)->cols, reads = bert_task(c->task)->reads, ALL = USED;
+    const int POOLER = reads & BERT_READS_CLS ? USED : c->pooler ? KEPT : 0;
+    const int CLASSIFIER = cols == BERT_COLS_K ? USED : 0, QA = cols == 2 ? USED : 0;
+    const int MLM = cols == BERT_COLS_V ? USED : 0, NSP = reads == BERT_READS_BOTH ? USED : 0;
     size_t total = 0;
-#define BERT_ROW_(NAME, LAYERS, ROWS, COLS, DECAY, WHO, KEY)                                       \
-    t->name = #NAME, t->key = KEY, t->layers = LAYERS, t->rows = ROWS, t->cols = COLS;             \
-    t->decay = DECAY, t->offset = total;                                                           \
+#define BERT_KEY_EMBEDDINGS_ "bert.embeddings."
+#define BERT_KEY_LAYER_ "bert.encoder.layer.%d."
+#define BERT_KEY_HEAD_ ""
+#define BERT_ROW_(NAME, GROUP, ROWS, COLS, DECAY, DRAWN, WHO, KEY)                                 \
+    t->name = #NAME, t->key = BERT_KEY_##GROUP##_ KEY, t->rows = ROWS, t->cols = COLS;             \
+    t->group = BERT_GROUP_##GROUP, t->decay = DECAY, t->drawn = BERT_DRAWN_##DRAWN;                \
+    t->layers = layers[t->group], t->used = WHO == USED, t->offset = total;                        \
     t->size = WHO ? bert_times_(t->layers, bert_times_(t->rows, t->cols)) : 0;                     \
     total = bert_plus_(total, t->size);                                                            \
     t++;
@@ -1677,14 +1693,13 @@ static int bert_check_alone_(Bert *m, const char *what)
     return BERT_REFUSE_(m, "%s would change the parameters of %ld Berts (bert_share)", what, users);
 }
 
-/* As _init_weights: matrices from N(0, init_range), biases zero, LayerNorm weights one. */
+/* Draws a tensor anew, as its row says. */
 static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
 {
-    float *w = m->params_memory + t->offset;
-    int layernorm = strstr(t->name, "ln") != NULL && t->name[strlen(t->name) - 1] == 'w';
+    float *w = m->params_memory + t->offset, same = t->drawn == BERT_DRAWN_ONE ? 1.0f : 0.0f;
     uint64_t key = bert_mix64(bert_mix64(seed) ^ (uint64_t)(t - m->tensors));
     for (size_t i = 0; i < t->size; i++)
-        w[i] = t->cols > 1 ? m->config.init_range * bert_normal_(key, i) : (float)layernorm;
+        w[i] = t->drawn == BERT_DRAWN_NORMAL ? m->config.init_range * bert_normal_(key, i) : same;
 }
 
 BERTDEF void bert_init(Bert *m, uint64_t seed)
@@ -2388,12 +2403,15 @@ BERTDEF int bert_backward(Bert *m, float scale)
    would cost a quarter of a step. So all that follows goes by runs: */
 
 /* How far one can go from parameter at towards end, at most 1024, all on one side: *met tells
-   whether the run had gradients, or is part of a row of wte (at offset 0) that never had. */
+   whether the run had gradients, or is part of a row of wte that never had. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
-    size_t C = (size_t)m->config.C, row = at / C;
-    *met = row >= (size_t)m->config.V || m->seen[row];
-    if (row < (size_t)m->config.V) end = bert_zmin_(end, (row + 1) * C);
+    const BertTensor *wte = &m->tensors[BERT_TENSOR_wte];
+    const size_t first = wte->offset, C = wte->cols, row = (at - first) / C;
+    const int inside = at >= first && row < wte->rows;
+    *met = !inside || m->seen[row];
+    if (at < first) end = bert_zmin_(end, first);
+    if (inside) end = bert_zmin_(end, first + (row + 1) * C);
     return bert_zmin_(end - at, 1024);
 }
 
@@ -2474,8 +2492,8 @@ static double bert_power_(double x, int n)
    them. Their part of the gradients, m and v is never written, and so never gets memory. */
 static size_t bert_frozen_(const Bert *m, const BertTensor *t)
 {
-    if (strncmp(t->key, "bert.embeddings.", 16) == 0) return m->freeze_embeddings ? t->size : 0;
-    if (strncmp(t->key, "bert.encoder.", 13)) return 0;
+    if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings ? t->size : 0;
+    if (t->group != BERT_GROUP_LAYER) return 0;
     return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
 }
 
@@ -2493,8 +2511,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
-        if (strncmp(t->name, "pool", 4) == 0 && !(bert_reads_(m) & BERT_READS_CLS))
-            continue; /* kept for other tasks: no gradient, no weight decay */
+        if (!t->used) continue;
         s.keep = t->decay ? (float)(1.0 - (double)lr * weight_decay) : 1.0f;
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for schedule(dynamic))

@@ -48,7 +48,9 @@ ARCHITECTURES = {"BertModel": "none", "BertForSequenceClassification": "classifi
 PROBLEMS = [None, "regression", "single_label_classification", "multi_label_classification"]
 LABELLED = ("classification", "regression", "ner")
 NEED_POOLER = ("classification", "regression", "pretraining")
-WHO = {  # the table's "who has it"
+GROUPS = {"EMBEDDINGS": ("1", "bert.embeddings."), "LAYER": ("L", "bert.encoder.layer.%d."),
+          "HEAD": ("1", "")}  # of the tensor table: how often, prefix of the keys
+WHO = {  # its "who has it"
     "ALL": lambda c: True,
     "POOLER": lambda c: c["pooler"] == 1,
     "CLASSIFIER": lambda c: c["task"] in LABELLED,
@@ -73,18 +75,22 @@ def tensor_table(config, header=os.path.join(HERE, "..", "bert.h")):
     with open(header, encoding="utf-8") as f:
         macro = re.search(r"#define BERT_TENSORS\(X\)(.*?[^\\])\n", f.read(), re.S)
     text = re.sub(r"\\\n\s*", "", macro.group(1)) if macro else ""
-    rows = re.findall(r'X\((\w+), *([^,]+), *([^,]+), *([^,]+), *[01], *(\w+), *"([^"]+)"\)', text)
+    rows = re.findall(
+        r'X\((\w+), (\w+), ([^,]+), ([^,]+), [01], \w+, (\w+), *"([^"]+)"\)', text)
     if not rows or len(rows) != text.count("X("):
         fail(header, "BERT_TENSORS", "%d readable rows of %d" % (len(rows), text.count("X(")),
-             'X(name, layers, rows, columns, decay, who, "key") in each')
+             'X(name, group, rows, columns, decay, drawn, who, "key") in each')
 
     def size(text):  # "L", "1", "3 * C"
         return prod(int(word) if word.isdigit() else config[word] for word in text.split(" * "))
 
     tensors = []
-    for name, layers, height, width, who, key in rows:
-        if who not in WHO:
-            fail(header, name, who, "one of " + ", ".join(WHO))
+    for name, group, height, width, who, key in rows:
+        for word, known in (group, GROUPS), (who, WHO):
+            if word not in known:
+                fail(header, name, word, "one of " + ", ".join(known))
+        layers, prefix = GROUPS[group]
+        key = prefix + key
         if WHO[who](config):
             parts, joined = [key], re.search(r"\{(.*)\}", key)
             if joined:  # {query,key,value}: one below the other

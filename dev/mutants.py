@@ -90,7 +90,7 @@ MUTANTS = [  # quick ones first
     ("head: no gradient of NSP through the pooler", ("d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];", ";")),
     ("head: NSP's own divisor in micro-batches", ("scale / (float)m->batch.next_divisor", "scale / (float)B")),
     ("head: ner without dropout", ("bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER, n)", "bert_site_(m, n == m->N ? 0 : p, c->L, BERT_SITE_CLASSIFIER, n)")),
-    ("head: a pooler without a use decays", ("&& !(bert_reads_(m) & BERT_READS_CLS)", "&& 0")),
+    ("head: a pooler without a use decays", ("if (!t->used) continue;", "")),
     ("head: mean over one token too few", ("for (int n = first + 1; n < end; n++)", "for (int n = first + 2; n < end; n++)")),
     ("pooler reads the token before", ("x + (size_t)rows[r] * C, (size_t)C * sizeof *x", "x + (size_t)(rows[r] - (rows[r] > 0)) * C, (size_t)C * sizeof *x")),
     ("no gradient through the second residual", ("w.fcw, n, C, F, 1, &m->scratch);", "w.fcw, n, C, F, 0, &m->scratch);")),
