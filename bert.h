@@ -277,30 +277,32 @@ typedef struct {
     struct BertLookup_ *lookup; /* what bert_load makes of it all for bert_encode */
 } BertTokenizer;
 
-/* A packed batch. What a task has no use for is refused, or zero. place: the first example's place
-   in the optimizer step, which with seed and step keys the dropout masks, so that a step cut into
-   micro-batches draws the masks of the whole. Its losses and gradients add up to the whole's where
-   each part is given the sum of bert_divisor over the parts. */
+/* clang-format off */
+/* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
+   What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
+#define BERT_BATCH(X)                                                                              \
+    X(tokens, int, N)          /* N = offsets[B] */                                                \
+    X(types, int, N)                                                                               \
+    X(offsets, int, B + 1)     /* sequence b is tokens offsets[b] .. offsets[b+1]-1 */             \
+    X(labels, int, LABELS)     /* classification (B); ner (N), -1: none; qa (B,2): the answer's    \
+                                  first and last token, counted in the sequence, 0 0 ([CLS]): none;\
+                                  mlm, pretraining (R): the tokens that were masked */             \
+    X(targets, float, B * K)   /* instead: regression (B), multi-label (B,K) in 0..1 */            \
+    X(rows, int, R)            /* mlm, pretraining: the tokens to predict, rising in 0..N-1 */     \
+    X(next, int, B)            /* pretraining: 0: the second segment follows the first, 1: not */  \
+    X(class_weights, float, K) /* CrossEntropyLoss's weight, BCEWithLogitsLoss's pos_weight */
+/* clang-format on */
+
+#define BERT_ROW_(name, type, count) const type *name;
 typedef struct {
-    int B;
-    const int *tokens, *types; /* (N), N = offsets[B] */
-    const int *offsets;        /* (B+1) */
-    /* What the loss is taken against; NULL: no loss. classification (B); ner (N), -1: none;
-       qa (B,2): the answer's first and last token, counted in the sequence, 0 0 ([CLS]): none;
-       mlm, pretraining (R): the tokens that were masked */
-    const int *labels;
-    const float *targets; /* instead: regression (B), multi-label (B,K) in 0..1 */
-    const int *rows;      /* mlm, pretraining (R): which tokens are predicted, rising in 0..N-1 */
-    int R;
-    const int *next; /* pretraining (B): 0: the second segment follows the first, 1: not; or NULL */
-    /* (K), or NULL: torch's CrossEntropyLoss(weight); multi-label: BCEWithLogitsLoss(pos_weight) */
-    const float *class_weights;
+    int B, R, place; /* place: of its first example in the optimizer step */
+    BERT_BATCH(BERT_ROW_)
     float label_smoothing; /* classification, ner, mlm: as Trainer's */
     double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
     double next_divisor;   /* the same for NSP's losses; 0: B */
-    uint64_t seed, step;
-    int place;
+    uint64_t seed, step;   /* with place they key the dropout masks */
 } BertBatch;
+#undef BERT_ROW_
 
 /* Memory in which each thread of a product lays out what it reads: bert_scratch_size(threads)
    floats. Where a layer is given NULL for it, its products are plain loops: the same bits, at a
@@ -1807,16 +1809,21 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *x)
     return bert_loss_(c, x).labels;
 }
 
-/* What a batch keeps: name, type, how many there are where they are given. */
-#define BERT_KEPT_(X)                                                                              \
-    X(tokens, int, N)                                                                              \
-    X(types, int, N)                                                                               \
-    X(offsets, int, B + 1)                                                                         \
-    X(labels, int, bert_count_labels(c, x))                                                        \
-    X(targets, float, bert_times_(B, c->K))                                                        \
-    X(rows, int, x->R)                                                                             \
-    X(next, int, B)                                                                                \
-    X(class_weights, float, c->K)
+#define BERT_ROW_(...) +1
+enum { BERT_NUM_ARRAYS_ = 0 BERT_BATCH(BERT_ROW_) };
+#undef BERT_ROW_
+
+/* How many numbers each array of a batch has, in the table's order; their sum. */
+static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertBatch *x)
+{
+    const size_t B = (size_t)x->B, N = (size_t)x->offsets[B], R = (size_t)x->R, K = (size_t)c->K;
+    const size_t LABELS = bert_count_labels(c, x);
+    size_t total = 0;
+#define BERT_ROW_(name, type, count) total = bert_plus_(total, *counts++ = x->name ? count : 0);
+    BERT_BATCH(BERT_ROW_)
+#undef BERT_ROW_
+    return total;
+}
 
 /* Memory for a batch's activations, L copies of the layers' for training, one for inference; for
    each thread's products; and for the batch itself: the tokens' dropout rows, then its copy. */
@@ -1824,15 +1831,13 @@ static int bert_make_room_(Bert *m, const BertBatch *x, int training)
 {
     const BertConfig *c = &m->config;
     size_t B = x->B, N = x->offsets[B], layers = training ? (size_t)c->L : 1;
-    size_t floats = bert_acts_(&m->acts, NULL, c, B, N, x->R, layers, 0), kept = 2 * (N + B);
+    size_t floats = bert_acts_(&m->acts, NULL, c, B, N, x->R, layers, 0), counts[BERT_NUM_ARRAYS_];
+    size_t kept = bert_plus_(2 * (N + B), bert_count_batch_(counts, c, x));
     int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
     m->scratch.threads = bert_threads();
     if (!error)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
                               bert_scratch_size(m->scratch.threads), "products");
-#define BERT_ROW_(name, type, n) kept = bert_plus_(kept, x->name ? n : 0);
-    BERT_KEPT_(BERT_ROW_)
-#undef BERT_ROW_
     if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept, "tokens");
     bert_acts_(&m->acts, m->acts_memory, c, B, N, x->R, layers, 0);
     return error;
@@ -1931,27 +1936,33 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
     return sum;
 }
 
-/* Keeps a copy of the batch for the backward, and the rows that key its dropout. */
+/* Keeps a copy of the batch for the backward, behind the dropout rows. */
 static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
-    const BertConfig *c = &m->config;
-    const size_t B = x->B, N = x->offsets[B];
-    float *room = m->batch_memory + 2 * (N + B);
+    size_t counts[BERT_NUM_ARRAYS_], *count = counts;
+    float *room = m->batch_memory + 2 * ((size_t)x->offsets[x->B] + (size_t)x->B);
     BertBatch *to = &m->batch;
+    bert_count_batch_(counts, &m->config, x);
     *to = *x;
 #define BERT_ROW_(name, type, n)                                                                   \
-    if (x->name) to->name = (type *)memcpy(room, x->name, (n) * sizeof *room), room += (n);
-    BERT_KEPT_(BERT_ROW_)
+    if (x->name) to->name = (type *)memcpy(room, x->name, *count * sizeof *room);                  \
+    room += *count++;
+    BERT_BATCH(BERT_ROW_)
 #undef BERT_ROW_
     if (to->divisor == 0.0) to->divisor = bert_divisor(m, x);
     if (to->divisor == 0.0) to->divisor = 1.0; /* nothing has a label: the loss is 0, not 0 / 0 */
-    if (to->next_divisor == 0.0) to->next_divisor = (double)B;
+    if (to->next_divisor == 0.0) to->next_divisor = (double)x->B;
+}
+
+/* The rows that key the batch's dropout: place << 32 | position, of each token and each [CLS]. */
+static void bert_key_rows_(Bert *m, const BertBatch *x)
+{
     m->dropout_rows = (uint64_t *)(void *)m->batch_memory;
-    for (size_t b = 0; b < B; b++) {
-        uint64_t place = (uint64_t)(x->place + (int)b) << 32;
+    for (int b = 0; b < x->B; b++) {
+        uint64_t place = (uint64_t)(x->place + b) << 32;
         for (int n = x->offsets[b], at = 0; n < x->offsets[b + 1]; n++)
             m->dropout_rows[n] = place | (uint64_t)at++;
-        m->dropout_rows[N + b] = place;
+        m->dropout_rows[x->offsets[x->B] + b] = place;
     }
 }
 
@@ -2366,6 +2377,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     m->training = training;
     m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     bert_keep_batch_(m, batch);
+    bert_key_rows_(m, batch);
     bert_encoder_forward_(m);
     if (bert_reads_(m) & BERT_READS_CLS || (c->task == BERT_NONE && c->pooler))
         bert_pooler_forward_(m);
