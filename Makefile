@@ -59,6 +59,13 @@ readme_example: README.md bert.h Makefile
 	sed -n '/^```c$$/,/^```$$/{/^```/d;p;}' README.md > $@.c
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
+# The two programs in bert.h's manual, cut out of it.
+MANUAL = manual_1 manual_2
+$(MANUAL): manual_%: bert.h Makefile
+	awk -v n=$* '/^    #define BERT_IMPLEMENTATION/ { k++; on = 1 } on && k == n { print substr($$0, 5) } \
+	    /^    }$$/ { on = 0 }' bert.h > $@.c
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
+
 # dev/test/*.c: one program each, of what does not fit test_bert.c; they run here, like it, from this
 # folder. The last line is the sum; a program that dies without a last line of its own is a failure.
 # -O1: they compile in a third of the time.
@@ -69,10 +76,12 @@ $(TESTS): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
 
 # make test builds on all cores, unless -j says how many.
 CORES := $(shell nproc 2> /dev/null || sysctl -n hw.ncpu 2> /dev/null || echo 2)
-test_programs: test_bert readme_example $(TESTS)
+test_programs: test_bert readme_example $(MANUAL) $(TESTS)
 test:
 	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES)) ARCH='$(ARCH)' OMP='$(OMP)' test_programs
 	./readme_example dev/fixtures/text.model.bin "A good film is not dully DULL." | diff - dev/fixtures/text.txt
+	./manual_1 dev/fixtures/text.model.bin "A good film is not dully DULL." | paste - dev/fixtures/text.txt | awk 'NF != 5 || $$3 != $$4 { exit 1 }'
+	./manual_2 dev/fixtures/text.model.bin manual.bin | awk 'NR == 1 { first = $$4 } { last = $$4 } END { exit NR != 20 || !(last < first) }'
 	@for t in test_bert $(TESTS); do ./$$t; done | awk -v lacking=$(words test_bert $(TESTS)) \
 	    '/^[0-9]+ passed, [0-9]+ failed$$/ { p += $$1; f += $$3; lacking--; next } \
 	     { print; fflush() } END { f += lacking; print p + 0 " passed, " f " failed"; exit f > 0 }'
@@ -135,7 +144,7 @@ demo-%: train_bert
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
-	    bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
+	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
 
 .PHONY: all test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
 .DELETE_ON_ERROR:

@@ -1,41 +1,107 @@
 /*
 bert.h - BERT in one C header: every layer forward and backward, in plain C99.
 
-    #define BERT_IMPLEMENTATION      in exactly one C file, before the include
-    #include "bert.h"
-
-Compile with
+Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
+One C file defines BERT_IMPLEMENTATION before the include, and is compiled with
     -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp -lm
-It needs libc, libm and 64 KB of stack in each thread, nothing else. OpenMP is optional; its threads
-spin while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive.
-A program that loads a model and classifies is in README.md.
-
+libc, libm and 64 KB of stack in each thread are all it needs. OpenMP is optional; its threads spin
+while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive. Settings:
     BERT_STATIC              declare everything static: a private copy for one C file
     BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr)
                              your own allocator; define all three or none
-    BERT_NO_SIMD             plain C in place of vector types (slower; the oracle of the tests)
+    BERT_NO_SIMD             plain loops in place of vectors (slower; the oracle of the tests)
 
-Model: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
+TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes a model file.
 
-READING
+    #define BERT_IMPLEMENTATION
+    #include "bert.h"
+    int main(int argc, char **argv)
+    {
+        Bert m = {0};
+        BertEncoding e = {0};
+        if (argc != 3 || bert_load(&m, argv[1]) || bert_encode(&m, &e, argv[2], NULL, NULL) ||
+            bert_predict(&m, &e) || m.config.task != BERT_CLASSIFICATION)
+            return fprintf(stderr, "predict: %s%s\n", bert_error(&m), e.message), 1;
+        for (int k = 0; k < m.config.K; k++) printf("label %d: %.4f\n", k, m.acts.probs[k]);
+        bert_encoding_free(&e), bert_free(&m);
+        return 0;
+    }
 
-After this manual come the declarations; then, under BERT_IMPLEMENTATION, random numbers, exp and
-the matmul; the layers, each backward under its forward; the model: memory, batch, encoder, heads,
-forward and backward of the whole; the optimizer; answers; the tokenizer; model files and their byte
-table. The model itself is bert_layer_forward_ and what it calls.
+    #define BERT_IMPLEMENTATION
+    #include "bert.h"
+    int main(int argc, char **argv)
+    {
+        const char *texts[] = {"a good film", "a dull film"};
+        const int labels[] = {1, 0};
+        Bert m = {0};
+        BertEncoding e = {0};
+        int error = argc != 3 || bert_load(&m, argv[1]) ||
+                    bert_set_task(&m, BERT_CLASSIFICATION, 2, 0, NULL, 42);
+        for (int i = 0; i < 2 && !error; i++) error = bert_encode(&m, &e, texts[i], NULL, NULL);
+        BertBatch x = {.B = e.B, .tokens = e.tokens, .types = e.types, .offsets = e.offsets,
+                       .labels = labels};
+        for (x.step = 1; x.step <= 20 && !error; x.step++) {
+            error = bert_forward(&m, &x, 1) || bert_backward(&m, 1) ||
+                    bert_adamw(&m, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, (int)x.step,
+                               bert_clip_scale(bert_grad_norm(&m), 1));
+            printf("step %d: loss %.4f\n", (int)x.step, m.loss);
+        }
+        if (error || bert_save(&m, argv[2]))
+            return fprintf(stderr, "train: %s%s\n", bert_error(&m), e.message), 1;
+        bert_encoding_free(&e), bert_free(&m);
+        return 0;
+    }
 
-DIMENSIONS
-
+DIMENSIONS: one letter, one meaning.
     B  sequences in a batch      C   hidden size           V  vocabulary (word embeddings)
     N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
     T  tokens of one sequence    F   intermediate size     S  token types (segments)
     L  layers                    K   labels                R  tokens that mlm predicts
-
+    H  rows of the logits        O   their columns
 A batch is packed: its sequences stand end to end in tokens (N) and types (N); sequence b is
 offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
 mask: every layer but attention sees a plain (N, C) array, attention never leaves a sequence.
 Hugging Face computes the same numbers for the tokens that are not padding.
+
+THE MODEL, by the names of its activations:
+    tokens (N) --bert_embeddings--> emb (N,C) --LayerNorm, dropout--> ln0 (N,C): x of layer 0
+    each layer, bert_layer_forward_:
+    x (N,C) -+--linear--> qkv (N,3C) --attention--> atty (N,C) --linear, dropout--> + --> res1 (N,C)
+             +--------------------------------------------------------------------> +
+    res1 --LayerNorm--> ln1 (N,C)
+    ln1 -----+--linear--> fch (N,F) --activation--> gelu (N,F) --linear, dropout--> + --> res2 (N,C)
+             +--------------------------------------------------------------------> +
+    res2 --LayerNorm--> ln2 (N,C): x of the next layer; of the last one it is what heads read:
+    classification, regression  ln2's [CLS] rows = first (B,C) --linear, tanh--> pooled (B,C)
+                                pooled --dropout--> headx (B,C) --linear--> logits (B,K)
+    ner                         ln2 --dropout--> headx (N,C) --linear--> logits (N,K)
+    qa                          ln2 --linear--> logits (N,2): an answer starts here, ends here
+    mlm, pretraining            ln2's masked rows = mlmx (R,C) --linear--> mlmh --activation-->
+                                mlmact --LayerNorm--> headx (R,C) --wte's rows--> logits (R,V)
+    pretraining                 pooled, as above --linear--> nsp (B,2): is it the next segment?
+    logits (H,O), labels --> probs (H,O) and losses (H) --> loss
+The backward goes against the arrows, from dlogits (H,O) to dx (N,C) of ln2, layer by layer down to
+dx of ln0 and the embeddings. Where a path splits in two (-+-) their gradients are added.
+
+RULES
+A name that ends in _ is private. dX is the derivative of the loss by X. X (N,C) is a flat array of
+N rows of C floats. b counts sequences, n tokens, l layers, i channels, k labels. Functions return
+an error code; bert_error(m) says what was wrong.
+A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode, bert_decode and
+bert_share only read it, and any number of threads may call them, but not beside bert_load,
+bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
+    Bert mine = {0};
+    bert_share(&mine, &m);                    on m's parameters, which nobody then changes
+A step may be cut into micro-batches; its bits are those of the whole, where each part knows its
+place and the divisor of all (of pretraining also next_divisor: the sum of B):
+    for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
+    for (int i = 0, place = 0; i < parts; place += part[i++].B) {
+        part[i].place = place, part[i].divisor = divisor;
+        if (bert_forward(&m, &part[i], 1) || bert_backward(&m, 1)) return 1;
+    }                                         then one bert_adamw
+To freeze parameters, which then get no gradient; what is below the last gradient is not computed:
+    m.freeze_embeddings = 1, m.freeze_layers = 4;
 */
 
 #ifndef BERT_H
@@ -312,13 +378,8 @@ typedef struct {
     int threads; /* that a layer may use */
 } BertScratch;
 
-/* A model, and all that computing with it writes. Bert m = {0} is valid, and may be given to
-   bert_free.
-   THREADS: a Bert is for one thread at a time: the functions that take a Bert * write into it.
-   bert_encode, bert_encode_texts, bert_decode and bert_share only read what none of those write but
-   bert_load, bert_build, bert_set_task and bert_free: any number of threads may call them on one
-   model, also while another computes with it. To compute in several threads, give each a Bert of
-   its own by bert_share: all of them stand on the same parameters. */
+/* A model, and all that computing with it writes: for one thread at a time. Bert m = {0} is valid,
+   and may be given to bert_free. */
 typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
@@ -345,14 +406,6 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------
    The model */
-
-/* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
-   on failure m is empty, but for its message. Nobody else may use m meanwhile, not even encode. */
-BERTDEF int bert_load(Bert *m, const char *path);
-BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
-
-/* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it. */
-BERTDEF int bert_save(Bert *m, const char *path);
 
 /* Builds a model of the config's shape in an empty m, whose parameters are zero; and draws them, as
    BertPreTrainedModel._init_weights: matrices from N(0, init_range), biases zero, LayerNorm's
@@ -555,13 +608,13 @@ BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns h
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c);
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower);
 
+/* ------------------------------------------------------------------------------------------------
+   Answers: what the outputs mean */
+
 /* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
    (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
    m->batch.rows (m->R) counts in e->tokens. */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
-
-/* ------------------------------------------------------------------------------------------------
-   Answers: what the outputs mean */
 
 /* out (B,C): each sequence of m's last forward as a vector: the mean over its tokens, its [CLS] row
    or the pooler's, as sentence-transformers; normalize: of length 1; -1: as the model says. */
@@ -609,6 +662,17 @@ BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *sp
 
 /* Scores them. Returns the answer's index; -1: no span, or [CLS] is above it by over threshold. */
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
+
+/* ------------------------------------------------------------------------------------------------
+   Model files */
+
+/* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
+   on failure m is empty, but for its message. Nobody else may use m meanwhile, not even encode. */
+BERTDEF int bert_load(Bert *m, const char *path);
+BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
+
+/* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it. */
+BERTDEF int bert_save(Bert *m, const char *path);
 
 #ifdef __cplusplus
 }
@@ -3288,25 +3352,6 @@ BERTDEF void bert_encoding_free(BertEncoding *e)
     memset(e, 0, sizeof *e);
 }
 
-BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
-{
-    const int mask = m->tokenizer.lookup ? m->tokenizer.words[BERT_ID_MASK] : -1;
-    BertBatch batch = {0};
-    int *rows = NULL;
-    batch.B = e->B, batch.offsets = e->offsets;
-    batch.tokens = e->tokens, batch.types = e->types;
-    if (bert_reads_(m) & BERT_READS_MASKED && mask >= 0 && e->N > 0) {
-        rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
-        if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
-        for (int n = 0; n < e->N; n++)
-            if (e->tokens[n] == mask) rows[batch.R++] = n;
-    }
-    batch.rows = rows;
-    int error = bert_forward(m, &batch, 0);
-    BERT_FREE(rows);
-    return error;
-}
-
 /* ---- Decode */
 
 /* Replaces one string by a shorter one in s (n bytes); returns what is left of n. */
@@ -3385,6 +3430,25 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
+
+BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
+{
+    const int mask = m->tokenizer.lookup ? m->tokenizer.words[BERT_ID_MASK] : -1;
+    BertBatch batch = {0};
+    int *rows = NULL;
+    batch.B = e->B, batch.offsets = e->offsets;
+    batch.tokens = e->tokens, batch.types = e->types;
+    if (bert_reads_(m) & BERT_READS_MASKED && mask >= 0 && e->N > 0) {
+        rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
+        if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
+        for (int n = 0; n < e->N; n++)
+            if (e->tokens[n] == mask) rows[batch.R++] = n;
+    }
+    batch.rows = rows;
+    int error = bert_forward(m, &batch, 0);
+    BERT_FREE(rows);
+    return error;
+}
 
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
