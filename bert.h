@@ -3620,21 +3620,8 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
    sections in this order, each padded with zero bytes to a multiple of 8. "f32" is a float's bits,
    "u64" takes two words, the low one first. "Strings" are u64 offsets (count + 1, the first 0) and
    the UTF-8 bytes they point into, unterminated.
-       word
-       0         magic 0x4D545242, the bytes "BRTM"
-       1         version: 2
-       2..19     BertConfig from V to max_seq_length, floats as f32
-       20..21    parameters, u64: the floats of section 1
-       22        label names: K, or 0 where they have none
-       23..24    bytes of section 2, u64, before padding (as all sizes)
-       25..26    bytes of section 3
-       27..28    bytes of section 5
-       30..31    bytes of the whole file
-       32..42    a BertTokenizer's words
-       43..50    BertConfig from padding_idx, which is stored + 1, to model_max_length
-       section
        1         parameters, f32: the tensors of BERT_TENSORS that the task has, in that order
-       2         label names, strings (nothing where word 22 is 0)
+       2         label names, strings (nothing where their number is 0)
        3         vocabulary, strings: token id = index; "": no token (nothing where word 32 is 0)
        4         added tokens: (id, flags) int32 pairs by rising id
        5         Unicode table (nothing where there is no tokenizer), uint32: what Hugging Face's
@@ -3648,9 +3635,25 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over words 32..42 (0
    for an id of -1), a zero word, and sections 3 and 4 without their padding: the same of both. */
 
+/* Words of the header. */
+enum {
+    BERT_H_MAGIC_ = 0,       /* 0x4D545242, the bytes "BRTM" */
+    BERT_H_VERSION_ = 1,     /* 2 */
+    BERT_H_CONFIG_ = 2,      /* 2..19: BertConfig from V to max_seq_length, floats as f32 */
+    BERT_H_PARAMETERS_ = 20, /* u64: the floats of section 1 */
+    BERT_H_LABELS_ = 22,     /* label names: K, or 0 where they have none */
+    BERT_H_BYTES_2_ = 23,    /* u64: bytes of section 2, before padding (as all sizes) */
+    BERT_H_BYTES_3_ = 25,    /* u64: of section 3 */
+    BERT_H_BYTES_5_ = 27,    /* u64: of section 5 */
+    BERT_H_BYTES_ = 30,      /* u64: of the whole file */
+    BERT_H_TOKENIZER_ = 32,  /* 32..42: a BertTokenizer's words */
+    BERT_H_MORE_ = 43,       /* 43..50: BertConfig from padding_idx, which is stored + 1, on */
+    BERT_HEADER_ = 256       /* so many there are */
+};
+
 typedef unsigned long long BertBytes_; /* what printf knows, as uint64_t is not */
 
-enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2, BERT_HEADER_ = 256 };
+enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2 };
 
 /* Byte i of a file's array of numbers, unit bytes each, is byte i ^ bert_flip_(unit) in memory: the
    same on a little-endian machine; on a big-endian one each number is turned round. */
@@ -3735,17 +3738,57 @@ static BertBytes_ bert_u64_(const int32_t *h)
     return (BertBytes_)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
 
-/* BertConfig is words 2..19 and 43..50, but for 43's + 1: this does not compile where it is not. */
-enum { BERT_FITS_ = offsetof(BertConfig, padding_idx) == 18 * 4 && sizeof(BertConfig) == 26 * 4 };
+/* BertConfig's fields are words in the header's order: this does not compile where they are not. */
+enum { BERT_FIELDS_ = BERT_H_PARAMETERS_ - BERT_H_CONFIG_, BERT_MORE_FIELDS_ = 8 };
+enum {
+    BERT_FITS_ = offsetof(BertConfig, padding_idx) == BERT_FIELDS_ * 4 &&
+                 sizeof(BertConfig) == (BERT_FIELDS_ + BERT_MORE_FIELDS_) * 4
+};
 typedef char bert_config_is_26_words_[BERT_FITS_ ? 1 : -1];
 
 static BertConfig bert_config_of_(const int32_t *h)
 {
     BertConfig c;
-    memcpy(&c, h + 2, 18 * sizeof *h);
-    memcpy(&c.padding_idx, h + 43, 8 * sizeof *h);
+    memcpy(&c, h + BERT_H_CONFIG_, BERT_FIELDS_ * sizeof *h);
+    memcpy(&c.padding_idx, h + BERT_H_MORE_, BERT_MORE_FIELDS_ * sizeof *h);
     c.padding_idx -= c.padding_idx > INT_MIN; /* its check says no to INT_MIN */
     return c;
+}
+
+/* The tokenizer's words, but for the number of pieces, which is right. */
+static int bert_check_words_(Bert *m, const int32_t *words)
+{
+    const int pieces = words[BERT_NUM_PIECES];
+    for (int i = BERT_LOWER_CASE; i <= BERT_NUM_ADDED; i++) {
+        const int flag = i <= BERT_CHINESE_CHARS, id = i >= BERT_ID_PAD && i <= BERT_ID_MASK;
+        const int may_lack = i == BERT_ID_PAD || i == BERT_ID_MASK;
+        int most = !pieces ? 0 : flag ? 1 : id ? pieces - 1 : INT_MAX;
+        int least = !pieces ? 0 : i == BERT_LONGEST_WORD ? 1 : may_lack ? -1 : 0;
+        if (words[i] < least || words[i] > most)
+            return BERT_BAD_FILE_(m, "word %d (tokenizer) is %d, not in %d..%d",
+                                  BERT_H_TOKENIZER_ + i, words[i], least, most);
+    }
+    return BERT_OK;
+}
+
+/* Whether the sections, the file and what the header says of them have one size. */
+static int bert_check_sizes_(Bert *m, BertBytes_ file, const int32_t *h, size_t parameters)
+{
+    const BertBytes_ sizes[] = {(BertBytes_)bert_times_(parameters, 4),
+                                bert_u64_(h + BERT_H_BYTES_2_), bert_u64_(h + BERT_H_BYTES_3_),
+                                (BertBytes_)h[BERT_H_TOKENIZER_ + BERT_NUM_ADDED] * 8,
+                                bert_u64_(h + BERT_H_BYTES_5_)};
+    BertBytes_ total = BERT_HEADER_ * 4, said = bert_u64_(h + BERT_H_BYTES_);
+    for (int i = 0; i < 5; i++) {
+        if (sizes[i] > file || total > file)
+            return BERT_BAD_FILE_(
+                m, "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
+                i + 1, sizes[i], file);
+        total += (sizes[i] + 7) / 8 * 8;
+    }
+    if (total == file && total == said) return BERT_OK;
+    return BERT_BAD_FILE_(m, "%llu bytes; its sections make %llu, its header says %llu", file,
+                          total, said);
 }
 
 /* Everything in the header that can be wrong, before memory is taken for any of it. */
@@ -3753,46 +3796,31 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
     const BertConfig c = bert_config_of_(h);
-    if (h[0] != BERT_MAGIC_)
+    const int32_t *words = h + BERT_H_TOKENIZER_, labels = h[BERT_H_LABELS_];
+    const int pieces = words[BERT_NUM_PIECES], added = words[BERT_NUM_ADDED];
+    const BertBytes_ said = bert_u64_(h + BERT_H_PARAMETERS_);
+    if (h[BERT_H_MAGIC_] != BERT_MAGIC_)
         return BERT_BAD_FILE_(m,
                               "not a model file of bert.h: it begins with %08X, not %08X "
                               "(dev/export_hf.py makes one)",
-                              (unsigned)h[0], (unsigned)BERT_MAGIC_);
-    if (h[1] < 1 || h[1] > BERT_VERSION_)
+                              (unsigned)h[BERT_H_MAGIC_], (unsigned)BERT_MAGIC_);
+    if (h[BERT_H_VERSION_] < 1 || h[BERT_H_VERSION_] > BERT_VERSION_)
         return BERT_BAD_FILE_(
-            m, "version %d; this bert.h reads versions 1 to %d: export the model again", h[1],
-            BERT_VERSION_);
+            m, "version %d; this bert.h reads versions 1 to %d: export the model again",
+            h[BERT_H_VERSION_], BERT_VERSION_);
     if (bert_check_config_(m, &c)) return BERT_EFORMAT;
-    size_t parameters = bert_layout_(tensors, &c);
-    if (parameters != bert_u64_(h + 20))
-        return BERT_BAD_FILE_(m, "%llu parameters in the header, %zu by its sizes",
-                              bert_u64_(h + 20), parameters);
-    if ((h[22] != 0 && h[22] != c.K) || h[32] < 0 || h[32] > c.V || h[42] < 0 || h[42] > c.V)
+    const size_t parameters = bert_layout_(tensors, &c);
+    if (parameters != said)
+        return BERT_BAD_FILE_(m, "%llu parameters in the header, %zu by its sizes", said,
+                              parameters);
+    if ((labels != 0 && labels != c.K) || pieces < 0 || pieces > c.V || added < 0 || added > c.V)
         return BERT_BAD_FILE_(
-            m, "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d", h[22],
-            h[32], h[42], c.K, c.V);
-    for (int i = 33; i < 43; i++) {
-        int most = !h[32] ? 0 : i < 36 ? 1 : i >= 37 && i <= 41 ? h[32] - 1 : INT_MAX;
-        int least = !h[32] ? 0 : i == 36 ? 1 : i == 37 || i == 41 ? -1 : 0;
-        if (h[i] < least || h[i] > most)
-            return BERT_BAD_FILE_(m, "word %d (tokenizer) is %d, not in %d..%d", i, h[i], least,
-                                  most);
-    }
-    if (!h[32] && bert_u64_(h + 27)) return BERT_BAD_FILE_(m, "a Unicode table, but no vocabulary");
-    BertBytes_ sizes[] = {(BertBytes_)bert_times_(parameters, 4), bert_u64_(h + 23),
-                          bert_u64_(h + 25), (BertBytes_)h[42] * 8, bert_u64_(h + 27)};
-    BertBytes_ total = BERT_HEADER_ * 4;
-    for (int i = 0; i < 5; i++) {
-        if (sizes[i] > s->size || total > s->size)
-            return BERT_BAD_FILE_(
-                m, "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
-                i + 1, sizes[i], s->size);
-        total += (sizes[i] + 7) / 8 * 8;
-    }
-    if (total != s->size || total != bert_u64_(h + 30))
-        return BERT_BAD_FILE_(m, "%llu bytes; its sections make %llu, its header says %llu",
-                              s->size, total, bert_u64_(h + 30));
-    return BERT_OK;
+            m, "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d", labels,
+            pieces, added, c.K, c.V);
+    if (bert_check_words_(m, words)) return BERT_EFORMAT;
+    if (!pieces && bert_u64_(h + BERT_H_BYTES_5_))
+        return BERT_BAD_FILE_(m, "a Unicode table, but no vocabulary");
+    return bert_check_sizes_(m, s->size, h, parameters);
 }
 
 /* Version 1 has 0 for a special token that is not there, and for one that is the first. */
@@ -3804,37 +3832,48 @@ static void bert_none_in_version_1_(BertTokenizer *t, int word, const char *toke
         t->words[word] = -1;
 }
 
+/* What ties data files to a vocabulary. */
+static uint64_t bert_hash_tokenizer_(const BertTokenizer *t)
+{
+    const BertStrings *v = &t->vocabulary;
+    int32_t words[12] = {0};
+    for (int i = 0; i < 11; i++) words[i] = t->words[i] < 0 ? 0 : t->words[i];
+    uint64_t hash = bert_fnv1a_(0xCBF29CE484222325u, words, sizeof words, 4);
+    hash = bert_fnv1a_(hash, v->offsets, bert_table_bytes_(v), 8);
+    hash = bert_fnv1a_(hash, v->bytes, bert_text_bytes_(v), 1);
+    return bert_fnv1a_(hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8, 4);
+}
+
 static int bert_read_model_(Bert *m, BertSource_ *s)
 {
-    int32_t h[BERT_HEADER_], hashed[12] = {0};
+    int32_t h[BERT_HEADER_];
     BertTokenizer *t = &m->tokenizer;
     if (s->size < sizeof h)
         return BERT_BAD_FILE_(m, "%llu bytes are too few for a model file", s->size);
     int error = bert_read_section_(m, s, h, sizeof h, 4);
-    if (!error && h[1] == 1) memset(h + 43, 0, 8 * sizeof *h), h[43] = 1;
+    const int old = !error && h[BERT_H_VERSION_] == 1;
+    if (old) memset(h + BERT_H_MORE_, 0, BERT_MORE_FIELDS_ * sizeof *h), h[BERT_H_MORE_] = 1;
     if (!error) error = bert_check_header_(m, s, h);
     if (error) return error;
+    memcpy(t->words, h + BERT_H_TOKENIZER_, sizeof t->words);
     error = bert_build(m, bert_config_of_(h));
     if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4, 4);
     if (!error)
-        error = bert_read_strings_(m, s, &m->labels, h[22], bert_u64_(h + 23), "label names");
+        error = bert_read_strings_(m, s, &m->labels, h[BERT_H_LABELS_],
+                                   bert_u64_(h + BERT_H_BYTES_2_), "label names");
     if (!error)
-        error = bert_read_strings_(m, s, &t->vocabulary, h[32], bert_u64_(h + 25), "vocabulary");
-    memcpy(t->words, h + 32, sizeof t->words);
-    t->unicode_bytes = (size_t)bert_u64_(h + 27);
-    t->added = (int32_t *)bert_read_new_(m, s, (BertBytes_)h[42] * 8, 4, &error);
+        error = bert_read_strings_(m, s, &t->vocabulary, t->words[BERT_NUM_PIECES],
+                                   bert_u64_(h + BERT_H_BYTES_3_), "vocabulary");
+    t->unicode_bytes = (size_t)bert_u64_(h + BERT_H_BYTES_5_);
+    t->added = (int32_t *)bert_read_new_(m, s, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 4, &error);
     t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, 4, &error);
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
-    if (h[1] == 1 && h[32]) {
+    if (old && t->vocabulary.count) {
         bert_none_in_version_1_(t, BERT_ID_PAD, "[PAD]");
         bert_none_in_version_1_(t, BERT_ID_MASK, "[MASK]");
     }
-    for (int i = 0; i < 11; i++) hashed[i] = t->words[i] < 0 ? 0 : t->words[i];
-    t->hash = bert_fnv1a_(0xCBF29CE484222325u, hashed, sizeof hashed, 4);
-    t->hash = bert_fnv1a_(t->hash, t->vocabulary.offsets, bert_table_bytes_(&t->vocabulary), 8);
-    t->hash = bert_fnv1a_(t->hash, t->vocabulary.bytes, bert_text_bytes_(&t->vocabulary), 1);
-    t->hash = bert_fnv1a_(t->hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8, 4);
+    t->hash = bert_hash_tokenizer_(t);
     return BERT_OK;
 }
 
@@ -3901,42 +3940,43 @@ BERTDEF int bert_save(Bert *m, const char *path)
     const BertTokenizer *t = &m->tokenizer;
     const BertStrings *l = &m->labels, *v = &t->vocabulary;
     const struct {
-        const void *first, *second; /* of strings: offsets, bytes */
-        BertBytes_ first_bytes, second_bytes;
-        size_t unit; /* of the first */
-    } sections[] = {
-        {m->params_memory, NULL, (BertBytes_)m->num_parameters * 4, 0, 4},
-        {l->offsets, l->bytes, bert_table_bytes_(l), bert_text_bytes_(l), 8},
-        {v->offsets, v->bytes, bert_table_bytes_(v), bert_text_bytes_(v), 8},
-        {t->added, NULL, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 0, 4},
-        {t->unicode, NULL, t->unicode_bytes, 0, 4},
+        int word; /* of the header, where this array's section is counted */
+        const void *array;
+        BertBytes_ bytes;
+        size_t unit;
+    } arrays[] = {
+        {0, m->params_memory, (BertBytes_)m->num_parameters * 4, 4},
+        {BERT_H_BYTES_2_, l->offsets, bert_table_bytes_(l), 8},
+        {BERT_H_BYTES_2_, l->bytes, bert_text_bytes_(l), 1},
+        {BERT_H_BYTES_3_, v->offsets, bert_table_bytes_(v), 8},
+        {BERT_H_BYTES_3_, v->bytes, bert_text_bytes_(v), 1},
+        {0, t->added, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 4},
+        {BERT_H_BYTES_5_, t->unicode, t->unicode_bytes, 4},
     };
-    BertBytes_ bytes[5], total = sizeof h;
+    const int n = sizeof arrays / sizeof *arrays;
+    BertBytes_ total = sizeof h;
     if (!m->params_memory) return BERT_REFUSE_(m, "%s: the model is empty", path);
-    for (int i = 0; i < 5; i++) {
-        bytes[i] = sections[i].first_bytes + sections[i].second_bytes;
-        total += (bytes[i] + 7) / 8 * 8;
+    for (int i = 0; i < n; i++) { /* offsets fill multiples of 8: padding is by arrays, too */
+        int32_t *word = h + arrays[i].word;
+        if (arrays[i].word) bert_put_u64_(word, bert_u64_(word) + arrays[i].bytes);
+        total += (arrays[i].bytes + 7) / 8 * 8;
     }
-    memcpy(h + 2, &m->config, 18 * sizeof *h);
-    memcpy(h + 43, &m->config.padding_idx, 8 * sizeof *h);
-    h[43]++;
-    bert_put_u64_(h + 20, m->num_parameters);
-    h[22] = (int32_t)l->count;
-    bert_put_u64_(h + 23, bytes[1]);
-    bert_put_u64_(h + 25, bytes[2]);
-    bert_put_u64_(h + 27, bytes[4]);
-    bert_put_u64_(h + 30, total);
-    memcpy(h + 32, t->words, sizeof t->words);
+    memcpy(h + BERT_H_CONFIG_, &m->config, BERT_FIELDS_ * sizeof *h);
+    memcpy(h + BERT_H_MORE_, &m->config.padding_idx, BERT_MORE_FIELDS_ * sizeof *h);
+    h[BERT_H_MORE_]++;
+    bert_put_u64_(h + BERT_H_PARAMETERS_, m->num_parameters);
+    h[BERT_H_LABELS_] = (int32_t)l->count;
+    bert_put_u64_(h + BERT_H_BYTES_, total);
+    memcpy(h + BERT_H_TOKENIZER_, t->words, sizeof t->words);
 
     FILE *f = fopen(path, "wb");
     if (!f)
         return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
     bert_write_(f, h, sizeof h, 4);
-    for (int i = 0; i < 5; i++) {
-        bert_write_(f, sections[i].first, sections[i].first_bytes, sections[i].unit);
-        bert_write_(f, sections[i].second, sections[i].second_bytes, 1);
-        bert_write_(f, zeros, (8 - bytes[i] % 8) % 8, 1);
+    for (int i = 0; i < n; i++) {
+        bert_write_(f, arrays[i].array, arrays[i].bytes, arrays[i].unit);
+        bert_write_(f, zeros, (8 - arrays[i].bytes % 8) % 8, 1);
     }
     int failed = ferror(f);
     failed = fclose(f) != 0 || failed; /* a full disk may only show here */
