@@ -724,11 +724,9 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #endif
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
 BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
-static int bert_thread_(void) { return omp_get_thread_num(); }
 #else
 #define BERT_OMP_(clauses)
 BERTDEF int bert_threads(void) { return 1; }
-static int bert_thread_(void) { return 0; }
 #endif
 
 #if defined(__GNUC__) || defined(__clang__) /* clang-cl is not __GNUC__, but all the same */
@@ -821,75 +819,125 @@ static float bert_normal_(uint64_t key, uint64_t i)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Matmul: c (M,N) = a (M,K) . b (K,N), every product of matrices in BERT. The operands are given by
-   strides, so that one routine serves forward, both backwards and attention:
-       a[i][k] is a[i * a_row + k * a_col], b[k][j] is b[k * b_row + j * b_col], c's rows are ldc
-       apart. */
+   The product of matrices: c (rows, cols) = a (rows, inner) . b (inner, cols). All products in BERT
+   are calls of it. Element (i, j) of a or b is at[i * down + j * right], so that a matrix that lies
+   transposed, or a head's columns among others, needs no copy; c's rows are ldc floats apart. */
 typedef struct {
     const float *at;
-    size_t row, col; /* steps from one row to the next, and from one column to the next */
+    size_t down, right;
 } BertMatrix_;
 
-static BertMatrix_ bert_matrix_(const float *at, size_t row, size_t col)
+static BertMatrix_ bert_matrix_(const float *at, size_t down, size_t right)
 {
-    BertMatrix_ m = {at, row, col};
+    BertMatrix_ m = {at, down, right};
     return m;
 }
 
-/* A block of a matrix: from row i and column j on. */
-static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
-{
-    m.at += i * m.row + j * m.col;
-    return m;
-}
-
-/* A sum of c begins with START: start[j] (a bias), where start is NULL zero; or with what c holds.
-   Along channels, K is cut into blocks of DEPTH, each block a chain of multiply-adds from zero, and
-   the blocks are ADDed from k = 0 up. Along tokens (dW) one chain GOES ON from what c holds, token
-   after token: a step cut into micro-batches has the bits of the whole. */
+/* How an element of c begins. START: with start[j], a bias, or with zero where start is NULL. ADD:
+   with what c holds. In both cases the inner dimension is cut into blocks of DEPTH; each block is a
+   chain of multiply-adds from zero, and the blocks are added one after the other. GO_ON, for
+   gradients of weights, whose inner dimension is the tokens: one chain that goes on from what c
+   holds, token after token, so that a step cut into micro-batches has the bits of the whole. */
 enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
 
-/* The product as plain loops: what it means, to the last bit. */
-static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                               int K, const float *start, int how)
+/* What the product means, to the last bit. The section on speed computes the same bits faster. */
+static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                               int cols, int inner, const float *start, int how)
 {
-    const int chain = how == BERT_GO_ON_, depth = chain ? K : BERT_DEPTH_;
-    for (int i = 0; i < M; i++)
-        for (int j = 0; j < N; j++) {
-            const float *x = a.at + i * a.row, *y = b.at + j * b.col;
+    const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
+    BERT_OMP_(parallel for)
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            const float *x = a.at + i * a.down, *y = b.at + j * b.right;
             float *to = c + i * ldc + j, sum = how != BERT_START_ ? *to : start ? start[j] : 0.0f;
-            for (int k = 0; k < K;) {
+            for (int k = 0; k < inner;) {
                 float block = chain ? sum : 0.0f;
-                for (int end = bert_min_(depth, K - k) + k; k < end; k++)
-                    block = bert_fma_(x[k * a.col], y[k * b.row], block);
+                for (int end = bert_min_(depth, inner - k) + k; k < end; k++)
+                    block = bert_fma_(x[k * a.right], y[k * b.down], block);
                 sum = chain ? block : sum + block;
             }
             *to = sum;
         }
 }
 
-/* ------------------------------------------------------------------------------------------------
-   What the layers call, and the section on speed at the end of the file defines. */
-
-static inline float bert_exp_(float x); /* e^x */
-static inline float bert_tanh_(float x);
-static inline float bert_normal_cdf_(float x, float *bell); /* P(Z <= x), Z from N(0, 1) */
-
-/* Sums over 16 lanes: sum a[i], and sum (a[i] - x) * (b[i] - y); the largest of a[i] and least. */
-static inline float bert_sum_(const float *a, int n);
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n);
-static inline float bert_max_of_(const float *a, int n, float least);
-
-/* bert_matmul_plain_ at speed, to the same bits: on all threads, and on this one. */
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
-                         const float *start, int how, const BertScratch *scratch);
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                int K, const float *start, int how, const BertScratch *scratch);
+/* The product on all threads, and on the one that calls it, at speed where scratch has memory. */
+static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
+                         int inner, const float *start, int how, const BertScratch *scratch);
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                int cols, int inner, const float *start, int how,
+                                const BertScratch *scratch);
 
 static int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
 {
     return scratch ? scratch->threads : bert_threads();
 }
+
+/* ------------------------------------------------------------------------------------------------
+   Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree, so
+   that every processor, whatever the width of its vectors, makes the same bits. What is done to 16
+   elements is a function of its own, because compilers then make vectors of it. */
+enum { BERT_SUMS_ = 16 };
+
+static inline float bert_tree_(float *s)
+{
+    for (int w = BERT_SUMS_ / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) s[l] += s[l + w];
+    return s[0];
+}
+
+static inline void bert_sum_16_(float *s, const float *a)
+{
+    for (int l = 0; l < BERT_SUMS_; l++) s[l] += a[l];
+}
+
+static inline void bert_dot_16_(float *s, const float *a, float x, const float *b, float y)
+{
+    for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[l] - x, b[l] - y, s[l]);
+}
+
+/* sum a[i] */
+static inline float bert_sum_(const float *a, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_sum_16_(s, a + i);
+    for (int l = 0; i < n; i++, l++) s[l] += a[i];
+    return bert_tree_(s);
+}
+
+/* sum (a[i] - x) * (b[i] - y) */
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_dot_16_(s, a + i, x, b + i, y);
+    for (int l = 0; i < n; i++, l++) s[l] = bert_fma_(a[i] - x, b[i] - y, s[l]);
+    return bert_tree_(s);
+}
+
+/* A float's bits as an integer that is larger where the float is; its own inverse. */
+static inline int32_t bert_rank_(int32_t bits) { return bits < 0 ? bits ^ 0x7FFFFFFF : bits; }
+
+/* The largest of a[0..n-1] and least. Compared as integers, which a compiler may do in any order,
+   and so in vectors. Whatever it makes of NaN, the sum of exp that follows is NaN. */
+static inline float bert_max_of_(const float *a, int n, float least)
+{
+    int32_t max, x;
+    memcpy(&max, &least, 4);
+    max = bert_rank_(max);
+    for (int i = 0; i < n; i++) {
+        memcpy(&x, a + i, 4);
+        max = bert_rank_(x) > max ? bert_rank_(x) : max;
+    }
+    max = bert_rank_(max);
+    memcpy(&least, &max, 4);
+    return least;
+}
+
+/* The section on speed has e^x, tanh, and P(Z <= x) for Z from N(0, 1), which GELU needs. */
+static inline float bert_exp_(float x);
+static inline float bert_tanh_(float x);
+static inline float bert_normal_cdf_(float x, float *bell);
 
 /* ------------------------------------------------------------------------------------------------
    Embeddings: out[n] = wte[token] + wpe[position] + wse[type]   (BertEmbeddings, before LayerNorm)
@@ -4046,16 +4094,31 @@ static inline float bert_normal_cdf_(float x, float *bell)
     return x < 0.0f ? p * t * e : bert_fma_(-(p * t), e, 1.0f); /* p t e: P(Z > |x|) */
 }
 
+#if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
+BERTDEF size_t bert_scratch_size(int threads) { return 0 * (size_t)threads; }
+
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                int cols, int inner, const float *start, int how,
+                                const BertScratch *scratch)
+{
+    (void)scratch;
+    bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
+}
+
+static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
+                         int inner, const float *start, int how, const BertScratch *scratch)
+{
+    bert_matmul_serial_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
+}
+
+#else
 /* ------------------------------------------------------------------------------------------------
    Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; but for the
-   multiply-add, which the compiler would fuse here and not there. With BERT_NO_SIMD (or a compiler
-   without them) a "vector" is one float, and the same code runs.
+   multiply-add, which the compiler would fuse here and not there. With BERT_NO_SIMD, or a compiler
+   without them, all products are plain loops.
    The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
    leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
-#if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
-enum { BERT_LANES_ = 1, BERT_TILE_ROWS_ = 1, BERT_TILE_VECS_ = 1 };
-#define BERT_SCALAR_
-#elif defined(__AVX512F__)
+#ifdef __AVX512F__
 #include <immintrin.h>
 enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
 #define BERT_VFMA_(u, v, sum) ((bert_vec_)_mm512_fmadd_ps(u, v, sum))
@@ -4075,23 +4138,17 @@ enum { BERT_LANES_ = 4, BERT_TILE_ROWS_ = 6, BERT_TILE_VECS_ = 2 };
 #endif
 enum { BERT_TILE_COLS_ = BERT_LANES_ * BERT_TILE_VECS_ };
 
-#ifdef BERT_SCALAR_
-typedef float bert_vec_, bert_vec_at_;
-#define BERT_UNROLL_
-#define BERT_VFMA_(u, v, sum) bert_fma_(u, v, sum)
-#else
 typedef float bert_vec_ __attribute__((vector_size(BERT_LANES_ * 4)));
 typedef float bert_vec_at_ /* the same, anywhere in memory */
     __attribute__((vector_size(BERT_LANES_ * 4), aligned(4), may_alias));
 typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
+
+/* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
 #else
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
 #endif
-#endif
-
-/* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
 #define BERT_FOR_(i, n)                                                                            \
     BERT_UNROLL_                                                                                   \
     for (int i = 0; i < (n); i++)
@@ -4104,17 +4161,6 @@ static inline bert_vec_ bert_all_(float x) /* x in each lane */
     return x - zero;
 }
 
-/* Lane by lane: x > y ? x : y. */
-static inline bert_vec_ bert_larger_(bert_vec_ x, bert_vec_ y)
-{
-#ifdef BERT_SCALAR_
-    return x > y ? x : y;
-#else
-    bert_ints_ larger = x > y;
-    return (bert_vec_)((larger & (bert_ints_)x) | (~larger & (bert_ints_)y));
-#endif
-}
-
 #ifndef BERT_VFMA_
 #define BERT_VFMA_(u, v, sum) bert_vfma_(u, v, sum)
 static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
@@ -4124,65 +4170,6 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
 }
 #endif
 
-/* ------------------------------------------------------------------------------------------------
-   Sums. Element i goes to lane i % 16, and the lanes are added in one fixed tree, whatever vectors
-   the processor has. */
-enum { BERT_SUMS_ = 16, BERT_SUM_VECS_ = BERT_SUMS_ / BERT_LANES_ };
-
-static inline float bert_tree_(float *s)
-{
-    for (int w = BERT_SUMS_ / 2; w > 0; w /= 2)
-        for (int l = 0; l < w; l++) s[l] += s[l + w];
-    return s[0];
-}
-
-/* sum a[i] */
-static inline float bert_sum_(const float *a, int n)
-{
-    bert_vec_ sum[BERT_SUM_VECS_];
-    float s[BERT_SUMS_];
-    int i = 0;
-    BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] = bert_all_(0.0f);
-    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
-        BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] += bert_get_(a + i + v * BERT_LANES_);
-    BERT_FOR_ (v, BERT_SUM_VECS_) bert_put_(s + v * BERT_LANES_, sum[v]);
-    for (int l = 0; i < n; i++, l++) s[l] += a[i];
-    return bert_tree_(s);
-}
-
-/* sum (a[i] - x) * (b[i] - y) */
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
-{
-    bert_vec_ sum[BERT_SUM_VECS_];
-    float s[BERT_SUMS_];
-    int i = 0;
-    BERT_FOR_ (v, BERT_SUM_VECS_) sum[v] = bert_all_(0.0f);
-    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_)
-        BERT_FOR_ (v, BERT_SUM_VECS_) {
-            bert_vec_ p = bert_get_(a + i + v * BERT_LANES_) - x;
-            bert_vec_ q = bert_get_(b + i + v * BERT_LANES_) - y;
-            sum[v] = BERT_VFMA_(p, q, sum[v]);
-        }
-    BERT_FOR_ (v, BERT_SUM_VECS_) bert_put_(s + v * BERT_LANES_, sum[v]);
-    for (int l = 0; i < n; i++, l++) s[l] = bert_fma_(a[i] - x, b[i] - y, s[l]);
-    return bert_tree_(s);
-}
-
-/* The largest of a[0..n-1] and least; NaN is passed over. A plain loop would go element by element:
-   the compiler may not change the order of comparisons. */
-static inline float bert_max_of_(const float *a, int n, float least)
-{
-    bert_vec_ max = bert_all_(least);
-    float s[BERT_LANES_];
-    int i = 0;
-    for (; i + BERT_LANES_ <= n; i += BERT_LANES_) max = bert_larger_(bert_get_(a + i), max);
-    bert_put_(s, max);
-    for (int l = 0; l < BERT_LANES_; l++) least = s[l] > least ? s[l] : least;
-    for (; i < n; i++) least = a[i] > least ? a[i] : least;
-    return least;
-}
-
-#ifndef BERT_SCALAR_
 /* ------------------------------------------------------------------------------------------------
    The fast product:
 
@@ -4245,8 +4232,9 @@ typedef struct {
 /* rows x cols of m, one of whose steps is 1, spread over so many times LANES k's. */
 BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
 {
-    int lines = ((m.col == 1 ? cols : rows) + 15) / 16, left = (m.col == 1 ? rows : cols) * lines;
-    BertAhead_ ahead = {m.at, m.col == 1 ? m.row : m.col, lines, 0,
+    int lines = ((m.right == 1 ? cols : rows) + 15) / 16,
+        left = (m.right == 1 ? rows : cols) * lines;
+    BertAhead_ ahead = {m.at, m.right == 1 ? m.down : m.right, lines, 0,
                         left, (left + times - 1) / times};
     return ahead;
 }
@@ -4318,6 +4306,13 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
 }
 
+/* A block of a matrix: from row i and column j on. */
+static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+{
+    m.at += i * m.down + j * m.right;
+    return m;
+}
+
 /* How many vectors wide a panel of so many columns is: 1, 2 or TILE_VECS. */
 static int bert_panel_vecs_(int cols)
 {
@@ -4348,22 +4343,22 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
 {
     const int n = BERT_LANES_, W = bert_panel_vecs_(cols) * n;
     if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
-    if (b.col == 1) {
+    if (b.right == 1) {
         for (int k = 0; k < depth; k++, panel += W) {
-            const float *row = b.at + k * b.row;
+            const float *row = b.at + k * b.down;
             if (cols < BERT_TILE_COLS_) memcpy(panel, row, (size_t)cols * sizeof *panel);
             else
                 BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(panel + v * n, bert_get_(row + v * n));
         }
         return;
     }
-    int whole_k = b.row == 1 ? depth / n * n : 0, whole_j = cols / n * n;
+    int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = cols / n * n;
     for (int j = 0; j < whole_j; j += n)
         for (int k = 0; k < whole_k; k += n)
-            bert_transpose_(panel + k * W + j, W, b.at + k + j * b.col, b.col);
+            bert_transpose_(panel + k * W + j, W, b.at + k + j * b.right, b.right);
     for (int j = 0; j < cols; j++) /* what is left over at the edges */
         for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
-            panel[k * W + j] = b.at[k * b.row + j * b.col];
+            panel[k * W + j] = b.at[k * b.down + j * b.right];
 }
 
 /* A strip of a (rows, depth). Where the elements of a row lie side by side, tiles read a itself; at
@@ -4372,19 +4367,19 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
 static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, int copied)
 {
     const size_t R = BERT_TILE_ROWS_;
-    BertStrip_ own = {a.at, a.row}, by_rows = {room, (size_t)depth}, by_columns = {room, 1};
-    if (a.col == 1 && rows == BERT_TILE_ROWS_) return own;
-    if (a.col == 1) {
+    BertStrip_ own = {a.at, a.down}, by_rows = {room, (size_t)depth}, by_columns = {room, 1};
+    if (a.right == 1 && rows == BERT_TILE_ROWS_) return own;
+    if (a.right == 1) {
         for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += depth)
-            if (i < rows) memcpy(room, a.at + i * a.row, (size_t)depth * sizeof *room);
+            if (i < rows) memcpy(room, a.at + i * a.down, (size_t)depth * sizeof *room);
             else memset(room, 0, (size_t)depth * sizeof *room);
         return by_rows;
     }
     for (int k = 0; k < depth && !copied; k++, room += R) {
-        const float *from = a.at + k * a.col;
-        if (a.row == 1 && rows == BERT_TILE_ROWS_) memcpy(room, from, R * sizeof *room);
+        const float *from = a.at + k * a.right;
+        if (a.down == 1 && rows == BERT_TILE_ROWS_) memcpy(room, from, R * sizeof *room);
         else
-            for (int i = 0; i < BERT_TILE_ROWS_; i++) room[i] = i < rows ? from[i * a.row] : 0.0f;
+            for (int i = 0; i < BERT_TILE_ROWS_; i++) room[i] = i < rows ? from[i * a.down] : 0.0f;
     }
     return by_columns;
 }
@@ -4472,11 +4467,11 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
     float *panel = room, *t = room + (int)BERT_DEPTH_ * BERT_LANES_, *out = t + BERT_HIGH_ * n;
     for (int k = 0; k < K; k += BERT_DEPTH_) {
         int depth = bert_min_(BERT_DEPTH_, K - k);
-        bert_pack_panel_(panel, bert_matrix_(a.at + k * a.col, a.col, a.row), depth, M);
+        bert_pack_panel_(panel, bert_matrix_(a.at + k * a.right, a.right, a.down), depth, M);
         for (int j = 0; j < whole; j += BERT_HIGH_) {
             const float *w[BERT_HIGH_ / 4], *x = panel;
             bert_vec_ sum[BERT_HIGH_], zero = {0};
-            BERT_FOR_ (r, BERT_HIGH_ / 4) w[r] = b.at + (j + r * 4) * b.col + k;
+            BERT_FOR_ (r, BERT_HIGH_ / 4) w[r] = b.at + (j + r * 4) * b.right + k;
             BERT_FOR_ (r, BERT_HIGH_) sum[r] = zero;
             BertAhead_ ahead =
                 bert_ahead_(bert_from_(b, k, j + BERT_HIGH_), depth, BERT_HIGH_, depth / 4);
@@ -4486,7 +4481,7 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                     bert_vec_ x_l = bert_get_(x + u * n);
                     BERT_FOR_ (r, BERT_HIGH_)
                         sum[r] =
-                            BERT_VFMA_(bert_all_(w[r / 4][r % 4 * b.col + l + u]), x_l, sum[r]);
+                            BERT_VFMA_(bert_all_(w[r / 4][r % 4 * b.right + l + u]), x_l, sum[r]);
                 }
             }
             BERT_FOR_ (r, BERT_HIGH_) bert_put_(t + r * n, sum[r]);
@@ -4504,30 +4499,27 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                            start ? start + whole : NULL, BERT_START_, room);
 }
 
-#else
-enum { BERT_ROOM_ = 0 };
-#endif
-
 BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
 
 /* Whether the mirrored product is worth it: of few rows, with a weight matrix, in whole vectors. */
 static int bert_mirrored_(BertMatrix_ b, int M, int N, int K, int how)
 {
-    return M <= BERT_LANES_ && N >= 16 && b.row == 1 && how == BERT_START_ && K % 16 == 0;
+    return M <= BERT_LANES_ && N >= 16 && b.down == 1 && how == BERT_START_ && K % 16 == 0;
 }
 
 /* The product on one thread, this one. */
 static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
                                 int K, const float *start, int how, const BertScratch *scratch)
 {
-    float *room = NULL; /* where this thread of the team puts panels and strips */
-    if (scratch && BERT_ROOM_ > 0) room = scratch->memory + bert_scratch_size(bert_thread_());
+    int thread = 0; /* of the team; each has room of its own for panels and strips */
+#ifdef _OPENMP
+    thread = omp_get_thread_num();
+#endif
+    float *room = scratch ? scratch->memory + bert_scratch_size(thread) : NULL;
     if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
-#ifndef BERT_SCALAR_
     else if (bert_mirrored_(b, M, N, K, how))
         bert_matmul_mirrored_(c, ldc, a, b, M, N, K, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
-#endif
 }
 
 /* The product on all threads. A task is a block of c, two for each thread, or one where the product
@@ -4540,10 +4532,14 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
     const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
     const int most = 1024, least = 64; /* rows of a task */
     if (M < 1 || N < 1) return;
-    const int threads = bert_team_(scratch), widest = (int)((panels + 1) / 2);
+    if (!scratch) {
+        bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
+        return;
+    }
+    const int threads = scratch->threads, widest = (int)((panels + 1) / 2);
     const int once = threads == 1 || bert_mirrored_(b, M, N, K, how);
     const int tasks = once ? threads : 2 * threads;
-    int across = N < M || a.col != 1 ? 1 : bert_min_(widest, tasks);
+    int across = N < M || a.right != 1 ? 1 : bert_min_(widest, tasks);
     int down = bert_max_((M - 1) / most + 1,
                          bert_min_((M - 1) / least + 1, (tasks + across - 1) / across));
     across = bert_max_(across, bert_min_(widest, (tasks + down - 1) / down));
@@ -4557,6 +4553,7 @@ static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int
                             width, K, start ? start + j : NULL, how, scratch);
     }
 }
+#endif /* vectors */
 
 #endif /* BERT_IMPLEMENTATION_ONCE_ */
 #endif /* BERT_IMPLEMENTATION */
