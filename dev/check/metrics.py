@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""train_bert.c's metrics against scipy, scikit-learn, seqeval and the official SQuAD scripts.
+"""The driver's metrics against scipy, scikit-learn, seqeval and the official SQuAD scripts.
 
     /path/to/venv/bin/python dev/check/metrics.py --model model.bin   # for its Unicode table
 
-Compiles train_bert.c into a shared library and calls its functions on random and on hand-made
-nasty cases; every number has to agree to 1e-12. The SQuAD reference is the algorithm of the
-official evaluate-v1.1.py and evaluate-v2.0.py, written down again below.
+Compiles dev/driver/metrics.h and squad.h into a shared library and calls their functions on random
+and on hand-made nasty cases; every number has to agree to 1e-12. The SQuAD reference is what the
+official evaluate-v1.1.py and evaluate-v2.0.py do, written down again below.
 """
 import argparse
 import collections
@@ -27,75 +27,66 @@ from sklearn import metrics as sklearn
 from common import ROOT, check, finish, run, write
 
 SHIM = r"""
-#define TESTING
-#include "train_bert.c"
+#define _POSIX_C_SOURCE 200809L
+#define BERT_IMPLEMENTATION
+#include "bert.h"
+#include "dev/driver/squad.h"
 static Bert model;
-static void copy(const Evaluation *e, double *out)
-{
-    for (int i = 0; i < e->num_metrics; i++) out[i] = e->metrics[i].value;
-}
 int shim_model(const char *path) { return bert_load(&model, path); }
-/* truth: labels (n), or multi-label's 0 or 1 (n,K), as predicted is */
-void shim_labels_metrics(double *out, int *truth, int *predicted, size_t n, int K, int multi_label)
+/* out: accuracy, macro F1, F1 of the second label, MCC */
+void shim_labels(double *out, int *truth, int *predicted, size_t n, int K)
 {
-    Evaluation e = {.counts = calloc((size_t)K, sizeof *e.counts)};
-    Data d = {.K = K, .multi_label = multi_label};
-    Bert m = {.config = {.K = K}};
-    float *targets = calloc((size_t)K, sizeof *targets);
-    float *logits = calloc((size_t)K, sizeof *logits);
-    for (size_t i = 0; i < n; i++) {
-        BertBatch x = {.labels = &truth[i], .targets = targets};
-        Output o = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits};
-        for (int k = 0; k < K; k++) {
-            targets[k] = multi_label && truth[i * (size_t)K + (size_t)k];
-            logits[k] = multi_label ? predicted[i * (size_t)K + (size_t)k] : predicted[i] == k;
-        }
-        classification_collect(&o);
-    }
-    classification_measure(&e, &d);
-    copy(&e, out);
-    free(e.counts), free(targets), free(logits);
+    LabelCount *counts = calloc((size_t)K, sizeof *counts);
+    for (size_t i = 0; i < n; i++) count_label(counts, truth[i], predicted[i]);
+    out[0] = recall(sum_counts(counts, (size_t)K)), out[1] = macro_f1(counts, (size_t)K);
+    out[2] = f1_score(counts[1]), out[3] = matthews_correlation(counts, (size_t)K);
+    free(counts);
 }
-void shim_regression_metrics(double *out, double *x, double *y, size_t n)
+static void micro(double *out, const LabelCount *counts, int K)
 {
-    Evaluation e = {0};
-    regression_metrics(&e, x, y, n);
-    copy(&e, out);
+    const LabelCount sum = sum_counts(counts, (size_t)K);
+    out[0] = f1_score(sum), out[1] = precision(sum), out[2] = recall(sum);
+}
+/* truth: 0 or 1 (n,K); out: f1, precision, recall */
+void shim_label_sets(double *out, float *truth, float *logits, size_t n, int K)
+{
+    LabelCount *counts = calloc((size_t)K, sizeof *counts);
+    for (size_t i = 0; i < n; i++)
+        count_labels(counts, truth + i * (size_t)K, logits + i * (size_t)K, K);
+    micro(out, counts, K);
+    free(counts);
+}
+void shim_numbers(double *out, double *x, double *y, size_t n)
+{
+    out[0] = pearson(x, y, n), out[1] = spearman(x, y, n), out[2] = mean_squared_error(x, y, n);
 }
 /* out: f1, precision, recall, accuracy; then the counts of each label's type, at its first label */
 void shim_ner(double *out, int *truth, int *predicted, uint64_t *offsets, size_t n, uint64_t *names,
               char *bytes, int K)
 {
-    Data d = {.K = K, .names = {(size_t)K, names, bytes}};
-    Evaluation e = {.counts = calloc((size_t)K, sizeof *e.counts), .tags = tags_of(&d.names)};
-    Bert m = {.config = {.K = K}};
-    float *logits = calloc(offsets[n] * (size_t)K, sizeof *logits);
-    for (size_t t = 0; t < offsets[n]; t++) logits[t * (size_t)K + (size_t)predicted[t]] = 1;
-    for (size_t i = 0; i < n; i++) {
-        BertBatch x = {.labels = truth + offsets[i]};
-        Output o = {.m = &m, .d = &d, .x = &x, .e = &e, .logits = logits + offsets[i] * (size_t)K};
-        o.T = (int)(offsets[i + 1] - offsets[i]);
-        ner_collect(&o);
-    }
-    ner_measure(&e, &d);
-    copy(&e, out);
-    memcpy(out + 4, e.counts, (size_t)K * sizeof *e.counts);
-    free(e.counts), free(e.tags), free(logits);
+    const BertStrings strings = {(size_t)K, names, bytes};
+    LabelCount *counts = calloc((size_t)K, sizeof *counts);
+    Tag *tags = tags_of(&strings);
+    Tally words = {0};
+    for (size_t t = 0; t < offsets[n]; t++) tally(&words, truth[t] == predicted[t], 0);
+    for (size_t i = 0; i < n; i++)
+        count_entities(counts, tags, truth + offsets[i], predicted + offsets[i],
+                       offsets[i + 1] - offsets[i]);
+    micro(out, counts, K);
+    out[3] = ratio(words.right, words.n);
+    memcpy(out + 4, counts, (size_t)K * sizeof *counts);
+    free(counts), free(tags);
 }
 void shim_squad(double *out, const char *text, size_t n, uint64_t *offsets, char *golds,
-                 size_t count, int v2)
+                size_t count, int v2)
 {
     BertStrings s = {count, offsets, golds};
     BertText answer = {text, n};
-    squad_scores(&model.tokenizer, answer, &s, 0, count, v2, &out[0], &out[1]);
+    SquadScore score = squad_score(&model.tokenizer, answer, &s, 0, count, v2);
+    out[0] = score.exact, out[1] = score.f1;
 }
-size_t shim_normalize(uint32_t *out, const char *text, size_t n)
-{
-    BertText answer = {text, n};
-    return normalize_answer(&model.tokenizer, out, answer);
-}
-int shim_alnum(uint32_t c) { return is_alnum(&model.tokenizer, c); }
 int shim_space(uint32_t c) { return is_space(c); }
+int shim_alnum(uint32_t c) { return is_alnum(&model.tokenizer, c); }
 int shim_lower(uint32_t *out, uint32_t c) { return lower_case(&model.tokenizer, out, 0, c, 0); }
 """
 
@@ -103,9 +94,7 @@ def build(folder):
     source, library = write(folder + "/shim.c", SHIM), folder + "/shim.so"
     run(os.environ.get("CC", "cc"), "-std=c99", "-O1", "-w", "-fPIC", "-shared", "-I" + ROOT,
         source, "-o", library, "-lm")
-    lib = ctypes.CDLL(library)
-    lib.shim_normalize.restype = ctypes.c_size_t
-    return lib
+    return ctypes.CDLL(library)
 
 
 def pointer(array):
@@ -144,15 +133,12 @@ def check_labels(lib, rng):
     def run(case):
         K, truth, predicted = case
         out = np.zeros(8)
-        lib.shim_labels_metrics(pointer(out), pointer(np.array(truth, np.int32)),
-                                pointer(np.array(predicted, np.int32)),
-                                ctypes.c_size_t(len(truth)), K, 0)
-        want = [sklearn.accuracy_score(truth, predicted),
-                sklearn.f1_score(truth, predicted, average="macro")]
-        if K == 2:
-            want.append(sklearn.f1_score(truth, predicted))
-        want.append(sklearn.matthews_corrcoef(truth, predicted))
-        return out[:len(want)], want
+        lib.shim_labels(pointer(out), pointer(np.array(truth, np.int32)),
+                        pointer(np.array(predicted, np.int32)), ctypes.c_size_t(len(truth)), K)
+        binary = sklearn.f1_score(truth, predicted) if K == 2 else out[2]
+        return out[:4], [sklearn.accuracy_score(truth, predicted),
+                         sklearn.f1_score(truth, predicted, average="macro"), binary,
+                         sklearn.matthews_corrcoef(truth, predicted)]
     check_all("accuracy, macro and binary F1, MCC as scikit-learn", label_cases(rng), run)
 
     def multi(_):
@@ -161,12 +147,12 @@ def check_labels(lib, rng):
         truth = np.array([[rng.random() < share for _ in range(K)] for _ in range(n)], np.int32)
         predicted = np.array([[rng.random() < 0.4 * (share > 0) for _ in range(K)]
                               for _ in range(n)], np.int32)
-        out = np.zeros(8)
-        lib.shim_labels_metrics(pointer(out), pointer(truth), pointer(predicted),
-                                ctypes.c_size_t(n), K, 1)
+        out = np.zeros(3)
+        lib.shim_label_sets(pointer(out), pointer(truth.astype(np.float32)),
+                            pointer((predicted - 0.5).astype(np.float32)), ctypes.c_size_t(n), K)
         how = dict(average="micro") if K > 1 else {}
         a, b = (truth, predicted) if K > 1 else (truth[:, 0], predicted[:, 0])
-        return out[:3], [f(a, b, zero_division=0, **how) for f in (
+        return out, [f(a, b, zero_division=0, **how) for f in (
             sklearn.f1_score, sklearn.precision_score, sklearn.recall_score)]
     check_all("multi-label micro F1, precision, recall as scikit-learn", range(300), multi)
 
@@ -190,8 +176,7 @@ def check_numbers(lib, rng):
         x, y = (np.array(v, np.float64) for v in case)
         out = np.zeros(8)
         want = [stats.pearsonr(x, y)[0], stats.spearmanr(x, y)[0], sklearn.mean_squared_error(x, y)]
-        lib.shim_regression_metrics(pointer(out), pointer(x.copy()), pointer(y.copy()),
-                                    ctypes.c_size_t(len(x)))
+        lib.shim_numbers(pointer(out), pointer(x), pointer(y), ctypes.c_size_t(len(x)))
         if abs(np.mean(x)) > 1e5:  # scipy's own rounding there: 1e6 has ten digits left
             out[0] = round(out[0], 9)
             want[0] = round(want[0], 9)

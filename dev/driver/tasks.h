@@ -7,6 +7,79 @@ reports.
 
 #include "data.h"
 #include "metrics.h"
+#include "squad.h"
+
+enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
+
+/* A line of standard input. */
+typedef struct Line {
+    BertText text; /* that answers are part of: qa: the context */
+    BertText id;   /* of the JSON object, or empty */
+    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
+} Line;
+
+/* An answer to a question of standard input. */
+typedef struct {
+    BertAnswer span;
+    BertText text;
+} Found;
+
+/* Questions of one kind: how many, and the sums of their scores. */
+typedef struct {
+    double n, exact, f1;
+} SquadSum;
+
+/* What an evaluation counts, and the metrics that come of it. */
+typedef struct {
+    double loss;        /* the mean */
+    LabelCount *counts; /* (K): of each label; ner: of each type, at the first label that has it */
+    size_t confusion[MOST_COLUMNS][MOST_COLUMNS]; /* true label, predicted one */
+    double *values;                               /* regression (n) */
+    Tag *tags;                                    /* ner (K) */
+    Tally words;                                  /* ner: that have a label */
+    SquadSum answerable, unanswerable;            /* qa */
+    Tally masks, pairs[2];                        /* mlm; b follows a, b is another document's */
+
+    BertAnswers answers; /* qa: of the question that windows are being read of */
+    int question;        /* qa: whose strings begin at golds[strings] */
+    size_t strings;
+    Found *found; /* qa, text: its answers so far */
+    size_t num_found, found_room;
+    size_t *slots, num_slots; /* answer i, as i + 1, at the hash of its words, or behind it */
+
+    int num_metrics;
+    struct {
+        const char *name;
+        double value;
+    } metrics[MAX_METRICS]; /* best.bin goes by the first one: higher is better */
+} Evaluation;
+
+static void add_metric(Evaluation *e, const char *name, double value)
+{
+    e->metrics[e->num_metrics].name = name;
+    e->metrics[e->num_metrics++].value = value;
+}
+
+/* Memory for what an evaluation of this data counts. */
+static void evaluation_room(Evaluation *e, const Data *d)
+{
+    e->counts = take((size_t)d->K, sizeof *e->counts, "the counts of labels");
+    if (d->task == BERT_NER) e->tags = tags_of(&d->names);
+    if (d->task == BERT_REGRESSION) e->values = take(d->n, sizeof *e->values, "predictions");
+}
+
+/* Nothing is counted yet. */
+static void evaluation_clear(Evaluation *e, const Data *d)
+{
+    const Evaluation empty = {.counts = e->counts, .values = e->values, .tags = e->tags};
+    *e = empty;
+    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
+}
+
+static void evaluation_free(Evaluation *e)
+{
+    free(e->counts), free(e->tags), free(e->values), free(e->found), free(e->slots);
+}
 
 /* An example of a batch, and what the model made of it. */
 typedef struct {
@@ -42,8 +115,7 @@ static int name_width(const BertStrings *names)
 static void print_counts(FILE *f, BertText name, int width, LabelCount c)
 {
     print_name(f, name, width, width);
-    fprintf(f, "  %.4f     %.4f  %.4f  %-6.0f", ratio(c.both, c.predicted), ratio(c.both, c.truth),
-            f1_score(c), c.truth);
+    fprintf(f, "  %.4f     %.4f  %.4f  %-6.0f", precision(c), recall(c), f1_score(c), c.truth);
 }
 
 /* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
@@ -51,24 +123,35 @@ static void print_counts(FILE *f, BertText name, int width, LabelCount c)
 static void classification_collect(const Output *out)
 {
     Evaluation *e = out->e;
-    const int K = out->m->config.K, multi = out->d->multi_label;
-    const float *targets = multi ? out->x->targets + (size_t)out->b * K : NULL;
-    int best = -1;
-    if (!multi) bert_top_k(&best, NULL, out->logits, K, 1);
-    for (int k = 0; k < K; k++) {
-        int truth = multi ? targets[k] > 0 : k == out->x->labels[out->b];
-        int predicted = multi ? out->logits[k] > 0 : k == best; /* above one half */
-        e->counts[k].truth += truth;
-        e->counts[k].predicted += predicted;
-        e->counts[k].both += truth && predicted;
+    const int K = out->m->config.K;
+    if (out->d->multi_label) {
+        count_labels(e->counts, out->x->targets + (size_t)out->b * (size_t)K, out->logits, K);
+        return;
     }
-    if (!multi && K <= MOST_COLUMNS) e->confusion[out->x->labels[out->b]][best]++;
+    const int truth = out->x->labels[out->b], predicted = bert_argmax(out->logits, K);
+    count_label(e->counts, truth, predicted);
+    if (K <= MOST_COLUMNS) e->confusion[truth][predicted]++;
+}
+
+static void add_micro(Evaluation *e, size_t K)
+{
+    const LabelCount sum = sum_counts(e->counts, K);
+    add_metric(e, "f1", f1_score(sum));
+    add_metric(e, "precision", precision(sum));
+    add_metric(e, "recall", recall(sum));
 }
 
 static void classification_measure(Evaluation *e, const Data *d)
 {
-    if (d->multi_label) micro_metrics(e, (size_t)d->K);
-    else class_metrics(e, (size_t)d->K);
+    const size_t K = (size_t)d->K;
+    if (d->multi_label) {
+        add_micro(e, K);
+        return;
+    }
+    add_metric(e, "accuracy", recall(sum_counts(e->counts, K)));
+    add_metric(e, "macro_f1", macro_f1(e->counts, K));
+    if (K == 2) add_metric(e, "f1", f1_score(e->counts[1])); /* of the second label */
+    add_metric(e, "matthews_correlation", matthews_correlation(e->counts, K));
 }
 
 /* With the confusion matrix, where its K columns can be read, and a terminal has room for them. */
@@ -110,7 +193,9 @@ static void regression_measure(Evaluation *e, const Data *d)
 {
     double *truth = take(d->n, sizeof *truth, "values");
     for (size_t i = 0; i < d->n; i++) truth[i] = d->targets[i];
-    regression_metrics(e, e->values, truth, d->n);
+    add_metric(e, "pearson", pearson(e->values, truth, d->n));
+    add_metric(e, "spearmanr", spearman(e->values, truth, d->n));
+    add_metric(e, "mse", mean_squared_error(e->values, truth, d->n));
     free(truth);
 }
 
@@ -122,9 +207,8 @@ static void ner_collect(const Output *out)
     const int K = out->m->config.K, T = out->T, *truth = out->x->labels + out->first;
     int *predicted = take((size_t)T, sizeof *predicted, "predictions");
     for (int t = 0; t < T; t++) {
-        bert_top_k(&predicted[t], NULL, out->logits + (size_t)t * K, K, 1);
-        e->sums[0][0] += truth[t] == predicted[t]; /* never where there is no label */
-        e->sums[0][1] += truth[t] >= 0;
+        predicted[t] = bert_argmax(out->logits + (size_t)t * (size_t)K, K);
+        if (truth[t] >= 0) tally(&e->words, truth[t] == predicted[t], 0);
     }
     count_entities(e->counts, e->tags, truth, predicted, (size_t)T);
     free(predicted);
@@ -132,8 +216,8 @@ static void ner_collect(const Output *out)
 
 static void ner_measure(Evaluation *e, const Data *d)
 {
-    micro_metrics(e, (size_t)d->K);
-    add_metric(e, "accuracy", ratio(e->sums[0][0], e->sums[0][1]));
+    add_micro(e, (size_t)d->K);
+    add_metric(e, "accuracy", ratio(e->words.right, e->words.n));
 }
 
 static void ner_report(FILE *f, const Evaluation *e, const Data *d)
@@ -198,7 +282,6 @@ static void qa_collect(const Output *out)
     const Data *d = out->d;
     const int question = qa_window(out, 0);
     BertText text = {"", 0};
-    double exact, f1;
     if (question < 0) return;
     int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
     size_t first = qa_strings(out->e, d, question) + 2, count = (size_t)d->num_golds[question];
@@ -206,21 +289,26 @@ static void qa_collect(const Output *out)
         const BertAnswer *span = &out->e->answers.best[answer];
         text = text_part(d, (size_t)question, span->start, span->end);
     }
-    squad_scores(&out->m->tokenizer, text, &d->golds, first, count, d->may_lack, &exact, &f1);
-    double *sums = out->e->sums[count > 0];
-    sums[0] += f1, sums[1] += exact, sums[2]++;
+    SquadScore score = squad_score(&out->m->tokenizer, text, &d->golds, first, count, d->may_lack);
+    SquadSum *sum = count ? &out->e->answerable : &out->e->unanswerable;
+    sum->n++, sum->exact += score.exact, sum->f1 += score.f1;
 }
 
 /* In percent, as the scripts print them. */
+static void add_squad(Evaluation *e, const char *f1, const char *exact, SquadSum s)
+{
+    add_metric(e, f1, 100 * ratio(s.f1, s.n));
+    add_metric(e, exact, 100 * ratio(s.exact, s.n));
+}
+
 static void qa_measure(Evaluation *e, const Data *d)
 {
-    double(*s)[3] = e->sums, n = s[0][2] + s[1][2];
-    add_metric(e, "f1", 100 * ratio(s[0][0] + s[1][0], n));
-    add_metric(e, "exact_match", 100 * ratio(s[0][1] + s[1][1], n));
-    for (int has = 1; has >= 0 && d->may_lack; has--) {
-        add_metric(e, has ? "HasAns_f1" : "NoAns_f1", 100 * ratio(s[has][0], s[has][2]));
-        add_metric(e, has ? "HasAns_exact" : "NoAns_exact", 100 * ratio(s[has][1], s[has][2]));
-    }
+    const SquadSum has = e->answerable, no = e->unanswerable;
+    const SquadSum all = {no.n + has.n, no.exact + has.exact, no.f1 + has.f1};
+    add_squad(e, "f1", "exact_match", all);
+    if (!d->may_lack) return;
+    add_squad(e, "HasAns_f1", "HasAns_exact", has);
+    add_squad(e, "NoAns_f1", "NoAns_exact", no);
 }
 
 /* -- mlm and pretraining: words behind masks; does the second text follow the first? -- */
@@ -230,28 +318,25 @@ static void masked_collect(const Output *out)
     const BertActs *a = &out->m->acts;
     const BertBatch *x = out->x;
     const int V = out->m->config.V, b = out->b;
-    double *masks = out->e->sums[0];
-    for (int r = out->row, best; r < out->end_row; r++) {
-        bert_top_k(&best, NULL, a->logits + (size_t)r * (size_t)V, V, 1);
-        masks[0] += best == x->labels[r], masks[1] += a->losses[r], masks[2]++;
-    }
-    if (!x->next) return;
-    double *pairs = out->e->sums[1 + x->next[b]];
-    pairs[0] += (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b];
-    pairs[1] += a->nsplosses[b], pairs[2]++;
+    for (int r = out->row; r < out->end_row; r++)
+        tally(&out->e->masks, bert_argmax(a->logits + (size_t)r * (size_t)V, V) == x->labels[r],
+              a->losses[r]);
+    if (x->next)
+        tally(&out->e->pairs[x->next[b]], (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b],
+              a->nsplosses[b]);
 }
 
 static void masked_measure(Evaluation *e, const Data *d)
 {
-    double(*s)[3] = e->sums, pairs = s[1][2] + s[2][2];
-    double mlm = ratio(s[0][1], s[0][2]), nsp = ratio(s[1][1] + s[2][1], pairs);
+    const Tally masks = e->masks, pairs = tally_sum(e->pairs[0], e->pairs[1]);
+    const double mlm = ratio(masks.loss, masks.n), nsp = ratio(pairs.loss, pairs.n);
     e->loss = mlm + nsp;
-    add_metric(e, "masked_accuracy", ratio(s[0][0], s[0][2]));
+    add_metric(e, "masked_accuracy", ratio(masks.right, masks.n));
     add_metric(e, "perplexity", exp(mlm));
     if (d->task != BERT_PRETRAINING) return;
     add_metric(e, "mlm_loss", mlm);
     add_metric(e, "nsp_loss", nsp);
-    add_metric(e, "nsp_accuracy", ratio(s[1][0] + s[2][0], pairs));
+    add_metric(e, "nsp_accuracy", ratio(pairs.right, pairs.n));
 }
 
 /* The mean of the two recalls is 0.5 for a model that has learned nothing, whatever it answers. */
@@ -261,8 +346,8 @@ static void pretraining_report(FILE *f, const Evaluation *e, const Data *d)
     (void)d;
     fprintf(f, "\n%-11s  precision  recall  f1      count\n", "second text");
     for (int k = 0; k < 2; k++) {
-        const double *is = e->sums[1 + k], *other = e->sums[2 - k];
-        LabelCount counts = {is[2], is[0] + other[2] - other[0], is[0]};
+        const Tally is = e->pairs[k], other = e->pairs[1 - k];
+        const LabelCount counts = {is.n, is.right + other.n - other.right, is.right};
         print_counts(f, text_of(names[k]), 11, counts);
         fprintf(f, "\n");
     }
@@ -276,27 +361,6 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_MLM] = {masked_collect, masked_measure, NULL},
     [BERT_PRETRAINING] = {masked_collect, masked_measure, pretraining_report},
 };
-
-/* Memory for what an evaluation of this data counts. */
-static void evaluation_room(Evaluation *e, const Data *d)
-{
-    if (d->task == BERT_NER) e->tags = tags_of(&d->names);
-    if (d->task == BERT_REGRESSION) e->values = take(d->n, sizeof *e->values, "predictions");
-    e->counts = take((size_t)d->K, sizeof *e->counts, "the counts of labels");
-}
-
-static void evaluation_clear(Evaluation *e, const Data *d)
-{
-    memset(e->sums, 0, sizeof e->sums);
-    memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
-    memset(e->confusion, 0, sizeof e->confusion);
-    e->num_metrics = 0;
-}
-
-static void evaluation_free(Evaluation *e)
-{
-    free(e->tags), free(e->values), free(e->counts), free(e->found), free(e->slots);
-}
 
 /* Calls a task's function for each example of a batch, the first of which is that item. */
 static void each_output(const Options *o, const Bert *m, const Data *data, const BertBatch *x,

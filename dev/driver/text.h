@@ -6,7 +6,7 @@ text.h - lines of standard input.
 
 #include "data.h"
 #include "json.h"
-#include "metrics.h"
+#include "tasks.h"
 
 #include <errno.h>
 #include <unistd.h>
