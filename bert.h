@@ -24,8 +24,7 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
             bert_predict(&m, &e) || m.config.task != BERT_CLASSIFICATION)
             return fprintf(stderr, "predict: %s%s\n", bert_error(&m), e.message), 1;
         for (int k = 0; k < m.config.K; k++) printf("label %d: %.4f\n", k, m.acts.probs[k]);
-        bert_encoding_free(&e), bert_free(&m);
-        return 0;
+        return bert_encoding_free(&e), bert_free(&m), 0;
     }
 
     #define BERT_IMPLEMENTATION
@@ -49,8 +48,7 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
         }
         if (error || bert_save(&m, argv[2]))
             return fprintf(stderr, "train: %s%s\n", bert_error(&m), e.message), 1;
-        bert_encoding_free(&e), bert_free(&m);
-        return 0;
+        return bert_encoding_free(&e), bert_free(&m), 0;
     }
 
 DIMENSIONS: one letter, one meaning.
@@ -66,7 +64,6 @@ Hugging Face computes the same numbers for the tokens that are not padding.
 
 THE MODEL, by the names of its activations:
     tokens (N) --bert_embeddings--> emb (N,C) --LayerNorm, dropout--> ln0 (N,C): x of layer 0
-    each layer, bert_layer_forward_:
     x (N,C) -+--linear--> qkv (N,3C) --attention--> atty (N,C) --linear, dropout--> + --> res1 (N,C)
              +--------------------------------------------------------------------> +
     res1 --LayerNorm--> ln1 (N,C)
@@ -157,10 +154,8 @@ enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
     X(MLM, "mlm", "BertForMaskedLM", MASKED, V, 0, CROSSENTROPY)                                   \
     X(PRETRAINING, "pretraining", "BertForPreTraining", BOTH, V, 0, CROSSENTROPY)
 
-#define BERT_ROW_(TASK, ...) BERT_##TASK,
-enum { BERT_TASKS(BERT_ROW_) BERT_NUM_TASKS };
-#undef BERT_ROW_
-
+#define BERT_TASK_(TASK, ...) BERT_##TASK,
+enum { BERT_TASKS(BERT_TASK_) BERT_NUM_TASKS };
 enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE, BERT_LOSS_SPAN };
 enum { BERT_READS_CLS = 1, BERT_READS_TOKENS = 2, BERT_READS_MASKED = 4, BERT_READS_BOTH = 5 };
 enum { BERT_COLS_K = -1, BERT_COLS_V = -2 };
@@ -237,22 +232,19 @@ typedef struct {
     X(nspw, HEAD, 2, C, 1, NORMAL, NSP, "cls.seq_relationship.weight")                             \
     X(nspb, HEAD, 2, 1, 0, ZERO, NSP, "cls.seq_relationship.bias")
 
-#define BERT_ROW_(name, ...) float *name;
+#define BERT_FLOATS_(name, ...) float *name;
 typedef struct {
-    BERT_TENSORS(BERT_ROW_)
+    BERT_TENSORS(BERT_FLOATS_)
 } BertTensors; /* one pointer for each row of the table */
-#undef BERT_ROW_
 
-#define BERT_ROW_(name, ...) BERT_TENSOR_##name,
-enum { BERT_TENSORS(BERT_ROW_) BERT_NUM_TENSORS };
-#undef BERT_ROW_
-
+#define BERT_TENSOR_(name, ...) BERT_TENSOR_##name,
+enum { BERT_TENSORS(BERT_TENSOR_) BERT_NUM_TENSORS };
 enum { BERT_GROUP_EMBEDDINGS, BERT_GROUP_LAYER, BERT_GROUP_HEAD };
 enum { BERT_DRAWN_ZERO, BERT_DRAWN_ONE, BERT_DRAWN_NORMAL };
 
-/* A row of the table with this model's numbers. size = layers * rows * cols, or 0: the task has no
-   such tensor. offset counts floats from the start of params_memory (and grads, m, v). used: 0
-   where the task only keeps it for others: it gets no gradient and no weight decay. */
+/* A row of the table with this model's numbers. size = layers * rows * cols; 0: it has no such
+   tensor. offset: in params_memory (and grads, m, v). used: 0 where the task has no use for it and
+   keeps it for others: it gets no gradient and no weight decay. */
 typedef struct {
     const char *name, *key;
     size_t layers, rows, cols, size, offset;
@@ -264,45 +256,38 @@ typedef struct {
    inference uses one copy for all layers. Each copy starts with a cache line. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
-    X(ln0_mean, 1, N, 1)                                                                           \
-    X(ln0_rstd, 1, N, 1)                                                                           \
+    X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
     X(ln0, 1, N, C)           /* after LayerNorm and dropout: what the first layer reads */        \
     X(qkv, L, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
     X(atty, L, N, C)          /* attention's output, heads side by side */                         \
     X(attstat, L, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
     X(res1, L, N, C)          /* x + dropout(attproj(atty)) */                                     \
-    X(ln1_mean, L, N, 1)                                                                           \
-    X(ln1_rstd, L, N, 1)                                                                           \
+    X(ln1_mean, L, N, 1) X(ln1_rstd, L, N, 1)                                                      \
     X(ln1, L, N, C)                                                                                \
     X(fch, L, N, F)           /* before the activation function */                                 \
     X(gelu, L, N, F)          /* after it */                                                       \
     X(res2, L, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
-    X(ln2_mean, L, N, 1)                                                                           \
-    X(ln2_rstd, L, N, 1)                                                                           \
+    X(ln2_mean, L, N, 1) X(ln2_rstd, L, N, 1)                                                      \
     X(ln2, L, N, C)           /* the layer's output */                                             \
     X(firstx, 1, B, C)        /* [CLS] rows: what the last layer reads, */                         \
-    X(firsty, 1, B, C)        /* its attention's output, */                                        \
+    X(firsty, 1, B, C)        /* its attention's output, where res1 to ln2 have no others, */      \
     X(first, 1, B, C)         /* and its output, which the pooler reads */                         \
     X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
     X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
     X(mlmh, 1, R, C)          /* after the transform's dense, */                                   \
     X(mlmact, 1, R, C)        /* and after its activation function */                              \
-    X(mlmln_mean, 1, R, 1)                                                                         \
-    X(mlmln_rstd, 1, R, 1)                                                                         \
+    X(mlmln_mean, 1, R, 1) X(mlmln_rstd, 1, R, 1)                                                  \
     X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
     X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
     X(probs, 1, H, O)         /* their softmax, or sigmoid; of regression: not set */              \
     X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B) */                      \
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
-    X(nspprobs, 1, B, 2)                                                                           \
-    X(nsplosses, 1, B, 1)
+    X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)
 /* clang-format on */
 
-#define BERT_ROW_(name, ...) float *name;
 typedef struct {
-    BERT_ACTS(BERT_ROW_)
+    BERT_ACTS(BERT_FLOATS_)
 } BertActs;
-#undef BERT_ROW_
 
 typedef struct {
     const char *bytes; /* UTF-8; what is not is replaced */
@@ -317,20 +302,17 @@ typedef struct {
 } BertStrings;
 BERTDEF BertText bert_string(const BertStrings *strings, size_t i);
 
-/* What stands where in words of a BertTokenizer: header words 32..42. */
+/* What stands where in words of a BertTokenizer. */
 enum {
     BERT_NUM_PIECES,    /* vocabulary strings, at most V; 0: no tokenizer, and all words are 0 */
     BERT_LOWER_CASE,    /* do_lower_case: 0, 1 */
     BERT_STRIP_ACCENTS, /* strip_accents: 0, 1 (null is resolved: as do_lower_case) */
     BERT_CHINESE_CHARS, /* tokenize_chinese_chars: 0, 1 */
     BERT_LONGEST_WORD,  /* in characters: 100; a longer one is [UNK] */
-    BERT_ID_PAD,        /* the special tokens' ids; no [PAD], no [MASK]: -1 */
-    BERT_ID_UNK,
-    BERT_ID_CLS,
-    BERT_ID_SEP,
-    BERT_ID_MASK,
-    BERT_NUM_ADDED /* added tokens, which are found in a text before anything else */
+    BERT_ID_PAD,        /* ids of special tokens up to MASK; of [PAD], [MASK] -1: there is none */
+    BERT_NUM_ADDED = 10 /* added tokens, which are found in a text before anything else */
 };
+enum { BERT_ID_UNK = BERT_ID_PAD + 1, BERT_ID_CLS, BERT_ID_SEP, BERT_ID_MASK };
 
 /* The tokenizer's settings and tables, as model.bin has them. */
 typedef struct {
@@ -359,20 +341,18 @@ typedef struct {
     X(class_weights, float, K) /* CrossEntropyLoss's weight, BCEWithLogitsLoss's pos_weight */
 /* clang-format on */
 
-#define BERT_ROW_(name, type, count) const type *name;
+#define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
     int B, R, place; /* place: of its first example in the optimizer step */
-    BERT_BATCH(BERT_ROW_)
+    BERT_BATCH(BERT_ARRAY_)
     float label_smoothing; /* classification, ner, mlm: as Trainer's */
     double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
     double next_divisor;   /* the same for NSP's losses; 0: B */
     uint64_t seed, step;   /* with place they key the dropout masks */
 } BertBatch;
-#undef BERT_ROW_
 
 /* Memory in which each thread of a product lays out what it reads: bert_scratch_size(threads)
-   floats. Where a layer is given NULL for it, its products are plain loops: the same bits, at a
-   tenth of the speed. One call at a time may use it. */
+   floats, for one call at a time. Layers that are given NULL for it make the same bits slowly. */
 typedef struct {
     float *memory;
     int threads; /* that a layer may use */
@@ -407,30 +387,27 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------
    The model */
 
-/* Builds a model of the config's shape in an empty m, whose parameters are zero; and draws them, as
-   BertPreTrainedModel._init_weights: matrices from N(0, init_range), biases zero, LayerNorm's
-   weights one, wte's row padding_idx zero. */
+/* Builds a model of the config's shape in an empty m, whose parameters are zero; and draws them as
+   the table says (BertPreTrainedModel._init_weights), wte's row padding_idx zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
 BERTDEF void bert_init(Bert *m, uint64_t seed);
 BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
-/* Makes copy a second Bert on m's parameters, labels and tokenizer, with activations, gradients and
-   a message of its own, for another thread to compute with. Frees what copy had; on failure copy is
-   empty, but for its message. While there are several, bert_adamw and bert_set_task refuse. Each of
-   them may be freed, or loaded anew, by its thread; the last one frees what they shared. */
+/* Makes copy a second Bert on m's parameters, labels and tokenizer, for another thread to compute
+   with. Frees what copy had; on failure copy is empty, but for its message. While there are several
+   they refuse bert_adamw and bert_set_task; the last that is freed frees what they share. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 BERTDEF void bert_free(Bert *m); /* empties it, but for its message */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
-   a pooler that was missing) are drawn from N(0, init_range), biases zero, as from_pretrained does.
-   labels (K strings) may be NULL. What is frozen stays so; gradients and optimizer state are
-   dropped. On failure m stays as it was; a model that bert_share has made copies of is refused. */
+   a pooler that was missing) are drawn, as from_pretrained does. labels (K strings) may be NULL.
+   What is frozen stays so; gradients and optimizer state are dropped. On failure m stays as it was;
+   a model that bert_share has made copies of is refused. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
 /* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
-   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range.
-   Of classification and regression the last layer's res1 to ln2 are the [CLS] rows alone: B. */
+   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
 /* Rows and columns of a task's logits, and whether its loss reads floats (targets), not labels. */
@@ -598,13 +575,12 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
-/* The code point at s[*at], *at moves behind it; U+FFFD where it is not UTF-8: for the longest
-   start of a character that is there, else for one byte (Unicode 15, 3.9, "maximal subparts"). */
+/* The code point at s[*at], *at moves behind it; U+FFFD for what is not UTF-8. */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
-/* What the model's Unicode table knows of c: whether it is a letter or a number, though not of some
-   numbers (No); and its lower case, at most 3 code points, whose number it returns (0: c stays). */
+/* Of the model's Unicode table: whether c is a letter or a number (of some, No, it does not know);
+   its lower case, at most 3 code points, whose number it returns (0: c stays). */
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c);
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower);
 
@@ -684,11 +660,6 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #ifndef BERT_IMPLEMENTATION_ONCE_
 #define BERT_IMPLEMENTATION_ONCE_
 
-#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
-#error                                                                                             \
-    "bert.h: not with -ffast-math, -Ofast, -ffinite-math-only or /fp:fast (sums change their order)"
-#endif
-
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
@@ -696,25 +667,9 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h> /* _InterlockedExchangeAdd */
-#endif
 
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of _Float16 */
-#error "bert.h: floats are computed in more digits than they have: on x86 add -msse2 -mfpmath=sse"
-#endif
-
-#if !defined(BERT_MALLOC) && !defined(BERT_CALLOC) && !defined(BERT_FREE)
-#define BERT_MALLOC(size) malloc(size)
-#define BERT_CALLOC(n, size) calloc(n, size)
-#define BERT_FREE(ptr) free(ptr)
-#elif !defined(BERT_MALLOC) || !defined(BERT_CALLOC) || !defined(BERT_FREE)
-#error "bert.h: define all of BERT_MALLOC, BERT_CALLOC and BERT_FREE, or none"
-#endif
-
-/* BERT_OMP_(parallel for): an OpenMP pragma, or nothing and no warning where there is no OpenMP.
-   Every parallel loop runs over what it writes, and each sum has one order, so the bits do not
-   depend on the number of threads. */
+/* BERT_OMP_(parallel for) is an OpenMP pragma, where there is OpenMP. Every parallel loop runs over
+   what it writes, and each sum has one order: the bits do not depend on the number of threads. */
 #ifdef _OPENMP
 #include <omp.h>
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -727,6 +682,65 @@ BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
 #else
 #define BERT_OMP_(clauses)
 BERTDEF int bert_threads(void) { return 1; }
+#endif
+
+static int bert_min_(int a, int b) { return a < b ? a : b; }
+static int bert_max_(int a, int b) { return a > b ? a : b; }
+static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ------------------------------------------------------------------------------------------------
+   Embeddings: out[n] = wte[token] + wpe[position] + wse[type]   (BertEmbeddings, before LayerNorm)
+   out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C) */
+
+BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
+                                     const int *offsets, const float *wte, const float *wpe,
+                                     const float *wse, int B, int C)
+{
+    BERT_OMP_(parallel for)
+    for (int b = 0; b < B; b++)
+        for (int n = offsets[b]; n < offsets[b + 1]; n++) {
+            float *out_n = out + (size_t)n * C;
+            const float *te = wte + (size_t)tokens[n] * C;
+            const float *pe = wpe + (size_t)(n - offsets[b]) * C;
+            const float *se = wse + (size_t)types[n] * C;
+            for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
+        }
+}
+
+/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
+   but for wte's row padding (-1: none), [PAD]'s: Hugging Face's padding_idx keeps it as it is even
+   where a text has the token. dwte may be NULL. Parallel over channels: two tokens may share a row,
+   two channels never a number. */
+BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
+                                      const int *tokens, const int *types, const int *offsets,
+                                      int B, int C, int padding)
+{
+    const int block = 64;
+    BERT_OMP_(parallel for)
+    for (int c = 0; c < C; c += block) {
+        int width = bert_min_(block, C - c);
+        for (int b = 0; b < B; b++)
+            for (int n = offsets[b]; n < offsets[b + 1]; n++) {
+                const float *d = dout + (size_t)n * C + c;
+                float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
+                float *se = dwse + (size_t)types[n] * C + c;
+                for (int i = 0; i < width; i++) pe[i] += d[i], se[i] += d[i];
+                if (!dwte || tokens[n] == padding) continue;
+                for (int i = 0; i < width; i++) dwte[(size_t)tokens[n] * C + c + i] += d[i];
+            }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Numbers are floats, and the same bits everywhere: so much has to be true of the compiler. */
+
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
+#error                                                                                             \
+    "bert.h: not with -ffast-math, -Ofast, -ffinite-math-only or /fp:fast (sums change their order)"
+#endif
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of _Float16 */
+#error "bert.h: floats are computed in more digits than they have: on x86 add -msse2 -mfpmath=sse"
 #endif
 
 #if defined(__GNUC__) || defined(__clang__) /* clang-cl is not __GNUC__, but all the same */
@@ -758,119 +772,6 @@ enum { BERT_FUSED_ = 0 };
 static inline float bert_fma_(float a, float b, float c) { return a * b + c; }
 static inline double bert_fma64_(double a, double b, double c) { return a * b + c; }
 #endif
-
-static int bert_min_(int a, int b) { return a < b ? a : b; }
-static int bert_max_(int a, int b) { return a > b ? a : b; }
-static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
-
-/* ------------------------------------------------------------------------------------------------
-   Random numbers, drawn by counter: a number is a hash of what it is for, not of what came before,
-   so threads, resumed runs and the backward all draw the same ones. */
-
-BERTDEF uint64_t bert_mix64(uint64_t x)
-{
-    x += 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-
-/* 32 bits for element i under a 64-bit key. Only 32-bit operations, which become vectors; the
-   constants are lowbias32's (Wellons, "Prospecting for Hash Functions"). */
-static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
-{
-    uint32_t x = i * 0x9E3779B9u + (uint32_t)key;
-    x = (x ^ (x >> 16)) * 0x7FEB352Du;
-    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
-    x = x * 0x846CA68Bu;
-    return x ^ (x >> 16);
-}
-
-/* log(x), x > 0, and cos(2 pi turns), 0 <= turns < 1, to 2e-16: libm's differ from one system to
-   the next, and what is drawn must not. */
-static double bert_log_(double x)
-{
-    int e;
-    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
-    if (m < 0.70710678118654752) m *= 2.0, e--;
-    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
-    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
-    sum *= s; /* 2 atanh(s) = log(m) */
-    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
-}
-
-static double bert_cos_turns_(double turns)
-{
-    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
-    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
-    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
-        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
-    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
-    return quarter == 1 || quarter == 2 ? -sum : sum;
-}
-
-/* One number from N(0, 1), by Box and Muller. */
-static float bert_normal_(uint64_t key, uint64_t i)
-{
-    uint64_t bits = bert_mix64(key ^ bert_mix64(i));
-    double u = ((bits >> 32) + 1.0) / 4294967296.0; /* (0, 1]: log(u) is finite */
-    double v = (double)(bits & 0xFFFFFFFFu) / 4294967296.0;
-    return (float)(sqrt(-2.0 * bert_log_(u)) * bert_cos_turns_(v));
-}
-
-/* ------------------------------------------------------------------------------------------------
-   The product of matrices: c (rows, cols) = a (rows, inner) . b (inner, cols). All products in BERT
-   are calls of it. Element (i, j) of a or b is at[i * down + j * right], so that a matrix that lies
-   transposed, or a head's columns among others, needs no copy; c's rows are ldc floats apart. */
-typedef struct {
-    const float *at;
-    size_t down, right;
-} BertMatrix_;
-
-static BertMatrix_ bert_matrix_(const float *at, size_t down, size_t right)
-{
-    BertMatrix_ m = {at, down, right};
-    return m;
-}
-
-/* How an element of c begins. START: with start[j], a bias, or with zero where start is NULL. ADD:
-   with what c holds. In both cases the inner dimension is cut into blocks of DEPTH; each block is a
-   chain of multiply-adds from zero, and the blocks are added one after the other. GO_ON, for
-   gradients of weights, whose inner dimension is the tokens: one chain that goes on from what c
-   holds, token after token, so that a step cut into micro-batches has the bits of the whole. */
-enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
-
-/* What the product means, to the last bit. The section on speed computes the same bits faster. */
-static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                               int cols, int inner, const float *start, int how)
-{
-    const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
-    BERT_OMP_(parallel for)
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < cols; j++) {
-            const float *x = a.at + i * a.down, *y = b.at + j * b.right;
-            float *to = c + i * ldc + j, sum = how != BERT_START_ ? *to : start ? start[j] : 0.0f;
-            for (int k = 0; k < inner;) {
-                float block = chain ? sum : 0.0f;
-                for (int end = bert_min_(depth, inner - k) + k; k < end; k++)
-                    block = bert_fma_(x[k * a.right], y[k * b.down], block);
-                sum = chain ? block : sum + block;
-            }
-            *to = sum;
-        }
-}
-
-/* The product on all threads, and on the one that calls it, at speed where scratch has memory. */
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
-                         int inner, const float *start, int how, const BertScratch *scratch);
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                                int cols, int inner, const float *start, int how,
-                                const BertScratch *scratch);
-
-static int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
-{
-    return scratch ? scratch->threads : bert_threads();
-}
 
 /* ------------------------------------------------------------------------------------------------
    Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree, so
@@ -940,49 +841,6 @@ static inline float bert_tanh_(float x);
 static inline float bert_normal_cdf_(float x, float *bell);
 
 /* ------------------------------------------------------------------------------------------------
-   Embeddings: out[n] = wte[token] + wpe[position] + wse[type]   (BertEmbeddings, before LayerNorm)
-   out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C) */
-
-BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
-                                     const int *offsets, const float *wte, const float *wpe,
-                                     const float *wse, int B, int C)
-{
-    BERT_OMP_(parallel for)
-    for (int b = 0; b < B; b++)
-        for (int n = offsets[b]; n < offsets[b + 1]; n++) {
-            float *out_n = out + (size_t)n * C;
-            const float *te = wte + (size_t)tokens[n] * C;
-            const float *pe = wpe + (size_t)(n - offsets[b]) * C;
-            const float *se = wse + (size_t)types[n] * C;
-            for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
-        }
-}
-
-/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
-   but for wte's row padding (-1: none), [PAD]'s: Hugging Face's padding_idx keeps it as it is even
-   where a text has the token. dwte may be NULL. Parallel over channels: two tokens may share a row,
-   two channels never a number. */
-BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
-                                      const int *tokens, const int *types, const int *offsets,
-                                      int B, int C, int padding)
-{
-    const int block = 64;
-    BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += block) {
-        int width = bert_min_(block, C - c);
-        for (int b = 0; b < B; b++)
-            for (int n = offsets[b]; n < offsets[b + 1]; n++) {
-                const float *d = dout + (size_t)n * C + c;
-                float *pe = dwpe + (size_t)(n - offsets[b]) * C + c;
-                float *se = dwse + (size_t)types[n] * C + c;
-                for (int i = 0; i < width; i++) pe[i] += d[i], se[i] += d[i];
-                if (!dwte || tokens[n] == padding) continue;
-                for (int i = 0; i < width; i++) dwte[(size_t)tokens[n] * C + c + i] += d[i];
-            }
-    }
-}
-
-/* ------------------------------------------------------------------------------------------------
    LayerNorm (Ba et al. 2016): out = (inp - mean) * rstd * w + b over a row's C channels,
    rstd = 1/sqrt(variance + eps); the config's eps, 1e-12 in BERT, is inside the root.
    out, inp (N,C); mean, rstd (N); w, b (C) */
@@ -1036,6 +894,60 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
 }
 
 /* ------------------------------------------------------------------------------------------------
+   The product of matrices: c (rows, cols) = a (rows, inner) . b (inner, cols). All products in BERT
+   are calls of it. Element (i, j) of a or b is at[i * down + j * right], so that a matrix that lies
+   transposed, or a head's columns among others, needs no copy; c's rows are ldc floats apart. */
+typedef struct {
+    const float *at;
+    size_t down, right;
+} BertMatrix_;
+
+static BertMatrix_ bert_matrix_(const float *at, size_t down, size_t right)
+{
+    BertMatrix_ m = {at, down, right};
+    return m;
+}
+
+/* How an element of c begins. START: with start[j], a bias, or with zero where start is NULL. ADD:
+   with what c holds. In both cases the inner dimension is cut into blocks of DEPTH; each block is a
+   chain of multiply-adds from zero, and the blocks are added one after the other. GO_ON, for
+   gradients of weights, whose inner dimension is the tokens: one chain that goes on from what c
+   holds, token after token, so that a step cut into micro-batches has the bits of the whole. */
+enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
+
+/* What the product means, to the last bit. The section on speed computes the same bits faster. */
+static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                               int cols, int inner, const float *start, int how)
+{
+    const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
+    BERT_OMP_(parallel for)
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            const float *x = a.at + i * a.down, *y = b.at + j * b.right;
+            float *to = c + i * ldc + j, sum = how != BERT_START_ ? *to : start ? start[j] : 0.0f;
+            for (int k = 0; k < inner;) {
+                float block = chain ? sum : 0.0f;
+                for (int end = bert_min_(depth, inner - k) + k; k < end; k++)
+                    block = bert_fma_(x[k * a.right], y[k * b.down], block);
+                sum = chain ? block : sum + block;
+            }
+            *to = sum;
+        }
+}
+
+/* The product on all threads, and on the one that calls it, at speed where scratch has memory. */
+static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
+                         int inner, const float *start, int how, const BertScratch *scratch);
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                int cols, int inner, const float *start, int how,
+                                const BertScratch *scratch);
+
+static int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
+{
+    return scratch ? scratch->threads : bert_threads();
+}
+
+/* ------------------------------------------------------------------------------------------------
    Linear: out = inp . w^T + b   (torch.nn.Linear)
    out (N,OC), inp (N,C), w (OC,C), b (OC) */
 
@@ -1075,6 +987,29 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
             for (int i = o; i < end; i++) db[i] += d[i];
         }
     }
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Random numbers, drawn by counter: a number is a hash of what it is for, not of what came before,
+   so threads, resumed runs and the backward all draw the same ones. */
+
+BERTDEF uint64_t bert_mix64(uint64_t x)
+{
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+/* 32 bits for element i under a 64-bit key. Only 32-bit operations, which become vectors; the
+   constants are lowbias32's (Wellons, "Prospecting for Hash Functions"). */
+static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
+{
+    uint32_t x = i * 0x9E3779B9u + (uint32_t)key;
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
+    x = x * 0x846CA68Bu;
+    return x ^ (x >> 16);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1365,6 +1300,18 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
    loss; labels NULL: probabilities only. K is the vocabulary for mlm: all loops are vectors'. */
 
+/* log(x), x > 0, to 2e-16: libm's differs from one system to the next. */
+static double bert_log_(double x)
+{
+    int e;
+    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
+    if (m < 0.70710678118654752) m *= 2.0, e--;
+    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
+    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
+    sum *= s; /* 2 atanh(s) = log(m) */
+    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
+}
+
 /* p = softmax(x); log(sum_i exp(x[i] - max)) and max: a small loss loses bits in their sum. */
 static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
@@ -1525,6 +1472,14 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
    The model: errors, tensors and their memory */
 
 BERTDEF const char *bert_error(const Bert *m) { return m->message; }
+
+#if !defined(BERT_MALLOC) && !defined(BERT_CALLOC) && !defined(BERT_FREE)
+#define BERT_MALLOC(size) malloc(size)
+#define BERT_CALLOC(n, size) calloc(n, size)
+#define BERT_FREE(ptr) free(ptr)
+#elif !defined(BERT_MALLOC) || !defined(BERT_CALLOC) || !defined(BERT_FREE)
+#error "bert.h: define all of BERT_MALLOC, BERT_CALLOC and BERT_FREE, or none"
+#endif
 
 /* n floats (zero: cleared) that start with a cache line, and bert_free_floats_ to free them.
    malloc's start 16 bytes into one: then vectors lie across two lines, and where two threads'
@@ -1752,6 +1707,10 @@ static void bert_free_strings_(BertStrings *s)
 
 static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h> /* _InterlockedExchangeAdd */
+#endif
+
 /* How many Berts have m's parameters, after so many more; their threads may all ask at once. Where
    neither C99 nor the compiler has atomic numbers, one thread at a time may share and free. */
 static long bert_users_(const Bert *m, long more)
@@ -1805,6 +1764,26 @@ static int bert_check_alone_(Bert *m, const char *what)
     long users = bert_users_(m, 0);
     if (users <= 1) return BERT_OK;
     return BERT_REFUSE_(m, "%s would change the parameters of %ld Berts (bert_share)", what, users);
+}
+
+/* cos(2 pi turns), 0 <= turns < 1, to 2e-16; libm's differs, too. */
+static double bert_cos_turns_(double turns)
+{
+    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
+    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
+    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
+        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
+    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
+    return quarter == 1 || quarter == 2 ? -sum : sum;
+}
+
+/* One number from N(0, 1), by Box and Muller. */
+static float bert_normal_(uint64_t key, uint64_t i)
+{
+    uint64_t bits = bert_mix64(key ^ bert_mix64(i));
+    double u = ((bits >> 32) + 1.0) / 4294967296.0; /* (0, 1]: log(u) is finite */
+    double v = (double)(bits & 0xFFFFFFFFu) / 4294967296.0;
+    return (float)(sqrt(-2.0 * bert_log_(u)) * bert_cos_turns_(v));
 }
 
 /* Draws a tensor anew, as its row says. */
@@ -2764,6 +2743,8 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
 
 /* ---- Characters */
 
+/* U+FFFD stands for the longest start of a character that is there, else for one byte (Unicode 15,
+   3.9, "maximal subparts"). */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
