@@ -942,7 +942,7 @@ static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_
                                 int cols, int inner, const float *start, int how,
                                 const BertScratch *scratch);
 
-static int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
+static inline int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
 {
     return scratch ? scratch->threads : bert_threads();
 }
@@ -1469,7 +1469,7 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The model: errors, tensors and their memory */
+   Errors, memory and strings */
 
 BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 
@@ -1520,14 +1520,52 @@ static size_t bert_times_(size_t a, size_t b)
 
 static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 
+BERTDEF BertText bert_string(const BertStrings *strings, size_t i)
+{
+    const uint64_t *at = strings->offsets + i;
+    BertText text = {strings->bytes + at[0], (size_t)(at[1] - at[0])};
+    return text;
+}
+
+static size_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
+static size_t bert_text_bytes_(const BertStrings *s)
+{
+    return s->count ? (size_t)s->offsets[s->count] : 0;
+}
+
+static void bert_free_strings_(BertStrings *s)
+{
+    BERT_FREE(s->offsets);
+    BERT_FREE(s->bytes);
+    memset(s, 0, sizeof *s);
+}
+
+static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
+{
+    if (!from || !from->count) return BERT_OK;
+    size_t table = bert_table_bytes_(from), bytes = bert_text_bytes_(from);
+    to->offsets = (uint64_t *)BERT_MALLOC(table);
+    to->bytes = (char *)BERT_MALLOC(bytes + 1);
+    if (!to->offsets || !to->bytes) {
+        bert_free_strings_(to);
+        return BERT_EMEMORY;
+    }
+    memcpy(to->offsets, from->offsets, table);
+    memcpy(to->bytes, from->bytes, bytes);
+    to->count = from->count;
+    return BERT_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   The tables: what a task, a model and a batch have */
+
 BERTDEF const BertTask *bert_task(int task)
 {
     enum { CLS = BERT_READS_CLS, TOKENS = BERT_READS_TOKENS, MASKED = BERT_READS_MASKED };
     enum { BOTH = BERT_READS_BOTH, K = BERT_COLS_K, V = BERT_COLS_V, MANY = 1 << 24 };
-#define BERT_ROW_(TASK, NAME, CLASS, READS, COLS, MOST_K, LOSS)                                    \
+#define BERT_TASK_ROW_(TASK, NAME, CLASS, READS, COLS, MOST_K, LOSS)                               \
     {NAME, CLASS, READS, COLS, MOST_K, BERT_LOSS_##LOSS},
-    static const BertTask tasks[] = {BERT_TASKS(BERT_ROW_)};
-#undef BERT_ROW_
+    static const BertTask tasks[] = {BERT_TASKS(BERT_TASK_ROW_)};
     return task < 0 || task >= BERT_NUM_TASKS ? NULL : &tasks[task];
 }
 
@@ -1571,27 +1609,25 @@ static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 #define BERT_KEY_EMBEDDINGS_ "bert.embeddings."
 #define BERT_KEY_LAYER_ "bert.encoder.layer.%d."
 #define BERT_KEY_HEAD_ ""
-#define BERT_ROW_(NAME, GROUP, ROWS, COLS, DECAY, DRAWN, WHO, KEY)                                 \
+#define BERT_TENSOR_ROW_(NAME, GROUP, ROWS, COLS, DECAY, DRAWN, WHO, KEY)                          \
     t->name = #NAME, t->key = BERT_KEY_##GROUP##_ KEY, t->rows = ROWS, t->cols = COLS;             \
     t->group = BERT_GROUP_##GROUP, t->decay = DECAY, t->drawn = BERT_DRAWN_##DRAWN;                \
     t->layers = layers[t->group], t->used = WHO == USED, t->offset = total;                        \
     t->size = WHO ? bert_times_(t->layers, bert_times_(t->rows, t->cols)) : 0;                     \
     total = bert_plus_(total, t->size);                                                            \
     t++;
-    BERT_TENSORS(BERT_ROW_)
-#undef BERT_ROW_
+    BERT_TENSORS(BERT_TENSOR_ROW_)
     return total;
 }
 
 /* Points each tensor's name into a flat array: at layer l's part where there are L of them. */
 static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, size_t l)
 {
-#define BERT_ROW_(NAME, ...)                                                                       \
+#define BERT_POINT_ROW_(NAME, ...)                                                                 \
     named->NAME = memory && t->size ? memory + t->offset : NULL;                                   \
     if (named->NAME && t->layers > 1) named->NAME += l * t->rows * t->cols;                        \
     t++;
-    BERT_TENSORS(BERT_ROW_)
-#undef BERT_ROW_
+    BERT_TENSORS(BERT_POINT_ROW_)
 }
 
 /* The same for activations; returns how many floats they are. memory may be NULL. */
@@ -1601,14 +1637,16 @@ static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, siz
     const size_t C = c->C, NH = c->NH, F = c->F, O = bert_head_cols(c);
     const size_t H = bert_head_rows(c->task, B, N, R);
     size_t total = 0, size;
-#define BERT_ROW_(NAME, COPIES, ROWS, COLS)                                                        \
+#define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
     acts->NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                   \
     total = bert_plus_(total, bert_times_(COPIES, size));
-    BERT_ACTS(BERT_ROW_)
-#undef BERT_ROW_
+    BERT_ACTS(BERT_ACT_ROW_)
     return total;
 }
+
+/* ------------------------------------------------------------------------------------------------
+   A model: made, drawn, shared, given another head, freed */
 
 static int bert_check_config_(Bert *m, const BertConfig *c)
 {
@@ -1690,19 +1728,6 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     *m->users = 1;
     bert_point_(&m->params, m->params_memory, m->tensors, 0);
     return BERT_OK;
-}
-
-static size_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
-static size_t bert_text_bytes_(const BertStrings *s)
-{
-    return s->count ? (size_t)s->offsets[s->count] : 0;
-}
-
-static void bert_free_strings_(BertStrings *s)
-{
-    BERT_FREE(s->offsets);
-    BERT_FREE(s->bytes);
-    memset(s, 0, sizeof *s);
 }
 
 static void bert_free_tokenizer_(BertTokenizer *t); /* where its tables are made */
@@ -1803,29 +1828,6 @@ BERTDEF void bert_init(Bert *m, uint64_t seed)
         memset(m->params.wte + (size_t)m->config.padding_idx * C, 0, C * sizeof(float));
 }
 
-BERTDEF BertText bert_string(const BertStrings *strings, size_t i)
-{
-    const uint64_t *at = strings->offsets + i;
-    BertText text = {strings->bytes + at[0], (size_t)(at[1] - at[0])};
-    return text;
-}
-
-static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
-{
-    if (!from || !from->count) return BERT_OK;
-    size_t table = bert_table_bytes_(from), bytes = bert_text_bytes_(from);
-    to->offsets = (uint64_t *)BERT_MALLOC(table);
-    to->bytes = (char *)BERT_MALLOC(bytes + 1);
-    if (!to->offsets || !to->bytes) {
-        bert_free_strings_(to);
-        return BERT_EMEMORY;
-    }
-    memcpy(to->offsets, from->offsets, table);
-    memcpy(to->bytes, from->bytes, bytes);
-    to->count = from->count;
-    return BERT_OK;
-}
-
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed)
 {
@@ -1900,9 +1902,8 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *x)
     return bert_loss_(c, x).labels;
 }
 
-#define BERT_ROW_(...) +1
-enum { BERT_NUM_ARRAYS_ = 0 BERT_BATCH(BERT_ROW_) };
-#undef BERT_ROW_
+#define BERT_COUNT_ROW_(...) +1
+enum { BERT_NUM_ARRAYS_ = 0 BERT_BATCH(BERT_COUNT_ROW_) };
 
 /* How many numbers each array of a batch has, in the table's order; their sum. */
 static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertBatch *x)
@@ -1910,9 +1911,9 @@ static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertB
     const size_t B = (size_t)x->B, N = (size_t)x->offsets[B], R = (size_t)x->R, K = (size_t)c->K;
     const size_t LABELS = bert_count_labels(c, x);
     size_t total = 0;
-#define BERT_ROW_(name, type, count) total = bert_plus_(total, *counts++ = x->name ? count : 0);
-    BERT_BATCH(BERT_ROW_)
-#undef BERT_ROW_
+#define BERT_ARRAY_ROW_(name, type, count)                                                         \
+    total = bert_plus_(total, *counts++ = x->name ? count : 0);
+    BERT_BATCH(BERT_ARRAY_ROW_)
     return total;
 }
 
@@ -2035,11 +2036,10 @@ static void bert_keep_batch_(Bert *m, const BertBatch *x)
     BertBatch *to = &m->batch;
     bert_count_batch_(counts, &m->config, x);
     *to = *x;
-#define BERT_ROW_(name, type, n)                                                                   \
+#define BERT_KEEP_ROW_(name, type, n)                                                              \
     if (x->name) to->name = (type *)memcpy(room, x->name, *count * sizeof *room);                  \
     room += *count++;
-    BERT_BATCH(BERT_ROW_)
-#undef BERT_ROW_
+    BERT_BATCH(BERT_KEEP_ROW_)
     if (to->divisor == 0.0) to->divisor = bert_divisor(m, x);
     if (to->divisor == 0.0) to->divisor = 1.0; /* nothing has a label: the loss is 0, not 0 / 0 */
     if (to->next_divisor == 0.0) to->next_divisor = (double)x->B;
