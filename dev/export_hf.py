@@ -4,8 +4,8 @@
     python3 dev/export_hf.py HF_DIR model.bin [--task none]
     python3 dev/export_hf.py --to-hf model.bin HF_DIR
 
-The format of model.bin is the byte table in bert.h (Model files), and the list of tensors is read
-from bert.h itself (BERT_TENSORS): a new tensor there is exported without a change here. Weights
+The format of model.bin is the byte table in bert.h (Model files), and the tables of tasks and
+tensors are read from bert.h itself: what is new there is exported without a change here. Weights
 pass through one tensor at a time: bert-large needs little more memory than its largest matrix.
 
 Other scripts import read_model and write_model.
@@ -33,7 +33,6 @@ HF_DIMS = ("vocab_size hidden_size num_hidden_layers num_attention_heads interme
 # transformers' names of activation functions, the first of each kind is written by --to-hf
 ACTS = {"gelu": 0, "gelu_new": 1, "relu": 2, "gelu_python": 0, "gelu_pytorch_tanh": 1,
         "gelu_fast": 1, "gelu_accurate": 1, "gelu_python_tanh": 1}
-TASKS = "none classification regression ner qa mlm pretraining".split()
 FLOATS = ("layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob classifier_dropout "
           "initializer_range").split()  # header words 14..18
 EXTRAS = OrderedDict([("padding_idx", 0), ("trained_length", 0), ("trained_pairs", 0),
@@ -42,22 +41,9 @@ EXTRAS = OrderedDict([("padding_idx", 0), ("trained_length", 0), ("trained_pairs
 # header words 43 (+ 1) to 50, and what they are if not said
 VALUE, SIGMOID, IDENTITY = range(3)  # activation_out
 MEAN, CLS, POOLER = 1, 2, 3  # pooling
-ARCHITECTURES = {"BertModel": "none", "BertForSequenceClassification": "classification",
-                 "BertForTokenClassification": "ner", "BertForQuestionAnswering": "qa",
-                 "BertForMaskedLM": "mlm", "BertForPreTraining": "pretraining"}
 PROBLEMS = [None, "regression", "single_label_classification", "multi_label_classification"]
-LABELLED = ("classification", "regression", "ner")
-NEED_POOLER = ("classification", "regression", "pretraining")
 GROUPS = {"EMBEDDINGS": ("1", "bert.embeddings."), "LAYER": ("L", "bert.encoder.layer.%d."),
           "HEAD": ("1", "")}  # of the tensor table: how often, prefix of the keys
-WHO = {  # its "who has it"
-    "ALL": lambda c: True,
-    "POOLER": lambda c: c["pooler"] == 1,
-    "CLASSIFIER": lambda c: c["task"] in LABELLED,
-    "QA": lambda c: c["task"] == "qa",
-    "MLM": lambda c: c["task"] in ("mlm", "pretraining"),
-    "NSP": lambda c: c["task"] == "pretraining",
-}
 SPECIAL = OrderedDict([("pad_token", "[PAD]"), ("unk_token", "[UNK]"), ("cls_token", "[CLS]"),
                        ("sep_token", "[SEP]"), ("mask_token", "[MASK]")])  # words 37..41
 FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")  # bits 0..4 in section 4
@@ -65,21 +51,44 @@ NO_PIECE = 32
 
 
 # ------------------------------------------------------------------------------------------------
-# The tensor table of bert.h
+# The tables of bert.h
 
+def read_table(name, row, columns, header=os.path.join(HERE, "..", "bert.h")):
+    """The rows of a table, as tuples of the columns that the pattern row has groups for."""
+    with open(header, encoding="utf-8") as f:
+        macro = re.search(r"#define %s\(X\)(.*?[^\\])\n" % name, f.read(), re.S)
+    text = re.sub(r"\\\n\s*", "", macro.group(1)) if macro else ""
+    rows = re.findall(r"X\(%s\)" % row, text)
+    if not rows or len(rows) != text.count("X("):
+        fail(header, name, "%d readable rows of %d" % (len(rows), text.count("X(")),
+             "X(%s) in each" % columns)
+    return rows
+
+
+Task = namedtuple("Task", "name hf_class reads columns most_labels loss")
+TABLE = OrderedDict((row[0], Task(*row)) for row in read_table(
+    "BERT_TASKS", r'\w+, "(\w+)", "(\w+)", (\w+), (\w+), (\w+), *(\w+)',
+    'task, "name", "class", reads, columns, most labels, loss'))
+TASKS = list(TABLE)  # by number
+ARCHITECTURES = OrderedDict((t.hf_class, t.name) for t in TABLE.values() if t.loss != "MSE")
+LABELLED = tuple(t.name for t in TABLE.values() if t.columns == "K")
+NEED_POOLER = tuple(t.name for t in TABLE.values() if t.reads in ("CLS", "BOTH"))
+WHO = {  # the tensor table's "who has it"
+    "ALL": lambda c: True,
+    "POOLER": lambda c: c["pooler"] == 1,
+    "CLASSIFIER": lambda c: TABLE[c["task"]].columns == "K",
+    "QA": lambda c: TABLE[c["task"]].columns == "2",
+    "MLM": lambda c: TABLE[c["task"]].columns == "V",
+    "NSP": lambda c: TABLE[c["task"]].reads == "BOTH",
+}
 Tensor = namedtuple("Tensor", "name shape keys")  # shape (layers, rows, columns); keys[layer][part]
 
 
-def tensor_table(config, header=os.path.join(HERE, "..", "bert.h")):
+def tensor_table(config, **header):
     """The tensors that a model of this config has, in file order."""
-    with open(header, encoding="utf-8") as f:
-        macro = re.search(r"#define BERT_TENSORS\(X\)(.*?[^\\])\n", f.read(), re.S)
-    text = re.sub(r"\\\n\s*", "", macro.group(1)) if macro else ""
-    rows = re.findall(
-        r'X\((\w+), (\w+), ([^,]+), ([^,]+), [01], \w+, (\w+), *"([^"]+)"\)', text)
-    if not rows or len(rows) != text.count("X("):
-        fail(header, "BERT_TENSORS", "%d readable rows of %d" % (len(rows), text.count("X(")),
-             'X(name, group, rows, columns, decay, drawn, who, "key") in each')
+    rows = read_table(
+        "BERT_TENSORS", r'(\w+), (\w+), ([^,]+), ([^,]+), [01], \w+, (\w+), *"([^"]+)"',
+        'name, group, rows, columns, decay, drawn, who, "key"', **header)
 
     def size(text):  # "L", "1", "3 * C"
         return prod(int(word) if word.isdigit() else config[word] for word in text.split(" * "))
@@ -88,7 +97,7 @@ def tensor_table(config, header=os.path.join(HERE, "..", "bert.h")):
     for name, group, height, width, who, key in rows:
         for word, known in (group, GROUPS), (who, WHO):
             if word not in known:
-                fail(header, name, word, "one of " + ", ".join(known))
+                fail("bert.h", name, word, "one of " + ", ".join(known))
         layers, prefix = GROUPS[group]
         key = prefix + key
         if WHO[who](config):
