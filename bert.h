@@ -602,8 +602,20 @@ BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k
 
 BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where all are NaN */
 
+/* A label of ner, say B-LOC, taken apart; Hugging Face's pipeline and seqeval differ in odd ones
+   (LOC, E-LOC, B). Where labels have no names, kind and name have no bytes. */
+typedef struct {
+    char letter;   /* its first: B, I, E, S, or O */
+    int begins;    /* it has B- */
+    BertText kind; /* what follows B- or I-: the pipeline joins neighbours of one kind ... */
+    BertText name; /* ... to an entity of this name, which is what follows the first dash */
+    BertText type; /* of a seqeval entity: what follows the letter and a dash; "_": nothing */
+} BertTag;
+
+BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
+
 /* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
-   "simple"): neighbours with labels of one type, B- and I- aside, up to the next B-. */
+   "simple"): neighbours with labels of one kind, up to the next B-. */
 typedef struct {
     int label;       /* of its first token */
     int first, last; /* its tokens, counted in the sequence */
@@ -3547,26 +3559,38 @@ BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k
     return count;
 }
 
-/* A label's type: its name without B- or I-. Labels without names are all different types. */
-static const char *bert_type_(const BertStrings *labels, int label, size_t *length, int *begins)
+/* What follows of it from that byte on. */
+static BertText bert_rest_(BertText text, const char *from)
 {
-    *begins = 0, *length = 0;
-    if (!labels || !labels->count) return NULL;
-    const char *name = labels->bytes + labels->offsets[label];
-    size_t n = (size_t)(labels->offsets[label + 1] - labels->offsets[label]);
-    size_t prefix = n > 1 && (name[0] == 'B' || name[0] == 'I') && name[1] == '-' ? 2 : 0;
-    *begins = prefix && name[0] == 'B';
-    *length = n - prefix;
-    return name + prefix;
+    text.size -= (size_t)(from - text.bytes);
+    text.bytes = from;
+    return text;
+}
+
+BERTDEF BertTag bert_tag(const BertStrings *labels, int label)
+{
+    BertTag tag = {'O', 0, {NULL, 0}, {NULL, 0}, {"_", 1}};
+    if (!labels || !labels->count) return tag;
+    const BertText whole = tag.kind = tag.name = bert_string(labels, (size_t)label);
+    if (!whole.size) return tag;
+    const char *second = whole.bytes + 1;
+    const char *dash = (const char *)memchr(whole.bytes, '-', whole.size);
+    const char *later = (const char *)memchr(second, '-', whole.size - 1);
+    tag.letter = *whole.bytes;
+    if (dash) tag.name = bert_rest_(whole, dash + 1);
+    if (dash == second && (tag.letter == 'B' || tag.letter == 'I'))
+        tag.kind = tag.name, tag.begins = tag.letter == 'B';
+    const BertText type = bert_rest_(whole, later ? later + 1 : second);
+    if (type.size) tag.type = type;
+    return tag;
 }
 
 static int bert_joins_(const BertStrings *labels, int before, int label)
 {
-    size_t n, m;
-    int begins, unused;
-    const char *a = bert_type_(labels, before, &n, &unused);
-    const char *b = bert_type_(labels, label, &m, &begins);
-    return a ? n == m && !memcmp(a, b, n) && !begins : before == label;
+    const BertTag a = bert_tag(labels, before), b = bert_tag(labels, label);
+    if (!a.kind.bytes) return before == label;
+    return a.kind.size == b.kind.size && !memcmp(a.kind.bytes, b.kind.bytes, a.kind.size) &&
+           !b.begins;
 }
 
 BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
@@ -3588,10 +3612,8 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
         before = label;
     }
     for (int i = 0; i < count; i++) { /* O: no entity */
-        size_t n;
-        int begins;
-        const char *type = bert_type_(labels, entities[i].label, &n, &begins);
-        if (!type || n != 1 || *type != 'O') entities[kept++] = entities[i];
+        const BertText kind = bert_tag(labels, entities[i].label).kind;
+        if (kind.size != 1 || *kind.bytes != 'O') entities[kept++] = entities[i];
     }
     return kept;
 }

@@ -102,14 +102,10 @@ static void ner_predict(const Output *out)
     int n = bert_entities(found, out->logits, out->spans, T, K, names);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
-        BertText name = {"", 0};
-        if (names->count) name = bert_string(names, (size_t)found[i].label);
-        const char *dash = memchr(name.bytes, '-', name.size);
+        const BertText name = bert_tag(names, found[i].label).name;
         printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
-        if (dash) {
-            BertText type = {dash + 1, name.size - (size_t)(dash + 1 - name.bytes)};
-            put_string("", type);
-        } else put_label("", names, (size_t)found[i].label);
+        if (name.bytes) put_string("", name);
+        else put_label("", names, (size_t)found[i].label);
         put_float(", \"score\": ", found[i].score);
         put_word(out, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);

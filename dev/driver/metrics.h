@@ -157,17 +157,6 @@ typedef struct {
     int type;
 } Tag;
 
-/* seqeval splits B-LOC at the first dash behind the letter; a tag without one has type _. */
-static BertText tag_type(const BertStrings *names, int k)
-{
-    BertText name = bert_string(names, (size_t)k), type = {"_", 1};
-    const char *dash = name.size > 1 ? memchr(name.bytes + 1, '-', name.size - 1) : NULL;
-    const char *from = dash ? dash + 1 : name.bytes + 1;
-    if (from < name.bytes + name.size)
-        type.bytes = from, type.size = (size_t)(name.bytes + name.size - from);
-    return type;
-}
-
 typedef struct {
     BertText text;
     int at;
@@ -187,9 +176,9 @@ static Tag *tags_of(const BertStrings *names)
     Tag *tags = take(names->count, sizeof *tags, "tags");
     Placed *types = take(names->count, sizeof *types, "tags"); /* equal ones side by side */
     for (int k = 0; k < K; k++) {
-        BertText name = bert_string(names, (size_t)k);
-        tags[k].letter = name.size ? name.bytes[0] : 'O';
-        types[k].text = tag_type(names, k), types[k].at = k;
+        const BertTag tag = bert_tag(names, k);
+        tags[k].letter = tag.letter;
+        types[k].text = tag.type, types[k].at = k;
     }
     qsort(types, names->count, sizeof *types, by_text);
     for (int k = 0, first = 0; k < K; k++) {

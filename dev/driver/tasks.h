@@ -226,7 +226,7 @@ static void ner_report(FILE *f, const Evaluation *e, const Data *d)
     fprintf(f, "\n%-*s  precision  recall  f1      count\n", width, "true entity");
     for (int k = 0; k < d->K; k++) {
         if (e->counts[k].truth + e->counts[k].predicted == 0) continue;
-        print_counts(f, tag_type(&d->names, k), width, e->counts[k]);
+        print_counts(f, bert_tag(&d->names, k).type, width, e->counts[k]);
         fprintf(f, "\n");
     }
 }

@@ -109,6 +109,47 @@ static void test_answers(void)
     done("answers: two windows, no window, no text");
 }
 
+/* Labels as data sets have them, and odd ones: what the pipeline (get_tag, and split("-", 1)[-1])
+   and seqeval (tag[1:].split("-", 1)[-1] or "_") make of them. */
+static void test_tags(void)
+{
+    static const struct {
+        const char *label;
+        char letter;
+        int begins;
+        const char *kind, *name, *type;
+    } rows[] = {{"O", 'O', 0, "O", "O", "_"},
+                {"B-LOC", 'B', 1, "LOC", "LOC", "LOC"},
+                {"I-LOC", 'I', 0, "LOC", "LOC", "LOC"},
+                {"I-X-Y", 'I', 0, "X-Y", "X-Y", "X-Y"},
+                {"E-LOC", 'E', 0, "E-LOC", "LOC", "LOC"},
+                {"LOC", 'L', 0, "LOC", "LOC", "OC"},
+                {"B", 'B', 0, "B", "B", "_"},
+                {"B-", 'B', 1, "", "", "_"},
+                {"BE-LOC", 'B', 0, "BE-LOC", "LOC", "LOC"},
+                {"-LOC", '-', 0, "-LOC", "LOC", "LOC"},
+                {"", 'O', 0, "", "", "_"}};
+    enum { ROWS = sizeof rows / sizeof rows[0] };
+    char bytes[128] = "";
+    uint64_t offsets[ROWS + 1] = {0};
+    BertStrings labels = {ROWS, offsets, bytes};
+    for (int i = 0; i < ROWS; i++) strcat(bytes, rows[i].label), offsets[i + 1] = strlen(bytes);
+    for (int i = 0; i < ROWS; i++) {
+        const BertTag tag = bert_tag(&labels, i);
+        const BertText parts[3] = {tag.kind, tag.name, tag.type};
+        const char *const wants[3] = {rows[i].kind, rows[i].name, rows[i].type};
+        expect(tag.letter == rows[i].letter && tag.begins == rows[i].begins, "%s: %c, %d",
+               rows[i].label, tag.letter, tag.begins);
+        for (int k = 0; k < 3; k++)
+            expect(parts[k].size == strlen(wants[k]) &&
+                       !memcmp(parts[k].bytes, wants[k], parts[k].size),
+                   "%s: part %d is '%.*s'", rows[i].label, k, (int)parts[k].size, parts[k].bytes);
+    }
+    labels.count = 0;
+    expect(!bert_tag(&labels, 1).kind.bytes && !bert_tag(NULL, 1).name.bytes, "without names");
+    done("labels of ner, taken apart");
+}
+
 /* ------------------------------------------------------------------------------------------------
    Layers and the batch */
 
@@ -289,6 +330,7 @@ static void test_refusals(void)
 int main(void)
 {
     test_answers();
+    test_tags();
     test_residual();
     test_kept_batch();
     test_wide_sizes();
