@@ -168,7 +168,7 @@ typedef struct {
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
 /* config.json's fields under the letters of the legend, words 2..19 of a model file's header; then
-   what else is known of the model and its training, words 43..50. */
+   what else is known of the model and its training, words 43..51. */
 typedef struct {
     int V, C, L, NH, F, P, S;
     int K;                /* classification, ner: labels; regression: 1; other tasks: 0 */
@@ -191,6 +191,7 @@ typedef struct {
     int normalize;        /* its vectors have length 1 (Normalize): 0, 1 */
     int activation_out;   /* BERT_OUT_... */
     int model_max_length; /* of its tokenizer: what texts are cut at; 0: P */
+    int undrawn;          /* its parameters are zeros, to be drawn by bert_init: 0, 1 */
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters. Each row is
@@ -1687,6 +1688,7 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         {"pooling", c->pooling, 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS},
         {"normalize", c->normalize, 0, 1},
         {"model_max_length", c->model_max_length, 0, c->P},
+        {"undrawn", c->undrawn, 0, 1},
         {"activation_out", c->activation_out, 0, c->task == BERT_REGRESSION ? 2 : 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -1836,6 +1838,7 @@ BERTDEF void bert_init(Bert *m, uint64_t seed)
 {
     const size_t C = (size_t)m->config.C;
     for (int i = 0; i < BERT_NUM_TENSORS; i++) bert_draw_(m, &m->tensors[i], seed);
+    m->config.undrawn = 0;
     if (m->config.padding_idx >= 0)
         memset(m->params.wte + (size_t)m->config.padding_idx * C, 0, C * sizeof(float));
 }
@@ -1952,6 +1955,7 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
 {
     const BertConfig *c = &m->config;
     if (!m->params_memory) return BERT_REFUSE_(m, "the model is empty: load one first");
+    if (c->undrawn) return BERT_REFUSE_(m, "the model has no weights yet: bert_init draws them");
     if (batch->B < 1 || batch->offsets[0] != 0)
         return BERT_REFUSE_(m, "a batch has at least one sequence, and starts at 0");
     for (int b = 0; b < batch->B; b++) {
@@ -3681,7 +3685,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
                  case are pool index | length << 24 with a length of at most 4 and 3, or 0: the code
                  point stays (Hangul syllables have no row: they are decomposed by arithmetic); and
                  the pool, W code points.
-   Version 1 is the same but for words 43..50, which are zero, where wte's row 0 is [PAD]'s, and for
+   Version 1 is the same but for words 43..51, which are zero, where wte's row 0 is [PAD]'s, and for
    words 37 and 41, which are 0 where there is no [PAD], no [MASK].
    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over words 32..42 (0
    for an id of -1), a zero word, and sections 3 and 4 without their padding: the same of both. */
@@ -3698,7 +3702,7 @@ enum {
     BERT_H_BYTES_5_ = 27,    /* u64: of section 5 */
     BERT_H_BYTES_ = 30,      /* u64: of the whole file */
     BERT_H_TOKENIZER_ = 32,  /* 32..42: a BertTokenizer's words */
-    BERT_H_MORE_ = 43,       /* 43..50: BertConfig from padding_idx, which is stored + 1, on */
+    BERT_H_MORE_ = 43,       /* 43..51: BertConfig from padding_idx, which is stored + 1, on */
     BERT_HEADER_ = 256       /* so many there are */
 };
 
@@ -3790,12 +3794,12 @@ static BertBytes_ bert_u64_(const int32_t *h)
 }
 
 /* BertConfig's fields are words in the header's order: this does not compile where they are not. */
-enum { BERT_FIELDS_ = BERT_H_PARAMETERS_ - BERT_H_CONFIG_, BERT_MORE_FIELDS_ = 8 };
+enum { BERT_FIELDS_ = BERT_H_PARAMETERS_ - BERT_H_CONFIG_, BERT_MORE_FIELDS_ = 9 };
 enum {
     BERT_FITS_ = offsetof(BertConfig, padding_idx) == BERT_FIELDS_ * 4 &&
                  sizeof(BertConfig) == (BERT_FIELDS_ + BERT_MORE_FIELDS_) * 4
 };
-typedef char bert_config_is_26_words_[BERT_FITS_ ? 1 : -1];
+typedef char bert_config_is_27_words_[BERT_FITS_ ? 1 : -1];
 
 static BertConfig bert_config_of_(const int32_t *h)
 {

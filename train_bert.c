@@ -40,10 +40,8 @@ enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
 enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY | ENCODE, TEXT | EVAL,                                                  \
+    X(model, PATH, "", ANY | ENCODE, ANY | ENCODE,                                                 \
       "model file, of dev/export_hf.py or an earlier run")                                         \
-    X(init, PATH, "", TRAIN, 0, "config.json: from scratch, in place of --model")                  \
-    X(tokenizer, PATH, "", TRAIN, 0, "with --init: a model file whose vocabulary is taken")        \
     X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
       "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
@@ -75,7 +73,7 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
     X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
-    X(mlm_probability, SHARE, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")   \
+    X(mlm_probability, PART, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")    \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
     X(version_2_with_negative, SWITCH, "", ANSWER, 0,                                              \
       "qa: maybe no answer [v2 data, or a model of it: yes]")                                      \
@@ -142,7 +140,10 @@ static int run(Options *o, Bert *m, int argc, char **argv)
     if (command < 0)
         return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
     if (parse(&program, o, command, argc - 2, argv + 2)) return 1;
-    if (o->model && bert_load(m, o->model)) return fail("%s", bert_error(m));
+    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
+    if (m->config.undrawn && !(commands[command].bit & (TRAIN | ENCODE)))
+        return fail("%s: has no weights yet: train_bert train draws them, and trains them",
+                    o->model);
     return run_command[command](o, m);
 }
 
@@ -169,114 +170,6 @@ int main(int argc, char **argv)
     return bert_main(argc, argv);
 }
 #endif
-
-/* ------------------------------------------------------------------------------------------------
-   A model from scratch: --init config.json */
-
-/* Sizes have to be there. What would make another network is refused, as in dev/export_hf.py. */
-static int read_config(BertConfig *c, const char *path)
-{
-    const struct {
-        const char *key;
-        int *size;
-        float *number, otherwise;
-        const char *only;
-    } fields[] = {
-        {"vocab_size", .size = &c->V},
-        {"hidden_size", .size = &c->C},
-        {"num_hidden_layers", .size = &c->L},
-        {"num_attention_heads", .size = &c->NH},
-        {"intermediate_size", .size = &c->F},
-        {"max_position_embeddings", .size = &c->P},
-        {"type_vocab_size", .size = &c->S},
-        {"layer_norm_eps", .number = &c->eps, .otherwise = 1e-12f},
-        {"hidden_dropout_prob", .number = &c->hidden_dropout, .otherwise = 0.1f},
-        {"attention_probs_dropout_prob", .number = &c->att_dropout, .otherwise = 0.1f},
-        {"classifier_dropout", .number = &c->cls_dropout, .otherwise = -1},
-        {"initializer_range", .number = &c->init_range, .otherwise = 0.02f},
-        {"model_type", .only = "bert"},
-        {"position_embedding_type", .only = "absolute"},
-        {"is_decoder", .only = "false"},
-        {"add_cross_attention", .only = "false"},
-        {"pad_token_id", .only = NULL}, /* the last two: see below */
-        {"hidden_act", .only = NULL},
-    };
-    static const struct {
-        const char *name;
-        int act;
-    } acts[] = {{"gelu", BERT_GELU},
-                {"gelu_new", BERT_GELU_TANH},
-                {"gelu_pytorch_tanh", BERT_GELU_TANH},
-                {"gelu_python", BERT_GELU},
-                {"relu", BERT_RELU}};
-    enum { KEYS = sizeof fields / sizeof fields[0], ACTS = sizeof acts / sizeof acts[0] };
-    static char json[1 << 20];
-    const char *keys[KEYS];
-    BertText values[KEYS] = {{NULL, 0}}, name;
-    FILE *f = fopen(path, "rb");
-    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
-    size_t n = fread(json, 1, sizeof json - 1, f);
-    fclose(f);
-    for (int i = 0; i < KEYS; i++) keys[i] = fields[i].key;
-    values[KEYS - 2] = text_of("0"); /* null, which is no row, leaves nothing there */
-    int whole = json_fields(json, json + n, keys, KEYS, -1, values), act = 0;
-    for (int i = 0; i < KEYS; i++) {
-        char *end = NULL;
-        const BertText value = values[i];
-        double number = value.size ? strtod(value.bytes, &end) : fields[i].otherwise;
-        if (value.size && end != value.bytes + value.size) number = NAN;
-        if (fields[i].size && !(number >= 1 && number <= INT_MAX && number == floor(number)))
-            return fail("%s: not a BERT config.json: \"%s\" is missing or not 1 to %d", path,
-                        keys[i], INT_MAX);
-        if (fields[i].size) *fields[i].size = (int)number;
-        else if (!whole) return fail("%s: not a JSON object", path);
-        if (fields[i].number) *fields[i].number = (float)number;
-        if (fields[i].number && isnan(number))
-            return fail("%s: %s is %.*s, not a number", path, keys[i], (int)value.size,
-                        value.bytes);
-        if (fields[i].only && value.bytes && !same_text(value, text_of(fields[i].only)))
-            return fail("%s: %s is %.*s, not %s: this BERT has no other", path, keys[i],
-                        (int)value.size, value.bytes, fields[i].only);
-    }
-    const BertText pad = values[KEYS - 2];
-    char *end = NULL;
-    const double row = pad.size ? strtod(pad.bytes, &end) : -1;
-    if (pad.size &&
-        (end != pad.bytes + pad.size || !(row >= -c->V && row < c->V && row == floor(row))))
-        return fail("%s: pad_token_id is %.*s, not %d to %d", path, (int)pad.size, pad.bytes, -c->V,
-                    c->V - 1);
-    c->padding_idx = (int)row + (pad.size && row < 0 ? c->V : 0); /* counted from the end */
-    name = values[KEYS - 1].bytes ? values[KEYS - 1] : text_of(acts[0].name); /* hidden_act */
-    while (act < ACTS && !same_text(name, text_of(acts[act].name))) act++;
-    if (act == ACTS)
-        return fail("%s: hidden_act %.*s is not gelu, gelu_new or relu", path, (int)name.size,
-                    name.bytes);
-    c->act = acts[act].act;
-    return 0;
-}
-
-/* All tensors as BertPreTrainedModel._init_weights draws them; padding_idx's row of wte is zero.
-   The tokenizer is another model's. */
-static int init_model(Bert *m, const Options *o)
-{
-    Bert fresh = {0};
-    BertConfig config = {0};
-    if (!o->tokenizer)
-        return fail("--init needs --tokenizer: a model file whose vocabulary is taken "
-                    "(dev/export_hf.py)");
-    if (read_config(&config, o->init)) return 1;
-    if (bert_load(m, o->tokenizer)) return fail("%s", bert_error(m));
-    if (m->tokenizer.vocabulary.count > (size_t)config.V)
-        return fail("%s: vocab_size is %d, %s has %zu words", o->init, config.V, o->tokenizer,
-                    m->tokenizer.vocabulary.count);
-    if (bert_build(&fresh, config)) return fail("%s: %s", o->init, bert_error(&fresh));
-    bert_init(&fresh, random_at((uint64_t)o->seed, 1));
-    fresh.tokenizer = m->tokenizer;
-    memset(&m->tokenizer, 0, sizeof m->tokenizer);
-    bert_free(m);
-    *m = fresh;
-    return 0;
-}
 
 /* ------------------------------------------------------------------------------------------------
    Training */
@@ -315,9 +208,6 @@ static void warn_unlabelled(const char *path, int task, const char *done)
          has_masks(task) ? "no token was masked" : "no token has a label", done);
 }
 
-/* What it begins with. */
-static const char *start_of(const Options *o) { return o->model ? o->model : o->init; }
-
 /* -- before the first step: the data, the head for it, a plan -- */
 
 /* The head's K for this data. */
@@ -341,14 +231,14 @@ static int train_head(Bert *m, const Data *data, const Options *o)
     }
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
-        return check_names(&m->labels, start_of(o), data,
+        return check_names(&m->labels, o->model, data,
                            "To go on with this head, make the data with the model's labels "
                            "(tokenizer.py --labels); for a new head, export the model with --task "
                            "none.");
     for (int i = 0; i < BERT_NUM_TENSORS; i++) old[i] = m->tensors[i].size;
     if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names,
                       (uint64_t)o->seed))
-        return fail("%s: %s", start_of(o), bert_error(m));
+        return fail("%s: %s", o->model, bert_error(m));
     f = page_begin(&page);
     fprintf(f, "           %s",
             same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
@@ -499,12 +389,7 @@ static int train_load(Training *t)
     BertConfig *c = &m->config;
     Loader *l = &t->data, *eval = &t->eval;
     Page page;
-    if (!o->model == !o->init)
-        return fail("train needs --model, or in its place --init config.json and --tokenizer");
-    if (o->tokenizer && !o->init)
-        return fail("--tokenizer goes with --init; %s has its own", o->model);
     if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
-    if (o->init && init_model(m, o)) return 1;
     *l = training_loader(o, m), *eval = evaluation_loader(o, m);
     if (loader_files(l, o->train_file)) return 1;
     if (o->eval_file && loader_file(eval, o->eval_file)) return 1;
@@ -512,7 +397,11 @@ static int train_load(Training *t)
     fprintf(f,
             "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
             "intermediate %d, positions %d, vocabulary %d\n",
-            start_of(o), m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+            o->model, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    if (c->undrawn) {
+        fprintf(f, "           drawn, to be trained from scratch: it has no weights yet\n");
+        bert_init(m, random_at((uint64_t)o->seed, 1));
+    }
     page_end(&page, stdout, 11);
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",

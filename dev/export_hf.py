@@ -3,6 +3,9 @@
 
     python3 dev/export_hf.py HF_DIR model.bin [--task none]
     python3 dev/export_hf.py --to-hf model.bin HF_DIR
+    python3 dev/export_hf.py --config config.json --tokenizer HF_DIR model.bin
+
+The last makes a model without weights, which `train_bert train` draws: from scratch.
 
 The format of model.bin is the byte table in bert.h (Model files), and the tables of tasks and
 tensors are read from bert.h itself: what is new there is exported without a change here. Weights
@@ -37,8 +40,8 @@ FLOATS = ("layer_norm_eps hidden_dropout_prob attention_probs_dropout_prob class
           "initializer_range").split()  # header words 14..18
 EXTRAS = OrderedDict([("padding_idx", 0), ("trained_length", 0), ("trained_pairs", 0),
                       ("may_lack", 0), ("pooling", 0), ("normalize", 0),
-                      ("activation_out", 0), ("model_max_length", 0)])
-# header words 43 (+ 1) to 50, and what they are if not said
+                      ("activation_out", 0), ("model_max_length", 0), ("undrawn", 0)])
+# header words 43 (+ 1) to 51, and what they are if not said
 VALUE, SIGMOID, IDENTITY = range(3)  # activation_out
 MEAN, CLS, POOLER = 1, 2, 3  # pooling
 PROBLEMS = [None, "regression", "single_label_classification", "multi_label_classification"]
@@ -177,7 +180,7 @@ def write_model(path, config, tensors, labels=(), tokenizer=None):
                      len(tail[0]), len(tail[1]), len(tail[3]))
     struct.pack_into("<Q", header, 4 * 30, HEADER + sum(padded))
     extras = [config.get(field, default) for field, default in EXTRAS.items()]
-    struct.pack_into("<8i", header, 4 * 43, extras[0] + 1, *extras[1:])
+    struct.pack_into("<9i", header, 4 * 43, extras[0] + 1, *extras[1:])
     if tokenizer:
         struct.pack_into("<11i", header, 4 * 32, len(tok["vocab"]), tok["do_lower_case"],
                          tok["strip_accents"], tok["tokenize_chinese_chars"], tok["max_chars"],
@@ -232,7 +235,7 @@ def read_model(path):
         m.config = dict(zip(DIMS, w[2:10]), hidden_act=w[10], task=TASKS[w[11]],
                         problem_type=w[12], pooler=w[13], max_seq_length=w[19])
         m.config.update(zip(FLOATS, map(short_float, struct.unpack_from("<5f", header, 4 * 14))))
-        m.config.update(zip(EXTRAS, (w[43] - 1,) + w[44:51] if w[1] > 1 else EXTRAS.values()))
+        m.config.update(zip(EXTRAS, (w[43] - 1,) + w[44:52] if w[1] > 1 else EXTRAS.values()))
         m.table, at = tensor_table(m.config), HEADER
         for t in m.table:
             m.offsets[t.name] = at, t.shape
@@ -726,6 +729,33 @@ def export(folder, out, task=None, no_tokenizer=False, ignore_modules=False):
     print("".join("  %s\n" % note for note in notes), end="")
 
 
+def from_scratch(config_path, source, out):
+    """A model without weights: zeros, and the word that says so. It has no head: train gives it the
+    one of its data. source: where its tokenizer comes from, a folder or another model.bin."""
+    notes = []
+    hf, config, _ = read_config(config_path, "none")
+    if os.path.isdir(source):
+        tokenizer = read_tokenizer(source, hf, config["V"], False, notes)
+        config["model_max_length"] = model_max_length(source, config["P"])
+    else:
+        tokenizer = read_model(source).tokenizer
+        if not tokenizer:
+            fail(source, "tokenizer", "none", "a model that has one, or a folder of Hugging Face")
+        if len(tokenizer["vocab"]) > config["V"]:
+            fail(config_path, "vocab_size", config["V"], "at least %d: the tokens of %s" % (
+                len(tokenizer["vocab"]), source))
+    config["undrawn"] = 1
+
+    def zeros(n):
+        for _ in range(n >> 20):
+            yield bytes(1 << 20)
+        yield bytes(n % (1 << 20))
+    tensors = {t.name: zeros(4 * prod(t.shape)) for t in tensor_table(config)}
+    parameters = write_model(out, config, tensors, (), tokenizer)
+    print_summary(out, config, (), tokenizer, parameters)
+    print("".join("  %s\n" % note for note in notes), end="")
+
+
 def check_folder(folder, notes):
     """Says what was given in place of a folder of Hugging Face."""
     name = os.path.basename(os.path.abspath(folder))
@@ -829,6 +859,8 @@ def print_summary(path, config, labels, tok, parameters):
                   "do_lower_case", "strip_accents", "tokenize_chinese_chars")))
     else:
         print("  NO TOKENIZER: this model takes token ids, and no text")
+    if config.get("undrawn"):
+        print("  NO WEIGHTS: train_bert train draws them, and gives it the head of its data")
 
 
 def act_name(config):
@@ -844,6 +876,8 @@ OTHERS_FILES = ("tokenizer.json", "added_tokens.json", "special_tokens_map.json"
 
 def to_hf(path, folder):
     m = read_model(path)
+    if m.config["undrawn"]:
+        fail(path, "weights", "none yet", "a model that train_bert train has drawn and trained")
     for name in OTHERS_FILES:
         if os.path.exists(os.path.join(folder, name)):
             fail(folder, name, "a file of another model", "an empty folder")
@@ -991,29 +1025,41 @@ def write_tokenizer(folder, tok, positions):
 
 def main():
     p = argparse.ArgumentParser(description="Hugging Face BERT folder -> model.bin, and back")
-    p.add_argument("source", metavar="HF_DIR", help="Hugging Face folder (with --to-hf: model.bin)")
+    p.add_argument("source", metavar="HF_DIR", nargs="?",
+                   help="Hugging Face folder (with --to-hf: model.bin; with --config: none)")
     p.add_argument("out", metavar="model.bin", help="file to write (with --to-hf: folder)")
     p.add_argument("--to-hf", action="store_true", help="write a Hugging Face folder")
+    p.add_argument("--config", metavar="config.json", help="from scratch: a model of these sizes, "
+                   "without weights, which train draws")
+    p.add_argument("--tokenizer", metavar="HF_DIR", help="with --config: whose tokenizer it gets, "
+                   "a folder's or a model.bin's")
     p.add_argument("--task", choices=TASKS, help="head to keep (default: as architectures[0] says)")
     p.add_argument("--no-tokenizer", action="store_true", help="export without vocabulary")
     p.add_argument("--ignore-modules", action="store_true", help="export also where bert.h does "
                    "not do all that sentence-transformers does")
-    a = p.parse_args()
+    a = p.parse_intermixed_args()  # flags between the two names too
     if a.to_hf and (a.task or a.no_tokenizer or a.ignore_modules):
         p.error("--task, --no-tokenizer, --ignore-modules belong to the export to model.bin")
+    scratch = a.config is not None
+    if scratch != (a.tokenizer is not None) or scratch == (a.source is not None):
+        p.error("HF_DIR model.bin, or --config config.json --tokenizer HF_DIR model.bin")
+    if scratch and (a.to_hf or a.task or a.no_tokenizer or a.ignore_modules):
+        p.error("--config goes with --tokenizer alone: train gives the model the head of its data")
     try:
         if a.to_hf:
             to_hf(a.source, a.out)
+        elif scratch:
+            from_scratch(a.config, a.tokenizer, a.out)
         else:
             export(a.source, a.out, a.task, a.no_tokenizer, a.ignore_modules)
     except ExportError as e:
         sys.exit("export_hf: %s" % e)
     except OSError as e:
-        sys.exit("export_hf: %s: %s" % (e.filename or a.source, e.strerror or e))
+        sys.exit("export_hf: %s: %s" % (e.filename or a.source or a.config, e.strerror or e))
     except Exception as e:  # the one place for whatever else a damaged file can bring about
         why = "%s: %s" % (type(e).__name__, shown(e))
         sys.exit("export_hf: %s: damaged, or of a kind that is not known: %s" % (
-            a.source, " ".join(why.split())))
+            a.source or a.config, " ".join(why.split())))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ be. The flags themselves, and the commands, are the program's tables.
     X(REAL, double, "X", "a number", -FLT_MAX, FLT_MAX)                                            \
     X(NUMBER, double, "X", "a number >= 0", 0, FLT_MAX)                                            \
     X(POSITIVE, double, "X", "a number > 0", FLT_MIN, FLT_MAX)                                     \
-    X(SHARE, double, "X", "a number >= 0 and < 1", 0, 0.99999994) /* the last float below 1 */
+    X(SHARE, double, "X", "a number >= 0 and < 1", 0, 0.99999994) /* the last float below 1 */     \
+    X(PART, double, "X", "a number > 0 and < 1", FLT_MIN, 0.99999994)
 
 #define KIND_NAME(name, ...) name,
 #define KIND_TYPE(name, type, ...) typedef type name##_t;
@@ -132,7 +133,7 @@ static int meant_flag(const Program *p, const char *name, int command)
     for (int i = 0; i < p->num_flags; i++) {
         if (!(p->flags[i].takes & p->commands[command].bit)) continue;
         int steps = distance(name, p->flags[i].name);
-        if (most < 2 && *name != *p->flags[i].name) steps = INT_MAX; /* --unit is not --init */
+        if (most < 2 && *name != *p->flags[i].name) steps = INT_MAX; /* --unit is none of them */
         several = steps < least ? 0 : several | (steps == least);
         if (steps < least) least = steps, found = i;
         if (is_part(name, p->flags[i].name)) part = i, parts++;

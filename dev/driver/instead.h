@@ -23,6 +23,8 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
                               "columns and labels",
                   HUB[] = "dev/export_hf.py --to-hf makes a folder of model.bin that can be pushed",
                   DOWNLOADED[] = "dev/download.py and dev/export_hf.py make model.bin before",
+                  FROM_SCRATCH[] = "dev/export_hf.py --config config.json --tokenizer HF_FOLDER "
+                                   "model.bin makes a model that train draws, from scratch",
                   LENGTH[] = "examples are cut when tokenizer.py --max_length makes the data file",
                   NO_RESUME[] = "a training starts afresh; --model out/model.bin goes on from its "
                                 "parameters, with a new optimizer";
@@ -114,7 +116,7 @@ static const Instead instead[] = {
     {SCRIPTS, "model_name_or_path",
      "--model takes the file that 'python3 dev/export_hf.py HF_FOLDER model.bin' makes"},
     {SCRIPTS, "config_name config_overrides model_type bert_config_file config config_file",
-     "train --init config.json --tokenizer model.bin begins from scratch"},
+     FROM_SCRATCH},
     {SCRIPTS, "tokenizer_name use_fast_tokenizer use_slow_tokenizer do_lower_case vocab_file",
      "model.bin has its tokenizer with it"},
     {SCRIPTS,
@@ -186,6 +188,7 @@ static const Instead instead[] = {
      "OMP_NUM_THREADS in the environment sets the threads"},
     {NULL, "device cuda gpu gpus n_gpu num_gpus", ON_CPU},
     {NULL, "resume continue", NO_RESUME},
+    {NULL, "init tokenizer from_scratch scratch", FROM_SCRATCH},
     {NULL, "early_stopping early_stopping_patience patience",
      "a training runs to its end, and best.bin is its best model"},
 };
