@@ -724,7 +724,7 @@ static int command_eval(const Options *o, Bert *m)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   predict, embed and encode: of a file, or of the lines of standard input as long as there are any */
+   predict, embed and encode: of a file, or of lines of standard input as long as there are any */
 
 /* What the model made of examples from first on. */
 static int check_finite(const Data *data, size_t first, const float *x, size_t n)

@@ -179,7 +179,9 @@ def train(demo, a, folder, model, extra):
     start = ("--model", model)
     if task == "pretraining":  # a small model from scratch
         config = write(os.path.join(folder, "config.json"), json.dumps(CONFIG, indent=1) + "\n")
-        start = ("--init", config, "--tokenizer", model)
+        scratch = os.path.join(folder, "scratch.bin")
+        run("python3", "dev/export_hf.py", "--config", config, "--tokenizer", model, scratch)
+        start = ("--model", scratch)
     epochs = demo.epochs if a.epochs is None else a.epochs
     run("./train_bert", "train", *start, "--train_file", out[0], "--eval_file", out[1],
         "--output_dir", folder + "/out", "--num_train_epochs", "%g" % epochs, *demo.flags,

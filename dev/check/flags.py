@@ -129,7 +129,7 @@ def main():
         check("%s --%s" % (command, name), want not in text and text)
     for value in "3.4e38", "3.4028e38":  # a float that no integer holds
         text = answer("train", "learning_rate", value)
-        check("--learning_rate " + value, "needs --train_file" not in text and text)
+        check("--learning_rate " + value, "needs --model" not in text and text)
     for kind, value in (("seed", "1e300"), ("max_steps", "9e18"), ("top_k", "nan")):
         text = answer("predict" if kind == "top_k" else "train", kind, value)
         check("--%s %s" % (kind, value), "is not a whole number" not in text and text)

@@ -17,6 +17,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DRIVER = os.path.join(ROOT, "train_bert")
 TOKENIZER = os.path.join(ROOT, "tokenizer.py")
+EXPORT = os.path.join(ROOT, "dev", "export_hf.py")
 MODEL = os.path.join(ROOT, "dev", "fixtures", "text.model.bin")
 WORDS = "good film bad dull story actor not the a is was very".split()
 CONFIG = {"vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -47,16 +48,16 @@ def sentence(n):
 def train(folder, task, text, length, flags=()):
     """out/model.bin of a short training, and its data file"""
     data, source = os.path.join(folder, "data.bin"), os.path.join(folder, "data.txt")
-    config = os.path.join(folder, "config.json")
+    config, scratch = os.path.join(folder, "config.json"), os.path.join(folder, "scratch.bin")
     for path, content in (source, text), (config, json.dumps(CONFIG)):
         with open(path, "w", encoding="utf-8") as f:
             f.write(content)
     run([sys.executable, TOKENIZER, task, source, data, "--model", MODEL, "--max_length",
          str(length)] + list(flags))
     out = os.path.join(folder, "out")
-    run([DRIVER, "train", "--init", config, "--tokenizer", MODEL, "--train_file", data,
-         "--output_dir", out, "--max_steps", "20", "--learning_rate", "0.02",
-         "--overwrite_output_dir"])
+    run([sys.executable, EXPORT, "--config", config, "--tokenizer", MODEL, scratch])
+    run([DRIVER, "train", "--model", scratch, "--train_file", data, "--output_dir", out,
+         "--max_steps", "20", "--learning_rate", "0.02", "--overwrite_output_dir"])
     return os.path.join(out, "model.bin"), data
 
 

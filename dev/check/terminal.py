@@ -148,12 +148,13 @@ def make_files(folder):
             line = " ".join(words[(i * 7 + j * (3 + i % 5)) % 12] for j in range(3 + i % 9))
             f.write("%s\t%s\n" % (line, (WIDE[:5], "cafe\u0301 \"x\"")[i % 2]))
     data = os.path.join(folder, WIDE + ".bin")
-    config = os.path.join(folder, "config.json")
+    config, scratch = os.path.join(folder, "config.json"), os.path.join(folder, "scratch.bin")
     write(config, {"vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2,
                    "hidden_act": "gelu", "num_attention_heads": 2, "intermediate_size": 19,
                    "type_vocab_size": 2, "max_position_embeddings": 17})
     common.run("./tokenizer.py", "classification", text, data, "--model", model)
-    return ["--init", config, "--tokenizer", model, "--train_file", data], data
+    common.run("./dev/export_hf.py", "--config", config, "--tokenizer", model, scratch)
+    return ["--model", scratch, "--train_file", data], data
 
 
 def check_pty(folder, train, long_run):

@@ -180,8 +180,9 @@ def task_curve(a, work):
     if a.what == "pretraining":
         import demo
         text = demo.documents(os.path.abspath(a.train), work + "/train.txt")
-        start = ["--init", demo.write(work + "/config.json", json.dumps(demo.CONFIG)),
-                 "--tokenizer", model]
+        start = ["--model", work + "/scratch.bin"]
+        config = demo.write(work + "/config.json", json.dumps(demo.CONFIG))
+        run("./dev/export_hf.py", "--config", config, "--tokenizer", a.hf_dir, start[1])
     run("./dev/export_hf.py", a.hf_dir, model, "--task", "none")
     run("./tokenizer.py", a.what, text, work + "/train.bin", "--model",
         model, "--max_length", 384 if a.what == "qa" else 128)

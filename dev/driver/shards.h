@@ -1,6 +1,6 @@
 /*
-shards.h - the data files of a run: loaded one at a time, and checked against the model, its head and
-each other.
+shards.h - the data files of a run: loaded one at a time, and checked against the model, its head
+and each other.
 */
 #ifndef SHARDS_H
 #define SHARDS_H

@@ -233,13 +233,13 @@ static void test_every_task(void)
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
     expect(!strstr(output, "warning"), "%.300s", output);
-    expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 0") == 0 &&
+    expect(call("eval --model out/model.bin --eval_file task.bin --mlm_probability 1e-9") == 0 &&
                strstr(output, "task.bin: no token was masked"),
            "%.300s", output);
     for (int masks = 0; masks < 2; masks++)
         expect(call(masks ? "train --model out/model.bin --train_file task.bin --output_dir out"
                           : "train --model out/model.bin --train_file task.bin --output_dir out "
-                            "--mlm_probability 0") == 0 &&
+                            "--mlm_probability 1e-9") == 0 &&
                    (strstr(output, "no token was masked, so nothing was learned") == NULL) == masks,
                "masks %d: %.300s", masks, output);
     expect(call("embed --model out/model.bin --predict_file task.bin --normalize") == 0 &&
@@ -382,63 +382,56 @@ static void test_frozen_run(void)
     done("driver: frozen layers and embeddings stay, the rest is trained");
 }
 
-static void test_shards_and_init(void)
+#define SCRATCH_CALL                                                                               \
+    "train --model scratch.bin --train_file part-*.bin --output_dir out --num_train_epochs 2 "     \
+    "--logging_steps 1"
+
+static void test_from_scratch(void)
 {
-    static const char config[] =
-        "{\"id2label\": {\"0\": \"a \\\"\", \"vocab_size\": 1, \"x\": [1]},\n"
-        "\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1,\n"
-        "\"num_attention_heads\": 2, \"intermediate_size\": 8, \"max_position_embeddings\": 6,\n"
-        "\"type_vocab_size\": 2, \"hidden_act\": \"gelu\", \"classifier_dropout\": null}";
-    static const char *const acts[] = {"gelu", "gelu_python"}; /* two names of one function */
-    Bert m = {0}, again = {0};
+    const BertConfig config = {.V = IV,
+                               .C = IC,
+                               .L = 1,
+                               .NH = 2,
+                               .F = 8,
+                               .P = IP,
+                               .S = 2,
+                               .eps = 1e-12f,
+                               .hidden_dropout = 0.1f,
+                               .att_dropout = 0.1f,
+                               .cls_dropout = -1,
+                               .init_range = 0.02f};
+    Bert m = {0}, again = {0}, other = {0};
     int pad_zero = 1, ones = 1;
     write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
     write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
-    for (int i = 0; i < 2; i++) {
-        char text[512];
-        int n = snprintf(text, sizeof text, "%.*s, \"hidden_act\": \"%s\"}", (int)sizeof config - 2,
-                         config, acts[i]);
-        write_file("config.json", text, (size_t)n);
-        expect(call("train --init config.json --tokenizer model.bin --train_file part-*.bin "
-                    "--output_dir out --num_train_epochs 2 --logging_steps 1") == 0,
-               "%.300s", output);
-        must(&m, bert_load(i ? &again : &m, "out/model.bin"));
+    write_undrawn("scratch.bin", "model.bin", config);
+    for (int i = 0; i < 3; i++) {
+        expect(call(i < 2 ? SCRATCH_CALL : SCRATCH_CALL " --seed 43") == 0, "%.300s", output);
+        must(&m, bert_load(i == 2 ? &other : i ? &again : &m, "out/model.bin"));
     }
-    expect(strstr(output, "and 1 more") != NULL, "%.300s", output);
-    expect(!memcmp(m.params_memory, again.params_memory, m.num_parameters * 4), "other bits");
+    expect(strstr(output, "and 1 more") && strstr(output, "it has no weights yet"), "%.300s",
+           output);
+    const size_t bytes = m.num_parameters * sizeof(float);
+    expect(!memcmp(m.params_memory, again.params_memory, bytes), "other bits");
+    expect(memcmp(m.params_memory, other.params_memory, bytes), "the seed does not count");
     for (int i = 0; i < IC; i++) pad_zero &= m.params.wte[i] > -0.01f && m.params.wte[i] < 0.01f;
     for (int i = 0; i < IC; i++) ones &= fabsf(m.params.ln0w[i] - 1) < 0.01f;
-    expect(m.config.L == 1 && m.config.task == BERT_PRETRAINING && pad_zero && ones,
+    expect(m.config.L == 1 && m.config.task == BERT_PRETRAINING && pad_zero && ones &&
+               !m.config.undrawn,
            "L %d, task %d, [PAD] %g, LayerNorm %g", m.config.L, m.config.task, m.params.wte[0],
            m.params.ln0w[0]);
-    bert_free(&m), bert_free(&again);
-    expect_error("train --init config.json --train_file part-1.bin --output_dir out", "--tokenizer",
-                 "");
-    expect_error(
-        "train --init empty --tokenizer model.bin --train_file part-1.bin --output_dir out",
-        "empty", "vocab_size");
-    static const char *const others[][2] = {
-        {"\"model_type\": \"roberta\"", "model_type"},
-        {"\"position_embedding_type\":\"relative_key\"", "relative_key"},
-        {"\"is_decoder\": true", "is_decoder is true"},
-        {"\"vocab_size\": 12.5", "vocab_size"}, /* the last of two counts, as in Python */
-        {"\"vocab_size\": 3, \"x\": {\"vocab_size\": 99, \"y\": \"}\\\"\"}", "vocab_size is 3"},
-        {"\"add_cross_attention\": true", "add_cross_attention is true"},
-        {"\"initializer_range\": \"x\"", "initializer_range is x, not a number"},
-        {"\"hidden_act\": \"silu\"", "hidden_act silu is not gelu"}};
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        char text[512];
-        int n =
-            snprintf(text, sizeof text, "%.*s, %s}", (int)sizeof config - 2, config, others[i][0]);
-        write_file("config.json", text, (size_t)n);
-        expect_error("train --init config.json --tokenizer model.bin --train_file part-1.bin "
-                     "--output_dir out",
-                     "config.json", others[i][1]);
+    bert_free(&m), bert_free(&again), bert_free(&other);
+    static const char *const others[] = {"eval --eval_file data.bin", "predict", "embed"};
+    for (int i = 0; i < 3; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "%s --model scratch.bin", others[i]);
+        expect_error(line, "scratch.bin", "has no weights yet: train_bert train");
     }
+    expect_text("encode --model scratch.bin", "a\n", 0, "2 5 3\n");
     write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
     expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
                  "another task");
-    done("driver: pretraining from config.json over shards; the same seed gives the same bits");
+    done("driver: pretraining from scratch over shards; the same seed gives the same bits");
 }
 
 static void test_bad_commands(void)
@@ -448,8 +441,8 @@ static void test_bad_commands(void)
     } bad[] = {
         {"", "train", "eval"},
         {"fly", "fly", "command"},
-        {"train", "--train_file", "train"},
-        {"train --train_file data.bin --output_dir out", "--model", "--init"},
+        {"train --model model.bin", "--train_file", "train"},
+        {"train --train_file data.bin --output_dir out", "--model", "export_hf.py"},
         {"train --model model.bin --train_file data.bin", "--output_dir", "train"},
         {"eval --model model.bin", "--eval_file", "eval"},
         {"predict --model model.bin --pair --json", "--pair", "JSON"},
@@ -471,7 +464,8 @@ static void test_bad_commands(void)
         {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
         {"eval --model model.bin --eval_file model.bin", "model.bin", "tokenizer.py"},
         {"eval --model model.bin --eval_file empty", "empty", "tokenizer.py"},
-        {TRAIN_CALL "--tokenizer model.bin", "--tokenizer", "--init"},
+        {TRAIN_CALL "--init config.json", "--init", "export_hf.py --config"},
+        {TRAIN_CALL "--mlm_probability 0", "--mlm_probability", "> 0"},
         {"eval --model model.bin --eval_file othervocab.bin", "othervocab.bin", "vocabulary"},
         {"eval --model model.bin --eval_file otherlabels.bin", "otherlabels.bin", "labels"},
         {"eval --model model.bin --eval_file unlabelled.bin", "unlabelled.bin", "labels"},
@@ -535,9 +529,9 @@ static void remove_files(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {
-        make_files,      test_driver,          test_report_columns, test_every_task, test_text,
-        test_frozen_run, test_shards_and_init, test_bad_commands,   remove_files};
+    static void (*const tests[])(void) = {make_files,        test_driver,       test_report_columns,
+                                          test_every_task,   test_text,         test_frozen_run,
+                                          test_from_scratch, test_bad_commands, remove_files};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

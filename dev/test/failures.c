@@ -85,9 +85,9 @@ static const struct {
     {"train --model encoder.bin --train_file part-*.bin --eval_file data.bin --output_dir new/out "
      "--num_train_epochs 1 --per_device_train_batch_size 4 --logging_dir logs --logging_steps 1",
      "encoder.bin|part-|data.bin|new|logs|out of memory|no memory"},
-    {"train --init config.json --tokenizer model.bin --train_file data.bin --output_dir new/out "
-     "--max_steps 1 --class_weights balanced",
-     "config.json|model.bin|data.bin|new|out of memory|no memory"},
+    {"train --model scratch.bin --train_file data.bin --output_dir new/out --max_steps 1 "
+     "--class_weights balanced",
+     "scratch.bin|data.bin|new|out of memory|no memory"},
     {"eval --model qa.bin --eval_file qa.data", "qa.bin|qa.data|out of memory|no memory"},
     {"predict --model ner.bin --predict_file ner.data", "ner.bin|ner.data|out of memory|no memory"},
     {"predict --model qa.bin", "qa.bin|standard input|stdin|out of memory|no memory"},
@@ -99,10 +99,15 @@ static const struct {
 
 static void make_files(void)
 {
-    static const char config[] =
-        "{\"vocab_size\": 12, \"hidden_size\": 4, \"num_hidden_layers\": 1, "
-        "\"num_attention_heads\": 2, \"intermediate_size\": 4, \"max_position_embeddings\": 8, "
-        "\"type_vocab_size\": 2}";
+    static const BertConfig config = {.V = 12,
+                                      .C = 4,
+                                      .L = 1,
+                                      .NH = 2,
+                                      .F = 4,
+                                      .P = 8,
+                                      .S = 2,
+                                      .eps = 1e-12f,
+                                      .init_range = 0.02f};
     static const char a_line[] =
         "{\"question\": \"a\", \"context\": \"b\", \"id\": 1, \"text\": \"[MASK] a\"}\n";
     static const int tasks_of[] = {BERT_QA, BERT_NER, BERT_MLM};
@@ -117,7 +122,7 @@ static void make_files(void)
     write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
     write_data("part-1.bin", data_image(3, 1, label_names, IP));
     write_data("part-2.bin", data_image(4, 1, label_names, IP));
-    write_file("config.json", config, strlen(config));
+    write_undrawn("scratch.bin", "model.bin", config);
     write_file("lines", a_line, strlen(a_line));
     expect(!bert_load_memory(&m, im.data, im.size) &&
                !bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1) && !bert_save(&m, "encoder.bin"),

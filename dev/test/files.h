@@ -166,6 +166,20 @@ MAYBE static Image mutated(const Image *im)
     return copy;
 }
 
+#ifdef BERT_IMPLEMENTATION
+/* A model without weights, as dev/export_hf.py --config makes one, with another's tokenizer. */
+MAYBE static void write_undrawn(const char *path, const char *tokenizer, BertConfig config)
+{
+    Bert m = {0}, of = {0};
+    config.undrawn = 1;
+    if (bert_load(&of, tokenizer) || bert_build(&m, config)) exit(2);
+    m.tokenizer = of.tokenizer;
+    memset(&of.tokenizer, 0, sizeof of.tokenizer);
+    if (bert_save(&m, path)) exit(2);
+    bert_free(&m), bert_free(&of);
+}
+#endif
+
 /* ------------------------------------------------------------------------------------------------
    The driver, called as from a shell, inside a folder of its own; output has what it wrote */
 
