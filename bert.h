@@ -90,14 +90,14 @@ bert_share only read it, and any number of threads may call them, but not beside
 bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
     Bert mine = {0};
     bert_share(&mine, &m);                    on m's parameters, which nobody then changes
-A step may be cut into micro-batches; its bits are those of the whole, where each part knows its
-place and the divisor of all (of pretraining also next_divisor: the sum of B):
+A step may be cut into micro-batches, with the bits of the whole, where each part knows its place
+and the divisor of all (of pretraining also next_divisor, the sum of B); then comes one bert_adamw:
     for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
     for (int i = 0, place = 0; i < parts; place += part[i++].B) {
         part[i].place = place, part[i].divisor = divisor;
         if (bert_forward(&m, &part[i], 1) || bert_backward(&m, 1)) return 1;
-    }                                         then one bert_adamw
-To freeze parameters, which then get no gradient; what is below the last gradient is not computed:
+    }
+What is frozen gets no gradient, and the backward ends where nothing below it needs one:
     m.freeze_embeddings = 1, m.freeze_layers = 4;
 */
 
@@ -120,14 +120,9 @@ extern "C" {
 /* ------------------------------------------------------------------------------------------------
    Names and sizes */
 
-/* What functions return; bert_error(m) has the sentence that goes with it. */
-enum {
-    BERT_OK = 0,
-    BERT_EFILE = -1,   /* cannot open, read or write */
-    BERT_EFORMAT = -2, /* not a model file, or a damaged one */
-    BERT_EMEMORY = -3, /* out of memory */
-    BERT_EINPUT = -4   /* an argument is out of range */
-};
+/* What functions return: all is well; a file cannot be opened, read or written; it is no model file,
+   or a damaged one; no memory; an argument is out of range. bert_error(m) says it in a sentence. */
+enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_EINPUT = -4 };
 
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 
@@ -164,7 +159,6 @@ typedef struct {
     const char *name, *hf_class;
     int reads, cols, most_K, loss; /* BERT_READS_...; BERT_COLS_... or a number; BERT_LOSS_... */
 } BertTask;
-
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
 /* config.json's fields under the letters of the legend, words 2..19 of a model file's header; then
@@ -194,13 +188,12 @@ typedef struct {
     int undrawn;          /* its parameters are zeros, to be drawn by bert_init: 0, 1 */
 } BertConfig;
 
-/* The tensor table: the one place that lists the parameters. Each row is
+/* The tensor table: the one place that lists the parameters; a new tensor is a new row. Each row is
        name, group, rows, columns (1: a vector), weight decay, how it is drawn, who has it, key
    Each of the L layers has those of group LAYER. A Hugging Face key is its group's prefix and what
    the row says: "bert.embeddings." of EMBEDDINGS, "bert.encoder.layer.%d." (the layer) of LAYER,
    nothing of HEAD; {a,b,c} are joined along the rows. NORMAL is drawn from N(0, init_range).
-   Allocation, files, gradients, decay, freezing, dev/export_hf.py and the tests follow the table: a
-   new tensor is a new row, nothing else. */
+   Memory, files, decay, freezing, gradients, dev/export_hf.py and the tests follow the table. */
 #define BERT_TENSORS(X)                                                                            \
     X(wte, EMBEDDINGS, V, C, 1, NORMAL, ALL, "word_embeddings.weight")                             \
     X(wpe, EMBEDDINGS, P, C, 1, NORMAL, ALL, "position_embeddings.weight")                         \
@@ -444,9 +437,7 @@ BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int s
 
 BERTDEF size_t bert_scratch_size(int threads); /* floats */
 BERTDEF int bert_threads(void);                /* that a parallel loop would have: OpenMP's, or 1 */
-
-/* The finalizer of splitmix64 (Steele et al. 2014): 64 bits in, 64 well mixed bits out. */
-BERTDEF uint64_t bert_mix64(uint64_t x);
+BERTDEF uint64_t bert_mix64(uint64_t x);       /* 64 well mixed bits of 64 */
 
 BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
                                      const int *offsets, const float *wte, const float *wpe,
@@ -501,10 +492,9 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
 
-/* The gradients' 2-norm over all parameters; 0 before the first backward. */
+/* The gradients' 2-norm over all parameters (0 before the first backward), and what
+   torch.nn.utils.clip_grad_norm_ multiplies them by then (1 where max_norm is 0). */
 BERTDEF float bert_grad_norm(const Bert *m);
-
-/* What torch.nn.utils.clip_grad_norm_ multiplies the gradients by; 1 where max_norm is 0. */
 BERTDEF float bert_clip_scale(float norm, float max_norm);
 
 /* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
@@ -542,7 +532,6 @@ typedef struct {
 } BertEncoding; /* BertEncoding e = {0} is valid */
 
 enum { BERT_LONGEST_FIRST, BERT_ONLY_FIRST, BERT_ONLY_SECOND, BERT_DO_NOT_TRUNCATE };
-
 /* All zero (or NULL): [CLS] and [SEP], the longer text cut first to fit the model's positions. */
 typedef struct {
     int max_length; /* tokens of a sequence, [CLS] and [SEP] among them; 0: P */
@@ -600,7 +589,6 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
    their shares of the softmax over all n. Returns how many: k, or n where that is less. */
 BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
-
 BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where all are NaN */
 
 /* A label of ner, say B-LOC, taken apart; Hugging Face's pipeline and seqeval differ in odd ones
@@ -612,7 +600,6 @@ typedef struct {
     BertText name; /* ... to an entity of this name, which is what follows the first dash */
     BertText type; /* of a seqeval entity: what follows the letter and a dash; "_": nothing */
 } BertTag;
-
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
 
 /* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
@@ -632,7 +619,6 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
 /* Question answering: the best spans over all windows of a context, as Hugging Face's run_qa. Set
    the first three, the rest zero; add each window; then bert_answers_end. */
 enum { BERT_MOST_ANSWERS = 100 };
-
 typedef struct {
     float start_logit, end_logit;
     int start, end; /* in the context, [start, end); 0 0: there is no answer */
@@ -1006,6 +992,7 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
    Random numbers, drawn by counter: a number is a hash of what it is for, not of what came before,
    so threads, resumed runs and the backward all draw the same ones. */
 
+/* The finalizer of splitmix64 (Steele et al. 2014). */
 BERTDEF uint64_t bert_mix64(uint64_t x)
 {
     x += 0x9E3779B97F4A7C15u;
