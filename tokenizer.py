@@ -19,6 +19,7 @@ import argparse
 import array
 import bisect
 import collections
+import itertools
 import os
 import re
 import struct
@@ -30,7 +31,7 @@ from dev.text_files import (Error, Input, number, plural, read_lines, read_quest
 
 NO_LABEL = ("-1", "-", "nan", "NaN", "None", "null")  # how files say that a label is not known
 MODEL_MAGIC, DATA_MAGIC = 0x4D545242, 0x44545242
-VERSIONS = {MODEL_MAGIC: (1, 2), DATA_MAGIC: (1,)}  # that we read; data files are written as 1
+VERSIONS = {MODEL_MAGIC: (1, 2), DATA_MAGIC: (2,)}  # that we read; data files are written as 2
 REMOVED, BLANK, SPACE, PUNCTUATION, CJK, ACCENT, WORD = 1, 2, 4, 8, 16, 32, 64  # the table's bits
 SPECIAL, SINGLE_WORD, LSTRIP, RSTRIP, NORMALIZED, NO_PIECE = 1, 2, 4, 8, 16, 32  # added tokens'
 
@@ -344,8 +345,10 @@ def read_header(file, name, magic, kind):
     words = struct.unpack("<256i", head)
     require(words[0] == magic, "%s: magic is 0x%08X, expected 0x%08X: not a %s file", name,
             words[0] & 0xFFFFFFFF, magic, kind)
-    require(words[1] in VERSIONS[magic], "%s: version is %d, expected %s", name, words[1],
-            " or ".join(map(str, VERSIONS[magic])))
+    task = next((task for task, row in TASKS.items() if row.code == words[2]), "TASK")
+    require(words[1] in VERSIONS[magic], "%s: version is %d, expected %s%s", name, words[1],
+            " or ".join(map(str, VERSIONS[magic])), ": make it again: python3 tokenizer.py %s "
+            "INPUT %s --model MODEL.bin" % (task, name) if magic == DATA_MAGIC else "")
     size = os.fstat(file.fileno()).st_size
     require(u64(words, 30) == size, "%s: is %d bytes long, expected %d by its header", name, size,
             u64(words, 30))
@@ -436,16 +439,27 @@ def little(values):
     return memoryview(values).cast("B")
 
 
-def strings(texts):
-    """Sections of strings as in bert.h (Model files): offsets, bytes."""
+# The sections of a data file by their kinds, which count from 1: the typecode of their elements, or
+# "s": strings, which are two sections, offsets and the bytes they point into.
+SECTIONS = dict(names="s", offsets="Q", tokens="i", segments="i", labels="i", sets="Q",
+                set_labels="i", targets="f", tags="i", positions="i", texts="s", spans="i",
+                words="i", groups="Q", ids="s", questions="s", answers="Q", golds="s")
+KINDS = dict(zip(SECTIONS, itertools.accumulate(
+    [1] + [1 + (code == "s") for code in SECTIONS.values()])))
+ELEMENTS = {"Q": (1, 8), "i": (2, 4), "f": (3, 4), "B": (4, 1)}  # number in the file, bytes
+
+
+def strings(kind, texts):
+    """The sections of strings."""
     texts, ends = [text.encode("utf-8", "replace") for text in texts], array.array("Q", [0])
     for text in texts:
         ends.append(ends[-1] + len(text))
-    return [little(ends)] + texts if texts else []
+    return [(kind, "Q", len(ends), [little(ends)]), (kind + 1, "B", ends[-1], texts)]
 
 
 class Data:
-    """A data.bin in the making: builders append to its sections (byte table: dev/driver/data.h)."""
+    """A data.bin in the making: builders append to its sections (byte table: dev/driver/data.h),
+    which are attributes by their names; values: the section of the task's labels."""
 
     def __init__(self, task, args, model):
         self.task, self.args, self.model = task, args, model
@@ -458,14 +472,12 @@ class Data:
         self.multi = bool(args.multi_label or like[3])
         self.stride = args.doc_stride
         if self.stride is None:
-            self.stride = like[21] if args.like or task != "qa" else 128
-        self.v2, self.groups = like[25], 0  # groups: questions, documents
-        self.offsets, self.tokens, self.splits = (array.array(t) for t in "Qii")
-        self.offsets.append(0)
-        self.values = array.array("f" if task == "regression" else "i")  # section 5
-        self.sets = array.array("Q", [0])  # section 5, multi-label: its offsets
-        self.texts, self.spans, self.words = [], array.array("i"), array.array("i")  # 6, 7, 8
-        self.golds, self.answers = array.array("i"), []  # section 9: its counts, its strings
+            self.stride = like[15] if args.like or task != "qa" else 128
+        self.v2 = like[16]
+        self.values = array.array(SECTIONS[TASKS[task].labels or "labels"])
+        for name in ["offsets", "tokens", "segments", "sets"] + TASKS[task].sections.split():
+            code = SECTIONS[name]
+            setattr(self, name, [] if code == "s" else array.array(code, [0] * (code == "Q")))
         self.cut = self.longest = 0
         self.notes = []  # further lines of the report
         self.first = ""  # the first example as it was read
@@ -548,39 +560,55 @@ class Data:
     def add(self, ids, split, cut=False):
         self.tokens.extend(ids)
         self.offsets.append(len(self.tokens))
-        self.splits.append(split)
+        self.segments.append(split)
         self.cut += cut
         self.longest = max(self.longest, len(ids))
 
+    @property
+    def num_groups(self):
+        return len(getattr(self, "groups", [0])) - 1
+
     def sections(self):
-        labels = [little(self.values)] if self.labelled else []
-        if self.multi and self.labelled:
-            labels = [little(self.sets)] + labels
-        golds = little(self.golds)
-        answers = [golds, b"\0" * (-len(golds) % 8)] + strings(self.answers) if self.answers else []
-        return [strings(self.labels or []), [little(self.offsets)], [little(self.tokens)],
-                [little(self.splits)], labels, strings(self.texts), [little(self.spans)],
-                [little(self.words)], answers]
+        """(kind, typecode, elements, their bytes in pieces) of each section that this data has."""
+        task = TASKS[self.task]
+        parts = {name: getattr(self, name)
+                 for name in ["offsets", "tokens", "segments"] + task.sections.split()}
+        if task.labels in ("labels", "tags"):
+            parts["names"] = self.labels
+        if self.labelled and self.multi:
+            parts["sets"], parts["set_labels"] = self.sets, self.values
+        elif self.labelled:
+            parts[task.labels] = self.values
+        for name in (name for name in SECTIONS if name in parts):
+            if SECTIONS[name] == "s":
+                yield from strings(KINDS[name], parts[name])
+            else:
+                yield KINDS[name], SECTIONS[name], len(parts[name]), [little(parts[name])]
 
     def write(self, path):
         """Into a temporary file, flushed, renamed: a data file is whole or not there."""
-        sections, words = self.sections(), [0] * 256
-        sizes = [sum(map(len, section)) for section in sections]
-        words[:6] = (DATA_MAGIC, 1, TASKS[self.task].code, self.multi, len(self.labels or []),
+        sections, words = list(self.sections()), [0] * 256
+        directory, at = [], 1024 + 24 * len(sections)
+        for kind, code, count, _ in sections:
+            element, size = ELEMENTS[code]
+            directory.append(struct.pack("<iiQQ", kind, element, count, at))
+            at += padded(size * count)
+        words[:6] = (DATA_MAGIC, 2, TASKS[self.task].code, self.multi, len(self.labels or []),
                      self.labelled)
-        words[10:12], words[14], words[21:23], words[25] = (
-            (self.longest, self.model.V), self.max_length, (self.stride, self.groups), self.v2)
-        for k, value in ((6, len(self.splits)), (8, len(self.tokens)), (12, self.model.hash),
-                         (15, sizes[0]), (17, sizes[4]), (19, sizes[5]), (23, sizes[8]),
-                         (30, 1024 + sum(map(padded, sizes)))):
+        words[10:12], words[14:18] = (self.longest, self.model.V), (
+            self.max_length, self.stride, self.v2, self.num_groups)
+        words[20] = len(sections)
+        for k, value in ((6, len(self.segments)), (8, len(self.tokens)), (12, self.model.hash),
+                         (18, len(self.golds) if self.task == "qa" else 0), (30, at)):
             words[k], words[k + 1] = value & 0xFFFFFFFF, value >> 32
         temporary = "%s.tmp%d" % (path, os.getpid())
         try:
             with open(temporary, "wb") as file:
                 file.write(struct.pack("<256I", *words))
-                for section, size in zip(sections, sizes):
-                    file.writelines(section)
-                    file.write(b"\0" * (padded(size) - size))
+                file.writelines(directory)
+                for _, code, count, pieces in sections:
+                    file.writelines(pieces)
+                    file.write(b"\0" * (-ELEMENTS[code][1] * count % 8))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -591,7 +619,7 @@ class Data:
                 os.remove(temporary)
 
     def report(self, path):
-        n, total = len(self.splits), len(self.tokens)
+        n, total = len(self.segments), len(self.tokens)
         unknown = self.tokens.count(self.model.unk)
         print("%s: %d %s, %d tokens (mean %.1f, longest %d), %d cut at %d, [UNK] %.2f%%" % (
             path, n, TASKS[self.task].unit, total, total / n, self.longest, self.cut,
@@ -622,7 +650,7 @@ class Data:
                  else self.input.encoding, plural(self.input.lost, "place"), self.input.first_lost)
 
     def warn_of_labels(self, counts):
-        n, names = len(self.splits), self.labels
+        n, names = len(self.segments), self.labels
         if len(names) == 1:
             warn("there is only one label, nothing to learn")
         if self.task == "classification" and not self.multi and n > 7:
@@ -659,18 +687,24 @@ def read_like(path):
     """Header words and label names of a data file, and whether its first example is a pair."""
     with open(path, "rb") as file:
         _, words, size = read_header(file, path, DATA_MAGIC, "data")
-        length, n, tokens = (u64(words, k) for k in (15, 6, 8))
-        at = 1024 + padded(length)
-        splits = at + padded(8 * (n + 1)) + padded(4 * tokens)
-        require(words[4] >= 0 and splits + 4 <= size, "%s: its %d label names, %d examples and %d "
-                "tokens are more than its %d bytes", path, words[4], n, tokens, size)
-        names = file.read(length)
-        file.seek(at + 8)
-        end, = struct.unpack("<Q", file.read(8))
-        file.seek(splits)
-        split, = struct.unpack("<i", file.read(4))
-        names = read_strings(names, words[4], path, "the label names") if words[4] else []
-        return words, names, split < end
+        directory = file.read(24 * max(0, words[20]) if words[20] < 256 else 0)
+        places = {kind: (count, at) for kind, _, count, at in struct.iter_unpack(
+            "<iiQQ", directory[:len(directory) // 24 * 24])}
+
+        def section(name, code, behind=0, most=1 << 60):
+            """The bytes of the first elements; none where there is no such section."""
+            count, at = places.get(KINDS[name] + behind, (0, 0))
+            length = min(count, most) * ELEMENTS[code][1]
+            require(at + length <= size, "%s: section %s, %d elements at byte %d, goes beyond its "
+                    "%d bytes", path, name, count, at, size)
+            file.seek(at)
+            return file.read(length)
+
+        names = section("names", "Q") + section("names", "B", 1)
+        ends, first = section("offsets", "Q", most=2), section("segments", "i", most=1)
+        require(len(ends) == 16 and len(first) == 4, "%s: has no example", path)
+        return words, read_strings(names, words[4], path, "the label names") if names else [], \
+            struct.unpack("<i", first)[0] < struct.unpack("<QQ", ends)[1]
 
 
 # ------------------------------------------------------------------------------------ builders
@@ -684,7 +718,7 @@ def build_texts(data, examples):
         enc = data.model.encode(a, b, data.max_length, False)
         require(b is None or data.model.S > 1, "%s: a pair of texts, but the model has one "
                 "token type", place)
-        if not data.splits:
+        if not data.segments:
             data.start(a, b, label)
         data.add(enc.ids, enc.split, enc.cut)
         if not data.labelled:
@@ -724,7 +758,7 @@ def build_ner(data, sentences):
                 labels += ([data.label(tags[k], places[k])] + [-1] * len(pieces))[:len(pieces)]
             bare += not pieces
             at += len(word) + 1
-        if not data.splits:
+        if not data.segments:
             data.first = short(map(" ".join, zip(words, tags)) if tags else words)
         words_seen += len(words)
         words_cut += len(set(owners[room:]) - set(owners[:room]))
@@ -760,7 +794,7 @@ def answer_tokens(offsets, start, end):
 
 def build_qa(data, questions):
     """As transformers' run_qa.py: windows over the context, with the question before each."""
-    model, known, without, lost, misplaced = data.model, None, 0, 0, 0
+    model, known, without, lost, misplaced, lacking = data.model, None, 0, 0, 0, 0
     require(model.S > 1, "%s: has one token type, expected 2 for question and context",
             data.args.model)
     for place, q in questions:
@@ -786,7 +820,6 @@ def build_qa(data, questions):
         head, found = [model.cls] + question + [model.sep], False
         for start, end in windows(len(context), room, data.stride):
             data.add(head + context[start:end] + [model.sep], len(head))
-            data.words.append(data.groups)
             data.spans.extend([-1] * (2 * len(head)))
             data.spans.extend(x for span in offsets[start:end] for x in span)
             data.spans.extend((-1, -1))
@@ -795,18 +828,21 @@ def build_qa(data, questions):
                 data.values.extend([len(head) + k for k in span] if span else (0, 0))
                 without += not span
                 found = found or bool(span)
-        if not data.groups:
+        if not data.ids:
             data.first = "%r -> %r" % (q.text[:60], q.answers[0][1][:60] if q.answers else "")
-        data.groups += 1
+        data.groups.append(len(data.segments))
         data.v2 = int(data.v2 or q.v2 or data.labelled and not q.answers)
         data.texts.append(q.context)
-        data.golds.append(len(q.answers))
-        data.answers += [q.id, q.text] + [text for _, text in q.answers]
+        data.ids.append(q.id)
+        data.questions.append(q.text)
+        data.golds += [text for _, text in q.answers]
+        data.answers.append(len(data.golds))
         lost += bool(right) and not found
-    require(data.groups, "%s: no question whose answer is in its context", data.args.input)
-    data.notes.append("questions: %d, doc_stride %d%s" % (data.groups, data.stride, ", %d without "
+        lacking += not q.answers
+    require(data.ids, "%s: no question whose answer is in its context", data.args.input)
+    data.notes.append("questions: %d, doc_stride %d%s" % (len(data.ids), data.stride, ", %d without "
                       "an answer, %d whose answer no window has whole; windows without an answer: "
-                      "%d" % (data.golds.count(0), lost, without) if data.labelled else ""))
+                      "%d" % (lacking, lost, without) if data.labelled else ""))
     if misplaced:
         data.notes.append("questions with an answer that is not in its context: %d, %s" % (
             misplaced, "kept" if data.args.like else
@@ -825,7 +861,7 @@ def build_mlm(data, texts):
             data.add(enc.ids, enc.split, enc.cut)
             if predict and data.model.mask not in enc.ids:
                 maskless.append(line)
-    require(data.splits, "%s: has only blank lines, expected text", data.args.input)
+    require(data.segments, "%s: has only blank lines, expected text", data.args.input)
     if maskless:
         warn("%s:%d: no [MASK], nothing to predict; lines like this: %d", data.args.input,
              maskless[0], len(maskless))
@@ -836,7 +872,7 @@ def build_mlm(data, texts):
         del data.tokens[total - rest:]
         data.offsets = array.array("Q", range(0, total - rest, size))
         data.longest = min(size, total)
-        data.splits = array.array("i", [data.longest]) * len(data.offsets)
+        data.segments = array.array("i", [data.longest]) * len(data.offsets)
         data.offsets.append(total - rest)
 
 
@@ -845,26 +881,25 @@ def build_pretraining(data, texts):
     between documents. Pairs are made of them in training."""
     require(data.max_length >= 5, "--max_length is %d, expected 5 or more for a pair",
             data.max_length)
-    documents, start, bare = array.array("Q", [0]), True, 0
+    documents, start, bare = data.groups, True, 0
     for line, text in texts:
         ids = data.model.tokenize(text, False)[0]
         if ids:
-            if start and data.splits:
-                documents.append(len(data.splits))
+            if start and data.segments:
+                documents.append(len(data.segments))
             start = False
             data.add(ids, len(ids))
         elif text.strip():
             bare += 1
         else:
             start = True
-    documents.append(len(data.splits))
-    data.words, data.groups = documents, len(documents) - 1
-    require(data.splits and data.groups > 1, "%s: %d document%s, expected at least 2, separated by "
-            "a blank line: a wrong second sentence is taken from another document",
-            data.args.input, data.groups if data.splits else 0, "s" * (not data.splits))
+    documents.append(len(data.segments))
+    require(data.segments and data.num_groups > 1, "%s: %d document%s, expected at least 2, "
+            "separated by a blank line: a wrong second sentence is taken from another document",
+            data.args.input, data.num_groups if data.segments else 0, "s" * (not data.segments))
     single = sum(b - a == 1 for a, b in zip(documents, documents[1:]))
     data.notes.append("documents: %d, of these %d of one sentence; sentences without a token: %d"
-                      % (data.groups, single, bare))
+                      % (data.num_groups, single, bare))
 
 
 # ----------------------------------------------------------------------------- the command line
@@ -940,22 +975,24 @@ FLAGS = {
 }
 
 # One row a task: its number in the files, what reads the input, what turns it into a Data, what it
-# counts, its max_length, its flags, its help.
-Task = collections.namedtuple("Task", "code read build unit max_length flags about help")
+# counts, its max_length, the section of its labels, the further ones it has, its flags, its help.
+Task = collections.namedtuple("Task", "code read build unit max_length labels sections flags about "
+                              "help")
 COLUMNS = "text_column text_pair_column label_column header delimiter format"
 TASKS = {
-    "classification": Task(1, read_texts, build_texts, "examples", 512,
+    "classification": Task(1, read_texts, build_texts, "examples", 512, "labels", "",
                            "labels multi_label unlabelled " + COLUMNS,
                            "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
-    "regression": Task(2, read_texts, build_texts, "examples", 512, "labels unlabelled " + COLUMNS,
-                       "a text or a pair, and a number", TEXTS_HELP),
-    "ner": Task(3, read_words, build_ner, "sentences", 512, "labels unlabelled text_column "
-                "tag_column header delimiter format", "words with tags", WORDS_HELP),
-    "qa": Task(4, read_questions, build_qa, "windows", 384, "doc_stride unlabelled",
+    "regression": Task(2, read_texts, build_texts, "examples", 512, "targets", "",
+                       "labels unlabelled " + COLUMNS, "a text or a pair, and a number", TEXTS_HELP),
+    "ner": Task(3, read_words, build_ner, "sentences", 512, "tags", "texts spans words",
+                "labels unlabelled text_column tag_column header delimiter format", "words with tags", WORDS_HELP),
+    "qa": Task(4, read_questions, build_qa, "windows", 384, "positions",
+               "texts spans groups ids questions answers golds", "doc_stride unlabelled",
                "questions, contexts, answers", SQUAD_HELP),
-    "mlm": Task(5, read_lines, build_mlm, "examples", 512, "line_by_line unlabelled", "plain text",
-                LINES_HELP),
-    "pretraining": Task(6, read_lines, build_pretraining, "sentences", 512, "",
+    "mlm": Task(5, read_lines, build_mlm, "examples", 512, "", "", "line_by_line unlabelled",
+                "plain text", LINES_HELP),
+    "pretraining": Task(6, read_lines, build_pretraining, "sentences", 512, "", "groups", "",
                         "documents of sentences", DOCUMENTS_HELP),
 }
 

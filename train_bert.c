@@ -336,8 +336,7 @@ static void show_data(FILE *f, const char *what, const Data *d, const double *co
 {
     fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
             d->longest);
-    if (d->Q)
-        fprintf(f, "           %d %s\n", d->Q, d->task == BERT_QA ? "questions" : "documents");
+    if (d->G) fprintf(f, "           %d %s\n", d->G, group_names[d->task]);
     if (!counts || !d->K) return;
     fprintf(f, "           ");
     print_names(f, &d->names, counts);

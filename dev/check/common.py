@@ -97,69 +97,62 @@ def read_lines(path):
         return [line.split("\t")[0] for line in file.read().split("\n") if line]
 
 
+# A data.bin's sections by their kinds, written from the byte table in dev/driver/data.h: the
+# elements' typecode, or None: strings, which take two kinds.
+SECTIONS = {1: ("names", None), 3: ("offsets", "Q"), 4: ("tokens", "i"), 5: ("segments", "i"),
+            6: ("labels", "i"), 7: ("sets", "Q"), 8: ("set_labels", "i"), 9: ("targets", "f"),
+            10: ("tags", "i"), 11: ("positions", "i"), 12: ("texts", None), 14: ("spans", "i"),
+            15: ("words", "i"), 16: ("groups", "Q"), 17: ("ids", None), 19: ("questions", None),
+            21: ("answers", "Q"), 22: ("golds", None)}
+
+
 def read_data(path):
-    """A data.bin as the byte table has it."""
+    """A data.bin as the byte table has it; what belongs to an example or question is cut for it."""
     with open(path, "rb") as file:
         raw = file.read()
     w = struct.unpack_from("<256I", raw)
     u64 = lambda k: w[k] | w[k + 1] << 32
     d = types.SimpleNamespace(task=w[2], multi=w[3], K=w[4], labelled=w[5], n=u64(6), N=u64(8),
-                              longest=w[10], max_length=w[14], stride=w[21], groups=w[22], v2=w[25])
-    assert w[:2] == (0x44545242, 1) and u64(30) == len(raw), path
-    used = set(range(17)) | set(range(17, 26)) | {30, 31}
-    assert not any(x for k, x in enumerate(w) if k not in used), "words that are not zero"
-    ner, qa, pretraining = d.task == 3, d.task == 4, d.task == 6
-    at = 1024
-
-    def section(size):
-        nonlocal at
-        data = raw[at:at + size]
-        assert len(data) == size and not any(raw[at + size:at + (size + 7) // 8 * 8])
-        at += (size + 7) // 8 * 8
-        return data
-
-    def numbers(code, count, data=None):
-        data = section(count * array.array(code).itemsize) if data is None else data
-        return list(array.array(code, data))
-
-    def strings(count, data):
-        ends = numbers("Q", 0, data[:8 * (count + 1)])
-        assert count == 0 and not data or ends[-1] == len(data) - 8 * (count + 1)
-        return [data[8 * (count + 1):][a:b].decode("utf-8") for a, b in zip(ends, ends[1:])]
-
-    cut = lambda items: [items[a:b] for a, b in zip(d.offsets, d.offsets[1:])]
-    d.names = strings(d.K, section(u64(15)))
-    d.offsets = numbers("Q", d.n + 1)
-    d.tokens = cut(numbers("i", d.N))
-    d.segments = numbers("i", d.n)
-    labels = section(u64(17))
-    if d.labelled and d.multi:
-        ends = numbers("Q", 0, labels[:8 * (d.n + 1)])
-        flat = numbers("i", 0, labels[8 * (d.n + 1):])
-        d.labels = [flat[a:b] for a, b in zip(ends, ends[1:])]
-    elif d.labelled:
-        d.labels = numbers("f" if d.task == 2 else "i", 0, labels)
-        d.labels = cut(d.labels) if ner else list(zip(d.labels[::2], d.labels[1::2])) if qa \
-            else d.labels
-        assert len(d.labels) == d.n
-    else:
-        assert not labels
-    d.texts = strings(d.groups if qa else d.n if ner else 0, section(u64(19)))
-    spans = numbers("i", 2 * d.N if ner or qa else 0)
-    d.spans = cut(list(zip(spans[::2], spans[1::2])))
-    if pretraining:
-        d.documents = numbers("Q", d.groups + 1)
-    else:
-        d.words = numbers("i", d.N if ner else d.n if qa else 0)
-        d.words = cut(d.words) if ner else d.words
-    golds = section(u64(23))
-    if qa:
-        counts, start = numbers("i", 0, golds[:4 * d.groups]), (4 * d.groups + 7) // 8 * 8
-        flat = strings(2 * d.groups + sum(counts), golds[start:])
-        d.questions, k = [], 0  # (id, text, answers)
-        for count in counts:
-            d.questions.append((flat[k], flat[k + 1], flat[k + 2:k + 2 + count]))
-            k += 2 + count
+                              longest=w[10], max_length=w[14], stride=w[15], v2=w[16],
+                              groups=w[17], A=u64(18))
+    assert w[:2] == (0x44545242, 2) and u64(30) == len(raw), path
+    assert not any(w[21:30] + w[32:]), "words that are not zero"
+    at, parts, found = 1024 + 24 * w[20], {}, {}
+    for entry in struct.iter_unpack("<iiQQ", raw[1024:at]):
+        kind, element, count, begin = entry
+        code = "QifB"[element - 1]
+        end = begin + count * array.array(code).itemsize
+        assert begin == at and kind not in found and end <= len(raw), entry
+        found[kind] = code, raw[begin:end]
+        at = (end + 7) // 8 * 8
+        assert not any(raw[end:at]), "padding"
     assert at == len(raw), "%d bytes left over" % (len(raw) - at)
+    for kind, (name, code) in SECTIONS.items():
+        if kind not in found:
+            continue
+        element, data = found.pop(kind)
+        assert element == (code or "Q"), (name, element)
+        parts[name] = list(array.array(element, data))
+        if code is None:
+            element, data = found.pop(kind + 1)
+            ends = parts[name]
+            assert element == "B" and ends[0] == 0 and ends[-1] == len(data), name
+            parts[name] = [data[a:b].decode("utf-8") for a, b in zip(ends, ends[1:])]
+    assert not found, "unknown kinds %s" % list(found)
+    part = lambda name: parts.get(name, [])
+    cut = lambda items, ends: [items[a:b] for a, b in zip(ends, ends[1:])]
+    twos = lambda items: list(zip(items[::2], items[1::2]))
+    d.names, d.texts, d.segments, d.offsets = map(part, ("names", "texts", "segments", "offsets"))
+    d.tokens, d.spans = cut(part("tokens"), d.offsets), cut(twos(part("spans")), d.offsets)
+    d.labels = part("labels") or part("targets") or cut(part("set_labels"), part("sets")) \
+        or twos(part("positions")) or "tags" in parts and cut(parts["tags"], d.offsets)
+    assert bool(d.labels) == d.labelled and (not d.labelled or len(d.labels) == d.n)
+    d.documents = part("groups")
+    windows = enumerate(zip(d.documents, d.documents[1:]))
+    d.words = cut(part("words"), d.offsets) if "words" in parts else [
+        group for group, (a, b) in windows for _ in range(a, b)]
+    d.questions = list(zip(part("ids"), part("questions"), cut(part("golds"), part("answers"))))
+    assert len(d.names) == d.K and len(d.offsets) == d.n + 1 and sum(map(len, d.tokens)) == d.N
+    assert max(0, len(d.documents) - 1) == d.groups and len(part("golds")) == d.A
     assert d.longest == max(map(len, d.tokens))
     return d

@@ -290,7 +290,7 @@ static void qa_predict(const Output *out)
     for (int i = a->count - 1; i >= 0 && answer < 0; i--)
         if (a->best[i].end == 0) best = a->best[i]; /* that there is none has a score too */
     if (answer >= 0) best = a->best[answer];
-    put_string("{\"id\": ", bert_string(&d->golds, qa_strings(out->e, d, question)));
+    put_string("{\"id\": ", bert_string(&d->ids, (size_t)question));
     printf(", ");
     put_answers(d, question, best, a->best, a->count);
     put_end(out);

@@ -78,13 +78,13 @@ static void cut_pair(Pair *p, size_t n, Stream *s)
 static void draw_next(Pair *p, const Data *d, size_t document, size_t want, Stream *s)
 {
     size_t other = document, at;
-    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, (size_t)d->Q);
-    at = d->documents[other] + draw_below(s, d->documents[other + 1] - d->documents[other]);
+    for (int i = 0; i < 10 && other == document; i++) other = draw_below(s, (size_t)d->G);
+    at = d->groups[other] + draw_below(s, d->groups[other + 1] - d->groups[other]);
     p->random = 1;
     p->b = d->offsets[at];
     do {
         p->b_end = d->offsets[++at];
-    } while (at < d->documents[other + 1] && p->b_end - p->b < want);
+    } while (at < d->groups[other + 1] && p->b_end - p->b < want);
 }
 
 /* All pairs of a document, as create_instances_from_document of google-research/bert's
@@ -95,7 +95,7 @@ static size_t draw_document(Pair *pairs, const Data *d, size_t document, double 
                             Stream *s)
 {
     size_t room = (size_t)d->max_length - 3, target = room, n = 0;
-    size_t end = d->documents[document + 1], from = d->documents[document];
+    size_t end = d->groups[document + 1], from = d->groups[document];
     if (draw_share(s) < short_share) target = 2 + draw_below(s, room - 1);
     for (size_t to = from + 1; to <= end; to++) {
         if (to < end && d->offsets[to] - d->offsets[from] < target) continue;

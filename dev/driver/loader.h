@@ -122,7 +122,7 @@ static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
     Stream s = {random_at(random_key(FOR_PAIRS, l->seed, epoch), shard), 0};
     uint64_t order = random_key(FOR_ORDER, l->seed, epoch);
     l->n = d->task == BERT_PRETRAINING ? 0 : d->n;
-    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->Q; i++)
+    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->G; i++)
         l->n += draw_document(l->pair_of_item + l->n, d, i, l->short_seq_prob, &s);
     l->masks = random_at(random_key(FOR_MASKS, l->seed, epoch), shard);
     if (l->order) shuffle(l->order, l->n, shard ? random_at(order, shard) : order);
@@ -158,9 +158,10 @@ static int loader_scan(Loader *l)
         if (open_shard(l, i)) return 1;
         l->files.all[i].n = d->n, l->files.all[i].N = d->N,
         l->files.all[i].longest = longest_input(d);
-        size_t labels = d->task == BERT_NER ? d->N : d->multi_label ? d->A : d->n;
-        for (size_t j = 0; j < labels && d->K; j++)
-            if (d->labels[j] >= 0) l->label_counts[d->labels[j]]++;
+        const int32_t *labels = d->sets ? d->set_labels : d->tags ? d->tags : d->labels;
+        size_t count = d->sets ? d->sets[d->n] : d->tags ? d->N : d->n;
+        for (size_t j = 0; labels && j < count; j++)
+            if (labels[j] >= 0) l->label_counts[labels[j]]++;
         draw_pass(l, l->place.epoch, i);
         size_t batches = (l->n + l->batch - 1) / l->batch;
         l->items += l->n;
@@ -242,16 +243,16 @@ static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
 static void put_labels(StepArrays *b, const Data *d, size_t item, int i)
 {
     const int N = b->offsets[i], T = b->offsets[i + 1] - N;
-    if (d->task == BERT_CLASSIFICATION && !d->multi_label) b->labels[i] = d->labels[item];
-    if (d->task == BERT_REGRESSION) b->targets[i] = d->targets[item];
-    for (int t = 0; d->task == BERT_NER && t < T; t++)
-        b->labels[N + t] = d->labels[d->offsets[item] + (uint64_t)t];
-    for (size_t j = 0; d->task == BERT_QA && j < 2; j++)
-        b->labels[2 * (size_t)i + j] = d->labels[2 * item + j];
-    if (!d->multi_label) return;
+    if (d->labels) b->labels[i] = d->labels[item];
+    if (d->targets) b->targets[i] = d->targets[item];
+    for (int t = 0; d->tags && t < T; t++)
+        b->labels[N + t] = d->tags[d->offsets[item] + (uint64_t)t];
+    for (size_t j = 0; d->positions && j < 2; j++)
+        b->labels[2 * (size_t)i + j] = d->positions[2 * item + j];
+    if (!d->sets) return;
     float *targets = b->targets + (size_t)i * (size_t)d->K;
     memset(targets, 0, (size_t)d->K * sizeof *targets);
-    for (uint64_t j = d->sets[item]; j < d->sets[item + 1]; j++) targets[d->labels[j]] = 1;
+    for (uint64_t j = d->sets[item]; j < d->sets[item + 1]; j++) targets[d->set_labels[j]] = 1;
 }
 
 /* The example's masks: drawn, or those that it has. */

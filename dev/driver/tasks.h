@@ -41,9 +41,7 @@ typedef struct {
     Tally masks, pairs[2];                        /* mlm; b follows a, b is another document's */
 
     BertAnswers answers; /* qa: of the question that windows are being read of */
-    int question;        /* qa: whose strings begin at golds[strings] */
-    size_t strings;
-    Found *found; /* qa, text: its answers so far */
+    Found *found;        /* qa, text: its answers so far */
     size_t num_found, found_room;
     size_t *slots, num_slots; /* answer i, as i + 1, at the hash of its words, or behind it */
 
@@ -250,7 +248,7 @@ static BertText text_part(const Data *d, size_t i, int start, int end)
 static int question_of(const Output *out, int behind)
 {
     size_t window = out->item + (size_t)behind;
-    return window < out->d->n ? out->d->words[window] : -1;
+    return window < out->d->n ? (int)group_of(out->d, window) : -1;
 }
 
 /* Takes in a window. Returns its question where it was the last of it, or -1. */
@@ -268,15 +266,6 @@ static int qa_window(const Output *out, int may_lack)
     return question_of(out, 1) != question ? question : -1;
 }
 
-/* Where a question's strings begin: its id, itself, its gold answers. Questions are asked for in
-   their order. */
-static size_t qa_strings(Evaluation *e, const Data *d, int question)
-{
-    if (question < e->question) e->question = 0, e->strings = 0; /* again from the first */
-    while (e->question < question) e->strings += 2 + (size_t)d->num_golds[e->question++];
-    return e->strings;
-}
-
 static void qa_collect(const Output *out)
 {
     const Data *d = out->d;
@@ -284,7 +273,7 @@ static void qa_collect(const Output *out)
     BertText text = {"", 0};
     if (question < 0) return;
     int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
-    size_t first = qa_strings(out->e, d, question) + 2, count = (size_t)d->num_golds[question];
+    size_t first = d->answers[question], count = d->answers[question + 1] - first;
     if (answer >= 0) {
         const BertAnswer *span = &out->e->answers.best[answer];
         text = text_part(d, (size_t)question, span->start, span->end);

@@ -247,27 +247,25 @@ static void text_data(Input *in)
 {
     Data *data = &in->data;
     const BertEncoding *e = &in->e;
-    const size_t n = (size_t)e->B, N = (size_t)e->N;
-    const int qa = data->task == BERT_QA;
+    const size_t n = (size_t)e->B, N = (size_t)e->N, lines = (size_t)in->n;
     free(data->memory);
-    data->memory = take(n + 1 + 2 * N + n, 8, "sequences");
-    data->n = n, data->N = N, data->lines = in->lines;
+    data->memory = take(n + 1 + lines + 1 + 2 * N + n, 8, "sequences");
+    data->n = n, data->N = N, data->G = in->n, data->lines = in->lines;
     data->unfinished = in->unfinished;
     data->offsets = (uint64_t *)(void *)data->memory;
-    data->spans = (int32_t *)(void *)(data->offsets + n + 1);
+    data->groups = data->offsets + n + 1; /* each line's sequences */
+    data->spans = (int32_t *)(void *)(data->groups + lines + 1);
     data->segments = data->spans + 4 * N;
-    data->words = qa ? data->segments + n : NULL;
     data->tokens = e->tokens;
     data->offsets[n] = N;
-    for (int i = 0, line = 0; i < e->B; i++) {
+    for (int i = 0; i < e->B; i++) {
         int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
         data->offsets[i] = (uint64_t)from;
         for (int t = from; t < to; t++) second += e->types[t];
-        text_spans(e, from, to, qa, data->spans);
+        text_spans(e, from, to, data->task == BERT_QA, data->spans);
         data->segments[i] = to - from - second;
-        if (i >= in->lines[line].end) line++;
-        if (qa) data->words[i] = line;
     }
+    for (size_t i = 0; i < lines; i++) data->groups[i + 1] = (uint64_t)in->lines[i].end;
 }
 
 static void input_free(Input *in)

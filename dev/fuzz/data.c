@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         write_models(im.data, im.size);
         for (int task = 1; task < BERT_NUM_TASKS; task++) write_seed(task_image(task, 0));
         write_seed(task_image(BERT_CLASSIFICATION, 1));
-        write_seed(data_image(EXAMPLES, 0, label_names, IP));
+        write_seed(class_image(EXAMPLES, 0, label_names, IP));
     }
     int task = size < 1024 ? 1 : data[8] % BERT_NUM_TASKS;
     int multi = size >= 1024 && data[12] & 1 && task == BERT_CLASSIFICATION;

@@ -18,12 +18,12 @@ static void make_files(void)
     snprintf(folder, sizeof folder, "/tmp/commands.%ld", (long)getpid());
     if (mkdir(folder, 0700) || chdir(folder)) exit(2);
     write_file("model.bin", im.data, im.size);
-    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
-    write_data("unlabelled.bin", data_image(EXAMPLES, 0, label_names, IP));
-    write_data("none.bin", data_image(0, 1, label_names, IP));
-    write_data("long.bin", data_image(EXAMPLES, 1, label_names, IP + 1));
-    write_data("otherlabels.bin", data_image(EXAMPLES, 1, others, IP));
-    image_hash ^= 1, write_data("othervocab.bin", data_image(EXAMPLES, 1, label_names, IP)),
+    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
+    write_data("unlabelled.bin", class_image(EXAMPLES, 0, label_names, IP));
+    write_data("none.bin", class_image(0, 1, label_names, IP));
+    write_data("long.bin", class_image(EXAMPLES, 1, label_names, IP + 1));
+    write_data("otherlabels.bin", class_image(EXAMPLES, 1, others, IP));
+    image_hash ^= 1, write_data("othervocab.bin", class_image(EXAMPLES, 1, label_names, IP)),
         image_hash ^= 1;
     must(&m, bert_load_memory(&m, im.data, im.size));
     must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
@@ -40,7 +40,7 @@ static void test_report_columns(void)
     static const char *const accents[IK] = {
         "no", "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", "fifteen letters\xe4\xb8\xad"};
     int columns[IK + 1] = {0};
-    write_data("accents.bin", data_image(EXAMPLES, 1, accents, IP));
+    write_data("accents.bin", class_image(EXAMPLES, 1, accents, IP));
     expect(call("train --model encoder.bin --train_file accents.bin --eval_file accents.bin "
                 "--output_dir out --max_steps 1") == 0,
            "%.300s", output);
@@ -172,11 +172,8 @@ static void test_task(const char *name, int task, int multi, const char *metric,
 static void test_no_labels(void)
 {
     Image im = task_image(BERT_NER, 0);
-    int32_t head[256];
-    memcpy(head, im.data, sizeof head);
-    size_t N = (size_t)bert_u64_(head + 8), names = (size_t)bert_u64_(head + 15);
-    memset(im.data + 1024 + padded(names) + 8 * (ITEMS + 1) + padded(4 * N) + padded(4 * ITEMS),
-           0xFF, 4 * N);
+    for (int t = 0; t < get_word(&im, 8); t++)
+        set_word(&im, (int)section_of(&im, IN_TAGS) / 4 + t, -1);
     write_data("task.bin", im);
     expect(call("train --model out/model.bin --train_file task.bin --eval_file task.bin "
                 "--output_dir out --num_train_epochs 1") == 0 &&
@@ -190,8 +187,8 @@ static void test_no_labels(void)
 static void test_words_beyond(void)
 {
     Image im = task_image(BERT_NER, 0);
-    const int32_t word = 20000;
-    memcpy(im.data + im.size - 8, &word, sizeof word); /* in front of [SEP]'s -1 */
+    const int last = (int)section_of(&im, IN_WORDS) / 4 + get_word(&im, 8) - 1;
+    set_word(&im, last - 1, 20000); /* in front of [SEP]'s -1 */
     write_data("task.bin", im);
     expect(call("predict --model out/model.bin --predict_file task.bin") == 0 &&
                lines("\"tags\": [") == ITEMS && lines(", null]}") == 2,
@@ -248,8 +245,7 @@ static void test_every_task(void)
     done("driver: every task: training lowers the loss, eval has its metric, predict is JSON");
 
     Image im = task_image(BERT_MLM, 0);
-    size_t tokens = (size_t)im.sections[2];
-    ((int32_t *)(void *)(im.data + tokens))[2] = 4; /* [MASK] */
+    set_word(&im, (int)section_of(&im, IN_TOKENS) / 4 + 2, 4); /* [MASK] */
     write_data("task.bin", im);
     expect(call("predict --model out/model.bin --predict_file task.bin --top_k 2") == 0 &&
                lines("\"token_str\": ") == 2 && lines("{\"masks\": []}") == ITEMS - 1,
@@ -428,7 +424,7 @@ static void test_from_scratch(void)
         expect_error(line, "scratch.bin", "has no weights yet: train_bert train");
     }
     expect_text("encode --model scratch.bin", "a\n", 0, "2 5 3\n");
-    write_data("part-2.bin", data_image(EXAMPLES, 1, label_names, IP));
+    write_data("part-2.bin", class_image(EXAMPLES, 1, label_names, IP));
     expect_error("train --model encoder.bin --train_file part-*.bin --output_dir out", "part-2.bin",
                  "another task");
     done("driver: pretraining from scratch over shards; the same seed gives the same bits");

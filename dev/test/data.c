@@ -17,7 +17,7 @@ static void make_files(void)
     state = 3;
     Image im = image(1);
     write_data("model.bin", im);
-    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
+    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
     must(&m, bert_load_memory(&m, im.data, im.size));
     must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
     must(&m, bert_save(&m, "encoder.bin"));
@@ -33,7 +33,7 @@ static double deviations(double count, double n, double p)
 static size_t document_of(const Data *d, size_t token)
 {
     size_t i = 0;
-    while (d->offsets[d->documents[i + 1]] <= token) i++;
+    while (d->offsets[d->groups[i + 1]] <= token) i++;
     return i;
 }
 
@@ -110,23 +110,32 @@ static void test_bad_tasks(void)
 {
     /* clang-format off */
     static const struct {
-        int task, multi, section, at, value; /* section 0: a header word */
+        int task, multi, kind, at, value; /* kind 0: a header word */
         const char *hint;
     } bad[] = {
-        {1, 1, 0, 17, 4, "bytes"}, {1, 1, 5, 2, 9, "offsets must rise"}, {1, 1, 5, 26, 3, "label"},
-        {2, 0, 5, 1, 0x7FC00000, "example 1"}, {3, 0, 5, 1, 3, "label 3"}, 
-        {3, 0, 5, 0, -2, "label -2"},
-        {3, 0, 7, 2, -1, "token 1"}, {3, 0, 7, 3, -5, "token 1"}, {3, 0, 8, 1, -2, "token 1"},
-        {3, 0, 6, 2, 99, "texts"}, {4, 0, 5, 2, 6, "example 1"}, {4, 0, 5, 3, 2, "example 1"},
-        {4, 0, 8, 3, 0, "question"}, {4, 0, 8, 11, 9, "question"}, {4, 0, 0, 22, 5, ""},
-        {4, 0, 0, 25, 2, "no-answer"}, {4, 0, 9, 0, 2, "questions and answers"},
-        {4, 0, 9, 0, -1, "question 0"}, {4, 0, 0, 23, 8, "bytes"}, {6, 0, 8, 2, 0, "document 0"},
-        {6, 0, 8, 6, 99, "sentences"}, {6, 0, 0, 14, 4, "max_length"}, {6, 0, 0, 22, 1, "bytes"}};
+        {1, 1, IN_SETS, 2, 9, "sets, element 2: 4, not 9"},
+        {1, 1, IN_SET_LABELS, 0, 3, "set_labels, element 0: 3, not 0 to 2"},
+        {1, 1, IN_SET_LABELS, 1, 0, "example 0: labels must rise"},
+        {2, 0, IN_TARGETS, 1, 0x7FC00000, "targets, element 1"},
+        {2, 0, IN_TARGETS, 2, 0x7F800000, "targets, element 2: inf, not a finite number"},
+        {3, 0, IN_TAGS, 1, 3, "tags, element 1: 3, not -1 to 2"},
+        {3, 0, IN_TAGS, 0, -2, "tags, element 0: -2"}, {3, 0, IN_SPANS, 2, -1, "spans, token 1"},
+        {3, 0, IN_SPANS, 3, -5, "spans, element 3"}, {3, 0, IN_WORDS, 1, -2, "words, element 1"},
+        {3, 0, IN_TEXTS, 2, 99, "texts.offsets, element"},
+        {4, 0, IN_POSITIONS, 2, 6, "positions, element 2: 6, not 0 to 5"},
+        {4, 0, IN_POSITIONS, 2, 5, "positions, example 1"},
+        {4, 0, IN_GROUPS, 2, 0, "groups, element 1: 0, not 1"},
+        {4, 0, IN_GROUPS, 12, 13, "groups, element 6: 13, not 12 to 12"},
+        {4, 0, IN_ANSWERS, 2, 7, "answers, element 1"}, {4, 0, IN_ANSWERS, 3, -1, "answers"},
+        {4, 0, 0, 17, 5, "texts.offsets: 7 elements, not 6"},
+        {4, 0, 0, 16, 2, "no-answer questions is 2, not 0 to 1"},
+        {4, 0, 0, 18, 8, "golds.offsets: 7 elements, not 9"},
+        {6, 0, IN_GROUPS, 2, 0, "groups, element 1"}, {6, 0, IN_GROUPS, 6, 99, "not 12 to 12"},
+        {6, 0, 0, 14, 4, "max_length is 4, not 5"}, {6, 0, 0, 17, 1, "documents is 1, not 2"}};
     /* clang-format on */
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         Image im = task_image(bad[i].task, bad[i].multi);
-        int section = bad[i].section;
-        size_t word = section ? (size_t)im.sections[section - 1] / 4 : 0;
+        size_t word = bad[i].kind ? section_of(&im, bad[i].kind) / 4 : 0;
         set_word(&im, (int)word + bad[i].at, bad[i].value);
         write_data("task.bin", im);
         expect_error("train --model encoder.bin --train_file task.bin --output_dir out", "task.bin",
@@ -176,30 +185,39 @@ static void test_bad_data(void)
         const char *hint;
     } forged[] = {
         {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
-        {1, 2, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "label names"},
-        {3, 2, "problem"}, {3, 1, "label"}, {4, -1, "label names"},
-        {4, INT_MAX, "label names"}, {4, 0, "label names"}, {5, 2, "labels present"},
-        {5, 0, "bytes"}, {6, 0, ""}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
-        {7, 1, "examples"}, {8, 0, "bytes"}, {8, INT_MAX, "tokens"}, {9, -1, "tokens"},
-        {9, 1, "tokens"}, {10, -1, "longest"}, {10, 0, "longest"}, {10, INT_MAX, "longest"},
-        {11, 0, "V is"}, {11, -1, "V is"}, {11, 2, "token id"}, {11, IV + 1, "token ids"},
-        {12, 0, "vocabulary"}, {15, 0, "label names"}, {16, 1, ""}, {16, -1, ""},
-        {17, 1, "section 5"}, {26, 1, "word 26"}, {30, 0, "bytes"}, {31, 1, "bytes"},
-        {31, -1, "bytes"},
-        {255, 1, "word 255"}};
+        {1, 1, "python3 tokenizer.py classification INPUT forged.data --model MODEL.bin "
+               "--max_length 6"},
+        {1, 3, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, 7, "task"}, {2, 4, "label names"},
+        {3, 2, "problem"}, {3, 1, "section"}, {4, -1, "label names"}, {4, INT_MAX, "names"},
+        {4, 0, "label names is 0, not 1"}, {5, 2, "labels present"}, {5, 0, "kind 6"},
+        {6, 0, "elements, not 0 by the header"}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
+        {7, 1, "examples"}, {8, 0, "tokens: "}, {8, INT_MAX, "tokens"}, {9, -1, "tokens"},
+        {9, 1, "tokens"}, {10, -1, "longest"}, {10, 0, "segments, element 0: 1, not 0 to 0"},
+        {10, INT_MAX, "longest"}, {11, 0, "V is"}, {11, -1, "V is"},
+        {11, 2, "tokens, element"}, {11, IV + 1, "token ids"}, {12, 0, "vocabulary"},
+        {16, 1, "no-answer"}, {17, 1, "groups"}, {18, INT_MAX, "gold answers"},
+        {19, -1, "gold answers"}, {20, 0, "no section names.offsets"}, {20, 5, "begins at byte"},
+        {20, -1, "sections"}, {20, 99, "sections"}, {21, 1, "word 21"}, {30, 0, "bytes"},
+        {31, 1, "bytes"}, {31, -1, "bytes"}, {255, 1, "word 255"}};
     static const struct {
-        int section, at, value;
+        int kind, at, value;
         const char *hint;
     } inside[] = {
-        {1, 0, 1, "label name"}, {1, 2, 99, "label name"}, {1, 6, 1, "label name"},
-        {2, 0, 1, "offset"}, {2, 2, 0, "example 0"}, {2, 4, 1, "example 1"},
-        {2, 6, INT_MAX, "example 2"}, {2, 5, -1, "example 1"}, {2, 22, 1, "offset"},
-        {3, 5, -1, "token id -1"}, {3, 7, IV, "token id 12"}, {3, 0, INT_MAX, "token id"},
-        {4, 3, -1, "example 3"}, {4, 0, 3, "example 0"}, {4, 5, INT_MAX, "example 5"},
-        {5, 4, -1, "label -1"}, {5, 10, IK, "label 3"}};
+        {IN_NAMES, 0, 1, "names.offsets, element 0: 1, not 0 to 0"},
+        {IN_NAMES, 2, 99, "names.offsets, element 1: 99, not 0 to 9"},
+        {IN_NAMES, 6, 1, "names.offsets, element 3"},
+        {IN_OFFSETS, 0, 1, "offsets, element 0"}, {IN_OFFSETS, 2, 0, "offsets, element 1: 0"},
+        {IN_OFFSETS, 4, 1, "offsets, element 2"}, {IN_OFFSETS, 6, INT_MAX, "offsets, element 3"},
+        {IN_OFFSETS, 5, -1, "offsets, element 2"}, {IN_OFFSETS, 22, 1, "offsets, element 11"},
+        {IN_TOKENS, 5, -1, "tokens, element 5: -1, not 0 to 11"},
+        {IN_TOKENS, 7, IV, "tokens, element 7: 12"}, {IN_TOKENS, 0, INT_MAX, "tokens, element 0"},
+        {IN_SEGMENTS, 3, -1, "segments, element 3"}, {IN_SEGMENTS, 0, 3, "segments, element 0"},
+        {IN_SEGMENTS, 5, INT_MAX, "segments, element 5"},
+        {IN_LABELS, 4, -1, "labels, element 4: -1, not 0 to 2"},
+        {IN_LABELS, 10, IK, "labels, element 10: 3"}};
     /* clang-format on */
     const char *eval = "eval --model model.bin --eval_file forged.data";
-    Image im = data_image(EXAMPLES, 1, label_names, IP), other;
+    Image im = class_image(EXAMPLES, 1, label_names, IP), other;
     for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
         other = copy_of(&im);
         set_word(&other, forged[i].word, forged[i].value);
@@ -208,8 +226,7 @@ static void test_bad_data(void)
     }
     for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
         other = copy_of(&im);
-        set_word(&other, (int)im.sections[inside[i].section - 1] / 4 + inside[i].at,
-                 inside[i].value);
+        set_word(&other, (int)section_of(&im, inside[i].kind) / 4 + inside[i].at, inside[i].value);
         write_data("forged.data", other);
         expect_error(eval, "forged.data", inside[i].hint);
     }
@@ -228,7 +245,7 @@ static void test_bad_data(void)
 static void test_fuzzed_data(void)
 {
     enum { ROUNDS = 2500 };
-    Image data = data_image(EXAMPLES, 1, label_names, IP), im = image(1);
+    Image data = class_image(EXAMPLES, 1, label_names, IP), im = image(1);
     int fine = 0;
     for (int i = 0; i < ROUNDS; i++) {
         int model = i % 5 == 0, code;

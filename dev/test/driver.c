@@ -4,77 +4,32 @@
 #define TESTING
 #include "train_bert.c"
 
-static char output[1 << 16], folder[64];
+#include "files.h"
 
-/* The driver's exit code for a command line, inside the folder; output has what it wrote. Words
-   part at blanks. in: its standard input. */
-static int call(const char *in, const char *command_line)
+static void expect_call(const char *text, const char *line, int code, const char *want)
 {
-    static char line[1024], name[] = "train_bert";
-    char *argv[64] = {name};
-    int argc = 1, old[3], files[3];
-    snprintf(line, sizeof line, "%s", command_line);
-    for (char *word = strtok(line, " "); word && argc < 63; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    fflush(stdout), fflush(stderr);
-    FILE *f = fopen("lines", "wb");
-    fputs(in, f), fclose(f);
-    files[0] = open("lines", O_RDONLY);
-    files[1] = files[2] = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
-    for (int i = 0; i < 3; i++) old[i] = dup(i), dup2(files[i], i);
-    int code = bert_main(argc, argv);
-    fflush(stdout), fflush(stderr);
-    for (int i = 0; i < 3; i++) dup2(old[i], i), close(old[i]);
-    lseek(files[1], 0, SEEK_SET);
-    ssize_t got = read(files[1], output, sizeof output - 1);
-    output[got > 0 ? got : 0] = 0;
-    close(files[0]), close(files[1]);
-    return code;
-}
-
-static void expect_call(const char *in, const char *line, int code, const char *want)
-{
-    int got = call(in, line);
+    int got = call_text(line, text);
     expect(got == code && strstr(output, want), "%s: exit code %d, no '%s' in '%.500s'", line, got,
            want, output);
 }
 
-static void section(FILE *f, const void *data, size_t n)
+/* A data file of 8 examples; labels no, yes or values 0, 1. */
+static void write_examples(const char *path, const BertTokenizer *t, int task, int pairs,
+                           int max_length)
 {
-    fwrite(data, 1, n, f);
-    fwrite("\0\0\0\0\0\0\0", 1, (8 - n % 8) % 8, f);
-}
-
-/* A data file of 8 examples, by the byte table; labels no, yes or values 0, 1. */
-static void write_data(const char *path, const BertTokenizer *t, int task, int pairs,
-                       int max_length)
-{
-    enum { N = 8 };
-    const char names[] = "noyes";
-    const uint64_t strings[] = {0, 2, 5};
-    const int named = task == BERT_CLASSIFICATION, T = pairs ? 5 : 4;
-    int32_t head[256] = {0x44545242, 1, task, 0, named ? 2 : 0, 1, N}, segments[N], labels[N];
-    int32_t tokens[N * 5];
-    uint64_t offsets[N + 1];
-    float values[N];
-    for (int i = 0; i < N; i++) {
-        const int32_t example[] = {t->words[BERT_ID_CLS], 6 + i, t->words[BERT_ID_SEP], 7 + i,
-                                   t->words[BERT_ID_SEP]};
-        memcpy(tokens + i * T, example + (pairs ? 0 : 1), (size_t)T * 4);
-        segments[i] = pairs ? 3 : T, labels[i] = i % 2, values[i] = (float)(i % 2);
+    static const char *const names[] = {"no", "yes"};
+    DataFile f = data_file(task, 0, 1, max_length, 20, t->hash);
+    Image labels = {0}, values = {0};
+    for (int i = 0; i < 8; i++) {
+        const int32_t cls = t->words[BERT_ID_CLS], sep = t->words[BERT_ID_SEP], label = i % 2;
+        const int32_t pair[] = {cls, 6 + i, sep, 7 + i, sep}, single[] = {6 + i, sep, 7 + i, sep};
+        const float value = (float)label;
+        add_example(&f, pairs ? pair : single, pairs ? 5 : 4, pairs ? 3 : 4);
+        append(&labels, &label, 4), append(&values, &value, 4);
     }
-    for (int i = 0; i <= N; i++) offsets[i] = (uint64_t)(T * i);
-    head[8] = N * T, head[10] = T, head[11] = 20, head[14] = max_length;
-    memcpy(head + 12, &t->hash, 8);
-    head[15] = named ? (int32_t)sizeof strings + 5 : 0, head[17] = 4 * N;
-    FILE *f = fopen(path, "wb");
-    section(f, head, sizeof head);
-    if (named) fwrite(strings, 1, sizeof strings, f), section(f, names, 5);
-    section(f, offsets, sizeof offsets), section(f, tokens, (size_t)(N * T) * 4);
-    section(f, segments, sizeof segments);
-    section(f, named ? (const void *)labels : values, 4 * N);
-    head[30] = (int32_t)ftell(f);
-    rewind(f), fwrite(head, 1, sizeof head, f), fclose(f);
+    if (task == BERT_REGRESSION) add_image(&f, IN_TARGETS, OF_F32, values);
+    else add_strings(&f, IN_NAMES, names, 2), add_image(&f, IN_LABELS, OF_I32, labels);
+    write_data(path, data_image(&f));
 }
 
 static const char *const made[] = {"single.bin",
@@ -121,10 +76,10 @@ static void make_files(void)
         if (bert_set_task(&m, models[i].task, models[i].K, 0, NULL, 1) ||
             bert_save(&m, models[i].name))
             exit(2);
-    write_data("single.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, 6);
-    write_data("pairs.bin", &m.tokenizer, BERT_CLASSIFICATION, 1, 9);
-    write_data("values.bin", &m.tokenizer, BERT_REGRESSION, 1, 8);
-    write_data("long.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, INT_MAX);
+    write_examples("single.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, 6);
+    write_examples("pairs.bin", &m.tokenizer, BERT_CLASSIFICATION, 1, 9);
+    write_examples("values.bin", &m.tokenizer, BERT_REGRESSION, 1, 8);
+    write_examples("long.bin", &m.tokenizer, BERT_CLASSIFICATION, 0, INT_MAX);
     bert_free(&m);
 }
 
@@ -222,13 +177,6 @@ static void expect_memory(const char *line, int length, int pairs)
     bert_free(&m);
 }
 
-static int count(const char *with)
-{
-    int n = 0;
-    for (const char *at = output; (at = strstr(at, with)) != NULL; at++) n++;
-    return n;
-}
-
 static void test_memory(void)
 {
     const char *longer =
@@ -244,9 +192,9 @@ static void test_memory(void)
     /* lines are cut as the data was, and that is said */
     expect_call(longer, "predict --model one.bin", 0, "stdin:1: cut at 6 of 9 tokens");
     expect(
-        count("{\"label\": ") == 3 && strstr(output, "2 of 3 lines were cut") &&
+        lines("{\"label\": ") == 3 && strstr(output, "2 of 3 lines were cut") &&
             strstr(output, "stdin:2: its tab is a blank: the model was trained on single texts") &&
-            count("its tab") == 1,
+            lines("its tab") == 1,
         "%s", output);
     char cut[512];
     snprintf(cut, sizeof cut, "%.*s", (int)strcspn(strstr(output, "{\"label\""), "\n"),
@@ -258,7 +206,7 @@ static void test_memory(void)
     /* a model of pairs reads pairs */
     expect_call("a\tb\nc\n", "predict --model pair.bin", 1,
                 "stdin:2: no tab between two texts: the model was trained on pairs");
-    expect(count("{\"label\": ") == 1, "%s", output);
+    expect(lines("{\"label\": ") == 1, "%s", output);
     expect_call("{\"text\": \"a\"}", "predict --model pair.bin --json", 1,
                 "text_pair: the model was");
     expect_call("a\tb\n", "predict --model pair.bin --pair", 0, "{\"label\": ");

@@ -119,9 +119,9 @@ static void make_files(void)
     state = 3;
     Image im = image(1);
     write_data("model.bin", im);
-    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
-    write_data("part-1.bin", data_image(3, 1, label_names, IP));
-    write_data("part-2.bin", data_image(4, 1, label_names, IP));
+    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
+    write_data("part-1.bin", class_image(3, 1, label_names, IP));
+    write_data("part-2.bin", class_image(4, 1, label_names, IP));
     write_undrawn("scratch.bin", "model.bin", config);
     write_file("lines", a_line, strlen(a_line));
     expect(!bert_load_memory(&m, im.data, im.size) &&

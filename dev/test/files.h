@@ -55,7 +55,7 @@ MAYBE static void write_file(const char *path, const void *data, size_t size)
 
 typedef struct {
     unsigned char *data;
-    size_t size, sections[16];
+    size_t size, sections[32];
     int num_sections;
 } Image;
 
@@ -225,33 +225,118 @@ MAYBE static void expect_error(const char *command_line, const char *file, const
 }
 #endif
 
-/* A data file, from the byte table. */
-MAYBE static Image data_image(int examples, int labelled, const char *const *names, int longest)
+/* ------------------------------------------------------------------------------------------------
+   Data files, from the byte table: data_file begins one, add_ puts something into it, and
+   data_image makes the file of it. Sections come in the order in which they are added */
+
+enum { OF_U64 = 1, OF_I32, OF_F32, OF_BYTE }; /* elements */
+enum { IN_NAMES = 1, IN_OFFSETS = 3, IN_TOKENS, IN_SEGMENTS, IN_LABELS, IN_SETS, IN_SET_LABELS };
+enum { IN_TARGETS = 9, IN_TAGS, IN_POSITIONS, IN_TEXTS, IN_SPANS = 14, IN_WORDS, IN_GROUPS };
+enum {
+    IN_IDS = 17,
+    IN_QUESTIONS = 19,
+    IN_ANSWERS = 21,
+    IN_GOLDS
+}; /* of strings: offsets; bytes
+                                                                       are the kind behind it */
+
+typedef struct {
+    int32_t head[256];
+    Image directory, sections, offsets, tokens, segments;
+} DataFile;
+
+MAYBE static DataFile data_file(int task, int multi, int labelled, int max_length, int V,
+                                uint64_t hash)
 {
-    static const char zeros[1024];
+    DataFile f = {{0x44545242, 2, task, multi, 0, labelled}, {0}, {0}, {0}, {0}, {0}};
+    uint64_t zero = 0;
+    f.head[11] = V, f.head[14] = max_length;
+    memcpy(f.head + 12, &hash, 8);
+    append(&f.offsets, &zero, 8);
+    return f;
+}
+
+MAYBE static void add_section(DataFile *f, int kind, int element, const void *data, size_t size)
+{
+    static const size_t sizes[] = {0, 8, 4, 4, 1};
+    const int32_t what[] = {kind, element};
+    const uint64_t place[] = {size / sizes[element], f->sections.size}; /* behind the directory */
+    append(&f->directory, what, 8), append(&f->directory, place, 16);
+    append(&f->sections, data, size), pad(&f->sections);
+    f->head[20]++;
+}
+
+MAYBE static void add_image(DataFile *f, int kind, int element, Image im)
+{
+    add_section(f, kind, element, im.data, im.size);
+}
+
+MAYBE static void add_strings(DataFile *f, int kind, const char *const *strings, int count)
+{
     Image im = {0};
-    int32_t head[32] = {0x44545242, 1, 1, 0, IK, labelled, examples, 0, 0, 0, 0, IV};
-    uint64_t at = 0;
-    append(&im, zeros, 1024), pad(&im);
-    head[15] = (int32_t)append_strings(&im, names, IK), pad(&im);
-    append(&im, &at, 8);
-    for (int i = 0; i < examples; i++) {
-        int n = 2 + i % (longest - 1);
-        if (n > head[10]) head[10] = n;
-        at += n, append(&im, &at, 8);
+    const size_t size = append_strings(&im, strings, count), offsets = 8 * ((size_t)count + 1);
+    add_section(f, kind, OF_U64, im.data, offsets);
+    add_section(f, kind + 1, OF_BYTE, im.data + offsets, size - offsets);
+    if (kind == IN_NAMES) f->head[4] = count;
+}
+
+/* first: how many tokens have type 0 */
+MAYBE static void add_example(DataFile *f, const int32_t *tokens, int T, int first)
+{
+    append(&f->tokens, tokens, 4 * (size_t)T);
+    append(&f->offsets, (uint64_t[]){f->tokens.size / 4}, 8);
+    append(&f->segments, (int32_t[]){first}, 4);
+    f->head[6]++, f->head[8] += T;
+    if (T > f->head[10]) f->head[10] = T;
+}
+
+MAYBE static Image data_image(DataFile *f)
+{
+    Image im = {0};
+    add_image(f, IN_OFFSETS, OF_U64, f->offsets);
+    add_image(f, IN_TOKENS, OF_I32, f->tokens);
+    add_image(f, IN_SEGMENTS, OF_I32, f->segments);
+    const uint64_t before = 1024 + f->directory.size;
+    for (size_t at = 16; at < f->directory.size; at += 24) {
+        uint64_t begin;
+        memcpy(&begin, f->directory.data + at, 8);
+        begin += before;
+        memcpy(f->directory.data + at, &begin, 8);
     }
-    pad(&im);
-    for (int i = 0; i < (int)at; i++) append(&im, (int32_t[]){below(IV)}, 4);
-    pad(&im);
-    for (int i = 0; i < examples; i++) append(&im, (int32_t[]){1 + i % 2}, 4);
-    pad(&im);
-    for (int i = 0; i < examples && labelled; i++) append(&im, (int32_t[]){i % IK}, 4);
-    pad(&im);
-    head[17] = labelled ? 4 * examples : 0;
-    head[8] = (int32_t)at, head[14] = IP, head[30] = (int32_t)im.size;
-    memcpy(im.data, head, sizeof head);
-    memcpy(im.data + 48, &image_hash, 8);
+    f->head[30] = (int32_t)(before + f->sections.size);
+    append(&im, f->head, 1024);
+    append(&im, f->directory.data, f->directory.size);
+    append(&im, f->sections.data, f->sections.size);
     return im;
+}
+
+/* Where in a data file its section of that kind is listed, and where it begins: bytes. */
+MAYBE static size_t entry_of(const Image *im, int kind)
+{
+    size_t at = 1024;
+    for (int left = get_word(im, 20); left > 0 && get_word(im, (int)at / 4) != kind; left--)
+        at += 24;
+    return at;
+}
+MAYBE static size_t section_of(const Image *im, int kind)
+{
+    return (size_t)get_word(im, (int)entry_of(im, kind) / 4 + 4);
+}
+
+/* Classification, of tokens at random. */
+MAYBE static Image class_image(int examples, int labelled, const char *const *names, int longest)
+{
+    DataFile f = data_file(BERT_CLASSIFICATION, 0, labelled, IP, IV, image_hash);
+    Image labels = {0};
+    add_strings(&f, IN_NAMES, names, IK);
+    for (int i = 0; i < examples; i++) {
+        int32_t tokens[16], T = 2 + i % (longest - 1);
+        for (int t = 0; t < T; t++) tokens[t] = below(IV);
+        add_example(&f, tokens, T, 1 + i % 2);
+        append(&labels, (int32_t[]){i % IK}, 4);
+    }
+    if (labelled) add_image(&f, IN_LABELS, OF_I32, labels);
+    return data_image(&f);
 }
 
 enum { EXAMPLES = 11 };
@@ -282,95 +367,91 @@ MAYBE static void append_ints(Image *im, int a, int b, int count)
     if (count > 1) append(im, (int32_t[]){b}, 4);
 }
 
-MAYBE static void task_labels(Image *im, int task, int multi)
+MAYBE static void add_labels(DataFile *f, int task, int multi)
 {
+    static const int kinds[] = {0, IN_LABELS, IN_TARGETS, IN_TAGS, IN_POSITIONS};
+    Image im = {0}, sets = {0};
     int32_t tokens[8];
-    uint64_t at = 0;
-    float value;
-    if (multi) append(im, &at, 8);
-    for (int i = 0; i < ITEMS && multi; i++) {
-        task_tokens(tokens, task, i);
-        at += 2, append(im, &at, 8);
-    }
     for (int i = 0; i < ITEMS; i++) {
-        int T = task_tokens(tokens, task, i);
-        value = (float)tokens[1] / 4 - 2;
-        if (multi) append_ints(im, tokens[1] % 2, 2, 2);
-        if (task == BERT_REGRESSION) append(im, &value, 4);
+        const int T = task_tokens(tokens, task, i), answer = i % 2 ? 3 + i / 2 % 2 : 0;
+        const float value = (float)tokens[1] / 4 - 2;
+        append(&sets, (uint64_t[]){2 * (uint64_t)i}, 8);
+        if (multi) append_ints(&im, tokens[1] % 2, 2, 2);
+        else if (task == BERT_CLASSIFICATION) append_ints(&im, tokens[1] % IK, 0, 1);
+        if (task == BERT_REGRESSION) append(&im, &value, 4);
         for (int t = 0; t < T && task == BERT_NER; t++)
-            append_ints(im, t == 0 || t == T - 1 ? -1 : tokens[t] % 3, 0, 1);
-        if (task == BERT_QA)
-            append_ints(im, i % 2 ? 3 + i / 2 % 2 : 0, i % 2 ? 3 + i / 2 % 2 : 0, 2);
+            append_ints(&im, t == 0 || t == T - 1 ? -1 : tokens[t] % 3, 0, 1);
+        if (task == BERT_QA) append_ints(&im, answer, answer, 2);
     }
+    append(&sets, (uint64_t[]){2 * ITEMS}, 8);
+    if (multi) add_image(f, IN_SETS, OF_U64, sets);
+    add_image(f, multi ? IN_SET_LABELS : kinds[task], task == BERT_REGRESSION ? OF_F32 : OF_I32,
+              im);
 }
 
-/* Sections 6 to 9 */
-MAYBE static void task_texts(Image *im, int32_t *head, int task)
+/* What answers are taken from: texts, and where in them tokens are */
+MAYBE static void add_texts(DataFile *f, int task)
 {
     static const char *const text[ITEMS] = {"aa bb cc dd", "aa bb cc", "aa bb cc", "aa bb cc",
                                             "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc",
                                             "aa bb cc",    "aa bb cc", "aa bb cc", "aa bb cc"};
-    const char *golds[3 * QUESTIONS];
+    Image spans = {0}, words = {0};
     int32_t tokens[8];
-    if (task == BERT_NER || task == BERT_QA) {
-        head[19] = (int32_t)append_strings(im, text, task == BERT_NER ? ITEMS : QUESTIONS);
-    }
-    pad(im);
-    for (int i = 0; i < ITEMS && (task == BERT_NER || task == BERT_QA); i++)
+    for (int i = 0; i < ITEMS; i++)
         for (int t = 0, T = task_tokens(tokens, task, i), first = task == BERT_QA ? 3 : 1; t < T;
-             t++)
-            append_ints(im, t < first || t == T - 1 ? -1 : 3 * (t - first),
-                        t < first || t == T - 1 ? -1 : 3 * (t - first) + 2, 2);
-    pad(im);
-    for (int i = 0; i < ITEMS && task == BERT_QA; i++) append_ints(im, i / 2, 0, 1);
-    for (int i = 0; i < ITEMS && task == BERT_NER; i++)
-        for (int t = 0; t < 5; t++) append_ints(im, t == 0 || t == 4 ? -1 : t - 1, 0, 1);
-    for (uint64_t d = 0; d <= DOCUMENTS && task == BERT_PRETRAINING; d++)
-        append(im, (uint64_t[]){d * ITEMS / DOCUMENTS}, 8);
-    pad(im);
-    if (task != BERT_QA) return;
-    for (int q = 0; q < QUESTIONS; q++) {
-        append_ints(im, 1, 0, 1);
-        golds[3 * q] = "id\"", golds[3 * q + 1] = "which?",
-                  golds[3 * q + 2] = q % 2 ? "The bb" : "aa!";
+             t++) {
+            const int none = t < first || t == T - 1, at = 3 * (t - first);
+            append_ints(&spans, none ? -1 : at, none ? -1 : at + 2, 2);
+            append_ints(&words, none ? -1 : t - 1, 0, 1);
+        }
+    add_strings(f, IN_TEXTS, text, task == BERT_NER ? ITEMS : QUESTIONS);
+    add_image(f, IN_SPANS, OF_I32, spans);
+    if (task == BERT_NER) add_image(f, IN_WORDS, OF_I32, words);
+}
+
+MAYBE static void add_questions(DataFile *f)
+{
+    const char *ids[QUESTIONS], *questions[QUESTIONS], *golds[QUESTIONS];
+    uint64_t answers[QUESTIONS + 1];
+    for (int q = 0; q <= QUESTIONS; q++) answers[q] = (uint64_t)q;
+    for (int q = 0; q < QUESTIONS; q++)
+        ids[q] = "id\"", questions[q] = "which?", golds[q] = q % 2 ? "The bb" : "aa!";
+    add_strings(f, IN_IDS, ids, QUESTIONS);
+    add_strings(f, IN_QUESTIONS, questions, QUESTIONS);
+    add_section(f, IN_ANSWERS, OF_U64, answers, sizeof answers);
+    add_strings(f, IN_GOLDS, golds, QUESTIONS);
+    f->head[18] = QUESTIONS;
+}
+
+MAYBE static void add_groups(DataFile *f, int groups)
+{
+    Image im = {0};
+    for (int g = 0; g <= groups; g++) append(&im, (uint64_t[]){(uint64_t)(g * ITEMS / groups)}, 8);
+    add_image(f, IN_GROUPS, OF_U64, im);
+    f->head[17] = groups;
+}
+
+/* Any task, with so many label names where it has some. */
+MAYBE static Image named_image(int task, int multi, const char *const *names, int K)
+{
+    const int labelled = task != BERT_MLM && task != BERT_PRETRAINING;
+    DataFile f = data_file(task, multi, labelled, IP, IV, image_hash);
+    int32_t tokens[8];
+    if (task == BERT_CLASSIFICATION || task == BERT_NER) add_strings(&f, IN_NAMES, names, K);
+    for (int i = 0; i < ITEMS; i++) {
+        const int T = task_tokens(tokens, task, i);
+        add_example(&f, tokens, T, task == BERT_QA ? 3 : T);
     }
-    pad(im);
-    head[23] = 4 * QUESTIONS + (int32_t)append_strings(im, golds, 3 * QUESTIONS), pad(im);
+    if (labelled) add_labels(&f, task, multi);
+    if (task == BERT_NER || task == BERT_QA) add_texts(&f, task);
+    if (task == BERT_QA) add_groups(&f, QUESTIONS), add_questions(&f);
+    if (task == BERT_PRETRAINING) add_groups(&f, DOCUMENTS);
+    return data_image(&f);
 }
 
 MAYBE static Image task_image(int task, int multi)
 {
-    static const char zeros[1024];
-    const int labelled = task != BERT_MLM && task != BERT_PRETRAINING,
-              named = multi || task == BERT_NER;
-    Image im = {0};
-    int32_t head[32] = {0x44545242, 1, task, multi, named ? IK : 0, labelled, ITEMS, 0,
-                        0,          0, 0,    IV};
-    int32_t tokens[8];
-    uint64_t at = 0;
-    append(&im, zeros, 1024), pad(&im);
-    if (named) head[15] = (int32_t)append_strings(&im, multi ? label_names : tag_names, IK);
-    pad(&im);
-    append(&im, &at, 8);
-    for (int i = 0; i < ITEMS; i++) {
-        int n = task_tokens(tokens, task, i);
-        if (n > head[10]) head[10] = n;
-        at += n, append(&im, &at, 8);
-    }
-    pad(&im);
-    for (int i = 0; i < ITEMS; i++) append(&im, tokens, 4 * (size_t)task_tokens(tokens, task, i));
-    pad(&im);
-    for (int i = 0; i < ITEMS; i++)
-        append_ints(&im, task == BERT_QA ? 3 : task_tokens(tokens, task, i), 0, 1);
-    pad(&im);
-    head[17] = (int32_t)im.size, task_labels(&im, task, multi);
-    head[17] = (int32_t)im.size - head[17], pad(&im);
-    task_texts(&im, head, task);
-    head[22] = task == BERT_QA ? QUESTIONS : task == BERT_PRETRAINING ? DOCUMENTS : 0;
-    head[8] = (int32_t)at, head[14] = IP, head[30] = (int32_t)im.size;
-    memcpy(im.data, head, sizeof head);
-    memcpy(im.data + 48, &image_hash, 8);
-    return im;
+    return named_image(task, multi, multi ? label_names : tag_names, IK);
 }
 
 #ifdef TESTING

@@ -26,7 +26,7 @@ static void make_files(void)
     state = 3;
     Image im = image(1);
     write_data("model.bin", im);
-    write_data("data.bin", data_image(EXAMPLES, 1, label_names, IP));
+    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
     must(&m, bert_load_memory(&m, im.data, im.size));
     must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
     must(&m, bert_save(&m, "encoder.bin"));
@@ -42,29 +42,22 @@ static void train_task(int task, int multi)
            "%.300s", output);
 }
 
-/* The file that build makes with K label names, which section 1 then has. */
-static Image with_names(Image im, int K)
+/* Multi-label data with so many label names. */
+static Image many_names(int K)
 {
     const char *names[256];
-    Image out = {0}, section = {0};
     static char bytes[256][16];
     for (int i = 0; i < K; i++) {
         snprintf(bytes[i], sizeof bytes[i], "L%d", i);
         names[i] = bytes[i];
     }
-    size_t size = append_strings(&section, names, K), old = (size_t)get_word(&im, 15);
-    pad(&section);
-    append(&out, im.data, 1024);
-    append(&out, section.data, section.size);
-    append(&out, im.data + 1024 + (old + 7) / 8 * 8, im.size - 1024 - (old + 7) / 8 * 8);
-    set_word(&out, 4, K), set_word(&out, 15, (int32_t)size), set_word(&out, 30, (int32_t)out.size);
-    return out;
+    return named_image(BERT_CLASSIFICATION, 1, names, K);
 }
 
 static void test_labels(void)
 {
     train_task(BERT_CLASSIFICATION, 1);
-    write_data("many.bin", with_names(task_image(BERT_CLASSIFICATION, 1), 200));
+    write_data("many.bin", many_names(200));
     expect(call("embed --model out/model.bin --predict_file many.bin") == 0 &&
                lines("embedding") == ITEMS,
            "embed: %.200s", output);
@@ -79,7 +72,9 @@ static void test_labels(void)
         char line[200];
         const int task = tasks_without[i];
         train_task(task, 0);
-        write_data("named.bin", with_names(task_image(task, 0), 1));
+        Image im = task_image(task, 0);
+        set_word(&im, 4, 1);
+        write_data("named.bin", im);
         for (int c = 0; c < 3; c++) {
             static const char *const commands[] = {
                 "train --model encoder.bin --output_dir out --train_file named.bin",
@@ -87,9 +82,9 @@ static void test_labels(void)
                 "predict --model out/model.bin --predict_file named.bin"};
             expect_error(commands[c], "named.bin", "the count of label names is 1, not 0 to 0");
         }
-        Image im = task_image(task, 0);
+        im = task_image(task, 0);
         set_word(&im, 5, task == BERT_MLM || task == BERT_PRETRAINING);
-        set_word(&im, 22, 1 + (task == BERT_QA || task == BERT_PRETRAINING));
+        set_word(&im, 17, 1 + (task == BERT_QA || task == BERT_PRETRAINING));
         write_data("named.bin", im);
         snprintf(line, sizeof line, "eval --model out/model.bin --eval_file named.bin");
         expect(call(line) == 1 && strstr(output, "named.bin"), "task %d: %.200s", task, output);
@@ -139,16 +134,16 @@ static void test_replaced_shard(void)
         Options o = {0};
         Bert m = {0};
         Training t = {.o = &o, .m = &m};
-        write_data("part-1.bin", data_image(2, 1, label_names, 4));
-        write_data("part-2.bin", data_image(2, 1, label_names, 4));
+        write_data("part-1.bin", class_image(2, 1, label_names, 4));
+        write_data("part-2.bin", class_image(2, 1, label_names, 4));
         fflush(stdout);
         int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), kept[2] = {dup(1), dup(2)};
         dup2(file, 1), dup2(file, 2);
         expect(!parse(&program, &o, 0, 10, args) && !bert_load(&m, o.model) && !train_load(&t),
                "load");
-        if (i == 0) write_data("part-2.bin", data_image(9, 1, label_names, IP));
-        if (i == 1) write_data("part-2.bin", data_image(200, 1, label_names, 4));
-        if (i == 2) write_data("part-2.bin", data_image(2, 1, others, 4));
+        if (i == 0) write_data("part-2.bin", class_image(9, 1, label_names, IP));
+        if (i == 1) write_data("part-2.bin", class_image(200, 1, label_names, 4));
+        if (i == 2) write_data("part-2.bin", class_image(2, 1, others, 4));
         if (i == 3) remove("part-2.bin");
         int code = train_steps(&t);
         fflush(stdout);
@@ -169,8 +164,8 @@ static void test_replaced_shard(void)
 
 static void test_names(void)
 {
-    write_data("data[1].bin", data_image(3, 1, label_names, IP));
-    write_data("data1.bin", data_image(4, 1, label_names, IP));
+    write_data("data[1].bin", class_image(3, 1, label_names, IP));
+    write_data("data1.bin", class_image(4, 1, label_names, IP));
     expect(
         call("train --model model.bin --train_file data[1].bin --output_dir out --max_steps 1") ==
                 0 &&
@@ -455,16 +450,14 @@ static void test_large(void)
     }
     double f1 = word_f1(a, 2 * WORDS - 1, b, 2 * WORDS - 1);
     expect(fabs(f1 - 0.5) < 1e-9, "F1 %g", f1);
-    Data d = {0};
-    Evaluation e = {0};
-    d.num_golds = get(WORDS, sizeof *d.num_golds);
-    for (int q = 0; q < WORDS; q++) d.num_golds[q] = q % 3;
-    size_t sum = 0;
-    for (int q = 0; q < WORDS; sum += 2 + (size_t)d.num_golds[q++])
-        expect(qa_strings(&e, &d, q) == sum, "question %d", q);
-    expect(qa_strings(&e, &d, 1) == 2, "again from the first");
+    Data d = {.G = WORDS, .groups = get(WORDS + 1, sizeof *d.groups)};
+    for (size_t g = 0; g < WORDS; g++) d.groups[g + 1] = d.groups[g] + 1 + g % 3;
+    for (size_t g = 0; g < WORDS; g++)
+        for (size_t i = d.groups[g]; i < d.groups[g + 1]; i++)
+            expect(group_of(&d, i) == g, "example %zu is of group %zu, not %zu", i, group_of(&d, i),
+                   g);
     expect(seconds() - start < 8, "%.1f s", seconds() - start);
-    done("hostile: 60,000 tags, answers of 100,000 words, 100,000 questions");
+    done("hostile: 60,000 tags, answers of 100,000 words, 100,000 groups");
 }
 
 static void test_too_large(void)
