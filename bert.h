@@ -120,7 +120,7 @@ extern "C" {
 /* ------------------------------------------------------------------------------------------------
    Names and sizes */
 
-/* What functions return: all is well; a file cannot be opened, read or written; it is no model file,
+/* What functions return: all is well; a file cannot be opened, read or written; a file is no model,
    or a damaged one; no memory; an argument is out of range. bert_error(m) says it in a sentence. */
 enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_EINPUT = -4 };
 
@@ -133,12 +133,13 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table: a new task is a row, and where its loss is new, a row in bert_loss_ and a branch
-   in bert_loss_forward_ and _backward_. Each row is
-       BERT_ + this, name, Hugging Face class, what the heads read, columns, most labels K, loss
-   What they read of the encoder's output: CLS, through the pooler; all TOKENS; the rows that are
-   MASKED; BOTH the last and the first. Of logits with K columns the head is `classifier`, with V
-   mlm's, with 2 qa_outputs. Of multi-label classification the loss is BCE. */
+/* The task table: a new task is a row. A new loss is a row in bert_loss_, and a branch in
+   bert_loss_forward_ and bert_loss_backward_. Each row is
+       BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
+   A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
+   TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
+   The columns of the logits tell which head it is: K is `classifier`, V is mlm's, 2 is qa_outputs.
+   Multi-label classification has the loss BCE. */
 #define BERT_TASKS(X)                                                                              \
     X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
     X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
@@ -247,7 +248,8 @@ typedef struct {
 
 /* clang-format off */
 /* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
-   inference uses one copy for all layers. Each copy starts with a cache line. */
+   inference uses one copy for all layers. Each copy starts with a cache line. Of classification and
+   regression, which read CLS, the last layer's res1 to ln2 have the B [CLS] rows and no others. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -264,7 +266,7 @@ typedef struct {
     X(ln2_mean, L, N, 1) X(ln2_rstd, L, N, 1)                                                      \
     X(ln2, L, N, C)           /* the layer's output */                                             \
     X(firstx, 1, B, C)        /* [CLS] rows: what the last layer reads, */                         \
-    X(firsty, 1, B, C)        /* its attention's output, where res1 to ln2 have no others, */      \
+    X(firsty, 1, B, C)        /* its attention's output, */                                        \
     X(first, 1, B, C)         /* and its output, which the pooler reads */                         \
     X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
     X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
