@@ -690,8 +690,9 @@ static int bert_max_(int a, int b) { return a > b ? a : b; }
 static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ------------------------------------------------------------------------------------------------
-   Embeddings: out[n] = wte[token] + wpe[position] + wse[type]   (BertEmbeddings, before LayerNorm)
-   out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C) */
+   Embeddings: out[n] = wte[token] + wse[type] + wpe[position]   (BertEmbeddings, before LayerNorm)
+   out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C)
+   The three are added in BertEmbeddings' order: in another one the last bit differs. */
 
 BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
                                      const int *offsets, const float *wte, const float *wpe,
@@ -708,18 +709,20 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
         }
 }
 
-/* A row of a table gets the sum of the gradients of the tokens that used it, in the tokens' order,
-   but for wte's row padding (-1: none), [PAD]'s: Hugging Face's padding_idx keeps it as it is even
-   where a text has the token. dwte may be NULL. Parallel over channels: two tokens may share a row,
-   two channels never a number. */
+/* Gradients of parameters are sums over tokens. Each thread makes a block of their channels, token
+   after token: two tokens may share a row of wte, two channels never share a number. */
+enum { BERT_CHANNELS_ = 64 };
+
+/* A row of a table gets the sum of the gradients of the tokens that used it. wte's row padding (-1:
+   none), [PAD]'s, gets none: Hugging Face's padding_idx keeps it as it is even where a text has the
+   token. dwte may be NULL. */
 BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
                                       const int *tokens, const int *types, const int *offsets,
                                       int B, int C, int padding)
 {
-    const int block = 64;
     BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += block) {
-        int width = bert_min_(block, C - c);
+    for (int c = 0; c < C; c += BERT_CHANNELS_) {
+        int width = bert_min_(BERT_CHANNELS_, C - c);
         for (int b = 0; b < B; b++)
             for (int n = offsets[b]; n < offsets[b + 1]; n++) {
                 const float *d = dout + (size_t)n * C + c;
@@ -730,6 +733,16 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
                 for (int i = 0; i < width; i++) dwte[(size_t)tokens[n] * C + c + i] += d[i];
             }
     }
+}
+
+/* db (C) += sum_n dout[n], the gradient of what is added to each row, a bias; dout (N,C) */
+static void bert_bias_backward_(float *db, const float *dout, int N, int C)
+{
+    BERT_OMP_(parallel for)
+    for (int c = 0; c < C; c += BERT_CHANNELS_)
+        for (int n = 0; n < N; n++)
+            for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
+                db[i] += dout[(size_t)n * C + i];
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -864,33 +877,35 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
        dw += sum_n dout * norm,  db += sum_n dout
        dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
+   For channel i of inp moves norm[j] in three ways: through (inp - mean)[i] itself, through the
+   mean, d mean / d inp[i] = 1/C, and through rstd, d rstd / d inp[i] = -rstd^2 * norm[i] / C:
+       d norm[j] / d inp[i] = rstd * ((i == j) - 1/C - norm[j] * norm[i] / C)
+   dinp[i] is the sum over j of dnorm[j] times that. The two means take away what norm cannot feel:
+   it stays as it is when all channels are raised alike, or (but for eps) stretched.
    dinp must not be dout; dw and db may be NULL. */
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C)
 {
-    const int block = 64, channels = dw ? C : 0;
     BERT_OMP_(parallel for)
-    for (int c = 0; c < channels; c += block) {
-        int end = bert_min_(c + block, C);
+    for (int c = 0; c < (dw ? C : 0); c += BERT_CHANNELS_)
         for (int n = 0; n < N; n++) {
             const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
             float m = mean[n], s = rstd[n];
-            for (int i = c; i < end; i++) {
+            for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
                 dw[i] = bert_fma_(d[i], (x[i] - m) * s, dw[i]);
-                db[i] += d[i];
-            }
         }
-    }
+    if (db) bert_bias_backward_(db, dout, N, C);
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++) {
         const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
         float *dx = dinp + (size_t)n * C;
         float m = mean[n], s = rstd[n];
-        for (int i = 0; i < C; i++) dx[i] = d[i] * w[i]; /* dnorm */
-        float a = bert_sum_(dx, C) / (float)C;
-        float p = bert_dot_(dx, 0.0f, x, m, C) * s / (float)C;
-        for (int i = 0; i < C; i++) dx[i] = s * bert_fma_((m - x[i]) * s, p, dx[i] - a);
+        for (int i = 0; i < C; i++) dx[i] = d[i] * w[i];           /* dnorm */
+        float mean_dnorm = bert_sum_(dx, C) / (float)C;            /* mean_c(dnorm) */
+        float along = bert_dot_(dx, 0.0f, x, m, C) * s / (float)C; /* mean_c(dnorm * norm) */
+        for (int i = 0; i < C; i++)
+            dx[i] = s * bert_fma_((m - x[i]) * s, along, dx[i] - mean_dnorm);
     }
 }
 
@@ -906,6 +921,13 @@ typedef struct {
 static BertMatrix_ bert_matrix_(const float *at, size_t down, size_t right)
 {
     BertMatrix_ m = {at, down, right};
+    return m;
+}
+
+/* A block of a matrix: from row i and column j on. */
+static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+{
+    m.at += i * m.down + j * m.right;
     return m;
 }
 
@@ -967,27 +989,18 @@ static void bert_linear_dinp_(float *dinp, const float *dout, const float *w, in
                  add ? BERT_ADD_ : BERT_START_, scratch);
 }
 
-/* out = inp . w^T + b, so
+/* out[n][o] = sum_c inp[n][c] * w[o][c] + b[o], so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
    Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
                                   const float *inp, const float *w, int N, int C, int OC,
                                   const BertScratch *scratch)
 {
-    const int block = 64;
     if (dinp) bert_linear_dinp_(dinp, dout, w, N, C, OC, 0, scratch);
     if (dw)
         bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
                      NULL, BERT_GO_ON_, scratch);
-    if (!db) return;
-    BERT_OMP_(parallel for)
-    for (int o = 0; o < OC; o += block) {
-        int end = bert_min_(o + block, OC);
-        for (int n = 0; n < N; n++) {
-            const float *d = dout + (size_t)n * OC;
-            for (int i = o; i < end; i++) db[i] += d[i];
-        }
-    }
+    if (db) bert_bias_backward_(db, dout, N, OC);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1015,7 +1028,7 @@ static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p)
+   Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p), keep 0 with probability p, else 1
    out, inp (N,C) */
 
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
@@ -1024,28 +1037,30 @@ BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int s
     return bert_mix64(bert_mix64(bert_mix64(seed) ^ step) ^ place);
 }
 
-/* Dropout of elements first .. first + n - 1 of a row; out may be inp. */
-static void bert_drop_row_(float *out, const float *inp, int first, int n, float p, uint64_t key)
+/* Elements first .. first + count - 1 of row n; out may be inp. */
+static void bert_drop_row_(float *out, const float *inp, int first, int count, BertDropout drop,
+                           size_t n)
 {
-    uint32_t threshold = (uint32_t)(p * 4294967296.0);
-    float scale = 1.0f / (1.0f - p);
-    for (int i = 0; i < n; i++)
+    if (drop.p <= 0.0f) {
+        if (out != inp) memcpy(out, inp, (size_t)count * sizeof *out);
+        return;
+    }
+    uint64_t key = bert_mix64(drop.key ^ drop.rows[n]);
+    uint32_t threshold = (uint32_t)(drop.p * 4294967296.0);
+    float scale = 1.0f / (1.0f - drop.p);
+    for (int i = 0; i < count; i++)
         out[i] = bert_hash32_(key, (uint32_t)(first + i)) >= threshold ? inp[i] * scale : 0.0f;
 }
 
 BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop)
 {
-    if (drop.p <= 0.0f) {
-        if (out != inp) memcpy(out, inp, (size_t)N * C * sizeof *out);
-        return;
-    }
+    if (drop.p <= 0.0f && out == inp) return;
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++)
-        bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop.p,
-                       bert_mix64(drop.key ^ drop.rows[n]));
+        bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop, (size_t)n);
 }
 
-/* out = inp * keep / (1 - p), so dinp = dout * keep / (1 - p): the same function. */
+/* dinp = dout * keep / (1 - p): the same function, which draws the same keep again. */
 BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop)
 {
     bert_dropout_forward(dinp, dout, N, C, drop);
@@ -1059,152 +1074,189 @@ BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C,
    qkv (N,3C): a token's query, key, value, each (NH,HS); offsets (B+1)
 
    The T x T probabilities are never stored (FlashAttention, Dao et al. 2022). A block of queries
-   walks over blocks of keys; when a block raises a row's maximum, what was summed so far is scaled
-   down to the new one. With maximum and sum kept, the backward computes any block again. */
+   walks over blocks of keys. Of the keys so far it keeps, for each query,
+       m = max_k score[k],  sum = sum_k exp(score[k] - m),
+       out = sum_k dropout(exp(score[k] - m)) * value[k]
+   Where a block raises the maximum to m', each term needs m' in place of m, and
+       exp(score[k] - m') = exp(score[k] - m) * exp(m - m'),
+   so sum and out are multiplied by shrink = exp(m - m'). After the last block out / sum is the
+   layer's output. m cancels in it, and is there only because exp(score[k]) might overflow. */
 enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 80 }; /* the backward has two such blocks on the stack */
 
-/* Which (sequence, head) a task works on. */
+/* One head of one sequence, which a task of the loops over heads works on. */
 typedef struct {
-    const float *q, *k, *v; /* rows 3C apart */
-    size_t first;           /* token */
-    int T, h;
-    uint64_t key; /* of the head's dropout */
+    BertMatrix_ query, key, value; /* (T,HS) */
+    size_t first, at;              /* its first token; its first query in qkv */
+    int T, C, NH, HS, h;
+    float scale;      /* 1 / sqrt(HS) */
+    BertDropout drop; /* of its probabilities; query q's row is that of its token */
+    const BertScratch *scratch;
 } BertHead_;
 
 static BertHead_ bert_head_(const float *qkv, const int *offsets, size_t task, int C, int NH,
-                            BertDropout drop)
+                            BertDropout drop, const BertScratch *scratch)
 {
     BertHead_ s;
-    size_t b = task / (size_t)NH;
-    s.h = (int)(task % (size_t)NH);
-    s.first = (size_t)offsets[b];
-    s.T = offsets[b + 1] - offsets[b];
-    s.q = qkv + s.first * 3 * C + s.h * (C / NH);
-    s.k = s.q + C;
-    s.v = s.k + C;
-    s.key = bert_mix64(drop.key + (uint64_t)s.h + 1);
+    const size_t b = task / (size_t)NH, row = 3 * (size_t)C;
+    s.C = C, s.NH = NH, s.HS = C / NH, s.h = (int)(task % (size_t)NH);
+    s.first = (size_t)offsets[b], s.T = offsets[b + 1] - offsets[b];
+    s.at = s.first * row + (size_t)s.h * s.HS;
+    s.query = bert_matrix_(qkv + s.at, row, 1);
+    s.key = bert_matrix_(qkv + s.at + C, row, 1);
+    s.value = bert_matrix_(qkv + s.at + 2 * C, row, 1);
+    s.scale = 1.0f / sqrtf((float)s.HS);
+    s.drop = drop, s.drop.key = bert_mix64(drop.key + (uint64_t)s.h + 1);
+    s.scratch = scratch;
     return s;
 }
 
-/* Dropout of query q's probabilities, those of keys k0 .. k0+n-1: element i of the row is key i. */
-static void bert_drop_scores_(float *p, const BertHead_ *s, int q, int k0, int n, BertDropout drop)
+/* p (nq,nk), rows BERT_KEYS_ apart, = x . y^T of rows q0.. of x and k0.. of y (T,HS) */
+static void bert_block_(float *p, const BertHead_ *s, BertMatrix_ x, BertMatrix_ y, int q0, int nq,
+                        int k0, int nk)
 {
-    if (drop.p > 0.0f)
-        bert_drop_row_(p, p, k0, n, drop.p, bert_mix64(s->key ^ drop.rows[s->first + q]));
+    x = bert_from_(x, q0, 0), y = bert_from_(y, k0, 0);
+    bert_matmul_serial_(p, BERT_KEYS_, x, bert_matrix_(y.at, 1, y.down), nq, nk, s->HS, NULL,
+                        BERT_START_, s->scratch);
+}
+
+/* Dropout of row q of a block of probabilities: element k of the row belongs to key k. */
+static void bert_drop_probs_(float *p, const BertHead_ *s, int q, int k0, int nk)
+{
+    bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
+}
+
+/* One row of a block of products becomes exp(score - m), m the maximum of its scores and of *max,
+   which m replaces; *sum takes them in. Returns shrink. */
+static float bert_online_softmax_(float *p, int nk, float scale, float *max, float *sum)
+{
+    float m = scale * bert_max_of_(p, nk, -INFINITY);
+    if (*max > m) m = *max;
+    float shrink = bert_exp_(*max - m); /* of the first block exp(-infinity), 0 */
+    for (int k = 0; k < nk; k++) p[k] = bert_exp_(bert_fma_(p[k], scale, -m));
+    *max = m;
+    *sum = bert_fma_(*sum, shrink, bert_sum_(p, nk));
+    return shrink;
+}
+
+/* Queries q0 .. q0+nq-1 of a head: all that is to know of them. */
+static void bert_attend_(float *out, float *stat, const BertHead_ *s, int q0, int nq)
+{
+    BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
+    const size_t C = (size_t)s->C;
+    out += (s->first + q0) * C + (size_t)s->h * s->HS;
+    stat += ((s->first + q0) * s->NH + s->h) * 2;
+    for (int i = 0; i < nq; i++) max[i] = -INFINITY, sum[i] = 0.0f;
+    for (int k0 = 0; k0 < s->T; k0 += BERT_KEYS_) {
+        int nk = bert_min_(BERT_KEYS_, s->T - k0);
+        bert_block_(p, s, s->query, s->key, q0, nq, k0, nk);
+        for (int i = 0; i < nq; i++) {
+            float *p_i = p + i * BERT_KEYS_;
+            float shrink = bert_online_softmax_(p_i, nk, s->scale, &max[i], &sum[i]);
+            for (int c = 0; c < s->HS && k0; c++) out[i * C + c] *= shrink;
+            bert_drop_probs_(p_i, s, q0 + i, k0, nk);
+        }
+        bert_matmul_serial_(out, C, bert_matrix_(p, BERT_KEYS_, 1), bert_from_(s->value, k0, 0), nq,
+                            s->HS, nk, NULL, k0 ? BERT_ADD_ : BERT_START_, s->scratch);
+    }
+    for (int i = 0; i < nq; i++, stat += 2 * s->NH) {
+        stat[0] = max[i], stat[1] = sum[i];
+        for (int c = 0; c < s->HS; c++) out[i * C + c] /= sum[i];
+    }
 }
 
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
                                     int B, int C, int NH, BertDropout drop,
                                     const BertScratch *scratch)
 {
-    int HS = C / NH;
-    size_t row = (size_t)3 * C;
-    float scale = 1.0f / sqrtf((float)HS);
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
-        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
-            int nq = bert_min_(BERT_QUERIES_, s.T - q0);
-            float *o = out + (s.first + q0) * C + s.h * HS;
-            for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
-                int nk = bert_min_(BERT_KEYS_, s.T - k0);
-                bert_matmul_serial_(p, BERT_KEYS_, bert_matrix_(s.q + q0 * row, row, 1),
-                                    bert_matrix_(s.k + k0 * row, 1, row), nq, nk, HS, NULL,
-                                    BERT_START_, scratch);
-                for (int i = 0; i < nq; i++) {
-                    float *pi = p + i * BERT_KEYS_, *oi = o + (size_t)i * C;
-                    float m = scale * bert_max_of_(pi, nk, -INFINITY), shrink = 0.0f;
-                    if (k0 && max[i] > m) m = max[i];
-                    if (k0) {
-                        shrink = bert_exp_(max[i] - m);
-                        for (int c = 0; c < HS; c++) oi[c] *= shrink;
-                    }
-                    for (int j = 0; j < nk; j++) pi[j] = bert_exp_(bert_fma_(pi[j], scale, -m));
-                    max[i] = m;
-                    sum[i] = bert_fma_(k0 ? sum[i] : 0.0f, shrink, bert_sum_(pi, nk));
-                    bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
-                }
-                bert_matmul_serial_(o, (size_t)C, bert_matrix_(p, BERT_KEYS_, 1),
-                                    bert_matrix_(s.v + k0 * row, row, 1), nq, HS, nk, NULL,
-                                    k0 ? BERT_ADD_ : BERT_START_, scratch);
-            }
-            for (int i = 0; i < nq; i++) {
-                float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
-                stat_i[0] = max[i];
-                stat_i[1] = sum[i];
-                for (int c = 0; c < HS; c++) o[(size_t)i * C + c] /= sum[i];
-            }
-        }
+        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop, scratch);
+        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_)
+            bert_attend_(out, stat, &s, q0, bert_min_(BERT_QUERIES_, s.T - q0));
     }
 }
 
-/* out = drop(prob) . value, so with ddrop = dout . value^T
-       dvalue = drop(prob)^T . dout
-       dprob = ddrop * keep / (1 - p)
-   prob = softmax(score), so
-       dscore = prob * (dprob - sum_k prob * dprob), and that sum is dout . out: both are
-       sum_k drop(prob)[k] * (dout . value[k])
+/* The backward computes prob = exp(score - max) / sum again, block by block. In reverse order:
+   out = drop(prob) . value, so with ddrop = dout . value^T
+       dvalue = drop(prob)^T . dout,  dprob = ddrop * keep / (1 - p)
+   prob = softmax(score), and d prob[j] / d score[k] = prob[j] * ((j == k) - prob[k]), so
+       dscore[k] = sum_j dprob[j] * prob[j] * ((j == k) - prob[k]) = prob[k] * (dprob[k] - mean)
+   with mean = sum_j prob[j] * dprob[j] of all the row's keys, none of which need be seen for it:
+       mean = sum_j drop(prob)[j] * (dout . value[j]) = dout . sum_j drop(prob)[j] * value[j]
+            = dout . out
    score = query . key^T / sqrt(HS), so
-       dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS)
-   dqkv (N,3C) */
+       dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS) */
+
+/* One row of two blocks: p, products of query and key, becomes drop(prob); d, ddrop, becomes
+   dscore / sqrt(HS). */
+static void bert_softmax_backward_(float *p, float *d, const BertHead_ *s, const float *stat,
+                                   float mean, int q, int k0, int nk)
+{
+    float max = stat[0], inv = 1.0f / stat[1];
+    for (int k = 0; k < nk; k++) p[k] = bert_exp_(bert_fma_(p[k], s->scale, -max)) * inv;
+    bert_drop_probs_(d, s, q, k0, nk);
+    for (int k = 0; k < nk; k++) d[k] = p[k] * (d[k] - mean) * s->scale;
+    bert_drop_probs_(p, s, q, k0, nk);
+}
+
+/* Queries q0 .. q0+nq-1 of a head: their dquery, and what they add to all dkey and dvalue. */
+static void bert_attend_backward_(float *dqkv, const float *dout, const float *out,
+                                  const float *stat, const BertHead_ *s, int q0, int nq)
+{
+    BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
+    float mean[BERT_QUERIES_];
+    const int HS = s->HS, how = q0 ? BERT_ADD_ : BERT_START_;
+    const size_t C = (size_t)s->C, row = 3 * C, at = s->first * C + (size_t)s->h * HS;
+    const BertMatrix_ dout_s = bert_matrix_(dout + at, C, 1);
+    const BertMatrix_ query = bert_from_(s->query, q0, 0), dout_q = bert_from_(dout_s, q0, 0);
+    const BertMatrix_ dscore = bert_matrix_(d, BERT_KEYS_, 1);
+    const BertMatrix_ dscore_t = bert_matrix_(d, 1, BERT_KEYS_);
+    const BertMatrix_ drop_t = bert_matrix_(p, 1, BERT_KEYS_);
+    float *dq = dqkv + s->at + q0 * row;
+    stat += ((s->first + q0) * s->NH + s->h) * 2;
+    for (int i = 0; i < nq; i++)
+        mean[i] = bert_dot_(dout_q.at + i * C, 0.0f, out + at + (q0 + i) * C, 0.0f, HS);
+    for (int k0 = 0; k0 < s->T; k0 += BERT_KEYS_) {
+        int nk = bert_min_(BERT_KEYS_, s->T - k0);
+        float *dk = dqkv + s->at + C + k0 * row, *dv = dk + C;
+        bert_block_(p, s, s->query, s->key, q0, nq, k0, nk);
+        bert_block_(d, s, dout_s, s->value, q0, nq, k0, nk);
+        for (int i = 0; i < nq; i++)
+            bert_softmax_backward_(p + i * BERT_KEYS_, d + i * BERT_KEYS_, s, stat + 2 * s->NH * i,
+                                   mean[i], q0 + i, k0, nk);
+        bert_matmul_serial_(dv, row, drop_t, dout_q, nk, HS, nq, NULL, how, s->scratch);
+        bert_matmul_serial_(dk, row, dscore_t, query, nk, HS, nq, NULL, how, s->scratch);
+        bert_matmul_serial_(dq, row, dscore, bert_from_(s->key, k0, 0), nq, HS, nk, NULL,
+                            k0 ? BERT_ADD_ : BERT_START_, s->scratch);
+    }
+}
+
+/* dqkv (N,3C) */
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
                                      const float *stat, const float *qkv, const int *offsets, int B,
                                      int C, int NH, BertDropout drop, const BertScratch *scratch)
 {
-    int HS = C / NH;
-    size_t row = (size_t)3 * C;
-    float scale = 1.0f / sqrtf((float)HS);
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
     for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop);
-        BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
-        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_) {
-            int nq = bert_min_(BERT_QUERIES_, s.T - q0);
-            size_t at = (s.first + q0) * C + s.h * HS;
-            BertMatrix_ query = bert_matrix_(s.q + q0 * row, row, 1);
-            BertMatrix_ dout_q = bert_matrix_(dout + at, C, 1);
-            float along[BERT_QUERIES_]; /* sum_k prob * dprob */
-            for (int i = 0; i < nq; i++)
-                along[i] =
-                    bert_dot_(dout + at + (size_t)i * C, 0.0f, out + at + (size_t)i * C, 0.0f, HS);
-            for (int k0 = 0; k0 < s.T; k0 += BERT_KEYS_) {
-                int nk = bert_min_(BERT_KEYS_, s.T - k0);
-                float *dq = dqkv + (s.q - qkv) + q0 * row, *dk = dqkv + (s.k - qkv) + k0 * row;
-                float *dv = dk + C;
-                bert_matmul_serial_(p, BERT_KEYS_, query, bert_matrix_(s.k + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, BERT_START_, scratch);
-                bert_matmul_serial_(d, BERT_KEYS_, dout_q, bert_matrix_(s.v + k0 * row, 1, row), nq,
-                                    nk, HS, NULL, BERT_START_, scratch);
-                /* d becomes dscore / sqrt(HS), p becomes drop(prob) */
-                for (int i = 0; i < nq; i++) {
-                    float *pi = p + i * BERT_KEYS_, *di = d + i * BERT_KEYS_;
-                    const float *stat_i = stat + ((s.first + q0 + i) * NH + s.h) * 2;
-                    float max = stat_i[0], inv = 1.0f / stat_i[1];
-                    for (int j = 0; j < nk; j++)
-                        pi[j] = bert_exp_(bert_fma_(pi[j], scale, -max)) * inv;
-                    bert_drop_scores_(di, &s, q0 + i, k0, nk, drop);
-                    for (int j = 0; j < nk; j++) di[j] = pi[j] * (di[j] - along[i]) * scale;
-                    bert_drop_scores_(pi, &s, q0 + i, k0, nk, drop);
-                }
-                bert_matmul_serial_(dv, row, bert_matrix_(p, 1, BERT_KEYS_), dout_q, nk, HS, nq,
-                                    NULL, q0 ? BERT_ADD_ : BERT_START_, scratch);
-                bert_matmul_serial_(dq, row, bert_matrix_(d, BERT_KEYS_, 1),
-                                    bert_matrix_(s.k + k0 * row, row, 1), nq, HS, nk, NULL,
-                                    k0 ? BERT_ADD_ : BERT_START_, scratch);
-                bert_matmul_serial_(dk, row, bert_matrix_(d, 1, BERT_KEYS_), query, nk, HS, nq,
-                                    NULL, q0 ? BERT_ADD_ : BERT_START_, scratch);
-            }
-        }
+        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop, scratch);
+        for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_)
+            bert_attend_backward_(dqkv, dout, out, stat, &s, q0,
+                                  bert_min_(BERT_QUERIES_, s.T - q0));
     }
 }
 
 /* ------------------------------------------------------------------------------------------------
    The activation function between fc and fcproj (config.json's hidden_act), element by element:
-       gelu      x * P(Z <= x), Z from N(0,1)                        (Hendrycks and Gimpel 2016)
+       gelu      x * P(x), P(x) = P(Z <= x) for Z from N(0,1)        (Hendrycks and Gimpel 2016)
        gelu_new  x / 2 * (1 + tanh(u)), u = sqrt(2/pi) * (x + 0.044715 x^3)
        relu      max(x, 0)
-   Parallel over blocks, so that a block is a plain loop. */
+   P(x) = (1 + erf(x / sqrt 2)) / 2, and its derivative is the density exp(-x^2/2) / sqrt(2 pi), so
+       gelu' = P(x) + x * density(x)
+   The tanh form's (1 + tanh(u)) / 2 is the logistic function h = 1 / (1 + exp(-2u)), which loses no
+   digits; its derivative is dh / du = 2 h (1 - h), so
+       gelu_new = x h,  gelu_new' = h + x * 2 h (1 - h) * u',
+       u' = sqrt(2/pi) * (1 + 3 * 0.044715 x^2)
+   relu' is 0 or 1, and 0 at 0. */
 
 static inline float bert_gelu_(float x)
 {
@@ -1215,10 +1267,9 @@ static inline float bert_gelu_(float x)
 static inline float bert_dgelu_(float x)
 {
     float bell, cdf = bert_normal_cdf_(x, &bell);
-    return bert_fma_(0.398942280f * x, bell, cdf); /* P(x) + x * density, 1/sqrt(2 pi) */
+    return bert_fma_(0.398942280f * x, bell, cdf); /* 1 / sqrt(2 pi) */
 }
 
-/* (1 + tanh(u)) / 2 is the logistic of 2u: no cancellation. Within 1.3e-7, derivative 4.0e-7. */
 static inline float bert_gelu_tanh_(float x)
 {
     float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
@@ -1228,12 +1279,13 @@ static inline float bert_gelu_tanh_(float x)
 static inline float bert_dgelu_tanh_(float x)
 {
     float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
-    float half = 1.0f / (1.0f + bert_exp_(-2.0f * u));
+    float h = 1.0f / (1.0f + bert_exp_(-2.0f * u));
     float du = 0.797884561f * bert_fma_(3.0f * 0.044715f, x * x, 1.0f);
-    float bend = half * (1.0f - half); /* tanh' = 1 - tanh^2 = 4 bend */
-    return bend == 0.0f ? half : bert_fma_(2.0f * x * bend, du, half);
+    float bend = h * (1.0f - h);
+    return bend == 0.0f ? h : bert_fma_(2.0f * x * bend, du, h); /* 0 * infinity would be NaN */
 }
 
+/* Parallel over blocks, each of which is a plain loop, which becomes vectors. */
 #define BERT_EACH_(statement)                                                                      \
     BERT_OMP_(parallel for)                                                                        \
     for (ptrdiff_t at = 0; at < (ptrdiff_t)n; at += 2048)                                          \
@@ -1273,23 +1325,20 @@ BERTDEF void bert_residual_forward(float *out, const float *x, const float *bran
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++) {
         size_t at = (size_t)n * C;
-        if (drop.p > 0.0f)
-            bert_drop_row_(out + at, branch + at, 0, C, drop.p,
-                           bert_mix64(drop.key ^ drop.rows[n]));
-        else if (out != branch) memcpy(out + at, branch + at, (size_t)C * sizeof *out);
+        bert_drop_row_(out + at, branch + at, 0, C, drop, (size_t)n);
         for (int i = 0; i < C; i++) out[at + i] += x[at + i];
     }
 }
 
 /* ------------------------------------------------------------------------------------------------
-   tanh, the pooler's: BertPooler is tanh(linear([CLS])) */
+   tanh, the pooler's: BertPooler is tanh(linear([CLS])); out may be inp */
 
 BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = bert_tanh_(inp[i]);
 }
 
-/* out = tanh(inp), so dinp = dout * (1 - out^2) */
+/* out = tanh(inp), so dinp = dout * (1 - out^2); dinp may be dout */
 BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) dinp[i] = dout[i] * bert_fma_(-out[i], out[i], 1.0f);
@@ -1298,9 +1347,9 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
 /* ------------------------------------------------------------------------------------------------
    Softmax cross-entropy (torch.nn.functional.cross_entropy with its weight and label_smoothing, one
    loss a row): probs = softmax(logits), and with W = weights, e = smoothing, y = labels[n]
-       losses[n] = (1 - e) W[y] -log(probs[n][y]) + e / K sum_k W[k] -log(probs[n][k])
+       losses[n] = -(1 - e) * W[y] * log(probs[n][y]) - e / K * sum_k W[k] * log(probs[n][k])
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
-   loss; labels NULL: probabilities only. K is the vocabulary for mlm: all loops are vectors'. */
+   loss; labels NULL: probabilities only. For mlm K is the vocabulary. */
 
 /* log(x), x > 0, to 2e-16: libm's differs from one system to the next. */
 static double bert_log_(double x)
@@ -1330,6 +1379,7 @@ static float bert_softmax_(float *p, float *max_x, const float *x, int n)
     return (float)bert_log_(sum);
 }
 
+/* With rest = log(sum_j exp(logits[j] - max)), -log(probs[k]) = rest - (logits[k] - max). */
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
                                        const int *labels, const float *weights, float smoothing,
                                        int N, int K)
@@ -1352,8 +1402,12 @@ BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float 
     }
 }
 
-/* -log(probs[n][k]) = log(sum_j exp(logits[n][j])) - logits[n][k], so for scale * sum_n losses[n]
-       dlogits = scale * ((1 - e) W[y] (probs - onehot(y)) + e / K (sum_k W[k] probs - W)) */
+/* -log(probs[y]) = log(sum_j exp(logits[j])) - logits[y]. The first term's derivative by logits[k]
+   is exp(logits[k]) / sum_j exp(logits[j]) = probs[k], the second's is 1 for k = y, else 0:
+       d -log(probs[y]) / d logits = probs - onehot(y)
+   The loss is a sum of such terms: -log(probs[y]) by (1 - e) W[y], each -log(probs[k]) by e/K W[k].
+   So for scale * sum_n losses[n]
+       dlogits = scale * ((1 - e) W[y] (probs - onehot(y)) + e/K (probs * sum_k W[k] - W)) */
 BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
                                         const float *weights, float smoothing, int N, int K,
                                         float scale)
@@ -1380,7 +1434,9 @@ BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, cons
    Binary cross-entropy (torch's BCEWithLogitsLoss with its pos_weight): each label by itself,
        probs = 1 / (1 + exp(-logits)),  t = targets, W = weights
        losses[b] = mean_k -(W[k] t log(probs) + (1 - t) log(1 - probs))
-   losses (B), the others (B,K), weights (K) or NULL: ones; targets NULL: probabilities only */
+   losses (B), the others (B,K), weights (K) or NULL: ones; targets NULL: probabilities only
+   With x = logits, -log(probs) = log(1 + exp(-x)) and -log(1 - probs) = log(1 + exp(x)). So that
+   neither overflows, they are max(-x, 0) + rest and max(x, 0) + rest, rest = log(1 + exp(-|x|)). */
 
 BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
                               const float *targets, const float *weights, int B, int K)
@@ -1389,7 +1445,7 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
         float sum = 0.0f;
         for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
             float x = logits[i], w = weights ? weights[k] : 1.0f;
-            double e = bert_exp_(-fabsf(x)), one = 1.0 + e; /* log(1 + e^x) without overflow: */
+            double e = bert_exp_(-fabsf(x)), one = 1.0 + e; /* e / (one - 1) mends one's rounding */
             float rest = (float)(one > 1.0 ? bert_log_(one) * (e / (one - 1.0)) : e);
             float up = (x > 0.0f ? x : 0.0f) + rest, down = (x < 0.0f ? -x : 0.0f) + rest;
             probs[i] = 1.0f / (1.0f + bert_exp_(-x));
@@ -1399,8 +1455,9 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
     }
 }
 
-/* -log(probs)' = probs - 1 and -log(1 - probs)' = probs, so for scale * sum_b losses[b]
-       dlogits = scale / K * (W t (probs - 1) + (1 - t) probs) */
+/* d log(1 + exp(-x)) / dx = -exp(-x) / (1 + exp(-x)) = probs - 1, d log(1 + exp(x)) / dx = probs,
+   so for scale * sum_b losses[b]
+       dlogits = scale / K * (W t (probs - 1) + (1 - t) probs), without weights (probs - t) / K */
 BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
                                const float *weights, int B, int K, float scale)
 {
@@ -1425,6 +1482,8 @@ BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *t
     }
 }
 
+/* d (x - t)^2 / dx = 2 (x - t), so for scale * sum_b losses[b]
+       dlogits = scale * 2/K * (logits - targets) */
 BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
                                int K, float scale)
 {
@@ -4300,13 +4359,6 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
-}
-
-/* A block of a matrix: from row i and column j on. */
-static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
-{
-    m.at += i * m.down + j * m.right;
-    return m;
 }
 
 /* How many vectors wide a panel of so many columns is: 1, 2 or TILE_VECS. */
