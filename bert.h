@@ -618,18 +618,22 @@ typedef struct {
 BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
                           const BertStrings *labels);
 
-/* Question answering: the best spans over all windows of a context, as Hugging Face's run_qa. Set
-   the first three, the rest zero; add each window; then bert_answers_end. */
+/* Question answering: the best spans of a context, whose windows are added one by one. Set the
+   first four, the rest zero. Hugging Face has two ways. run_qa: the best of all windows, scored
+   against each other by bert_answers_end. Its pipeline: the best of each window, scored in it, for
+   the caller to take from the list before the next one is added. */
 enum { BERT_MOST_ANSWERS = 100 };
 typedef struct {
     float start_logit, end_logit;
     int start, end; /* in the context, [start, end); 0 0: there is no answer */
-    double score;   /* share of the softmax over these spans */
+    double score;   /* share of the softmax over these spans; by_window: the start's share of the
+                       text's and [CLS]'s starts, times the end's */
 } BertAnswer;
 
 typedef struct {
     int n_best, max_tokens; /* 20 and 30 in run_qa; n_best: 1 to BERT_MOST_ANSWERS */
     int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
+    int by_window;          /* the pipeline's way: the list is of the last window alone */
     int count, windows;
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
 } BertAnswers;
@@ -3682,21 +3686,46 @@ static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
     a->best[at] = span;
 }
 
+/* Scores a window's spans, and that there is none, by themselves. */
+static void bert_score_window_(BertAnswers *a, BertAnswer *none, const float *logits,
+                               const int *spans, int T)
+{
+    float top[2] = {logits[0], logits[1]};
+    double sum[2] = {0.0, 0.0};
+    for (int t = 0; t < T; t++)
+        for (int j = 0; j < 2; j++)
+            if (spans[2 * t] >= 0 && logits[2 * t + j] > top[j]) top[j] = logits[2 * t + j];
+    for (int t = 0; t < T; t++)
+        for (int j = 0; j < 2; j++)
+            if (t == 0 || spans[2 * t] >= 0) sum[j] += exp((double)logits[2 * t + j] - top[j]);
+    for (int i = 0; i <= a->count; i++) {
+        BertAnswer *x = i < a->count ? &a->best[i] : none;
+        x->score = exp((double)x->start_logit - top[0]) / sum[0] *
+                   (exp((double)x->end_logit - top[1]) / sum[1]);
+    }
+}
+
+/* run_qa looks at the n best starts and ends, the pipeline at all. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
-    int most = a->n_best = bert_max_(1, bert_min_(a->n_best, BERT_MOST_ANSWERS));
-    int num_starts = bert_highest_(starts, logits, T, 2, most);
-    int num_ends = bert_highest_(ends, logits + 1, T, 2, most);
+    const int all = a->by_window, most = bert_max_(1, bert_min_(a->n_best, BERT_MOST_ANSWERS));
+    const int num_starts = all ? T : bert_highest_(starts, logits, T, 2, most);
+    const int num_ends = all ? T : bert_highest_(ends, logits + 1, T, 2, most);
     BertAnswer none = {logits[0], logits[1], 0, 0, 0.0};
-    if (a->windows++ == 0 || bert_value_(&none) < bert_value_(&a->none)) a->none = none;
+    a->n_best = most;
+    if (all) a->count = 0;
     for (int i = 0; i < num_starts; i++)
-        for (int j = 0; j < num_ends; j++) {
-            int s = starts[i], e = ends[j];
+        for (int j = all ? i : 0; j < num_ends; j++) {
+            int s = all ? i : starts[i], e = all ? j : ends[j];
             if (spans[2 * s] < 0 || spans[2 * e] < 0 || e < s || e - s >= a->max_tokens) continue;
             BertAnswer span = {logits[2 * s], logits[2 * e + 1], spans[2 * s], spans[2 * e + 1], 0};
             bert_answer_insert_(a, span, most);
         }
+    if (all) bert_score_window_(a, &none, logits, spans, T);
+    if (a->windows++ == 0 ||
+        (all ? none.score < a->none.score : bert_value_(&none) < bert_value_(&a->none)))
+        a->none = none;
 }
 
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold)

@@ -107,6 +107,28 @@ static void test_answers(void)
     bert_answers_add(&a, logits, spans, 3);
     expect(bert_answers_end(&a, 0) == -1 && a.count == 0, "no span, and none may not lack");
     done("answers: two windows, no window, no text");
+
+    /* By windows: all pairs, among them starts and ends that are not the highest; each window's
+       shares are of its text's tokens and [CLS]. Token 3 is no text. */
+    enum { W = 4 };
+    const float window[2 * W] = {1, 2, 3, 0, 2, 4, 9, 9}, next[2 * W] = {3, 1, 0, 0, 0, 0, 0, 0};
+    const int places[2 * W] = {-1, -1, 5, 6, 7, 8, -1, -1};
+    const double s = exp(1) + exp(3) + exp(2), e = exp(2) + exp(0) + exp(4);
+    memset(&a, 0, sizeof a);
+    a.n_best = 2, a.max_tokens = 30, a.by_window = 1;
+    bert_answers_add(&a, window, places, W);
+    expect(a.count == 2 && a.best[0].start == 5 && a.best[0].end == 8 && a.best[1].start == 7,
+           "%d answers, the first %d to %d", a.count, a.best[0].start, a.best[0].end);
+    expect(fabs(a.best[0].score - exp(3) / s * exp(4) / e) < 1e-12 &&
+               fabs(a.best[1].score - exp(2) / s * exp(4) / e) < 1e-12 &&
+               fabs(a.none.score - exp(1) / s * exp(2) / e) < 1e-12,
+           "scores %g, %g; none %g", a.best[0].score, a.best[1].score, a.none.score);
+    const double lower = a.none.score;
+    a.max_tokens = 1;
+    bert_answers_add(&a, next, places, W);
+    expect(a.count == 2 && a.best[0].end == 6 && a.best[1].end == 8 && a.none.score == lower,
+           "the next window: %d answers, none has %g", a.count, a.none.score);
+    done("answers of each window by itself, as the pipeline has them");
 }
 
 /* Labels as data sets have them, and odd ones: what the pipeline (get_tag, and split("-", 1)[-1])
