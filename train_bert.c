@@ -643,6 +643,16 @@ static int infer(Bert *m, const BertBatch *x)
     return error;
 }
 
+/* How questions are answered: as run_qa and its pipeline, which have other longest answers. */
+static Rules rules_of(const Options *o, int longest)
+{
+    const Rules rules = {.n_best = (int)o->n_best_size,
+                         .longest = o->max_answer_length ? (int)o->max_answer_length : longest,
+                         .may_lack = o->version_2_with_negative != 0,
+                         .threshold = o->null_score_diff_threshold};
+    return rules;
+}
+
 /* Mean loss and metrics, without class weights and label smoothing, so that runs compare. Where
    stop_signal is set meanwhile it ends without any. */
 static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
@@ -650,6 +660,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
     const Data *data = l->data;
     double start = seconds(), loss = 0, rows = 0;
     size_t done = 0;
+    e->rules = rules_of(o, 30);
     evaluation_clear(e, data);
     loader_seek(l, evaluation_place);
     do {
@@ -658,7 +669,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
             const BertBatch *x = &l->batches[i];
             if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
             loss += (double)m->loss * x->divisor;
-            each_output(o, m, data, x, l->first + (size_t)x->place, e, tasks[data->task].collect);
+            collect_batch(e, m, data, x, l->first + (size_t)x->place);
         }
         rows += l->rows, done += l->step_items;
         progress("eval", done, l->items, start);
@@ -740,22 +751,33 @@ typedef struct {
     const Options *o;
     Bert *m;
     Loader l;
-    Input in;          /* the lines */
-    Evaluation result; /* an answer in the making */
-    float *vectors;    /* embed (batch, C) */
+    Input in; /* the lines */
+    Answers answers;
+    float *vectors; /* embed (batch, C) */
     int embed;
 } Answering;
+
+static Input text_input(const Options *o, const Bert *m)
+{
+    const Input in = {.model = m,
+                      .model_path = o->model,
+                      .json = o->json != 0,
+                      .wants_pairs = o->pair != 0,
+                      .max_length = (int)o->max_length};
+    return in;
+}
 
 static int predict_batch(Answering *a, const BertBatch *x)
 {
     const Data *data = a->l.data;
+    const Lines *lines = data == &a->in.data ? &a->in.lines : NULL;
     Bert *m = a->m;
     size_t numbers =
         bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R) *
         bert_head_cols(&m->config);
     if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
     if (check_finite(data, a->l.first, m->acts.logits, numbers)) return 1;
-    each_output(a->o, m, data, x, a->l.first, &a->result, predict_of[data->task]);
+    answer_batch(&a->answers, m, data, lines, x, a->l.first);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
 
@@ -815,7 +837,7 @@ static int answer_start(Answering *a)
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    if (text ? text_start(&a->in, o, m, task, embed) : loader_file(l, o->predict_file)) return 1;
+    if (text ? text_start(&a->in, task, embed) : loader_file(l, o->predict_file)) return 1;
     const Data *data = text ? &a->in.data : l->data;
     if (data->task == BERT_PRETRAINING)
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
@@ -834,11 +856,14 @@ static int answer_start(Answering *a)
 
 static int answer(const Options *o, Bert *m, int embed)
 {
-    Answering a = {.o = o, .m = m, .embed = embed};
+    Answering a = {.o = o, .m = m, .in = text_input(o, m), .embed = embed};
+    a.answers.rules = rules_of(o, o->predict_file ? 30 : 15);
+    a.answers.rules.may_lack |= m->config.may_lack;
+    a.answers.top_k = (int)o->top_k, a.answers.logits = (int)o->logits;
     a.l.model = m, a.l.group = 1, a.l.predicting = 1;
     int result = answer_start(&a);
     if (!result) result = o->predict_file ? answer_all(&a) : answer_lines(&a);
-    loader_free(&a.l), input_free(&a.in), evaluation_free(&a.result);
+    loader_free(&a.l), input_free(&a.in), answers_free(&a.answers);
     free(a.vectors);
     return result;
 }
@@ -848,9 +873,9 @@ static int command_embed(const Options *o, Bert *m) { return answer(o, m, 1); }
 
 static int command_encode(const Options *o, Bert *m)
 {
-    Input in = {0};
+    Input in = text_input(o, m);
     const BertEncoding *e = &in.e;
-    int failed = text_start(&in, o, m, BERT_NONE, 0);
+    int failed = text_start(&in, BERT_NONE, 0);
     while (!failed && read_lines(&in)) {
         for (int b = 0; b < e->B; b++)
             for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)

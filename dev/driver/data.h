@@ -76,9 +76,6 @@ typedef struct {
     BertStrings ids, questions; /* qa (G) */
     uint64_t *answers; /* qa (G+1): of question g the right ones are golds[answers[g]] .. */
     BertStrings golds; /* (A) */
-
-    const struct Line *lines; /* where it is text, not a file: in place of texts and ids */
-    int goes_on, unfinished;  /* and windows of its first, last line are in other Data */
 } Data;
 
 /* Are masked tokens what it predicts? */

@@ -1,28 +1,24 @@
 /*
 tasks.h - what the driver does for each task: what it collects of a model's outputs, measures and
 reports.
+
+    Evaluation e = {.rules = {.n_best = 20, .longest = 30}};
+    evaluation_room(&e, &data);
+    evaluation_clear(&e, &data);
+    ... bert_forward(&m, &batch, 0), collect_batch(&e, &m, &data, &batch, 0) for each batch ...
+    tasks[data.task].measure(&e, &data);
+    evaluation_free(&e);
 */
 #ifndef TASKS_H
 #define TASKS_H
 
-#include "data.h"
-#include "metrics.h"
+#include "outputs.h"
 #include "squad.h"
 
+/* ------------------------------------------------------------------------------------------------
+   An evaluation */
+
 enum { MAX_METRICS = 8, MOST_COLUMNS = 20 };
-
-/* A line of standard input. */
-typedef struct Line {
-    BertText text; /* that answers are part of: qa: the context */
-    BertText id;   /* of the JSON object, or empty */
-    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
-} Line;
-
-/* An answer to a question of standard input. */
-typedef struct {
-    BertAnswer span;
-    BertText text;
-} Found;
 
 /* Questions of one kind: how many, and the sums of their scores. */
 typedef struct {
@@ -40,10 +36,8 @@ typedef struct {
     SquadSum answerable, unanswerable;            /* qa */
     Tally masks, pairs[2];                        /* mlm; b follows a, b is another document's */
 
-    BertAnswers answers; /* qa: of the question that windows are being read of */
-    Found *found;        /* qa, text: its answers so far */
-    size_t num_found, found_room;
-    size_t *slots, num_slots; /* answer i, as i + 1, at the hash of its words, or behind it */
+    Rules rules;         /* qa: to be set before */
+    BertAnswers answers; /* of the question whose windows are being read */
 
     int num_metrics;
     struct {
@@ -69,35 +63,16 @@ static void evaluation_room(Evaluation *e, const Data *d)
 /* Nothing is counted yet. */
 static void evaluation_clear(Evaluation *e, const Data *d)
 {
-    const Evaluation empty = {.counts = e->counts, .values = e->values, .tags = e->tags};
+    const Evaluation empty = {
+        .counts = e->counts, .values = e->values, .tags = e->tags, .rules = e->rules};
     *e = empty;
     memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
 }
 
-static void evaluation_free(Evaluation *e)
-{
-    free(e->counts), free(e->tags), free(e->values), free(e->found), free(e->slots);
-}
+static void evaluation_free(Evaluation *e) { free(e->counts), free(e->tags), free(e->values); }
 
-/* An example of a batch, and what the model made of it. */
-typedef struct {
-    const Options *o;
-    const Bert *m;
-    const Data *d;
-    const BertBatch *x;
-    Evaluation *e;
-    size_t item;          /* its place in the pass */
-    int b, first, T;      /* and in the batch; its first token there, and how many it has */
-    int row, end_row;     /* of the batch's masked rows those that are its own */
-    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V) */
-    const int32_t *spans; /* ner, qa (T,2) */
-} Output;
-
-typedef struct {
-    void (*collect)(const Output *out);            /* what metrics need of an example */
-    void (*measure)(Evaluation *e, const Data *d); /* the metrics */
-    void (*report)(FILE *f, const Evaluation *e, const Data *d); /* details, or NULL */
-} Task;
+/* ------------------------------------------------------------------------------------------------
+   The tasks */
 
 enum { WIDEST_NAME = 40 };
 
@@ -118,9 +93,8 @@ static void print_counts(FILE *f, BertText name, int width, LabelCount c)
 
 /* -- classification: softmax and cross-entropy over K labels; multi-label: each by itself -- */
 
-static void classification_collect(const Output *out)
+static void classification_collect(Evaluation *e, const Output *out)
 {
-    Evaluation *e = out->e;
     const int K = out->m->config.K;
     if (out->d->multi_label) {
         count_labels(e->counts, out->x->targets + (size_t)out->b * (size_t)K, out->logits, K);
@@ -185,7 +159,10 @@ static void classification_report(FILE *f, const Evaluation *e, const Data *d)
 
 /* -- regression: one number -- */
 
-static void regression_collect(const Output *out) { out->e->values[out->item] = *out->logits; }
+static void regression_collect(Evaluation *e, const Output *out)
+{
+    e->values[out->item] = *out->logits;
+}
 
 static void regression_measure(Evaluation *e, const Data *d)
 {
@@ -199,9 +176,8 @@ static void regression_measure(Evaluation *e, const Data *d)
 
 /* -- ner: a label for each word, on its first piece -- */
 
-static void ner_collect(const Output *out)
+static void ner_collect(Evaluation *e, const Output *out)
 {
-    Evaluation *e = out->e;
     const int K = out->m->config.K, T = out->T, *truth = out->x->labels + out->first;
     int *predicted = take((size_t)T, sizeof *predicted, "predictions");
     for (int t = 0; t < T; t++) {
@@ -231,55 +207,19 @@ static void ner_report(FILE *f, const Evaluation *e, const Data *d)
 
 /* -- qa: a span of the context, over all its windows -- */
 
-/* Characters start .. end-1 of text i */
-static BertText text_part(const Data *d, size_t i, int start, int end)
-{
-    BertText text = d->lines ? d->lines[i].text : bert_string(&d->texts, i);
-    size_t at = 0, from = 0;
-    for (int c = 0; c < end && at < text.size; c++) {
-        if (c == start) from = at;
-        bert_utf8(text.bytes, text.size, &at);
-    }
-    BertText part = {text.bytes + from, at > from && start < end ? at - from : 0};
-    return part;
-}
-
-/* The question of the window that is so many behind this one, or -1. */
-static int question_of(const Output *out, int behind)
-{
-    size_t window = out->item + (size_t)behind;
-    return window < out->d->n ? (int)group_of(out->d, window) : -1;
-}
-
-/* Takes in a window. Returns its question where it was the last of it, or -1. */
-static int qa_window(const Output *out, int may_lack)
-{
-    const int question = question_of(out, 0);
-    BertAnswers *a = &out->e->answers;
-    if (question_of(out, -1) != question) {
-        memset(a, 0, sizeof *a);
-        a->n_best = (int)out->o->n_best_size;
-        a->max_tokens = out->o->max_answer_length ? (int)out->o->max_answer_length : 30;
-        a->may_lack = may_lack || out->d->may_lack || out->o->version_2_with_negative;
-    }
-    bert_answers_add(a, out->logits, out->spans, out->T);
-    return question_of(out, 1) != question ? question : -1;
-}
-
-static void qa_collect(const Output *out)
+static void qa_collect(Evaluation *e, const Output *out)
 {
     const Data *d = out->d;
-    const int question = qa_window(out, 0);
     BertText text = {"", 0};
-    if (question < 0) return;
-    int answer = bert_answers_end(&out->e->answers, out->o->null_score_diff_threshold);
-    size_t first = d->answers[question], count = d->answers[question + 1] - first;
+    if (!add_window(&e->answers, &e->rules, out)) return;
+    int answer = bert_answers_end(&e->answers, e->rules.threshold);
+    size_t first = d->answers[out->question], count = d->answers[out->question + 1] - first;
     if (answer >= 0) {
-        const BertAnswer *span = &out->e->answers.best[answer];
-        text = text_part(d, (size_t)question, span->start, span->end);
+        const BertAnswer *span = &e->answers.best[answer];
+        text = text_part(out->text, span->start, span->end);
     }
     SquadScore score = squad_score(&out->m->tokenizer, text, &d->golds, first, count, d->may_lack);
-    SquadSum *sum = count ? &out->e->answerable : &out->e->unanswerable;
+    SquadSum *sum = count ? &e->answerable : &e->unanswerable;
     sum->n++, sum->exact += score.exact, sum->f1 += score.f1;
 }
 
@@ -302,16 +242,16 @@ static void qa_measure(Evaluation *e, const Data *d)
 
 /* -- mlm and pretraining: words behind masks; does the second text follow the first? -- */
 
-static void masked_collect(const Output *out)
+static void masked_collect(Evaluation *e, const Output *out)
 {
     const BertActs *a = &out->m->acts;
     const BertBatch *x = out->x;
     const int V = out->m->config.V, b = out->b;
     for (int r = out->row; r < out->end_row; r++)
-        tally(&out->e->masks, bert_argmax(a->logits + (size_t)r * (size_t)V, V) == x->labels[r],
+        tally(&e->masks, bert_argmax(a->logits + (size_t)r * (size_t)V, V) == x->labels[r],
               a->losses[r]);
     if (x->next)
-        tally(&out->e->pairs[x->next[b]], (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b],
+        tally(&e->pairs[x->next[b]], (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b],
               a->nsplosses[b]);
 }
 
@@ -342,6 +282,12 @@ static void pretraining_report(FILE *f, const Evaluation *e, const Data *d)
     }
 }
 
+typedef struct {
+    void (*collect)(Evaluation *e, const Output *out); /* what metrics need of an example */
+    void (*measure)(Evaluation *e, const Data *d);     /* the metrics */
+    void (*report)(FILE *f, const Evaluation *e, const Data *d); /* details, or NULL */
+} Task;
+
 static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_CLASSIFICATION] = {classification_collect, classification_measure, classification_report},
     [BERT_REGRESSION] = {regression_collect, regression_measure, NULL},
@@ -351,22 +297,12 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_PRETRAINING] = {masked_collect, masked_measure, pretraining_report},
 };
 
-/* Calls a task's function for each example of a batch, the first of which is that item. */
-static void each_output(const Options *o, const Bert *m, const Data *data, const BertBatch *x,
-                        size_t item, Evaluation *e, void (*use)(const Output *out))
+/* A batch that the model's last forward was of; its first example is that one of the data. */
+static void collect_batch(Evaluation *e, const Bert *m, const Data *data, const BertBatch *x,
+                          size_t first)
 {
-    const int task = m->config.task, of_tokens = task == BERT_NER || task == BERT_QA;
-    Output out = {.o = o, .m = m, .d = data, .x = x, .e = e, .item = item};
-    for (; out.b < x->B; out.b++, out.item++) {
-        out.first = x->offsets[out.b];
-        out.T = x->offsets[out.b + 1] - out.first;
-        out.row = out.end_row;
-        while (out.end_row < x->R && x->rows[out.end_row] < out.first + out.T) out.end_row++;
-        int row = of_tokens ? out.first : has_masks(task) ? out.row : out.b;
-        out.logits = m->acts.logits + (size_t)row * bert_head_cols(&m->config);
-        if (of_tokens) out.spans = data->spans + 2 * data->offsets[out.item];
-        use(&out);
-    }
+    Output out = {.m = m, .d = data, .x = x, .item = first};
+    while (next_output(&out)) tasks[data->task].collect(e, &out);
 }
 
 #endif

@@ -1,39 +1,54 @@
 /*
-text.h - lines of standard input.
+text.h - lines of standard input, which become a Data in memory, a batch at a time. Whatever is there
+is answered before more is waited for, so that a person at a terminal, or a program behind two
+pipes, gets each line's answer.
+
+    Input in = {.model = &m, .model_path = "model.bin"};
+    if (text_start(&in, BERT_CLASSIFICATION, 0)) ...
+    while (read_lines(&in)) text_data(&in) ... what in.data has is for a batch ...
+    return text_end(&in);
 */
 #ifndef TEXT_H
 #define TEXT_H
 
 #include "data.h"
 #include "json.h"
-#include "tasks.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-/* Standard input, and the lines of it that are being answered. */
 typedef struct {
+    BertText text; /* that answers are part of: qa: the context */
+    BertText id;   /* of the JSON object, or empty */
+    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
+} Line;
+
+/* The lines that are being answered. */
+typedef struct {
+    Line *line; /* (n) */
+    int n;
+    int goes_on, unfinished; /* windows of the first, last one are in other batches */
+} Lines;
+
+typedef struct {
+    /* What is wanted, to be set before the first call. */
+    const Bert *model;
+    const char *model_path;
+    int json, wants_pairs; /* lines are objects; two texts with a tab between */
+    int max_length;        /* 0: as the model says */
+
     char *bytes; /* read and not answered: bytes[start] .. bytes[end-1]; no newline before seen */
     size_t start, seen, end, room;
     int ended;
     size_t number; /* of the last line, from 1 */
-    Line *lines;   /* (n) */
-    int n;
+    Lines lines;
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
-    int unfinished;   /* the last line has more windows */
     int pair, lost;   /* plain lines are two texts; told of one that is not UTF-8 */
     size_t cut, tabs; /* lines that were cut, that have a tab in a single text */
     char why[400];    /* what is wrong with the line behind them, or empty */
-    const Options *o;
-    const Bert *model;
-    Data data; /* the lines, as a file's */
+    Data data;        /* the lines, as a file's */
 } Input;
-
-/* ------------------------------------------------------------------------------------------------
-   Text: lines of standard input become a Data in memory, a batch at a time. Whatever is there is
-   answered before more is waited for, so that a person at a terminal, or a program behind two
-   pipes, gets each line's answer. */
 
 enum { MOST_LINES = 64, MOST_TOKENS = 2048 }; /* a batch ends at either */
 
@@ -67,58 +82,78 @@ static int reads_pairs(const BertConfig *c, int task)
 static const char *line_form(const Input *in)
 {
     if (in->data.task == BERT_QA) return "{\"question\": \"...\", \"context\": \"...\"}";
-    if (!in->o->json) return in->pair ? "two texts with a tab between" : "a text";
+    if (!in->json) return in->pair ? "two texts with a tab between" : "a text";
     return in->data.task == BERT_NER
                ? "{\"text\": \"...\"}"
                : "{\"text\": \"...\"} or {\"text\": \"...\", \"text_pair\": \"...\"}";
 }
 
+/* Takes a line apart; its parts are a text, its pair, an id. Returns what is wrong, or NULL. */
+static const char *object_parts(Input *in, char *bytes, size_t n, BertText *parts)
+{
+    static char what[200];
+    const int task = in->data.task, qa = task == BERT_QA;
+    const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
+    const char *lacks = NULL;
+    if (task == BERT_NER) names[1] = NULL;
+    if (!json_fields(bytes, bytes + n, names, 3, 2, parts)) {
+        snprintf(what, sizeof what, "not a JSON object: a line is %s", line_form(in));
+        return what;
+    }
+    if (!parts[0].bytes) lacks = names[0];
+    else if (!parts[1].bytes && (qa || parts[1].size)) lacks = names[1];
+    if (lacks) return snprintf(what, sizeof what, "no string in field %s", lacks), what;
+    if (!parts[1].bytes && reads_pairs(&in->model->config, task))
+        return "no field text_pair: the model was trained on pairs of texts";
+    return NULL;
+}
+
+static const char *plain_parts(Input *in, const char *bytes, size_t n, BertText *parts)
+{
+    const char *tab = memchr(bytes, '\t', n);
+    parts[0].bytes = bytes, parts[0].size = n;
+    if (in->pair && !tab)
+        return in->wants_pairs ? "no tab, --pair expects one between the two texts"
+                               : "no tab between two texts: the model was trained on pairs of them";
+    if (in->pair) {
+        parts[0].size = (size_t)(tab - bytes);
+        parts[1].bytes = tab + 1, parts[1].size = n - parts[0].size - 1;
+    } else if (tab && of_texts(in->data.task) && !in->tabs++)
+        warn("stdin:%zu: its tab is a blank: %s", in->number,
+             in->model->config.trained_pairs ? "the model was trained on single texts"
+                                             : "--pair makes two texts of such a line");
+    return NULL;
+}
+
+static const char *encode_parts(Input *in, const BertText *parts)
+{
+    const BertText *pair = parts[1].bytes ? &parts[1] : NULL;
+    const char *what = NULL;
+    if (pair && in->model->config.S < 2)
+        return "a pair of texts, the model has one token type only";
+    if (in->data.task == BERT_QA) what = windows_of(in, &parts[0]);
+    if (!what && bert_encode_texts(in->model, &in->e, &parts[0], 1, pair, 1, &in->how))
+        what = in->e.message;
+    return what;
+}
+
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Input *in, char *bytes, size_t n)
 {
-    const int qa = in->data.task == BERT_QA;
-    const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
+    const int qa = in->data.task == BERT_QA, object = qa || in->json;
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-    const char *what = not_text(bytes, n, in->number, &in->lost), *field = "";
-    const char *tab = memchr(bytes, '\t', n);
-    const int of_pairs = reads_pairs(&in->model->config, in->data.task);
+    const char *what = not_text(bytes, n, in->number, &in->lost);
+    if (!what && object && json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank */
+    if (!what) what = object ? object_parts(in, bytes, n, parts) : plain_parts(in, bytes, n, parts);
+    if (!what) what = encode_parts(in, parts);
     if (what) return snprintf(in->why, sizeof in->why, "%s", what), 1;
-    if (in->data.task == BERT_NER) names[1] = NULL;
-    if (qa || in->o->json) {
-        if (json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank: no object */
-        if (!json_fields(bytes, bytes + n, names, 3, 2, parts))
-            what = "not a JSON object: a line is ", field = line_form(in);
-        else if (!parts[0].bytes) what = "no string in field ", field = names[0];
-        else if (!parts[1].bytes && (qa || parts[1].size))
-            what = "no string in field ", field = names[1];
-        else if (!parts[1].bytes && of_pairs)
-            what = "no field text_pair: the model was trained on pairs of texts";
-    } else {
-        parts[0].bytes = bytes, parts[0].size = in->pair && tab ? (size_t)(tab - bytes) : n;
-        if (in->pair && tab)
-            parts[1].bytes = tab + 1, parts[1].size = (size_t)(bytes + n - tab - 1);
-        if (in->pair && !tab)
-            what = in->o->pair ? "no tab, --pair expects one between the two texts"
-                               : "no tab between two texts: the model was trained on pairs of them";
-        if (!in->pair && tab && of_texts(in->data.task) && !in->tabs++)
-            warn("stdin:%zu: its tab is a blank: %s", in->number,
-                 in->model->config.trained_pairs ? "the model was trained on single texts"
-                                                 : "--pair makes two texts of such a line");
-    }
-    if (!what && parts[1].bytes && in->model->config.S < 2)
-        what = "a pair of texts, the model has one token type only";
-    if (!what && qa) what = windows_of(in, &parts[0]);
-    if (!what && bert_encode_texts(in->model, &in->e, &parts[0], 1,
-                                   parts[1].bytes ? &parts[1] : NULL, 1, &in->how))
-        what = in->e.message;
-    if (what) return snprintf(in->why, sizeof in->why, "%s%s", what, field), 1;
     if (!qa && in->e.cut > 0 && in->cut++ == 0)
         warn("stdin:%zu: cut at %d of %d tokens, and later lines likewise (--max_length; the model "
              "reads %d)",
              in->number, in->how.max_length, in->how.max_length + in->e.cut, in->model->config.P);
-    Line line = {parts[qa], parts[2], in->e.B};
-    in->lines[in->n++] = line;
-    in->unfinished = qa && in->e.cut > 0;
+    const Line line = {parts[qa], parts[2], in->e.B};
+    in->lines.line[in->lines.n++] = line;
+    in->lines.unfinished = qa && in->e.cut > 0;
     return 0;
 }
 
@@ -137,7 +172,7 @@ static char *next_line(Input *in, size_t *n)
                 line += 3, *n -= 3; /* a byte order mark is no text, as in tokenizer.py */
             return line;
         }
-        if (in->ended || in->n) return NULL;
+        if (in->ended || in->lines.n) return NULL;
         memmove(in->bytes, line, (size_t)(end - line)); /* no line points into it now */
         in->end = in->seen -= in->start;
         in->start = 0;
@@ -152,28 +187,33 @@ static char *next_line(Input *in, size_t *n)
     }
 }
 
+/* More windows of a line that has them: no other is read before all are answered. */
+static int more_windows(Input *in)
+{
+    Lines *lines = &in->lines;
+    lines->line[0] = lines->line[lines->n - 1];
+    lines->n = 1, lines->goes_on = 1;
+    if (bert_encode_more(in->model, &in->e))
+        return snprintf(in->why, sizeof in->why, "%s", in->e.message), 0;
+    lines->line[0].end = in->e.B;
+    lines->unfinished = in->e.cut > 0;
+    return 1;
+}
+
 /* The lines of the next batch; how many. A damaged one waits for the others' answers. */
 static int read_lines(Input *in)
 {
+    Lines *lines = &in->lines;
     char *line;
     size_t n;
     bert_encoding_clear(&in->e);
-    in->data.goes_on = in->unfinished;
-    if (in->unfinished) { /* no other line before all its windows are answered */
-        in->lines[0] = in->lines[in->n - 1];
-        in->n = 1;
-        if (bert_encode_more(in->model, &in->e))
-            return snprintf(in->why, sizeof in->why, "%s", in->e.message), 0;
-        in->lines[0].end = in->e.B;
-        in->unfinished = in->e.cut > 0;
-        return in->n;
-    }
-    in->n = 0;
-    while (!in->why[0] && !in->unfinished && in->n < MOST_LINES && in->e.N < MOST_TOKENS) {
+    if (lines->unfinished) return more_windows(in);
+    lines->n = lines->goes_on = 0;
+    while (!in->why[0] && !lines->unfinished && lines->n < MOST_LINES && in->e.N < MOST_TOKENS) {
         line = next_line(in, &n);
         if (!line || take_line(in, line, n)) break;
     }
-    return in->n;
+    return lines->n;
 }
 
 static int text_end(const Input *in)
@@ -193,23 +233,21 @@ static int text_length(const BertConfig *c, int task, int embed)
     return task == BERT_QA ? 384 : c->model_max_length ? c->model_max_length : c->P;
 }
 
-static int text_start(Input *in, const Options *o, const Bert *m, int task, int embed)
+static int text_start(Input *in, int task, int embed)
 {
-    const BertConfig *c = &m->config;
+    const BertConfig *c = &in->model->config;
     BertEncodeOptions *how = &in->how;
-    in->o = o, in->model = m;
     if (!in->model->tokenizer.lookup)
         return fail("%s: has no tokenizer, which text needs: make it again with dev/export_hf.py "
                     "from a folder with vocab.txt",
-                    in->o->model);
-    if (in->o->pair && (in->o->json || task == BERT_QA || task == BERT_NER))
+                    in->model_path);
+    if (in->wants_pairs && (in->json || task == BERT_QA || task == BERT_NER))
         return fail("--pair goes with plain lines of two texts, not with JSON, qa or ner");
     in->data.path = "standard input";
     in->data.task = task;
     in->data.multi_label = c->multi_label;
-    how->max_length =
-        in->o->max_length ? (int)in->o->max_length : imin(text_length(c, task, embed), c->P);
-    in->pair = in->o->pair || (reads_pairs(c, task) && !in->o->json);
+    how->max_length = in->max_length ? in->max_length : imin(text_length(c, task, embed), c->P);
+    in->pair = in->wants_pairs || (reads_pairs(c, task) && !in->json);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
     if (task == BERT_QA) {
@@ -218,60 +256,71 @@ static int text_start(Input *in, const Options *o, const Bert *m, int task, int 
     }
     in->room = 65536;
     in->bytes = take(in->room, 1, "lines");
-    in->lines = take(MOST_LINES, sizeof *in->lines, "lines");
+    in->lines.line = take(MOST_LINES, sizeof *in->lines.line, "lines");
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "reading lines, each %s; Ctrl-D ends\n", line_form(in));
     return 0;
 }
 
-/* Where each token of a sequence is in its text: answers (qa) are whole words, so there it is its
-   word as far as the sequence has it; characters, and behind all those of the batch bytes. */
-static void text_spans(const BertEncoding *e, int from, int to, int qa, int32_t *spans)
+/* Where the tokens of a sequence are in its text, in characters. */
+static void token_spans(int32_t *spans, const BertSpan *s, int T)
 {
-    const BertSpan *s = e->spans;
-    int32_t *bytes = spans + 2 * (size_t)e->N;
-    for (size_t t = (size_t)from; t < (size_t)to; t++) {
-        int own = s[t].text == qa, same = qa && (int)t > from && s[t - 1].text == 1;
-        spans[2 * t] = own ? s[t].char_start : -1, bytes[2 * t] = s[t].start;
-        spans[2 * t + 1] = own ? s[t].char_end : -1, bytes[2 * t + 1] = s[t].end;
-        if (own && same && s[t - 1].word == s[t].word)
-            spans[2 * t] = spans[2 * t - 2], bytes[2 * t] = bytes[2 * t - 2];
+    for (int t = 0; t < T; t++) {
+        spans[2 * t] = s[t].text == 0 ? s[t].char_start : -1;
+        spans[2 * t + 1] = s[t].text == 0 ? s[t].char_end : -1;
     }
-    for (size_t t = (size_t)to; qa && t-- > (size_t)from + 1;)
-        if (s[t].text == 1 && s[t - 1].text == 1 && s[t - 1].word == s[t].word)
-            spans[2 * t - 1] = spans[2 * t + 1], bytes[2 * t - 1] = bytes[2 * t + 1];
 }
 
-/* The lines as Data. */
+static int of_one_word(const BertSpan *a, const BertSpan *b)
+{
+    return a->text == 1 && b->text == 1 && a->word == b->word;
+}
+
+/* qa: where the words of a window's tokens are in the context, as far as the window has them, as
+   the pipeline's answers are whole words. In bytes: long contexts have many windows, and to find a
+   character each time is work that grows by the square. */
+static void word_spans(int32_t *spans, const BertSpan *s, int T)
+{
+    for (int t = 0; t < T; t++) {
+        const int goes_on = t > 0 && of_one_word(&s[t - 1], &s[t]);
+        spans[2 * t] = s[t].text != 1 ? -1 : goes_on ? spans[2 * t - 2] : s[t].start;
+        spans[2 * t + 1] = s[t].text == 1 ? s[t].end : -1;
+    }
+    for (int t = T - 2; t >= 0; t--)
+        if (of_one_word(&s[t], &s[t + 1])) spans[2 * t + 1] = spans[2 * t + 3];
+}
+
+/* The lines as Data; a group is a line's sequences. */
 static void text_data(Input *in)
 {
     Data *data = &in->data;
     const BertEncoding *e = &in->e;
-    const size_t n = (size_t)e->B, N = (size_t)e->N, lines = (size_t)in->n;
+    const size_t n = (size_t)e->B, N = (size_t)e->N, lines = (size_t)in->lines.n;
+    void (*const spans_of)(int32_t * spans, const BertSpan *s, int T) =
+        data->task == BERT_QA ? word_spans : token_spans;
     free(data->memory);
-    data->memory = take(n + 1 + lines + 1 + 2 * N + n, 8, "sequences");
-    data->n = n, data->N = N, data->G = in->n, data->lines = in->lines;
-    data->unfinished = in->unfinished;
+    data->memory = take(n + 1 + lines + 1 + N + n, 8, "sequences");
+    data->n = n, data->N = N, data->G = in->lines.n;
     data->offsets = (uint64_t *)(void *)data->memory;
-    data->groups = data->offsets + n + 1; /* each line's sequences */
+    data->groups = data->offsets + n + 1;
     data->spans = (int32_t *)(void *)(data->groups + lines + 1);
-    data->segments = data->spans + 4 * N;
+    data->segments = data->spans + 2 * N;
     data->tokens = e->tokens;
     data->offsets[n] = N;
     for (int i = 0; i < e->B; i++) {
         int from = e->offsets[i], to = e->offsets[i + 1], second = 0;
         data->offsets[i] = (uint64_t)from;
         for (int t = from; t < to; t++) second += e->types[t];
-        text_spans(e, from, to, data->task == BERT_QA, data->spans);
+        spans_of(data->spans + 2 * (size_t)from, e->spans + from, to - from);
         data->segments[i] = to - from - second;
     }
-    for (size_t i = 0; i < lines; i++) data->groups[i + 1] = (uint64_t)in->lines[i].end;
+    for (size_t i = 0; i < lines; i++) data->groups[i + 1] = (uint64_t)in->lines.line[i].end;
 }
 
 static void input_free(Input *in)
 {
     bert_encoding_free(&in->e);
-    free(in->bytes), free(in->lines), free(in->data.memory);
+    free(in->bytes), free(in->lines.line), free(in->data.memory);
 }
 
 #endif

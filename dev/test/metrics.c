@@ -1,12 +1,12 @@
-/* What the driver counts and measures (dev/driver/metrics.h, squad.h), against values computed by
-   hand; dev/check/metrics.py compares it with the libraries. */
+/* What the driver counts and measures (dev/driver/metrics.h, squad.h), and how it joins answers
+   (found.h), against values computed by hand; dev/check/metrics.py compares it with the libraries. */
 #include "test.h"
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Wunused-function" /* of a room that is included alone */
 #endif
 #define BERT_IMPLEMENTATION
 #include "../../bert.h"
-#include "../driver/squad.h"
+#include "../driver/found.h"
 
 static void expect_number(const char *what, double got, double want)
 {
@@ -119,8 +119,44 @@ static void test_squad(void)
     done("metrics: exact match and F1 of answers, v1.1 and v2.0");
 }
 
+static void test_found(void)
+{
+    static const BertTokenizer ascii = {0};
+    const BertText text = {"Cat cat dog CAT", 15};
+    const BertAnswer spans[] = {{0, 0, 0, 3, 0.125},    {0, 0, 8, 11, 0.25}, {0, 0, 4, 7, 0.125},
+                                {0, 0, 12, 15, 0.0625}, {0, 0, 0, 7, 0.25},  {0, 0, 0, 0, 0.03}};
+    BertAnswer best[9];
+    Found f = {0};
+    for (int again = 0; again < 2; again++) {
+        found_clear(&f);
+        for (int i = 0; i < 6; i++) found_add(&f, &ascii, text, spans[i]);
+        expect(f.n == 4, "%zu answers", f.n);
+        int n = found_best(&f, best, 3);
+        expect(n == 3 && best[0].score == 0.3125 && best[0].end == 3 && best[1].start == 8 &&
+                   best[2].end == 7,
+               "%d answers, the best %d to %d with %g", n, best[0].start, best[0].end,
+               best[0].score);
+    }
+    enum { MANY = 1000 };
+    char letters[MANY];
+    BertAnswer span = {0, 0, 0, 0, 1};
+    const BertText long_text = {letters, MANY};
+    memset(letters, 'x', MANY);
+    found_clear(&f);
+    for (span.end = 1; span.end <= MANY; span.end++) found_add(&f, &ascii, long_text, span);
+    span.end = 500;
+    found_add(&f, &ascii, long_text, span);
+    expect(f.n == MANY && found_best(&f, best, 1) == 1 && best[0].end == 500 && best[0].score == 2,
+           "%zu answers, the best of %d", f.n, best[0].end);
+    found_clear(&f), found_clear(&f); /* the second time its table is given back */
+    expect(f.n == 0 && !f.num_slots, "%zu slots", f.num_slots);
+    found_free(&f);
+    done("answers of the same words are one, whatever their case");
+}
+
 int main(void)
 {
+    test_found();
     test_labels();
     test_numbers();
     test_entities();

@@ -1,0 +1,96 @@
+/*
+outputs.h - what a model made of a batch, example by example, and the windows of a question taken
+together; tasks.h measures it, answers.h shows it.
+
+    Output out = {.m = &m, .d = &data, .x = &batch, .item = 0};
+    while (next_output(&out)) ... out.logits ...
+*/
+#ifndef OUTPUTS_H
+#define OUTPUTS_H
+
+#include "text.h"
+
+/* An example of a batch, and what the model made of it. */
+typedef struct {
+    const Bert *m;
+    const Data *d;
+    const Lines *lines; /* where the data is lines of text; NULL: it is a file */
+    const BertBatch *x;
+    size_t item;          /* its place in the data */
+    int b, first, T;      /* and in the batch; its first token there, and how many it has */
+    int row, end_row;     /* of the batch's masked rows those that are its own */
+    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V) */
+    const int32_t *spans; /* ner, qa (T,2): where its tokens are in ... */
+    BertText text;        /* the sentence or context */
+    size_t question;      /* qa: whose window it is */
+    int begins, ends;     /* it is the first, the last window of it */
+} Output;
+
+/* ner, qa: its text, and of which question it is a window. */
+static void find_text(Output *out)
+{
+    const Data *d = out->d;
+    const Lines *lines = out->lines;
+    const int qa = d->task == BERT_QA;
+    const size_t i = out->item, group = qa || lines ? group_of(d, i) : i;
+    out->spans = d->spans + 2 * d->offsets[i];
+    out->text = lines ? lines->line[group].text : bert_string(&d->texts, group);
+    if (!qa) return;
+    out->question = group;
+    out->begins = i == d->groups[group] && !(lines && lines->goes_on && group == 0);
+    out->ends = i + 1 == d->groups[group + 1] && !(lines && lines->unfinished && i + 1 == d->n);
+}
+
+/* The next example of the batch that an Output was begun with; 0: there is none. */
+static int next_output(Output *out)
+{
+    const BertBatch *x = out->x;
+    const int task = out->m->config.task, of_tokens = task == BERT_NER || task == BERT_QA;
+    if (out->T) out->b++, out->item++;
+    if (out->b == x->B) return 0;
+    out->first = x->offsets[out->b];
+    out->T = x->offsets[out->b + 1] - out->first;
+    out->row = out->end_row;
+    while (out->end_row < x->R && x->rows[out->end_row] < out->first + out->T) out->end_row++;
+    const int row = of_tokens ? out->first : has_masks(task) ? out->row : out->b;
+    out->logits = out->m->acts.logits + (size_t)row * bert_head_cols(&out->m->config);
+    if (of_tokens) find_text(out);
+    return 1;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Questions, of files and of lines of text */
+
+/* How questions are answered. */
+typedef struct {
+    int n_best, longest; /* spans to choose from, tokens of the longest */
+    int may_lack;        /* though the data does not say so */
+    double threshold;    /* no answer where [CLS] leads by more */
+} Rules;
+
+/* Characters start .. end-1 of a text */
+static BertText text_part(BertText text, int start, int end)
+{
+    size_t at = 0, from = 0;
+    for (int c = 0; c < end && at < text.size; c++) {
+        if (c == start) from = at;
+        bert_utf8(text.bytes, text.size, &at);
+    }
+    BertText part = {text.bytes + from, at > from && start < end ? at - from : 0};
+    return part;
+}
+
+/* Takes a window into the search for its question's answers. 1: it was the last. */
+static int add_window(BertAnswers *a, const Rules *rules, const Output *out)
+{
+    if (out->begins) {
+        memset(a, 0, sizeof *a);
+        a->n_best = rules->n_best, a->max_tokens = rules->longest;
+        a->may_lack = rules->may_lack || out->d->may_lack;
+        a->by_window = out->lines != NULL;
+    }
+    bert_answers_add(a, out->logits, out->spans, out->T);
+    return out->ends;
+}
+
+#endif
