@@ -93,12 +93,12 @@ coverage:
 	$(PYTHON) dev/check/coverage.py
 
 mutants:
-	$(PYTHON) dev/mutants.py --random $(COUNT) --file $(FILE)
+	$(PYTHON) dev/check/mutants.py --random $(COUNT) --file $(FILE)
 
-bench_matmul: dev/bench/matmul.c bert.h Makefile
+bench_matmul: dev/bench/matmul.c dev/bench/bench.h bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) -DBENCH_FLAGS='"$(strip $(CFLAGS) $(BERT_CFLAGS))"' $(LDFLAGS) dev/bench/matmul.c -o $@ $(LDLIBS)
 
-bench_model: dev/bench/model.c bert.h Makefile
+bench_model: dev/bench/model.c dev/bench/bench.h bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench/model.c -o $@ $(LDLIBS)
 
 check_math: dev/check/math.c bert.h Makefile

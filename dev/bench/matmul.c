@@ -12,19 +12,7 @@ registers and nothing else, is measured just before and just after each timing, 
 median of the rounds' ratios. All packing is inside the timing. Operands stay where the caches keep
 them from one repetition to the next: in a model, weights come from further away.
 */
-#define _POSIX_C_SOURCE 200809L
-
-#define BERT_STATIC
-#define BERT_IMPLEMENTATION
-#if defined(__GNUC__)
-#pragma GCC diagnostic ignored "-Wunused-function"
-#endif
-#include "../../bert.h"
-
-#include <time.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "bench.h"
 
 #ifndef BENCH_FLAGS
 #define BENCH_FLAGS "unknown flags"
@@ -32,22 +20,6 @@ them from one repetition to the next: in a model, weights come from further away
 
 enum { MOST_ROUNDS = 101, MOST_MS = 16 };
 static const double LONG_ENOUGH = 0.015; /* seconds that a timing takes at least */
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int threads(void)
-{
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
 
 static int by_size(const void *a, const void *b)
 {
@@ -62,7 +34,7 @@ static double median(double *x, int n)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The limit */
+   The limit, in the vectors of bert.h's own loops, which have private names alone */
 
 /* Sums that do not wait for each other: 5 cycles of latency at 2 a cycle need 10. 16 registers
    have no room for 24. */
@@ -98,10 +70,12 @@ static double peak(void)
 {
     static long steps = 100000;
     for (;;) {
-        int n = threads();
+        int n = bert_threads();
         float sum = 0.0f, x = factor, y = term;
         double start = seconds(), spent;
-        BERT_OMP_(parallel for schedule(static, 1) reduction(+ : sum))
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static, 1) reduction(+ : sum)
+#endif
         for (int t = 0; t < n; t++) sum += multiply_add(steps, x, y);
         spent = seconds() - start;
         sink = sum;
@@ -111,7 +85,7 @@ static double peak(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The matmuls, as bert_linear_forward and bert_linear_backward call them */
+   The matmuls of a linear layer, one at a time */
 
 typedef struct {
     float *x, *w, *b, *y; /* (M,C), (OC,C), (OC), (M,OC) */
@@ -128,18 +102,14 @@ static void run(const Work *k, int kind)
     int M = k->M, C = k->C, OC = k->OC;
     if (kind == FORWARD) bert_linear_forward(k->y, k->x, k->w, k->b, M, C, OC, &scratch);
     else if (kind == DX)
-        bert_matmul_(k->x, (size_t)C, bert_matrix_(k->y, OC, 1), bert_matrix_(k->w, C, 1), M, C, OC,
-                     NULL, BERT_START_, &scratch);
-    else
-        bert_matmul_(k->w, (size_t)C, bert_matrix_(k->y, 1, OC), bert_matrix_(k->x, C, 1), OC, C, M,
-                     NULL, BERT_GO_ON_, &scratch);
+        bert_linear_backward(k->x, NULL, NULL, k->y, NULL, k->w, M, C, OC, &scratch);
+    else bert_linear_backward(NULL, k->w, NULL, k->y, k->x, NULL, M, C, OC, &scratch);
 }
 
 /* Small numbers in all operands: dW adds up over the repetitions, and must not overflow. */
 static void fill(float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] = 1e-3f * (float)(bert_hash32_(1, (uint32_t)i) >> 8) / 16777216.0f;
+    for (size_t i = 0; i < n; i++) x[i] = 1e-3f * (float)(bert_mix64(i) >> 40) / 16777216.0f;
 }
 
 /* Median GFLOP/s, and in share the median part of the limit. */
@@ -180,7 +150,7 @@ static void print_machine(void)
             break;
         }
     if (f) fclose(f);
-    printf("%s, %d thread%s\n", cpu, threads(), threads() > 1 ? "s" : "");
+    printf("%s, %d thread%s\n", cpu, bert_threads(), bert_threads() > 1 ? "s" : "");
 #ifdef __VERSION__
     printf("compiler %s, %s\n", __VERSION__, BENCH_FLAGS);
 #endif
@@ -196,7 +166,7 @@ int main(int argc, char **argv)
     int Ms[MOST_MS] = {16, 32, 96, 256, 1024, 4096}, count = 6, largest = 0;
     int rounds = argc > 1 ? atoi(argv[1]) : 5;
     double mean[KINDS][MOST_MS] = {{0}}, peaks[MOST_ROUNDS];
-    if (argc > 2) count = bert_min_(argc - 2, MOST_MS);
+    if (argc > 2) count = argc - 2 < MOST_MS ? argc - 2 : MOST_MS;
     for (int i = 0; i < count; i++) {
         if (argc > 2) Ms[i] = atoi(argv[i + 2]);
         if (Ms[i] < 1 || rounds < 1 || rounds > MOST_ROUNDS)
@@ -208,10 +178,12 @@ int main(int argc, char **argv)
     k.y = (float *)malloc((size_t)largest * 3072 * sizeof(float));
     k.w = (float *)malloc((size_t)768 * 3072 * sizeof(float));
     k.b = (float *)malloc(3072 * sizeof(float));
-    scratch.threads = threads();
-    scratch.memory = (float *)aligned_alloc(64, bert_scratch_size(threads()) * sizeof(float));
-    if (!scratch.memory || !k.x || !k.y || !k.w || !k.b)
+    scratch.threads = bert_threads();
+    void *room = NULL;
+    const size_t bytes = bert_scratch_size(scratch.threads) * sizeof(float);
+    if (posix_memalign(&room, 64, bytes) || !k.x || !k.y || !k.w || !k.b)
         return fprintf(stderr, "out of memory\n"), 1;
+    scratch.memory = (float *)room;
 
     print_machine();
     for (int r = 0; r < 9; r++) peaks[r] = peak();

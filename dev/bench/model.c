@@ -10,29 +10,13 @@ and a checksum are printed. Each line "first count" on stdin runs batches first 
 (modulo n) and answers with the seconds that took; until then the program sleeps. A training step is
 forward, backward, clipping at norm 1 and AdamW, with the model's dropout.
 */
-#define _POSIX_C_SOURCE 200809L
-
-#define BERT_STATIC
-#define BERT_IMPLEMENTATION
-#if defined(__GNUC__)
-#pragma GCC diagnostic ignored "-Wunused-function"
-#endif
-#include "../../bert.h"
-
-#include <time.h>
+#include "bench.h"
 
 typedef struct {
     int32_t *words, *types; /* the file; zeros for the longest batch */
     BertBatch *batches;
     int n, warm;
 } Batches;
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int fail(const char *what, const char *why)
 {
