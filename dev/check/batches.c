@@ -16,15 +16,15 @@ static void put_array(FILE *f, const char *name, const int *x, int n)
     fputs("], ", f);
 }
 
-static void put_batch(FILE *f, const BertBatch *x, int task)
+static void put_batch(FILE *f, const BertBatch *x, const BertConfig *c)
 {
-    int N = x->offsets[x->B], labels[BERT_NUM_TASKS] = {0, x->B, 0, N, 2 * x->B, x->R, x->R};
+    int N = x->offsets[x->B];
     fputc('{', f);
     put_array(f, "tokens", x->tokens, N);
     put_array(f, "types", x->types, N);
     put_array(f, "offsets", x->offsets, x->B + 1);
     put_array(f, "rows", x->rows, x->R);
-    put_array(f, "labels", x->labels, labels[task]);
+    put_array(f, "labels", x->labels, (int)bert_count_labels(c, x));
     put_array(f, "next", x->next, x->next ? x->B : 0);
     fputs("\"targets\": [", f);
     for (int i = 0; i < x->B && x->targets; i++) fprintf(f, i ? ", %.9g" : "%.9g", x->targets[i]);
@@ -49,8 +49,7 @@ int main(int argc, char **argv)
     if (!f) return fail("%s: cannot be written: %s", path, strerror(errno));
     for (; t.step < t.total; t.step++) {
         if (loader_step(&t.data, (uint64_t)t.step)) return 1;
-        for (size_t i = 0; i < t.data.num_batches; i++)
-            put_batch(f, &t.data.batches[i], m.config.task);
+        for (size_t i = 0; i < t.data.num_batches; i++) put_batch(f, &t.data.batches[i], &m.config);
     }
     return fclose(f) ? fail("%s: cannot be written", path) : 0;
 }
