@@ -2354,7 +2354,7 @@ static void bert_pooler_forward_(Bert *m)
     else bert_gather_(a->first, x, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C,
                         &m->scratch);
-    bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C);
+    bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C); /* in place: its backward reads out */
 }
 
 /* dfirst (B,C) from dpooled (B,C), which is overwritten */
@@ -2416,17 +2416,18 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const int R = m->R, C = c->C;
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
+    float *dheadx = d->dsum, *dmlmact = d->dpart, *dmlmh = d->dpart, *dmlmx = d->dsum; /* (R,C) */
     if (R > 0) {
-        bert_linear_backward(d->dsum, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V,
+        bert_linear_backward(dheadx, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V,
                              &m->scratch);
-        bert_layernorm_backward(d->dpart, g->mlmlnw, g->mlmlnb, d->dsum, a->mlmact, a->mlmln_mean,
+        bert_layernorm_backward(dmlmact, g->mlmlnw, g->mlmlnb, dheadx, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
-        bert_activation_backward(d->dpart, d->dpart, a->mlmh, (size_t)R * C, c->act);
-        bert_linear_backward(d->dsum, g->mlmw, g->mlmb, d->dpart, a->mlmx, w->mlmw, R, C, C,
+        bert_activation_backward(dmlmh, dmlmact, a->mlmh, (size_t)R * C, c->act);
+        bert_linear_backward(dmlmx, g->mlmw, g->mlmb, dmlmh, a->mlmx, w->mlmw, R, C, C,
                              &m->scratch);
-        memset(m->seen, 1, (size_t)c->V);
+        memset(m->seen, 1, (size_t)c->V); /* each row of wte gets a gradient from the softmax */
     }
-    bert_scatter_(d->dx, d->dsum, m->batch.rows, R, m->N, C);
+    bert_scatter_(d->dx, dmlmx, m->batch.rows, R, m->N, C);
 }
 
 /* BertForPreTraining's second head: nsp (B,2) = linear(pooled), its loss the cross-entropy. */
@@ -2442,13 +2443,14 @@ static void bert_nsp_forward_(Bert *m)
 static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
 {
     const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
+    float *dpooled = d->dpart, *dfirst = d->dsum; /* (B,C) */
     bert_crossentropy_backward(d->dnsp, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
                                scale / (float)m->batch.next_divisor);
-    bert_linear_backward(d->dpart, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
+    bert_linear_backward(dpooled, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
                          m->params.nspw, B, C, 2, &m->scratch);
-    bert_pooler_backward_(m, d->dsum, d->dpart);
+    bert_pooler_backward_(m, dfirst, dpooled);
     for (int b = 0; b < B; b++)
-        for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += d->dsum[(size_t)b * C + i];
+        for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += dfirst[(size_t)b * C + i];
 }
 
 /* The task's head: from the encoder's output to logits. */
@@ -2468,9 +2470,10 @@ static void bert_head_forward_(Bert *m)
 static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
     const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
+    float *dpooled = d->dpart; /* (B,C) */
     if (cols == BERT_COLS_K && cls) {
-        bert_classifier_backward_(m, d->dpart, d->dlogits, m->B);
-        bert_pooler_backward_(m, d->dx, d->dpart);
+        bert_classifier_backward_(m, dpooled, d->dlogits, m->B);
+        bert_pooler_backward_(m, d->dx, dpooled);
     } else if (cols == BERT_COLS_K) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
     else if (cols == BERT_COLS_V) bert_mlm_backward_(m, d);
     else if (cols == 2)
