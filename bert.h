@@ -2125,32 +2125,34 @@ static void bert_key_rows_(Bert *m, const BertBatch *x)
     }
 }
 
-/* Gradients of the activations: all layers use these in turn. */
+/* clang-format off */
+/* Gradients of the activations, which all layers use in turn, and how many floats each has. */
+#define BERT_DACTS_(X)                                                                             \
+    X(dx, N * C)    /* of the residual stream */                                                   \
+    X(dsum, N * C)  /* of the sum before a LayerNorm */                                            \
+    X(dpart, N * C) /* of a branch */                                                              \
+    X(dqkv, 3 * N * C)                                                                             \
+    X(dfch, N * F)  /* first gelu's, then fch's */                                                 \
+    X(dlogits, H * O)                                                                              \
+    X(dnsp, 2 * B)
+/* clang-format on */
+
 typedef struct {
-    float *dx;      /* (N,C) of the residual stream */
-    float *dsum;    /* (N,C) of the sum before a LayerNorm */
-    float *dpart;   /* (N,C) of a branch */
-    float *dqkv;    /* (N,3C) */
-    float *dfch;    /* (N,F), first gelu's, then fch's */
-    float *dlogits; /* (H,O) */
-    float *dnsp;    /* (B,2) */
+    BERT_DACTS_(BERT_FLOATS_)
 } BertDacts_;
 
 static int bert_dacts_(Bert *m, BertDacts_ *d)
 {
-    size_t N = m->N, B = m->B, C = m->config.C, F = m->config.F;
-    size_t H = bert_head_rows(m->config.task, B, N, m->R);
-    size_t logits = H * bert_head_cols(&m->config), need = 6 * N * C + N * F + logits + 2 * B;
+    const size_t B = m->B, N = m->N, C = m->config.C, F = m->config.F;
+    const size_t H = bert_head_rows(m->config.task, B, N, m->R), O = bert_head_cols(&m->config);
+    size_t need = 0;
+#define BERT_DACT_SIZE_(name, size) need += size;
+    BERT_DACTS_(BERT_DACT_SIZE_)
     int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
-    if (error) return error;
-    d->dx = m->dacts_memory;
-    d->dsum = d->dx + N * C;
-    d->dpart = d->dsum + N * C;
-    d->dqkv = d->dpart + N * C;
-    d->dfch = d->dqkv + 3 * N * C;
-    d->dlogits = d->dfch + N * F;
-    d->dnsp = d->dlogits + logits;
-    return BERT_OK;
+    float *at = m->dacts_memory;
+#define BERT_DACT_PLACE_(name, size) d->name = at, at += error ? 0 : size;
+    BERT_DACTS_(BERT_DACT_PLACE_)
+    return error;
 }
 
 /* ------------------------------------------------------------------------------------------------
