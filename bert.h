@@ -81,15 +81,15 @@ THE MODEL, by the names of its activations:
 The backward goes against the arrows, from dlogits (H,O) to dx (N,C) of ln2, layer by layer down to
 dx of ln0 and the embeddings. Where a path splits in two (-+-) their gradients are added.
 
-RULES
+RULES. Behind the declarations come the layers, each tool before the first that needs it; the model,
+its heads, forward and backward; optimizer, tokenizer, answers, files; what makes it fast is last.
 A name that ends in _ is private. dX is the derivative of the loss by X. X (N,C) is a flat array of
 N rows of C floats. b counts sequences, n tokens, l layers, i channels, k labels. Functions return
 an error code; bert_error(m) says what was wrong.
 A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode, bert_decode and
 bert_share only read it, and any number of threads may call them, but not beside bert_load,
 bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
-    Bert mine = {0};
-    bert_share(&mine, &m);                    on m's parameters, which nobody then changes
+    Bert mine = {0}; bert_share(&mine, &m);   on m's parameters, which nobody then changes
 A step may be cut into micro-batches, with the bits of the whole, where each part knows its place
 and the divisor of all (of pretraining also next_divisor, the sum of B); then comes one bert_adamw:
     for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
