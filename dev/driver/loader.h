@@ -151,6 +151,7 @@ static int loader_room(Loader *l, size_t items, size_t longest, size_t tokens)
 static int loader_scan(Loader *l)
 {
     const Data *d = l->data;
+    const size_t step = l->group * (l->ranks ? l->ranks : 1);
     size_t most = 0, room = 0, tokens = 0;
     l->label_counts = take((size_t)d->K, sizeof *l->label_counts, "the counts of labels");
     l->shard_order = take(l->files.count, sizeof *l->shard_order, "the order of shards");
@@ -166,7 +167,7 @@ static int loader_scan(Loader *l)
         size_t batches = (l->n + l->batch - 1) / l->batch;
         l->items += l->n;
         l->micro_batches += batches;
-        l->steps += (batches + l->group - 1) / l->group;
+        l->steps += (batches + step - 1) / step;
         if (l->n > most) most = l->n;
         if (d->n > room) room = d->n; /* another epoch may draw more pairs */
         if (d->N > tokens) tokens = d->N;

@@ -1,0 +1,318 @@
+/* dev/driver/loader.h alone: a step is the same however it is cut, whoever computes it, and wherever
+   one goes on; an epoch has every item once; a bound on tokens; masks that are found. */
+#include "test.h"
+
+#pragma GCC diagnostic ignored "-Wunused-function" /* of a room that is included alone */
+
+#define BERT_IMPLEMENTATION
+#include "dev/driver/loader.h"
+
+#include "files.h"
+
+#include <sys/stat.h>
+
+enum { STEPS = 40 };
+
+static const struct {
+    int task, multi, K;
+} all_tasks[] = {{BERT_CLASSIFICATION, 0, IK},
+                 {BERT_CLASSIFICATION, 1, IK},
+                 {BERT_REGRESSION, 0, 1},
+                 {BERT_NER, 0, IK},
+                 {BERT_QA, 0, 0},
+                 {BERT_MLM, 0, 0},
+                 {BERT_PRETRAINING, 0, 0}};
+enum { NUM_TASKS = sizeof all_tasks / sizeof all_tasks[0] };
+
+static void make_files(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/test_loader.%ld", (long)getpid());
+    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    Image im = image(1);
+    write_file("model.bin", im.data, im.size);
+}
+
+/* Three files of a task and a model with its head; the labels of single-label classification are
+   those of class_image, as task_image's are multi-label's. */
+static void begin(Bert *m, int i)
+{
+    const int task = all_tasks[i].task, multi = all_tasks[i].multi;
+    const int single = task == BERT_CLASSIFICATION && !multi;
+    char name[32];
+    for (int k = 0; k < 3; k++) {
+        Image im = single ? class_image(EXAMPLES + k, 1, label_names, IP) : task_image(task, multi);
+        snprintf(name, sizeof name, "part-%d.bin", k);
+        write_file(name, im.data, im.size);
+    }
+    Data d = {0};
+    expect(!bert_load(m, "model.bin") && !load_data(m, &d, "part-0.bin", 1) &&
+               !bert_set_task(m, task, all_tasks[i].K, multi, &d.names, 1),
+           "%s", bert_error(m));
+    free(d.memory);
+}
+
+static Loader loader_of(const Bert *m, size_t batch, size_t group, int shuffled)
+{
+    const Loader l = {.model = m,
+                      .batch = batch,
+                      .group = group,
+                      .shuffled = shuffled,
+                      .seed = 5,
+                      .mlm_probability = 0.4,
+                      .short_seq_prob = 0.3};
+    return l;
+}
+
+static uint64_t hash_of(uint64_t hash, const void *x, size_t bytes)
+{
+    return x ? fnv1a(hash, x, bytes) : hash + 1;
+}
+
+/* What a step gives to the model, as one sequence of examples, each with its labels, its rows, its
+   divisors and its place in the step. */
+static uint64_t step_hash(const Bert *m, const BertBatch *batches, size_t n, uint64_t hash)
+{
+    const BertConfig *c = &m->config;
+    for (size_t i = 0; i < n; i++) {
+        const BertBatch *x = &batches[i];
+        int row = 0;
+        for (int b = 0; b < x->B; b++) {
+            const int from = x->offsets[b], T = x->offsets[b + 1] - from, place = x->place + b;
+            const size_t bytes = (size_t)T * sizeof(int);
+            const size_t floats = (size_t)c->K * sizeof(float);
+            hash = hash_of(hash, &place, sizeof place);
+            hash = hash_of(hash, &x->divisor, sizeof x->divisor);
+            hash = hash_of(hash, &x->next_divisor, sizeof x->next_divisor);
+            hash = hash_of(hash, x->tokens + from, bytes);
+            hash = hash_of(hash, x->types + from, bytes);
+            if (c->task == BERT_CLASSIFICATION && x->labels)
+                hash = hash_of(hash, x->labels + b, sizeof(int));
+            if (c->task == BERT_NER) hash = hash_of(hash, x->labels + from, bytes);
+            if (c->task == BERT_QA) hash = hash_of(hash, x->labels + 2 * b, 2 * sizeof(int));
+            if (x->targets) hash = hash_of(hash, x->targets + (size_t)b * (size_t)c->K, floats);
+            if (x->next) hash = hash_of(hash, x->next + b, sizeof(int));
+            for (; row < x->R && x->rows[row] < from + T; row++) {
+                const int at[2] = {x->rows[row] - from, x->labels[row]};
+                hash = hash_of(hash, at, sizeof at);
+            }
+        }
+        expect(row == x->R, "%d of %d rows", row, x->R);
+    }
+    return hash;
+}
+
+/* The hashes of the first steps, and where each began. */
+static int first_steps(Loader *l, uint64_t *hashes, Place *places)
+{
+    for (int i = 0; i < STEPS; i++) {
+        if (places) places[i] = l->place;
+        if (!expect(!loader_step(l, (uint64_t)i), "step %d", i)) return 1;
+        hashes[i] = step_hash(l->model, l->batches, l->num_batches, 1);
+        double divisor = 0;
+        for (size_t k = 0; k < l->num_batches; k++) {
+            divisor += bert_divisor(l->model, &l->batches[k]);
+            expect(l->batches[k].step == (uint64_t)i, "step %d is not said", i);
+        }
+        for (size_t k = 0; k < l->num_batches; k++)
+            expect(l->batches[k].divisor == divisor && divisor == l->rows &&
+                       l->batches[k].next_divisor == (double)l->step_items,
+                   "step %d: divisors %g, %g", i, l->batches[k].divisor,
+                   l->batches[k].next_divisor);
+    }
+    return 0;
+}
+
+/* 1 x 8, 2 x 4, 4 x 2 and 8 x 1 examples. Pretraining draws pairs for each file, whatever the cut. */
+static void test_cuts(void)
+{
+    for (int i = 0; i < NUM_TASKS; i++) {
+        Bert m = {0};
+        uint64_t whole[STEPS], cut[STEPS];
+        begin(&m, i);
+        for (size_t group = 1; group <= 8; group *= 2) {
+            Loader l = loader_of(&m, 8 / group, group, 1);
+            expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+            first_steps(&l, group == 1 ? whole : cut, NULL);
+            for (int k = 0; k < STEPS && group > 1; k++)
+                expect(whole[k] == cut[k], "task %d, %zu batches: step %d", all_tasks[i].task,
+                       group, k);
+            loader_free(&l);
+        }
+        for (int k = 1; k < STEPS; k++) expect(whole[k] != whole[k - 1], "steps are the same");
+        bert_free(&m);
+    }
+    done("loader: a step is the same as one batch and as 2, 4, 8 micro-batches, every task");
+}
+
+static void test_places(void)
+{
+    for (int i = 0; i < NUM_TASKS; i++)
+        for (int shuffled = 0; shuffled < 2; shuffled++) {
+            Bert m = {0};
+            uint64_t hashes[STEPS];
+            Place places[STEPS];
+            begin(&m, i);
+            Loader l = loader_of(&m, 3, 2, shuffled), other = loader_of(&m, 3, 2, shuffled);
+            expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+            expect(!loader_files(&other, "part-*.bin") && !loader_scan(&other), "no files");
+            first_steps(&l, hashes, places);
+            for (int n = 0; n < 3 * STEPS; n++) {
+                const int k = below(STEPS);
+                loader_seek(&other, places[k]);
+                expect(!loader_step(&other, (uint64_t)k) &&
+                           step_hash(&m, other.batches, other.num_batches, 1) == hashes[k],
+                       "task %d: step %d from its place", all_tasks[i].task, k);
+                if (k + 1 == STEPS) continue;
+                expect(!memcmp(&other.place, &places[k + 1], sizeof(Place)),
+                       "task %d: the place behind step %d", all_tasks[i].task, k);
+            }
+            loader_free(&l), loader_free(&other), bert_free(&m);
+        }
+    done("loader: from a stored place one goes on with the same step, every task");
+}
+
+/* All processes' batches, one process's after the other's, are those of one alone. */
+static void test_ranks(void)
+{
+    for (int i = 0; i < NUM_TASKS; i++)
+        for (size_t ranks = 2; ranks <= 3; ranks++) {
+            Bert m = {0};
+            uint64_t alone[STEPS], together[STEPS];
+            size_t batches = 0;
+            begin(&m, i);
+            Loader one = loader_of(&m, 2, 2 * ranks, 1), share[3];
+            expect(!loader_files(&one, "part-*.bin") && !loader_scan(&one), "no files");
+            first_steps(&one, alone, NULL);
+            for (size_t r = 0; r < ranks; r++) {
+                share[r] = loader_of(&m, 2, 2, 1);
+                share[r].rank = r, share[r].ranks = ranks;
+                expect(!loader_files(&share[r], "part-*.bin") && !loader_scan(&share[r]), "files");
+                expect(share[r].steps == one.steps, "%zu steps, not %zu", share[r].steps,
+                       one.steps);
+            }
+            for (int k = 0; k < STEPS; k++) {
+                together[k] = 1;
+                for (size_t r = 0; r < ranks; r++) {
+                    expect(!loader_step(&share[r], (uint64_t)k), "step %d", k);
+                    together[k] =
+                        step_hash(&m, share[r].batches, share[r].num_batches, together[k]);
+                    batches += share[r].num_batches;
+                    expect(share[r].num_batches <= 2, "more than its share");
+                    expect(share[r].ended == share[0].ended, "they end apart");
+                }
+                expect(alone[k] == together[k], "task %d, %zu ranks: step %d", all_tasks[i].task,
+                       ranks, k);
+            }
+            expect(batches > STEPS, "%zu batches", batches);
+            for (size_t r = 0; r < ranks; r++) loader_free(&share[r]);
+            loader_free(&one), bert_free(&m);
+        }
+    done("loader: 2 and 3 processes share a step of one, every task");
+}
+
+/* Every item once, steps and micro-batches as they were counted before, and the last is told. */
+static void test_epochs(void)
+{
+    Bert m = {0};
+    size_t order[3][3] = {{0}}; /* the first items of each file in each epoch */
+    begin(&m, 0);
+    Loader l = loader_of(&m, 4, 2, 1);
+    expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+    expect(l.items == 3 * EXAMPLES + 3 && l.micro_batches == 10 && l.steps == 6,
+           "%zu items, %zu micro-batches, %zu steps", l.items, l.micro_batches, l.steps);
+    for (uint64_t epoch = 0; epoch < 3; epoch++) {
+        size_t items = 0, steps = 0, batches = 0;
+        int seen[3][EXAMPLES + 2] = {{0}};
+        do {
+            expect(l.place.epoch == epoch && !loader_step(&l, 0), "epoch %d", (int)epoch);
+            for (size_t i = 0, file = l.files.open - 1; l.first == 0 && i < 8; i++)
+                order[epoch][file] = 16 * order[epoch][file] + l.order[i];
+            for (size_t i = 0; i < l.step_items; i++)
+                seen[l.files.open - 1][l.order[l.first + i]]++;
+            items += l.step_items, batches += l.num_batches, steps++;
+            expect(fabs(l.epoch - (double)epoch - (double)batches / 10) < 1e-12, "epoch %g",
+                   l.epoch);
+        } while (!l.ended && steps < 100);
+        expect(items == l.items && steps == l.steps && batches == l.micro_batches,
+               "%zu items, %zu steps", items, steps);
+        for (int k = 0; k < 3; k++)
+            for (int i = 0; i < EXAMPLES + k; i++)
+                expect(seen[k][i] == 1, "file %d, item %d: %d times", k, i, seen[k][i]);
+    }
+    for (int k = 0; k < 3; k++)
+        expect(order[0][k] != order[1][k] && order[1][k] != order[2][k], "file %d: one order", k);
+    expect(l.rows == (double)l.step_items, "%g rows with a label", l.rows);
+    loader_free(&l), bert_free(&m);
+    done("loader: an epoch has every item once, and says where it ends");
+}
+
+/* A micro-batch takes items until it has so many tokens; lines of text are a Data like any other. */
+static void test_tokens(void)
+{
+    Bert m = {0};
+    begin(&m, 0);
+    for (size_t most = 1; most < 20; most++) {
+        Loader l = loader_of(&m, 100, 2, 0);
+        size_t items = 0;
+        Data lines = {0};
+        l.most_tokens = most, l.predicting = 1;
+        if (most % 2) expect(!loader_file(&l, "part-0.bin"), "no file");
+        else {
+            expect(!load_data(&m, &lines, "part-0.bin", 0), "no data");
+            loader_lines(&l, &lines);
+        }
+        expect(!loader_room(&l, l.data->n, (size_t)l.data->longest, SIZE_MAX), "no room");
+        do {
+            expect(!loader_step(&l, 0), "step");
+            for (size_t i = 0; i < l.num_batches; i++) {
+                const BertBatch *x = &l.batches[i];
+                expect(x->offsets[x->B - 1] < (int)most, "%d tokens before the last of %d",
+                       x->offsets[x->B - 1], x->B);
+                expect(x->offsets[x->B] >= (int)most || l.ended, "%d tokens", x->offsets[x->B]);
+                expect(!x->labels && !x->targets, "labels");
+                items += (size_t)x->B;
+            }
+        } while (!l.ended);
+        expect(items == l.data->n, "%zu items", items);
+        free(lines.memory);
+        loader_free(&l);
+    }
+    bert_free(&m);
+    done("loader: a micro-batch of at most so many tokens and one item");
+}
+
+/* Predicting, the [MASK]s of the text are rows, without labels; a model without masks has none. */
+static void test_found(void)
+{
+    Bert m = {0};
+    begin(&m, 5);
+    Loader l = loader_of(&m, 100, 1, 0);
+    l.predicting = 1;
+    expect(!loader_file(&l, "part-0.bin") && !loader_room(&l, l.data->n, IP, SIZE_MAX), "no file");
+    l.files.data.tokens[1] = l.files.data.tokens[3] = l.files.data.tokens[5] = 4;
+    const int32_t *tokens = l.files.data.tokens;
+    if (loader_step(&l, 0)) exit(2);
+    expect(l.ended && l.batches[0].R == 3 && !l.batches[0].labels && l.batches[0].rows[0] == 1 &&
+               l.batches[0].rows[2] == 5 &&
+               !memcmp(l.batches[0].tokens, tokens, l.data->N * sizeof *tokens),
+           "%d rows", l.batches[0].R);
+    if (bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1) || loader_step(&l, 0)) exit(2);
+    expect(!l.batches[0].R && !l.batches[0].rows, "rows for a model without a head");
+    loader_free(&l), bert_free(&m);
+    done("loader: [MASK]s are found, not drawn, where they are to be filled");
+}
+
+static void remove_files(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {make_files,  test_cuts,   test_places, test_ranks,
+                                          test_epochs, test_tokens, test_found,  remove_files};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
+    return finish();
+}
