@@ -8,12 +8,10 @@ One C file defines BERT_IMPLEMENTATION before the include, and is compiled with
 libc, libm and 64 KB of stack in each thread are all it needs. OpenMP is optional; its threads spin
 while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive. Settings:
     BERT_STATIC              declare everything static: a private copy for one C file
-    BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr)
-                             your own allocator; define all three or none
+    BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr): your own allocator, all three or none
     BERT_NO_SIMD             plain loops in place of vectors (slower; the oracle of the tests)
 
 TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes a model file.
-
     #define BERT_IMPLEMENTATION
     #include "bert.h"
     int main(int argc, char **argv)
@@ -125,10 +123,8 @@ extern "C" {
 enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_EINPUT = -4 };
 
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
-
 /* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
 enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
-
 /* What is shown of a regression's single logit: the value; its sigmoid, as the pipeline does of a
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
@@ -177,7 +173,6 @@ typedef struct {
     float cls_dropout;    /* classifier_dropout; negative (null): as hidden_dropout */
     float init_range;     /* initializer_range */
     int max_seq_length;   /* of sentence-transformers, which embed cuts at; 0: none */
-
     int padding_idx;      /* pad_token_id: the row of wte that gets no gradient; -1: none */
     int trained_length;   /* max_length of the data it was trained on; 0: unknown */
     int trained_pairs;    /* it was trained on 1 single texts, 2 pairs; 0: unknown */
@@ -279,11 +274,35 @@ typedef struct {
     X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B) */                      \
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
     X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)
+
+/* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
+   What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
+#define BERT_BATCH(X)                                                                              \
+    X(tokens, int, N)          /* N = offsets[B] */                                                \
+    X(types, int, N)                                                                               \
+    X(offsets, int, B + 1)     /* sequence b is tokens offsets[b] .. offsets[b+1]-1 */             \
+    X(labels, int, LABELS)     /* classification (B); ner (N), -1: none; qa (B,2): the answer's    \
+                                  first and last token, counted in the sequence, 0 0 ([CLS]): none;\
+                                  mlm, pretraining (R): the tokens that were masked */             \
+    X(targets, float, B * K)   /* instead: regression (B), multi-label (B,K) in 0..1 */            \
+    X(rows, int, R)            /* mlm, pretraining: the tokens to predict, rising in 0..N-1 */     \
+    X(next, int, B)            /* pretraining: 0: the second segment follows the first, 1: not */  \
+    X(class_weights, float, K) /* CrossEntropyLoss's weight, BCEWithLogitsLoss's pos_weight */
 /* clang-format on */
 
 typedef struct {
     BERT_ACTS(BERT_FLOATS_)
 } BertActs;
+
+#define BERT_ARRAY_(name, type, count) const type *name;
+typedef struct {
+    int B, R, place; /* place: of its first example in the optimizer step */
+    BERT_BATCH(BERT_ARRAY_)
+    float label_smoothing; /* classification, ner, mlm: as Trainer's */
+    double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
+    double next_divisor;   /* the same for NSP's losses; 0: B */
+    uint64_t seed, step;   /* with place they key the dropout masks */
+} BertBatch;
 
 typedef struct {
     const char *bytes; /* UTF-8; what is not is replaced */
@@ -320,32 +339,6 @@ typedef struct {
     uint64_t hash;              /* ties data files to this vocabulary */
     struct BertLookup_ *lookup; /* what bert_load makes of it all for bert_encode */
 } BertTokenizer;
-
-/* clang-format off */
-/* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
-   What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
-#define BERT_BATCH(X)                                                                              \
-    X(tokens, int, N)          /* N = offsets[B] */                                                \
-    X(types, int, N)                                                                               \
-    X(offsets, int, B + 1)     /* sequence b is tokens offsets[b] .. offsets[b+1]-1 */             \
-    X(labels, int, LABELS)     /* classification (B); ner (N), -1: none; qa (B,2): the answer's    \
-                                  first and last token, counted in the sequence, 0 0 ([CLS]): none;\
-                                  mlm, pretraining (R): the tokens that were masked */             \
-    X(targets, float, B * K)   /* instead: regression (B), multi-label (B,K) in 0..1 */            \
-    X(rows, int, R)            /* mlm, pretraining: the tokens to predict, rising in 0..N-1 */     \
-    X(next, int, B)            /* pretraining: 0: the second segment follows the first, 1: not */  \
-    X(class_weights, float, K) /* CrossEntropyLoss's weight, BCEWithLogitsLoss's pos_weight */
-/* clang-format on */
-
-#define BERT_ARRAY_(name, type, count) const type *name;
-typedef struct {
-    int B, R, place; /* place: of its first example in the optimizer step */
-    BERT_BATCH(BERT_ARRAY_)
-    float label_smoothing; /* classification, ner, mlm: as Trainer's */
-    double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
-    double next_divisor;   /* the same for NSP's losses; 0: B */
-    uint64_t seed, step;   /* with place they key the dropout masks */
-} BertBatch;
 
 /* Memory in which each thread of a product lays out what it reads: bert_scratch_size(threads)
    floats, for one call at a time. Layers that are given NULL for it make the same bits slowly. */
@@ -579,9 +572,8 @@ BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
 
-/* The forward of texts that bert_encode made ready, dropout off; acts has what the head says: probs
-   (B,K), logits (N,2), ... mlm and pretraining: the rows are the [MASK]s of the texts, which
-   m->batch.rows (m->R) counts in e->tokens. */
+/* The forward of texts that bert_encode made ready, dropout off. mlm and pretraining: the rows are
+   the [MASK]s of the texts, which m->batch.rows (m->R) counts in e->tokens. */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 
 /* out (B,C): each sequence of m's last forward as a vector: the mean over its tokens, its [CLS] row
