@@ -79,10 +79,15 @@ static void classification_predict(Answers *a, const Output *out)
     put_end(a, out);
 }
 
+/* The value; of a cross-encoder's single logit, which the pipeline takes for a label's, that label
+   and its sigmoid. */
 static void regression_predict(Answers *a, const Output *out)
 {
-    const int sigmoid = out->m->config.activation_out == BERT_OUT_SIGMOID; /* a cross-encoder */
-    put_float("{\"value\": ", sigmoid ? 1.0 / (1.0 + exp(-(double)*out->logits)) : *out->logits);
+    const double value = *out->logits;
+    if (out->m->config.activation_out == BERT_OUT_SIGMOID) {
+        put_label("{\"label\": ", &out->m->labels, 0);
+        put_float(", \"score\": ", 1.0 / (1.0 + exp(-value)));
+    } else put_float("{\"value\": ", value);
     put_end(a, out);
 }
 

@@ -1,6 +1,6 @@
 /*
-text.h - lines of standard input, which become a Data in memory, a batch at a time. Whatever is there
-is answered before more is waited for, so that a person at a terminal, or a program behind two
+text.h - lines of standard input, which become a Data in memory, a batch at a time. Whatever is
+there is answered before more is waited for, so that a person at a terminal, or a program behind two
 pipes, gets each line's answer.
 
     Input in = {.model = &m, .model_path = "model.bin"};

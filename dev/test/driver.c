@@ -241,8 +241,9 @@ static void test_lines(void)
     if (bert_load(&m, "value.bin")) exit(2);
     m.config.activation_out = BERT_OUT_SIGMOID;
     if (bert_save(&m, "value.bin")) exit(2);
-    expect_call("good\n", "predict --model value.bin --logits", 0, "{\"value\": ");
-    double score = atof(strstr(output, "value\": ") + 8), logit = atof(strstr(output, "[") + 1);
+    const char *form = "{\"label\": \"LABEL_0\", \"score\": ";
+    expect_call("good\n", "predict --model value.bin --logits", 0, form);
+    double score = atof(output + strlen(form)), logit = atof(strstr(output, "[") + 1);
     expect(fabs(score - 1 / (1 + exp(-logit))) < 1e-6, "%s", output);
     bert_free(&m);
     done("lines: what one looks like is said; v2 and single logits as the model has them");
