@@ -2120,11 +2120,11 @@ static void bert_key_rows_(Bert *m, const BertBatch *x)
 /* clang-format off */
 /* Gradients of the activations, which all layers use in turn, and how many floats each has. */
 #define BERT_DACTS_(X)                                                                             \
-    X(dx, N * C)    /* of the residual stream */                                                   \
-    X(dsum, N * C)  /* of the sum before a LayerNorm */                                            \
-    X(dpart, N * C) /* of a branch */                                                              \
+    X(dx, N * C)       /* of what flows from layer to layer */                                     \
+    X(scratch1, N * C) /* these two: of whatever comes next */                                     \
+    X(scratch2, N * C)                                                                             \
     X(dqkv, 3 * N * C)                                                                             \
-    X(dfch, N * F)  /* first gelu's, then fch's */                                                 \
+    X(dfch, N * F)     /* first gelu's, then fch's */                                              \
     X(dlogits, H * O)                                                                              \
     X(dnsp, 2 * B)
 /* clang-format on */
@@ -2180,12 +2180,17 @@ static void bert_gather_(float *out, const float *x, const int *rows, int R, int
         memcpy(out + (size_t)r * C, x + (size_t)rows[r] * C, (size_t)C * sizeof *x);
 }
 
-/* dx (N,C) is zero but in those rows. */
+/* bert_gather_'s backward: dx (N,C) is zero but in those rows. dout (R,C) may be dx: as rows rise,
+   rows[r] >= r, and the last row is moved first. */
 static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, int N, int C)
 {
-    memset(dx, 0, (size_t)N * C * sizeof *dx);
-    for (int r = 0; r < R; r++)
-        memcpy(dx + (size_t)rows[r] * C, dout + (size_t)r * C, (size_t)C * sizeof *dx);
+    int end = N; /* the rows from here on are done */
+    for (int r = R - 1; r >= 0; end = rows[r--]) {
+        float *to = dx + (size_t)rows[r] * C;
+        memmove(to, dout + (size_t)r * C, (size_t)C * sizeof *dx);
+        memset(to + C, 0, (size_t)(end - rows[r] - 1) * C * sizeof *dx);
+    }
+    memset(dx, 0, (size_t)end * C * sizeof *dx);
 }
 
 /* Where all that is read of the last layer is its [CLS] rows, it computes no others behind its
@@ -2197,73 +2202,83 @@ static int bert_first_only_(const Bert *m, int l)
 
 /* BertLayer, LayerNorm behind each residual:
        ln1 = LayerNorm(x + dropout(attproj(attention(x))))
-       ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1))))), the next layer's x */
+       ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1)))))
+   ln2 is the next layer's x. At inference, where all layers share one copy of their activations, x
+   and ln2 are one array: ln2 is written last, when x has been read. */
 static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int first = bert_first_only_(m, l), n = first ? B : N; /* rows behind the attention */
+    const BertScratch *scratch = &m->scratch;
     BertTensors w;
     BertActs a = bert_layer_acts_(m, l);
-    float ph = c->hidden_dropout, pa = c->att_dropout;
+    const BertDropout drop_att = bert_site_(m, c->att_dropout, l, BERT_SITE_ATTENTION, N);
+    const BertDropout drop1 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_ATTPROJ, n);
+    const BertDropout drop2 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_FCPROJ, n);
     const float *x = bert_output_(m, l - 1), *y = a.atty;
-    int n = N; /* rows behind the attention */
     bert_point_(&w, m->params_memory, m->tensors, l);
-    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, &m->scratch);
-    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                           bert_site_(m, pa, l, BERT_SITE_ATTENTION, N), &m->scratch);
-    if (bert_first_only_(m, l)) {
+    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, scratch);
+    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att, scratch);
+    if (first) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
-        x = a.firstx, y = a.firsty, n = B;
+        x = a.firstx, y = a.firsty;
     }
-    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, &m->scratch);
-    bert_residual_forward(a.res1, x, a.res1, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
+    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, scratch);
+    bert_residual_forward(a.res1, x, a.res1, n, C, drop1);
     bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
-    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, &m->scratch);
+    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, scratch);
     bert_activation_forward(a.gelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, &m->scratch);
-    bert_residual_forward(a.res2, a.ln1, a.res2, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
+    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, scratch);
+    bert_residual_forward(a.res2, a.ln1, a.res2, n, C, drop2);
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
 
-/* One layer, from d->dx of its output to d->dx of its input, in the reverse order of
-   bert_layer_forward_. A residual's gradient goes both ways: kept in dx or dsum, and through the
-   branch in dpart. */
+/* The same in reverse order: d->dx holds dln2, then dx. The first argument of each line is the
+   gradient that it computes, named after what it is the gradient of; the names share four arrays.
+   At a residual, res1 = x + dropout(branch), the gradient goes both ways: dx is dres1, to which the
+   last line adds what came back through the branch. */
 static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
+    const BertScratch *scratch = &m->scratch;
     BertTensors w, g; /* a frozen layer has no gradients */
     BertActs a = bert_layer_acts_(m, l);
-    float ph = c->hidden_dropout, pa = c->att_dropout;
+    const BertDropout drop_att = bert_site_(m, c->att_dropout, l, BERT_SITE_ATTENTION, N);
+    const BertDropout drop1 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_ATTPROJ, n);
+    const BertDropout drop2 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_FCPROJ, n);
+    float *dln2 = d->dx, *dres1 = d->dx, *dx = d->dx;
+    float *dres2 = d->scratch1, *dln1 = d->scratch1, *datty = d->scratch1;
+    float *dfcproj = d->scratch2, *dattproj = d->scratch2;
+    float *dgelu = d->dfch, *dfch = d->dfch;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
-    bert_layernorm_backward(d->dsum, g.ln2w, g.ln2b, d->dx, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dsum, n, C, bert_site_(m, ph, l, BERT_SITE_FCPROJ, n));
-    bert_linear_backward(d->dfch, g.fcprojw, g.fcprojb, d->dpart, a.gelu, w.fcprojw, n, F, C,
-                         &m->scratch);
-    bert_activation_backward(d->dfch, d->dfch, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(NULL, g.fcw, g.fcb, d->dfch, a.ln1, w.fcw, n, C, F, &m->scratch);
-    bert_linear_dinp_(d->dsum, d->dfch, w.fcw, n, C, F, 1, &m->scratch); /* joins ln1's in dsum */
 
-    bert_layernorm_backward(d->dx, g.ln1w, g.ln1b, d->dsum, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w,
-                            n, C);
-    bert_dropout_backward(d->dpart, d->dx, n, C, bert_site_(m, ph, l, BERT_SITE_ATTPROJ, n));
-    bert_linear_backward(d->dsum, g.attprojw, g.attprojb, d->dpart, first ? a.firsty : a.atty,
-                         w.attprojw, n, C, C, &m->scratch);
-    if (first) { /* from [CLS] rows to all: of atty, then of x */
-        float *dx = d->dx;
-        bert_scatter_(d->dpart, d->dsum, offsets, B, N, C);
-        bert_scatter_(d->dsum, d->dx, offsets, B, N, C);
-        d->dx = d->dsum, d->dsum = d->dpart, d->dpart = dx;
+    bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
+                            C);
+    bert_dropout_backward(dfcproj, dres2, n, C, drop2);
+    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, scratch);
+    bert_activation_backward(dfch, dgelu, a.fch, (size_t)n * F, c->act);
+    bert_linear_backward(NULL, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, scratch);
+    bert_linear_dinp_(dln1, dfch, w.fcw, n, C, F, 1, scratch); /* dln1 = dres2 + dfch . fcw */
+
+    bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
+                            C);
+    bert_dropout_backward(dattproj, dres1, n, C, drop1);
+    bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, first ? a.firsty : a.atty,
+                         w.attprojw, n, C, C, scratch);
+    if (first) { /* from the [CLS] rows to all */
+        bert_scatter_(datty, datty, offsets, B, N, C);
+        bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
-    bert_attention_backward(d->dqkv, d->dsum, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                            bert_site_(m, pa, l, BERT_SITE_ATTENTION, N), &m->scratch);
+    bert_attention_backward(d->dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
+                            drop_att, scratch);
     bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C,
-                         &m->scratch);
-    bert_linear_dinp_(d->dx, d->dqkv, w.qkvw, N, C, 3 * C, 1, &m->scratch);
+                         scratch);
+    bert_linear_dinp_(dx, d->dqkv, w.qkvw, N, C, 3 * C, 1, scratch); /* dx = dres1 + dqkv . qkvw */
 }
 
 /* BertEmbeddings, then the layers. */
@@ -2282,36 +2297,43 @@ static void bert_encoder_forward_(Bert *m)
     for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
 }
 
-/* mlm's decoder is wte, so wte's gradient has two parts:
-       dwte += dlogits^T . headx, every row; and what d->dsum gives the tokens' rows as embeddings.
-   A row that both reach gets them sequence after sequence, the decoder's first, so that a step cut
-   into micro-batches has the bits of the whole; all others by one product. d->dpart has room. */
+/* mlm's decoder is wte, whose gradient so has two parts: the decoder's, dwte += dlogits^T . headx,
+   for every row, and the embeddings', d->scratch1, for the rows of the batch's tokens. A product makes
+   the rows that only the decoder's part reaches. The others get both parts sequence after sequence,
+   the decoder's first, so that a step cut into micro-batches has the bits of the whole. */
+
+/* One of the others; old is what it was before the product. */
+static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const float *old,
+                           int token)
+{
+    const int R = m->R, C = m->config.C, V = m->config.V;
+    const int *tokens = m->batch.tokens, *offsets = m->batch.offsets, *rows = m->batch.rows;
+    memcpy(row, old, (size_t)C * sizeof *row);
+    for (int b = 0, r = 0; b < m->B; b++) {
+        for (; r < R && rows[r] < offsets[b + 1]; r++) {
+            const float *x = m->acts.headx + (size_t)r * C;
+            float dlogit = d->dlogits[(size_t)r * V + token];
+            for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
+        }
+        for (int n = offsets[b]; n < offsets[b + 1]; n++)
+            for (int i = 0; i < C && tokens[n] == token && token != m->config.padding_idx; i++)
+                row[i] += d->scratch1[(size_t)n * C + i];
+    }
+}
+
 static void bert_tied_backward_(Bert *m, BertDacts_ *d)
 {
-    const int R = m->R, B = m->B, N = m->N, C = m->config.C, V = m->config.V;
-    const int *tokens = m->batch.tokens, *offsets = m->batch.offsets, *rows = m->batch.rows;
-    float *dwte = m->grads.wte;
-    for (int n = 0; n < N; n++)
-        memcpy(d->dpart + (size_t)n * C, dwte + (size_t)tokens[n] * C, (size_t)C * sizeof *dwte);
-    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, R, C, V, &m->scratch);
+    const int N = m->N, C = m->config.C, *tokens = m->batch.tokens;
+    float *dwte = m->grads.wte, *old = d->scratch2;
+    bert_gather_(old, dwte, tokens, N, C);
+    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, m->R, C, m->config.V,
+                         &m->scratch);
     BERT_OMP_(parallel for schedule(dynamic))
-    for (int first = 0; first < N; first++) {
-        const int token = tokens[first];
-        float *row = dwte + (size_t)token * C;
-        int n = 0, r = 0;
-        while (tokens[n] != token) n++;
-        if (n < first) continue; /* another has done this row */
-        memcpy(row, d->dpart + (size_t)n * C, (size_t)C * sizeof *row);
-        for (int b = 0; b < B; b++) {
-            for (; r < R && rows[r] < offsets[b + 1]; r++) {
-                const float *x = m->acts.headx + (size_t)r * C;
-                float dlogit = d->dlogits[(size_t)r * V + token];
-                for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
-            }
-            for (n = offsets[b]; n < offsets[b + 1]; n++)
-                for (int i = 0; i < C && tokens[n] == token && token != m->config.padding_idx; i++)
-                    row[i] += d->dsum[(size_t)n * C + i];
-        }
+    for (int n = 0; n < N; n++) {
+        int first = 0;
+        while (tokens[first] != tokens[n]) first++;
+        if (first == n) /* else another has done this row */
+            bert_tied_row_(m, d, dwte + (size_t)tokens[n] * C, old + (size_t)n * C, tokens[n]);
     }
 }
 
@@ -2327,11 +2349,11 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
-    bert_layernorm_backward(d->dsum, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+    bert_layernorm_backward(d->scratch1, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
     const int tied = bert_reads_(m) & BERT_READS_MASKED && m->batch.labels && m->R > 0;
     if (tied) bert_tied_backward_(m, d);
-    bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->dsum, m->batch.tokens,
+    bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->scratch1, m->batch.tokens,
                              m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
 }
 
@@ -2410,7 +2432,8 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const int R = m->R, C = c->C;
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
-    float *dheadx = d->dsum, *dmlmact = d->dpart, *dmlmh = d->dpart, *dmlmx = d->dsum; /* (R,C) */
+    float *dheadx = d->scratch1, *dmlmact = d->scratch2, *dmlmh = d->scratch2,
+          *dmlmx = d->scratch1; /* (R,C) */
     if (R > 0) {
         bert_linear_backward(dheadx, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V,
                              &m->scratch);
@@ -2437,7 +2460,7 @@ static void bert_nsp_forward_(Bert *m)
 static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
 {
     const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
-    float *dpooled = d->dpart, *dfirst = d->dsum; /* (B,C) */
+    float *dpooled = d->scratch2, *dfirst = d->scratch1; /* (B,C) */
     bert_crossentropy_backward(d->dnsp, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
                                scale / (float)m->batch.next_divisor);
     bert_linear_backward(dpooled, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
@@ -2464,7 +2487,7 @@ static void bert_head_forward_(Bert *m)
 static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
     const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
-    float *dpooled = d->dpart; /* (B,C) */
+    float *dpooled = d->scratch2; /* (B,C) */
     if (cols == BERT_COLS_K && cls) {
         bert_classifier_backward_(m, dpooled, d->dlogits, m->B);
         bert_pooler_backward_(m, d->dx, dpooled);
@@ -2634,7 +2657,10 @@ typedef struct {
        p -= lr * decay * p
        m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
        p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-   and g is cleared for the next step, while it is in the cache. */
+   m starts from 0, so after t steps m = (1 - beta1) sum_i beta1^(t-i) g[i], i = 1..t, whose weights
+   add up to (1 - beta1) (1 + beta1 + ... + beta1^(t-1)) = 1 - beta1^t. Divided by that, m is a
+   weighted mean of the gradients from the first step on, and so v of their squares.
+   g is cleared for the next step, while it is in the cache. */
 static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, BertAdam_ s)
 {
     const float rate = s.lr * s.fix1, rest1 = 1.0f - s.beta1, rest2 = 1.0f - s.beta2;
