@@ -46,14 +46,13 @@ enum { DATA_MAGIC = 0x44545242, DATA_VERSION = 2, HEADER = 1024, HEADER_WORDS = 
 
 typedef struct {
     const char *path;
-    int task, multi_label, K, labelled, longest, V, max_length;
+    int task, multi_label, labelled, longest, V, max_length, sections;
     int may_lack;   /* qa: questions without an answer */
     int pairs;      /* some example has a second segment */
-    int G;          /* groups */
+    int K, G;       /* label names, groups */
     size_t n, N, A; /* examples, tokens, gold answers */
     uint64_t hash;  /* of the tokenizer */
-    int sections;   /* in the file */
-    char *memory;   /* theirs; what follows points into it, or is NULL: this data has none */
+    char *memory;   /* the sections'; what follows points into it, or is NULL: it has none */
 
     BertStrings names;   /* (K): of labels */
     uint64_t *offsets;   /* (n+1): example i is tokens[offsets[i]] .. tokens[offsets[i+1]-1] */
@@ -68,9 +67,8 @@ typedef struct {
                             0 0: this window does not hold it, or there is none */
     BertStrings texts;   /* ner (n): the sentence's words, one blank between two, none inside one;
                             qa (G): the question's context */
-    int32_t *spans;      /* ner, qa (N,2): first character of a token in its text, and the one
-                            behind its last; characters, not bytes. -1 -1: [CLS], [SEP], the
-                            question */
+    int32_t *spans;      /* ner, qa (N,2): a token's first character (not byte) in its text, and
+                            the one behind its last; -1 -1: [CLS], [SEP], the question */
     int32_t *words;      /* ner (N): the token's word; -1: [CLS], [SEP]. A word may have no token */
     uint64_t *groups;    /* qa, pretraining (G+1): group g is examples groups[g] .. */
     BertStrings ids, questions; /* qa (G) */
@@ -145,23 +143,11 @@ static Wide wide(const int32_t *w) { return (Wide)(uint32_t)w[1] << 32 | (uint32
 static void little_endian(void *numbers, size_t count, size_t size)
 {
     const uint16_t one = 1;
-    char *p = numbers;
-    for (; !*(const char *)&one && count > 0; count--, p += size)
-        for (size_t i = 0; i < size / 2; i++) {
-            char byte = p[i];
-            p[i] = p[size - 1 - i], p[size - 1 - i] = byte;
-        }
-}
-
-static int other_version(const Data *d, const int32_t *w)
-{
-    if (w[1] == 1 && w[2] > 0 && w[2] < BERT_NUM_TASKS)
-        return fail("%s: version is 1, not %d: make it again: python3 tokenizer.py %s INPUT %s "
-                    "--model MODEL.bin --max_length %d",
-                    d->path, DATA_VERSION, bert_task(w[2])->name, d->path, w[14]);
-    return fail("%s: version is %d, not %d: make it again with the tokenizer.py that is beside "
-                "this train_bert",
-                d->path, w[1], DATA_VERSION);
+    char *p = numbers, byte;
+    for (size_t i = 0; !*(const char *)&one && i < count * size; i++) {
+        const size_t other = i - i % size + (size - 1 - i % size);
+        if (i < other) byte = p[i], p[i] = p[other], p[other] = byte;
+    }
 }
 
 /* Checks the header against itself and the file's length. No array is larger than the file, so no
@@ -171,10 +157,13 @@ static int data_header(Data *d, const int32_t *w, Wide bytes)
     if (w[0] != DATA_MAGIC)
         return fail("%s: not a data file, which tokenizer.py makes: it begins with %08X", d->path,
                     (unsigned)w[0]);
-    if (w[1] != DATA_VERSION) return other_version(d, w);
     const int task = w[2] > 0 && w[2] < BERT_NUM_TASKS ? w[2] : BERT_NONE, qa = task == BERT_QA;
     const int pairs = task == BERT_PRETRAINING, names = bert_task(task)->most_K > 1;
     const char *groups = group_names[task];
+    if (w[1] != DATA_VERSION)
+        return fail("%s: version is %d, not %d: make it again: python3 tokenizer.py %s INPUT %s "
+                    "--model MODEL.bin --max_length %d",
+                    d->path, w[1], DATA_VERSION, bert_task(task)->name, d->path, w[14]);
     const struct {
         int word, low, high, *field;
         const char *name;
@@ -195,7 +184,7 @@ static int data_header(Data *d, const int32_t *w, Wide bytes)
             return fail("%s: %s is %d, not %d to %d", d->path, fields[i].name, value, fields[i].low,
                         fields[i].high);
     }
-    if (n > bytes || N > bytes || A > bytes || bytes > SIZE_MAX / 64)
+    if (n > bytes || N > bytes || A > (qa ? bytes : 0) || bytes > SIZE_MAX / 64)
         return fail("%s: %llu examples, %llu tokens, %llu gold answers in %llu bytes", d->path, n,
                     N, A, bytes);
     d->n = (size_t)n, d->N = (size_t)N, d->A = (size_t)A, d->hash = wide(w + 12);
@@ -241,7 +230,7 @@ static int data_directory(const Data *d, Section *rows, const int32_t *w, Wide b
 }
 
 /* Are the section's elements within the limits of its row? */
-static int check_section(const Data *d, const Section *s, const void *elements)
+static int check_section(const char *path, const Section *s, const void *elements)
 {
     const uint64_t *offsets = elements;
     const int32_t *numbers = elements;
@@ -256,11 +245,11 @@ static int check_section(const Data *d, const Section *s, const void *elements)
             if (i == 0) high = 0;
         }
         if (s->element == F32 && !isfinite(floats[i]))
-            return fail("%s: section %s, element %lld: %g, not a finite number", d->path, s->name,
-                        i, floats[i]);
+            return fail("%s: section %s, element %lld: %g, not finite", path, s->name, i,
+                        floats[i]);
         if (x < low || x > high)
-            return fail("%s: section %s, element %lld: %lld, not %lld to %lld", d->path, s->name, i,
-                        x, low, high);
+            return fail("%s: section %s, element %lld: %lld, not %lld to %lld", path, s->name, i, x,
+                        low, high);
     }
     return 0;
 }
@@ -268,32 +257,29 @@ static int check_section(const Data *d, const Section *s, const void *elements)
 /* What no row of the table can say. */
 static int check_examples(Data *d)
 {
+    const char *path = d->path;
     size_t longest = 0;
     for (size_t i = 0; i < d->n; i++) {
-        const size_t T = (size_t)(d->offsets[i + 1] - d->offsets[i]),
-                     first = (size_t)d->segments[i];
-        const int32_t *answer = d->positions ? d->positions + 2 * i : NULL;
+        const size_t T = (size_t)(d->offsets[i + 1] - d->offsets[i]);
+        const int32_t *answer = d->positions ? d->positions + 2 * i : NULL, first = d->segments[i];
         longest = T > longest ? T : longest;
-        d->pairs |= first < T;
-        if (first > T)
-            return fail("%s: section segments, element %zu: %zu, not 0 to %zu", d->path, i, first,
-                        T);
+        d->pairs |= (size_t)first < T;
+        if ((size_t)first > T)
+            return fail("%s: section segments, element %zu: %d, not 0 to %zu", path, i, first, T);
         if (answer && (answer[1] < answer[0] || (size_t)answer[1] >= T))
-            return fail("%s: section positions, example %zu: tokens %d to %d of %zu", d->path, i,
+            return fail("%s: section positions, example %zu: tokens %d to %d of %zu", path, i,
                         answer[0], answer[1], T);
         for (uint64_t j = 1; d->sets && j + d->sets[i] < d->sets[i + 1]; j++)
             if (d->set_labels[d->sets[i] + j] <= d->set_labels[d->sets[i] + j - 1])
-                return fail("%s: section set_labels, example %zu: labels must rise", d->path, i);
+                return fail("%s: section set_labels, example %zu: labels must rise", path, i);
     }
     for (size_t t = 0; d->spans && t < d->N; t++) {
         const int start = d->spans[2 * t], end = d->spans[2 * t + 1];
         if (end < start || (start < 0) != (end < 0))
-            return fail("%s: section spans, token %zu: characters %d to %d", d->path, t, start,
-                        end);
+            return fail("%s: section spans, token %zu: characters %d to %d", path, t, start, end);
     }
     if (longest == (size_t)d->longest) return 0;
-    return fail("%s: the longest example has %zu tokens, its header says %d", d->path, longest,
-                d->longest);
+    return fail("%s: the longest example has %zu tokens, not %d", path, longest, d->longest);
 }
 
 /* Reads the file, and finds its sections in memory. */
@@ -331,10 +317,11 @@ static int data_read(Data *d, FILE *f)
         memcpy((char *)d + s->field, &at, sizeof at);
         little_endian(at, (size_t)s->count, element_sizes[s->element]);
         if (s->element == U64 && s->high == NEXT) s->high = s[1].count;
-        if (check_section(d, s, at)) return 1;
+        if (check_section(d->path, s, at)) return 1;
     }
-    d->names.count = (size_t)d->K, d->ids.count = d->questions.count = (size_t)d->G;
-    d->texts.count = d->words ? d->n : (size_t)d->G, d->golds.count = d->A;
+    d->names.count = (size_t)d->K, d->golds.count = d->A;
+    if (d->answers) d->texts.count = d->ids.count = d->questions.count = (size_t)d->G;
+    else if (d->words) d->texts.count = d->n;
     return check_examples(d);
 }
 

@@ -117,7 +117,7 @@ static void test_bad_tasks(void)
         {1, 1, IN_SET_LABELS, 0, 3, "set_labels, element 0: 3, not 0 to 2"},
         {1, 1, IN_SET_LABELS, 1, 0, "example 0: labels must rise"},
         {2, 0, IN_TARGETS, 1, 0x7FC00000, "targets, element 1"},
-        {2, 0, IN_TARGETS, 2, 0x7F800000, "targets, element 2: inf, not a finite number"},
+        {2, 0, IN_TARGETS, 2, 0x7F800000, "targets, element 2: inf, not finite"},
         {3, 0, IN_TAGS, 1, 3, "tags, element 1: 3, not -1 to 2"},
         {3, 0, IN_TAGS, 0, -2, "tags, element 0: -2"}, {3, 0, IN_SPANS, 2, -1, "spans, token 1"},
         {3, 0, IN_SPANS, 3, -5, "spans, element 3"}, {3, 0, IN_WORDS, 1, -2, "words, element 1"},
@@ -242,6 +242,80 @@ static void test_bad_data(void)
     done("data files: cut anywhere, with garbage behind");
 }
 
+/* The file without the section that is listed at place i, else whole. */
+static Image without(const Image *im, int i)
+{
+    const int n = get_word(im, 20), at = 256 + 6 * i;
+    const size_t begin = (size_t)get_word(im, at + 4);
+    const size_t end = i + 1 < n ? (size_t)get_word(im, at + 10) : im->size;
+    Image out = {0};
+    append(&out, im->data, 4 * (size_t)at);
+    append(&out, im->data + 4 * at + 24, begin - 4 * (size_t)at - 24);
+    append(&out, im->data + end, im->size - end);
+    for (int k = 0; k < n - 1; k++) {
+        const int word = 256 + 6 * k + 4, behind = k < i ? 0 : (int)(end - begin);
+        set_word(&out, word, get_word(&out, word) - 24 - behind);
+    }
+    set_word(&out, 20, n - 1), set_word(&out, 30, (int32_t)out.size);
+    return out;
+}
+
+/* One entry of the directory changed, of every section of every task's data: each word, its place,
+   its count, the whole of it: the file is refused, and the message says why. */
+static void test_directories(void)
+{
+    static const struct {
+        int word;
+        int32_t value;
+        const char *hint;
+    } changes[] = {{0, 0, "is of kind 0, which"},
+                   {0, -1, "is of kind -1, which"},
+                   {0, 99, "is of kind 99, which"},
+                   {1, 0, "element is 0, not "},
+                   {1, 5, "element is 5, not "},
+                   {2, INT_MAX, "elements go beyond the file's"},
+                   {2, -1, "elements go beyond the file's"},
+                   {3, 1, "elements go beyond the file's"},
+                   {3, 0x20000000, "elements go beyond the file's"}, /* 2^61, times 8 is 0 */
+                   {3, -1, "elements go beyond the file's"},
+                   {4, 0, "begins at byte 0, not at "},
+                   {4, 1024, "begins at byte 1024, not at "},
+                   {4, INT_MAX, "begins at byte 2147483647, not at "},
+                   {5, -1, "begins at byte 18446744"}};
+    const char *train = "train --model encoder.bin --train_file forged.data --output_dir out";
+    int count = 0;
+    for (int task = 0; task < BERT_NUM_TASKS; task++) {
+        Image im = task_image(task ? task : BERT_CLASSIFICATION, !task), other;
+        const int sections = get_word(&im, 20);
+        for (int i = 0; i < sections; i++) {
+            const int at = 256 + 6 * i;
+            for (size_t k = 0; k < sizeof changes / sizeof changes[0]; k++, count++) {
+                other = copy_of(&im);
+                set_word(&other, at + changes[k].word, changes[k].value);
+                write_data("forged.data", other);
+                expect_error(train, "forged.data", changes[k].hint);
+            }
+            other = copy_of(&im); /* one byte on: neither in its place nor aligned */
+            set_word(&other, at + 4, get_word(&im, at + 4) + 1);
+            write_data("forged.data", other);
+            expect_error(train, "forged.data", "behind the one before it");
+            other = copy_of(&im); /* over the one before it, or its own bytes twice */
+            memcpy(other.data + 4 * at, other.data + 4 * (i ? at - 6 : at + 6), 24);
+            write_data("forged.data", other);
+            expect_error(train, "forged.data", i ? "is there twice" : "begins at byte");
+            other = copy_of(&im); /* one element fewer */
+            set_word(&other, at + 2, get_word(&im, at + 2) - 1);
+            write_data("forged.data", other);
+            expect_error(train, "forged.data", "section ");
+            write_data("forged.data", without(&im, i));
+            expect_error(train, "forged.data", "has no section ");
+            count += 4;
+        }
+        release(0);
+    }
+    done("data files: %d forged directories", count);
+}
+
 static void test_fuzzed_data(void)
 {
     enum { ROUNDS = 2500 };
@@ -268,9 +342,9 @@ static void remove_files(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,     test_pairs,    test_masks,
-                                          test_bad_tasks, test_bad_data, test_fuzzed_data,
-                                          remove_files};
+    static void (*const tests[])(void) = {make_files,       test_pairs,    test_masks,
+                                          test_bad_tasks,   test_bad_data, test_directories,
+                                          test_fuzzed_data, remove_files};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
