@@ -1408,7 +1408,8 @@ static double compare_acts(Bert *m)
         compare_act(&worst, x.qkv + C, "key", l, N, C, 3 * C);
         compare_act(&worst, x.qkv + 2 * C, "value", l, N, C, 3 * C);
         compare_act(&worst, x.atty, "atty", l, N, C, C);
-        rows = bert_first_only_(m, l) ? m->batch.offsets : NULL, num_rows = m->B;
+        int cls_only = l == m->config.L - 1 && bert_task(m->config.task)->reads == BERT_READS_CLS;
+        rows = cls_only ? m->batch.offsets : NULL, num_rows = m->B;
         compare_act(&worst, x.res1, "res1", l, N, C, C);
         compare_act(&worst, x.ln1, "ln1", l, N, C, C);
         compare_act(&worst, x.fch, "fch", l, N, F, F);

@@ -13,7 +13,7 @@ static size_t repair(uint8_t *data, size_t size, size_t room)
     memcpy(&was, data + 80, 8);
     memset(&c, 0, sizeof c);
     memcpy(&c, words + 2, 18 * 4);
-    size_t parameters = bert_layout_(tensors, &c);
+    size_t parameters = bert_task(c.task) ? bert_layout_(tensors, &c) : SIZE_MAX;
     if (parameters < room / 4 && was < size / 4) {
         size_t old = ((size_t)was * 4 + 7) / 8 * 8, now = (parameters * 4 + 7) / 8 * 8;
         size_t tail = size - 1024 > old ? size - 1024 - old : 0;
