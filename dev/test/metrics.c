@@ -1,5 +1,6 @@
 /* What the driver counts and measures (dev/driver/metrics.h, squad.h), and how it joins answers
-   (found.h), against values computed by hand; dev/check/metrics.py compares it with the libraries. */
+   (found.h), against values computed by hand; dev/check/metrics.py compares the metrics with the
+   libraries. */
 #include "test.h"
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Wunused-function" /* of a room that is included alone */
