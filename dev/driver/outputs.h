@@ -45,14 +45,15 @@ static void find_text(Output *out)
 static int next_output(Output *out)
 {
     const BertBatch *x = out->x;
-    const int task = out->m->config.task, of_tokens = task == BERT_NER || task == BERT_QA;
+    const int reads = bert_task(out->m->config.task)->reads;
+    const int of_tokens = reads & BERT_READS_TOKENS, of_masks = reads & BERT_READS_MASKED;
     if (out->T) out->b++, out->item++;
     if (out->b == x->B) return 0;
     out->first = x->offsets[out->b];
     out->T = x->offsets[out->b + 1] - out->first;
     out->row = out->end_row;
     while (out->end_row < x->R && x->rows[out->end_row] < out->first + out->T) out->end_row++;
-    const int row = of_tokens ? out->first : has_masks(task) ? out->row : out->b;
+    const int row = of_tokens ? out->first : of_masks ? out->row : out->b;
     out->logits = out->m->acts.logits + (size_t)row * bert_head_cols(&out->m->config);
     if (of_tokens) find_text(out);
     return 1;

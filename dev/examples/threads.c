@@ -49,7 +49,7 @@ static void *work(void *unused)
         if (bert_encode(&m, &e, texts[i], NULL, NULL)) why = e.message;
         else if (bert_predict(&m, &e)) why = bert_error(&m);
         else {
-            bert_top_k(&labels[i], NULL, m.acts.probs, m.config.K, 1);
+            labels[i] = bert_argmax(m.acts.probs, m.config.K);
             scores[i] = m.acts.probs[labels[i]];
         }
     }
