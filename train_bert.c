@@ -17,10 +17,13 @@ meaning of Hugging Face's TrainingArguments.
 #define BERT_IMPLEMENTATION
 #include "bert.h"
 
+#include "dev/driver/answers.h"
 #include "dev/driver/flags.h"
 #include "dev/driver/loader.h"
 #include "dev/driver/log.h"
 #include "dev/driver/save.h"
+#include "dev/driver/tasks.h"
+#include "dev/driver/text.h"
 #include "dev/driver/threads.h"
 
 #include <errno.h>
@@ -96,10 +99,6 @@ typedef struct {
     FLAGS(FLAG_FIELD)
 } Options;
 
-#include "dev/driver/answers.h"
-#include "dev/driver/tasks.h"
-#include "dev/driver/text.h"
-
 /* ------------------------------------------------------------------------------------------------
    The commands: name, bit, usage, help */
 
@@ -134,7 +133,7 @@ static int run(Options *o, Bert *m, int argc, char **argv)
     for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(&program, stderr), 1;
     if (!strcmp(word, "--version"))
-        return puts("train_bert for model files of versions 1 and 2, data files of version 1"), 0;
+        return puts("train_bert for model files of versions 1 and 2, data files of version 2"), 0;
     if (help && command >= 0) return command_usage(&program, command), 0;
     if (help && argc == 2) return usage(&program, stdout), 0;
     if (command < 0)
@@ -182,9 +181,6 @@ typedef struct {
     double rows; /* that have a label */
 } Sums;
 
-static Loader evaluation_loader(const Options *o, const Bert *m);
-static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e);
-
 typedef struct {
     const Options *o;
     Bert *m;
@@ -192,10 +188,13 @@ typedef struct {
     Evaluation result; /* the last one */
     Folder out;        /* output_dir */
     Log log;
-    float *class_weights; /* (K) or NULL */
+    float *class_weights;    /* (K) or NULL */
+    long long total, warmup; /* optimizer steps */
+    double rate, norm;       /* of the last step */
 
-    long long total, warmup, step;   /* optimizer steps: all, of the warmup, done */
-    double rate, norm;               /* of the last step */
+    /* How far it is. With data.place, the model and its optimizer's state this is all that a run
+       which goes on where it was stopped has to have again. */
+    long long step;                  /* optimizer steps that are done */
     Sums run, line;                  /* so far, and at the last log line */
     long long saved_step, best_step; /* of model.bin, best.bin */
     double best, best_loss;
@@ -207,6 +206,9 @@ static void warn_unlabelled(const char *path, int task, const char *done)
     warn("%s: %s, so nothing was %s", path,
          has_masks(task) ? "no token was masked" : "no token has a label", done);
 }
+
+static Loader evaluation_loader(const Options *o, const Bert *m); /* below, at Evaluation */
+static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e);
 
 /* -- before the first step: the data, the head for it, a plan -- */
 

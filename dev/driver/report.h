@@ -330,22 +330,4 @@ static void print_names(FILE *f, const BertStrings *names, const double *counts)
     fputs(names->count > 20 ? ", ...\n" : names->count ? "\n" : "(none)\n", f);
 }
 
-static int same_names(const BertStrings *a, const BertStrings *b)
-{
-    if (a->count != b->count) return 0;
-    for (size_t i = 0; i < a->count; i++)
-        if (!same_text(bert_string(a, i), bert_string(b, i))) return 0;
-    return 1;
-}
-
-static int generic_names(const BertStrings *names)
-{
-    char name[32];
-    for (size_t i = 0; i < names->count; i++) {
-        snprintf(name, sizeof name, "LABEL_%zu", i);
-        if (!same_text(bert_string(names, i), text_of(name))) return 0;
-    }
-    return 1;
-}
-
 #endif

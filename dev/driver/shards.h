@@ -9,6 +9,25 @@ and each other.
 
 #include <glob.h>
 
+static int same_names(const BertStrings *a, const BertStrings *b)
+{
+    if (a->count != b->count) return 0;
+    for (size_t i = 0; i < a->count; i++)
+        if (!same_text(bert_string(a, i), bert_string(b, i))) return 0;
+    return 1;
+}
+
+/* LABEL_0, LABEL_1, ...: what Hugging Face makes up where there are no names. */
+static int generic_names(const BertStrings *names)
+{
+    char name[32];
+    for (size_t i = 0; i < names->count; i++) {
+        snprintf(name, sizeof name, "LABEL_%zu", i);
+        if (!same_text(bert_string(names, i), text_of(name))) return 0;
+    }
+    return 1;
+}
+
 static int check_names(const BertStrings *names, const char *whose, const Data *d, const char *help)
 {
     Page page;
