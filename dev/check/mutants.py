@@ -95,7 +95,9 @@ def copy_of_tree(folder):
         if name.endswith((".c", ".h")) or name in ("LICENSE", "README.md", "readme_example"):
             shutil.copy(os.path.join(ROOT, name), folder)
     for room in "driver", "test":
-        shutil.copytree(os.path.join(DEV, room), os.path.join(folder, "dev", room))
+        os.makedirs(os.path.join(folder, "dev", room))
+        for path in glob.glob(os.path.join(DEV, room, "*.[ch]")):
+            shutil.copy(path, os.path.join(folder, "dev", room))
     os.symlink(os.path.join(DEV, "fixtures"), os.path.join(folder, "dev", "fixtures"))
 
 
