@@ -105,6 +105,22 @@ static void test_sizes(void)
          loaded);
 }
 
+/* Sizes that no file and no batch of this machine comes to, so their functions are called by their
+   private names. */
+static void test_overflow(void)
+{
+    const size_t half = SIZE_MAX / 2 + 1;
+    void *memory = NULL;
+    size_t room = 0;
+    BertActs acts;
+    BertConfig wide = {0};
+    expect(!bert_grow_(&memory, &room, 1 << 20, half) && !memory, "2^20 times half of all memory");
+    BERT_FREE(memory);
+    wide.C = wide.F = 64, wide.NH = 32; /* half / 32 rows of 64 columns: 0 bytes, cut to a size_t */
+    expect(bert_acts_(&acts, NULL, &wide, 1, half / 32, 0, 1, 0) == SIZE_MAX, "activations");
+    done("sizes that overflow");
+}
+
 /* ------------------------------------------------------------------------------------------------
    Tokenizers: a model of made-up vocabulary, added tokens and Unicode table */
 
@@ -397,6 +413,7 @@ int main(void)
 #endif
     test_labels();
     test_sizes();
+    test_overflow();
     test_collisions();
     test_long_pieces();
     test_many_added();
