@@ -14,6 +14,7 @@ transformers compute is recorded in dev/fixtures by dev/check/reference.py.
 #include "bert.h"
 
 #include "dev/test/files.h"
+#include "dev/test/batch.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -726,27 +727,6 @@ static BertBatch random_batch(const Bert *m, const int *lengths, int B)
     return batch;
 }
 
-/* Sequences from .. to-1 of a batch, in memory that the caller gives for the offsets. */
-static BertBatch part_of(const Bert *m, BertBatch batch, int from, int to, int *offsets)
-{
-    int first = batch.offsets[from], task = m->config.task, r0 = 0, r1;
-    int *rows = get(batch.R + 1, sizeof *rows);
-    for (int b = from; b <= to; b++) offsets[b - from] = batch.offsets[b] - first;
-    while (r0 < batch.R && batch.rows[r0] < first) r0++;
-    for (r1 = r0; r1 < batch.R && batch.rows[r1] < batch.offsets[to]; r1++)
-        rows[r1 - r0] = batch.rows[r1] - first;
-    if (batch.labels)
-        batch.labels += bert_task(task)->reads & BERT_READS_MASKED ? r0
-                        : task == BERT_NER                         ? first
-                        : task == BERT_QA                          ? 2 * from
-                                                                   : from;
-    if (batch.targets) batch.targets += from * m->config.K;
-    if (batch.next) batch.next += from;
-    batch.B = to - from, batch.tokens += first, batch.types += first, batch.offsets = offsets;
-    batch.place += from, batch.R = r1 - r0, batch.rows = rows;
-    return batch;
-}
-
 /* Returns the columns of the logits; *H: their rows. */
 static int logits_shape(const Bert *m, int *H)
 {
@@ -773,7 +753,7 @@ static void test_packed(void)
     for (int size = 0; size < 2; size++) {
         BertConfig c = small_config();
         Bert m, single = {0};
-        int offsets[2], *lens = get(BATCH, sizeof *lens);
+        int *lens = get(BATCH, sizeof *lens);
         if (size) c.C = 68, c.NH = 2, c.F = 300, c.P = 130;
         build(&m, c), build(&single, c);
         memcpy(single.params_memory, m.params_memory, m.num_parameters * sizeof(float));
@@ -781,7 +761,7 @@ static void test_packed(void)
         BertBatch batch = random_batch(&m, lens, BATCH);
         must(&m, bert_forward(&m, &batch, 0));
         for (int b = 0; b < BATCH; b++) {
-            BertBatch one = part_of(&m, batch, b, b + 1, offsets);
+            BertBatch one = part_of(&m, batch, b, b + 1);
             must(&single, bert_forward(&single, &one, 0));
             expect(same_bits(single.acts.logits, m.acts.logits + b * c.K, c.K * sizeof(float)) &&
                        same_bits(single.acts.qkv, m.acts.qkv + (size_t)batch.offsets[b] * 3 * c.C,
@@ -855,7 +835,7 @@ static void test_tasks(void)
     for (size_t h = 0; h < sizeof heads / sizeof heads[0]; h++) {
         BertConfig c = dropout_config();
         Bert m;
-        int offsets[BATCH + 1], H, O;
+        int H, O;
         c.task = heads[h].task, c.K = heads[h].K, c.multi_label = heads[h].multi_label;
         c.V = 300;
         build(&m, c);
@@ -878,7 +858,7 @@ static void test_tasks(void)
             bert_zero_grad(&m);
             parts = 0, at = logits;
             for (int b = 0; b < BATCH; b += by) {
-                part = part_of(&m, batch, b, b + by < BATCH ? b + by : BATCH, offsets);
+                part = part_of(&m, batch, b, b + by < BATCH ? b + by : BATCH);
                 part.divisor = divisor, part.next_divisor = BATCH;
                 must(&m, bert_forward(&m, &part, 1));
                 must(&m, bert_backward(&m, 1));
@@ -958,7 +938,7 @@ static void test_model_dropout(void)
 {
     BertConfig c = dropout_config();
     Bert m;
-    int same_[9], K = c.K;
+    int K = c.K;
     build(&m, c);
     BertBatch batch = random_batch(&m, lengths, BATCH), two = batch, part;
     batch.seed = 7, batch.step = 3;
@@ -972,7 +952,7 @@ static void test_model_dropout(void)
         bert_zero_grad(&m);
         for (int b = 0; b < BATCH; b += by) {
             int to = b + by < BATCH ? b + by : BATCH;
-            part = part_of(&m, batch, b, to, same_);
+            part = part_of(&m, batch, b, to);
             must(&m, bert_forward(&m, &part, 1));
             must(&m, bert_backward(&m, (float)(to - b) / BATCH));
             expect(same_bits(m.acts.logits, logits + b * K, (to - b) * K * sizeof *logits),
@@ -985,7 +965,7 @@ static void test_model_dropout(void)
     expect(!same_bits(m.acts.logits, logits, BATCH * K * sizeof *logits),
            "another step, same bits");
     must(&m, bert_forward(&m, &two, 0));
-    part = part_of(&m, batch, 1, BATCH, same_);
+    part = part_of(&m, batch, 1, BATCH);
     must(&m, bert_forward(&m, &part, 0));
     done("dropout in the model: micro-batches draw the masks of the whole step");
 

@@ -9,20 +9,7 @@
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
 
-static void make_files(void)
-{
-    Bert m = {0};
-    snprintf(folder, sizeof folder, "/tmp/data.%ld", (long)getpid());
-    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
-    state = 3;
-    Image im = image(1);
-    write_data("model.bin", im);
-    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
-    must(&m, bert_load_memory(&m, im.data, im.size));
-    must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
-    must(&m, bert_save(&m, "encoder.bin"));
-    bert_free(&m);
-}
+static void make_files(void) { enter_folder("data"); }
 
 static double deviations(double count, double n, double p)
 {
@@ -333,18 +320,11 @@ static void test_fuzzed_data(void)
     done("%d mutated files through the driver: no crash (%d still work)", ROUNDS, fine);
 }
 
-static void remove_files(void)
-{
-    char command[100];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
-}
-
 int main(void)
 {
     static void (*const tests[])(void) = {make_files,       test_pairs,    test_masks,
                                           test_bad_tasks,   test_bad_data, test_directories,
-                                          test_fuzzed_data, remove_files};
+                                          test_fuzzed_data, leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

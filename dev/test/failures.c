@@ -112,22 +112,12 @@ static void make_files(void)
         "{\"question\": \"a\", \"context\": \"b\", \"id\": 1, \"text\": \"[MASK] a\"}\n";
     static const int tasks_of[] = {BERT_QA, BERT_NER, BERT_MLM};
     static const char *const names[] = {"qa", "ner", "mlm"};
-    Bert m = {0};
     char line[200];
-    snprintf(folder, sizeof folder, "/tmp/failures.%ld", (long)getpid());
-    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
-    state = 3;
-    Image im = image(1);
-    write_data("model.bin", im);
-    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
+    enter_folder("failures");
     write_data("part-1.bin", class_image(3, 1, label_names, IP));
     write_data("part-2.bin", class_image(4, 1, label_names, IP));
     write_undrawn("scratch.bin", "model.bin", config);
     write_file("lines", a_line, strlen(a_line));
-    expect(!bert_load_memory(&m, im.data, im.size) &&
-               !bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1) && !bert_save(&m, "encoder.bin"),
-           "%s", bert_error(&m));
-    bert_free(&m);
     for (int i = 0; i < 3; i++) {
         snprintf(line, sizeof line, "%s.data", names[i]);
         write_data(line, task_image(tasks_of[i], 0));
@@ -333,13 +323,11 @@ int main(void)
 #ifdef _OPENMP
     omp_set_num_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
 #endif
-    char command[100];
     make_files();
     for (size_t i = 0; i < sizeof commands_of / sizeof commands_of[0]; i++)
         test_calls(commands_of[i].line, commands_of[i].names), release(0);
     test_second_save();
     test_full();
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+    leave_folder();
     return finish();
 }

@@ -478,6 +478,34 @@ MAYBE static void expect_text(const char *command_line, const char *text, int co
     expect(got == code && !strcmp(output, want), "%s < '%s': %d '%.300s', not '%s'", command_line,
            text, got, output, want);
 }
+
+/* A folder of its own, and in it words.bin, whose tokenizer knows blanks; model.bin, of image(),
+   which is returned; encoder.bin, the same without a head; data.bin, for model.bin. */
+MAYBE static Image enter_folder(const char *name)
+{
+    Bert m = {0};
+    size_t size;
+    unsigned char *words = read_file("dev/fixtures/text.model.bin", &size);
+    snprintf(folder, sizeof folder, "/tmp/%s.%ld", name, (long)getpid());
+    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    state = 3; /* of the first seeds, one whose tiny random model can tell its words apart */
+    Image im = image(1);
+    write_file("words.bin", words, size);
+    write_data("model.bin", im);
+    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
+    if (bert_load_memory(&m, im.data, im.size) || bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1) ||
+        bert_save(&m, "encoder.bin"))
+        exit(2);
+    bert_free(&m);
+    return im;
+}
+
+MAYBE static void leave_folder(void)
+{
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+}
 #endif
 
 #endif

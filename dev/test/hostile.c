@@ -15,23 +15,7 @@
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
 
-static void make_files(void)
-{
-    Bert m = {0};
-    snprintf(folder, sizeof folder, "/tmp/hostile.%ld", (long)getpid());
-    size_t size;
-    unsigned char *words = read_file("dev/fixtures/text.model.bin", &size);
-    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
-    write_file("words.bin", words, size); /* knows blanks; model.bin's Unicode table does not */
-    state = 3;
-    Image im = image(1);
-    write_data("model.bin", im);
-    write_data("data.bin", class_image(EXAMPLES, 1, label_names, IP));
-    must(&m, bert_load_memory(&m, im.data, im.size));
-    must(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1));
-    must(&m, bert_save(&m, "encoder.bin"));
-    bert_free(&m);
-}
+static void make_files(void) { enter_folder("hostile"); }
 
 /* A model of that task trained for a step, in out/model.bin. */
 static void train_task(int task, int multi)
@@ -477,13 +461,6 @@ static void test_too_large(void)
     done("hostile: batches that no int counts");
 }
 
-static void remove_files(void)
-{
-    char command[100];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
-}
-
 int main(void)
 {
 #ifdef _OPENMP
@@ -492,7 +469,7 @@ int main(void)
     static void (*const tests_of[])(void) = {
         make_files,  test_labels,      test_lower_case,    test_replaced_shard, test_names,
         test_output, test_descriptors, test_damaged_model, test_json,           test_long_context,
-        test_large,  test_too_large,   remove_files};
+        test_large,  test_too_large,   leave_folder};
     for (size_t i = 0; i < sizeof tests_of / sizeof tests_of[0]; i++) tests_of[i](), release(0);
     return finish();
 }
