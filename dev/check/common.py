@@ -91,6 +91,24 @@ def write(path, content):
     return path
 
 
+def tiny_bert(cls, draw, seed=1, **config):
+    """A random BERT, every tensor of it by draw(key, tensor): no bias or LayerNorm is left at its
+    start, so none can be lost unseen. cls: a class of transformers."""
+    import torch
+    import transformers
+    torch.manual_seed(seed)
+    model = cls(transformers.BertConfig(**config)).eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.copy_(draw(key, p))
+    return model
+
+
+def wide(key, p):
+    """draw of tiny_bert: deviation 0.3."""
+    return p.normal_(0, 0.3)
+
+
 def read_lines(path):
     """The first column of each line that is not empty."""
     with open(path, encoding="utf-8") as file:

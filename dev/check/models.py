@@ -24,7 +24,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import AutoTokenizer, BertConfig, pipeline
+from transformers import AutoTokenizer, pipeline
+
+from common import tiny_bert, wide
 
 transformers.utils.logging.disable_progress_bar()
 DEV = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -70,12 +72,8 @@ DROP = object()
 
 def make(folder, kind="Model", words=WORDS, settings=None, **config):
     """A random BERT of deviation 0.3 and its tokenizer."""
-    torch.manual_seed(len(folder))
-    model = getattr(transformers, "Bert" + kind)(BertConfig(**dict(
-        TINY, vocab_size=len(words), **config))).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(0, 0.3)
+    model = tiny_bert(getattr(transformers, "Bert" + kind), wide, len(folder),
+                      **dict(TINY, vocab_size=len(words), **config))
     model.save_pretrained(folder)
     put(folder, "vocab.txt", "\n".join(words) + "\n")
     put(folder, "tokenizer_config.json", dict({"tokenizer_class": "BertTokenizer",
@@ -779,11 +777,13 @@ def _(d):
     return refused(d, "Git LFS")
 
 
-@row("TensorFlow's tf_model.h5 alone")
-def _(d):
-    make(d)
-    os.rename(os.path.join(d, "model.safetensors"), os.path.join(d, "tf_model.h5"))
-    return refused(d, "tf_model.h5", "from_tf=True")
+for _name, _file, _hint in (("TensorFlow's tf_model.h5", "tf_model.h5", "from_tf=True"),
+                            ("Flax", "flax_model.msgpack", "from_flax=True")):
+    @row(_name + " alone")
+    def _(d, file=_file, hint=_hint):
+        make(d)
+        os.rename(os.path.join(d, "model.safetensors"), os.path.join(d, file))
+        return refused(d, file, hint)
 
 
 @row("Google's checkpoint: bert_config.json")
@@ -791,13 +791,6 @@ def _(d):
     put(d, "bert_config.json", {})
     put(d, "bert_model.ckpt.index", b"")
     return refused(d, "bert_config.json", "TensorFlow")
-
-
-@row("Flax alone")
-def _(d):
-    make(d)
-    os.rename(os.path.join(d, "model.safetensors"), os.path.join(d, "flax_model.msgpack"))
-    return refused(d, "flax_model.msgpack", "from_flax=True")
 
 
 @row("only a folder 0_Transformer in it")

@@ -109,17 +109,19 @@ def named(model):
 
 def tiny_model(name):
     c, rng = TINY.get(name, TEXT), random.Random("bert.h " + name)
-    model = hf_class(c.get("task", "classification"))(transformers.BertConfig(
+
+    def draw(key, p):  # by Python: the fixtures must not hang on torch's generator
+        center = 1.0 if key.endswith("LayerNorm.weight") else 0.0
+        values = [rng.gauss(center, 0.3) for _ in range(p.numel())]
+        return torch.tensor(values, dtype=torch.float64).view_as(p)
+
+    model = common.tiny_bert(
+        hf_class(c.get("task", "classification")), draw,
         vocab_size=c["V"], hidden_size=c["C"], num_hidden_layers=c["L"],
         num_attention_heads=c["NH"], intermediate_size=c["F"], max_position_embeddings=c["P"],
         type_vocab_size=c["S"], num_labels=c["K"] or 2, hidden_act=c["act"],
         pad_token_id=c.get("pad", 0), layer_norm_eps=c["eps"], hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0, attn_implementation="eager", **problem(c)))
-    with torch.no_grad():
-        for key, p in model.named_parameters():
-            center = 1.0 if key.endswith("LayerNorm.weight") else 0.0
-            values = [rng.gauss(center, 0.3) for _ in range(p.numel())]
-            p.copy_(torch.tensor(values, dtype=torch.float64).view_as(p))
+        attention_probs_dropout_prob=0.0, attn_implementation="eager", **problem(c)).train()
     lengths = [[1, 2, 7, c["P"]], [5, 3, 4], [c["P"] - 1, 6], [8, 1, 9, 2, 4]]
     batches = [draw_batch(rng, c["V"], c["S"], c["K"], row) for row in lengths]
     return model, [with_labels(rng, c, batch, i) for i, batch in enumerate(batches)]
