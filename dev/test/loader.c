@@ -1,4 +1,4 @@
-/* dev/driver/loader.h alone: a step is the same however it is cut, whoever computes it, and wherever
+/* dev/driver/loader.h alone: a step is the same however it is cut, whoever computes it, wherever
    one goes on; an epoch has every item once; a bound on tokens; masks that are found. */
 #include "test.h"
 
@@ -122,7 +122,7 @@ static int first_steps(Loader *l, uint64_t *hashes, Place *places)
     return 0;
 }
 
-/* 1 x 8, 2 x 4, 4 x 2 and 8 x 1 examples. Pretraining draws pairs for each file, whatever the cut. */
+/* 1 x 8, 2 x 4, 4 x 2 and 8 x 1 examples. */
 static void test_cuts(void)
 {
     for (int i = 0; i < NUM_TASKS; i++) {
@@ -246,7 +246,7 @@ static void test_epochs(void)
     done("loader: an epoch has every item once, and says where it ends");
 }
 
-/* A micro-batch takes items until it has so many tokens; lines of text are a Data like any other. */
+/* A micro-batch takes items until it has so many tokens; lines of text are a Data as others. */
 static void test_tokens(void)
 {
     Bert m = {0};
