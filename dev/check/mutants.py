@@ -76,17 +76,17 @@ class Program:
 
 
 def sources_for(file):
-    """The tests that can notice: of bert.h those that leave out the driver, which compile faster;
-    of a room those that include it, or train_bert.c, which includes all."""
-    tests = [os.path.relpath(path, ROOT) for path in sorted(glob.glob(DEV + "/test/*.c"))]
-    deep = {}
-    for path in tests:
-        with open(os.path.join(ROOT, path), encoding="utf-8") as f:
-            deep[path] = re.findall(r'^#include "(?:.*/)?([^"]+)"', f.read(), re.M)
-    driver = [path for path in tests if "train_bert.c" in deep[path]]
-    if file == "bert.h":
-        return ["test_bert.c"] + [path for path in tests if path not in driver]
-    return driver + [path for path in tests if os.path.basename(file) in deep[path]]
+    """The tests that can notice, by what the compiler says they include: of bert.h those that leave
+    out the driver, which compile faster; of a room first those that have it without the rest."""
+    needs = {}
+    for path in ["test_bert.c"] + sorted(
+            os.path.relpath(path, ROOT) for path in glob.glob(DEV + "/test/*.c")):
+        told = subprocess.run([CC, "-MM", "-I.", path], cwd=ROOT, check=True,
+                              stdout=subprocess.PIPE).stdout.decode()
+        needs[path] = {os.path.normpath(name) for name in told.replace("\\\n", " ").split()[1:]}
+    able = [path for path in needs if file in needs[path]]
+    driver = [path for path in able if "train_bert.c" in needs[path]]
+    return [path for path in able if path not in driver] + driver * (file != "bert.h")
 
 
 def copy_of_tree(folder):
