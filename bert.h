@@ -2298,9 +2298,9 @@ static void bert_encoder_forward_(Bert *m)
 }
 
 /* mlm's decoder is wte, whose gradient so has two parts: the decoder's, dwte += dlogits^T . headx,
-   for every row, and the embeddings', d->scratch1, for the rows of the batch's tokens. A product makes
-   the rows that only the decoder's part reaches. The others get both parts sequence after sequence,
-   the decoder's first, so that a step cut into micro-batches has the bits of the whole. */
+   for every row, and the embeddings', d->scratch1, for the rows of the batch's tokens. Rows that
+   only the decoder's part reaches come from one product. The others get both parts sequence by
+   sequence, the decoder's first: a step cut into micro-batches then has the bits of the whole. */
 
 /* One of the others; old is what it was before the product. */
 static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const float *old,
@@ -4278,20 +4278,24 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
 #endif
 
 /* ------------------------------------------------------------------------------------------------
-   The fast product:
+   The fast product. c is computed in tiles of TILE_ROWS x TILE_COLS sums, which stay in registers
+   while k runs; for each k a tile reads TILE_COLS numbers of b and TILE_ROWS of a, and does
+   TILE_ROWS * TILE_COLS multiply-adds with them. So that these numbers come from near memory:
 
-             COLS                     c is computed in tiles of ROWS x COLS sums that stay in
-            +----+                    registers while k runs. DEPTH rows of b are first copied into
-      DEPTH | b  | panels             panels, in the order in which the tiles read them; they stay
-            +----+                    in the second-level cache while all strips of a pass over
-     +-----++----+                    them. A strip stays in the first-level cache while it passes
-ROWS |  a  || c  | tile               over the panels; a's rows are read where they lie, its
-     +-----++----+                    columns (dW) copied. The last panel is as many vectors wide
-      strip                           as it has to be.
+                TILE_COLS
+                +----+----+----+     A panel is DEPTH rows of TILE_COLS columns of b, copied in the
+          DEPTH |    |    |    |     order in which tiles read it. Panels of WIDE columns in all
+                | panel   |    |     are made at once, and stay in the second-level cache while
+                +----+----+----+     all strips pass over them.
+       DEPTH
+     +---------++----+----+----+     A strip is TILE_ROWS rows of a, DEPTH long. It stays in the
+   T | strip   || tile    |    |     first-level cache while it passes over the panels, a tile for
+     +---------++----+----+----+     each. It is read where it lies, if its rows lie along k; else
+     |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
+     +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge computes whole and stores in part. So the bits of a row of c do not depend
-   on the other rows, nor on the size of tiles. WIDE: as many columns of panels as a cache of 512 KB
-   has room for. FEW: of so many rows at most, all strips are copied, once.
+   A tile over the edge of c computes whole, and stores in part. So each element of c is the same
+   sum in the same order, whatever the other rows, the tiles and the threads are.
 
    Gains, measured on MiniLM with two threads: fetching ahead 10% of a product outside the cache,
    20% of dW; tiles that are functions of their own 20% of dW; transposing in vectors a third of a
@@ -4300,8 +4304,8 @@ ROWS |  a  || c  | tile               over the panels; a's rows are read where t
    blocks of AdamW 5%; of a forward, only [CLS] rows in the last layer: an eighth. */
 enum {
     BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
-    BERT_FEW_ = 192,
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_WIDE_ + BERT_TILE_COLS_) /* floats for panels and strips */
+    BERT_FEW_ = 192, /* up to so many rows panels are made one by one, fetched ahead */
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_TILE_ROWS_ + BERT_WIDE_) /* floats: a strip, then panels */
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers. */
@@ -4352,56 +4356,45 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times
         if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
     }
 
-/* Where a tile finds its rows of a, in a's own memory or in a copy: element (i,k) is
-   at[i * down + k], or, where down is 1, at[i + k * ROWS]. */
-typedef struct {
-    const float *at;
-    size_t down;
-} BertStrip_;
-
 /* One k of a tile. */
 BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], const int vecs,
-                             const float *a, const size_t down, const float *panel)
+                             const float *strip, const size_t down, const float *panel)
 {
     bert_vec_ b[BERT_TILE_VECS_];
     BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
     BERT_FOR_ (i, BERT_TILE_ROWS_)
-        BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(bert_all_(a[i * down]), b[v], sum[i][v]);
+        BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(bert_all_(strip[i * down]), b[v], sum[i][v]);
 }
 
 /* One tile: c (rows, cols) = start + strip . panel; where start is NULL, c += strip . panel, or,
    chain, c's sums go on. panel is (depth, vecs * LANES). soon is the tile of c that comes next. */
 BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
-                             const float *a, const size_t down, const size_t next,
+                             const float *strip, const size_t down, const size_t right,
                              const float *panel, int depth, const float *start, int chain,
                              const float *soon, BertAhead_ *ahead)
 {
-    const int n = BERT_LANES_;
-    float edge[(int)BERT_TILE_ROWS_ * BERT_TILE_COLS_];
-    float *t = c;
-    size_t ldt = ldc;
-    int whole = rows == BERT_TILE_ROWS_ && cols % n == 0, k = 0; /* whole: all vectors are */
-    if (!whole) {
-        t = edge;
-        ldt = BERT_TILE_COLS_;
-        memset(edge, 0, sizeof edge);
-        for (int i = 0; i < rows && !start; i++)
-            memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
-    }
+    const int n = BERT_LANES_, whole = rows == BERT_TILE_ROWS_ && cols % n == 0;
+    float edge[(int)BERT_TILE_ROWS_ * BERT_TILE_COLS_], *t = whole ? c : edge;
+    const size_t ldt = whole ? ldc : BERT_TILE_COLS_;
+    int k = 0;
+    if (!whole) memset(edge, 0, sizeof edge);
+    for (int i = 0; i < rows && !whole && !start; i++)
+        memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs)
             sum[i][v] = chain && v * n < cols ? bert_get_(t + i * ldt + v * n) : zero;
     BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
                                     bert_max_(1, depth / n));
-    for (; k + n <= depth; k += n, a += n * next) {
+    for (; k + n <= depth; k += n, strip += n * right) {
         BERT_FETCH_(&next_c, 1);
         BERT_FETCH_(ahead, 0);
         BERT_UNROLL_4_
         for (int l = 0; l < n; l++, panel += vecs * n)
-            bert_step_(sum, vecs, a + l * next, down, panel);
+            bert_step_(sum, vecs, strip + l * right, down, panel);
     }
-    for (; k < depth; k++, a += next, panel += vecs * n) bert_step_(sum, vecs, a, down, panel);
+    for (; k < depth; k++, strip += right, panel += vecs * n)
+        bert_step_(sum, vecs, strip, down, panel);
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) {
             float *to = t + i * ldt + v * n;
@@ -4461,39 +4454,36 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             panel[k * W + j] = b.at[k * b.down + j * b.right];
 }
 
-/* A strip of a (rows, depth). Where the elements of a row lie side by side, tiles read a itself; at
-   its edge, and where they do not, a copy in room with zeros where a has no more rows: row after
-   row, or a column of ROWS after the other. copied: the copy is there already. */
-static BertStrip_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth, int copied)
+/* A strip of a (rows, depth), as tiles read it. Where the elements of a row lie side by side, it is
+   a itself, or at a's edge a copy with zeros where a has no more rows; else a copy, k by k. */
+static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
 {
-    const size_t R = BERT_TILE_ROWS_;
-    BertStrip_ own = {a.at, a.down}, by_rows = {room, (size_t)depth}, by_columns = {room, 1};
-    if (a.right == 1 && rows == BERT_TILE_ROWS_) return own;
+    const int all = BERT_TILE_ROWS_;
+    BertMatrix_ copy = {room, 1, BERT_TILE_ROWS_};
+    if (a.right == 1 && rows == all) return a;
     if (a.right == 1) {
-        for (int i = 0; i < BERT_TILE_ROWS_ && !copied; i++, room += depth)
-            if (i < rows) memcpy(room, a.at + i * a.down, (size_t)depth * sizeof *room);
-            else memset(room, 0, (size_t)depth * sizeof *room);
-        return by_rows;
+        memset(room, 0, (size_t)all * depth * sizeof *room);
+        for (int i = 0; i < rows; i++)
+            memcpy(room + i * depth, a.at + i * a.down, (size_t)depth * sizeof *room);
+        return bert_matrix_(room, depth, 1);
     }
-    for (int k = 0; k < depth && !copied; k++, room += R) {
-        const float *from = a.at + k * a.right;
-        if (a.down == 1 && rows == BERT_TILE_ROWS_) memcpy(room, from, R * sizeof *room);
+    for (int k = 0; k < depth; k++, room += all, a.at += a.right)
+        if (a.down == 1 && rows == all) memcpy(room, a.at, BERT_TILE_ROWS_ * sizeof *room);
         else
-            for (int i = 0; i < BERT_TILE_ROWS_; i++) room[i] = i < rows ? from[i * a.down] : 0.0f;
-    }
-    return by_columns;
+            for (int i = 0; i < all; i++) room[i] = i < rows ? a.at[i * a.down] : 0.0f;
+    return copy;
 }
 
-/* Each kind of tile is a function of its own, its sizes and steps constants: copied into a larger
-   one, gcc runs out of registers in the loop that counts (a fifth of dW). */
+/* Each kind of tile, by the width of its panel and by how its strip lies, is a function of its own
+   whose sizes and steps are constants: copied into a larger one, gcc runs out of registers. */
 #define BERT_TILE_ARGUMENTS_                                                                       \
-    float *c, size_t ldc, int rows, int cols, BertStrip_ strip, const float *panel, int depth,     \
+    float *c, size_t ldc, int rows, int cols, BertMatrix_ strip, const float *panel, int depth,    \
         const float *start, int chain, const float *soon, BertAhead_ *ahead
 typedef void BertTile_(BERT_TILE_ARGUMENTS_);
-#define BERT_TILE_KIND_(name, vecs, ...)                                                           \
+#define BERT_TILE_KIND_(name, vecs, down, right)                                                   \
     BERT_APART_ void name(BERT_TILE_ARGUMENTS_)                                                    \
     {                                                                                              \
-        bert_tile_(c, ldc, rows, cols, vecs, strip.at, __VA_ARGS__, panel, depth, start, chain,    \
+        bert_tile_(c, ldc, rows, cols, vecs, strip.at, down, right, panel, depth, start, chain,    \
                    soon, ahead);                                                                   \
     }
 BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1)
@@ -4503,154 +4493,171 @@ BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_)
 BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_)
 BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_)
 
-/* A strip times the panels of N columns, from left to right. */
-static void bert_strip_times_panels_(float *c, size_t ldc, BertStrip_ strip, int rows,
-                                     const float *panels, int depth, int N, const float *start,
+/* A strip times the panels of so many columns, from left to right. */
+static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, int rows,
+                                     const float *panels, int depth, int cols, const float *start,
                                      int chain, BertAhead_ *ahead)
 {
     static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
     static BertTile_ *const by_cols[] = {bert_tile_cols_1_, bert_tile_cols_2_, bert_tile_cols_};
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    for (int j = 0; j < N; j += W, panels += depth * W) {
-        const float *from = start ? start + j : NULL, *soon = j + W < N ? c + j + W : c + R * ldc;
-        int cols = bert_min_(W, N - j), kind = bert_min_(bert_panel_vecs_(cols), 3) - 1;
-        (strip.down > 1 ? by_rows : by_cols)[kind](c + j, ldc, rows, cols, strip, panels, depth,
-                                                   from, chain, soon, ahead);
+    BertTile_ *const *kinds = strip.right == 1 ? by_rows : by_cols;
+    for (int j = 0; j < cols; j += BERT_TILE_COLS_, panels += depth * BERT_TILE_COLS_) {
+        const int width = bert_min_(BERT_TILE_COLS_, cols - j), vecs = bert_panel_vecs_(width);
+        const float *soon = width < cols - j ? c + j + width : c + BERT_TILE_ROWS_ * ldc;
+        kinds[bert_min_(vecs, 3) - 1](c + j, ldc, rows, width, strip, panels, depth,
+                                      start ? start + j : NULL, chain, soon, ahead);
     }
 }
 
-/* The product in tiles. Of few rows and many columns, strips are copied once and b panel by panel,
-   each fetched ahead; else WIDE columns of b, over which strips pass, fetched ahead. */
-BERT_APART_ void bert_matmul_tiled_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M,
-                                    int N, int K, const float *start, int how, float *room)
+/* The product in tiles. Tiles fetch ahead: the next strip, or, where only a few strips pass over
+   each panel, the next panel's part of b. */
+BERT_APART_ void bert_matmul_tiled_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                    int cols, int inner, const float *start, int how, float *room)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_, n = BERT_LANES_;
-    const int few = M <= BERT_FEW_ && N > W, wide = few ? W : BERT_WIDE_;
-    for (int k = 0; k < K; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, K - k);
-        for (int j = 0; j < N; j += wide) {
-            int cols = bert_min_(wide, N - j), tiles = (cols + W - 1) / W * bert_max_(1, depth / n);
-            float first[BERT_WIDE_] = {0};
+    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
+    const int few = rows <= BERT_FEW_ && cols > W && a.right == 1, wide = few ? W : BERT_WIDE_;
+    float *panels = room + R * (int)BERT_DEPTH_;
+    for (int k = 0; k < inner; k += BERT_DEPTH_)
+        for (int j = 0; j < cols; j += wide) {
+            const int depth = bert_min_(BERT_DEPTH_, inner - k), width = bert_min_(wide, cols - j);
+            const int times = (width + W - 1) / W * bert_max_(1, depth / BERT_LANES_);
+            float first[BERT_WIDE_] = {0}; /* what c begins with */
             BertAhead_ ahead = {0};
-            if (start) memcpy(first, start + j, (size_t)cols * sizeof *start);
-            for (int p = 0; p < cols; p += W)
-                bert_pack_panel_(room + p * depth, bert_from_(b, k, j + p), depth,
-                                 bert_min_(W, cols - p));
-            int next_j = j + W < N ? j + W : 0, next_k = next_j ? k : k + depth;
-            if (few && next_k < K)
-                ahead =
-                    bert_ahead_(bert_from_(b, next_k, next_j), bert_min_(BERT_DEPTH_, K - next_k),
-                                bert_min_(W, N - next_j), (M + R - 1) / R * tiles);
-            for (int i = 0; i < M; i += R) {
-                int rows = bert_min_(R, M - i);
-                BertStrip_ strip = bert_strip_(room + depth * (wide + (few ? i : 0)),
-                                               bert_from_(a, i, k), rows, depth, few && j);
-                if (!few && i + R < M)
-                    ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, tiles);
-                bert_strip_times_panels_(c + i * ldc + j, ldc, strip, rows, room, depth, cols,
+            if (start) memcpy(first, start + j, (size_t)width * sizeof *start);
+            for (int p = 0; p < width; p += W)
+                bert_pack_panel_(panels + p * depth, bert_from_(b, k, j + p), depth,
+                                 bert_min_(W, width - p));
+            int next_j = j + W < cols ? j + W : 0, next_k = next_j ? k : k + depth;
+            if (few && next_k < inner)
+                ahead = bert_ahead_(bert_from_(b, next_k, next_j),
+                                    bert_min_(BERT_DEPTH_, inner - next_k),
+                                    bert_min_(W, cols - next_j), (rows + R - 1) / R * times);
+            for (int i = 0; i < rows; i += R) {
+                int height = bert_min_(R, rows - i);
+                float *to = c + i * ldc + j;
+                BertMatrix_ strip = bert_strip_(room, bert_from_(a, i, k), height, depth);
+                if (!few && i + R < rows)
+                    ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, times);
+                bert_strip_times_panels_(to, ldc, strip, height, panels, depth, width,
                                          how != BERT_START_ || k ? NULL : first, how == BERT_GO_ON_,
                                          &ahead);
             }
         }
-    }
 }
 
-/* The product of M <= LANES rows and a weight matrix, b[k][j] = w[j][k], as its mirror image
+/* The product of few rows and a transposed weight matrix, b[k][j] = w[j][k], as its mirror image
    c^T = w . a^T, whose tiles, HIGH rows of w and one vector wide, read w where it lies: packed,
-   each of w's elements would be moved for M multiply-adds. The bits are the same. K is a multiple
-   of 16. */
+   each of w's elements would be moved for a few multiply-adds. The bits are the same. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
-static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                  int K, const float *start, float *room)
+
+static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
 {
-    const int n = BERT_LANES_, whole = N / BERT_HIGH_ * BERT_HIGH_;
-    float *panel = room, *t = room + (int)BERT_DEPTH_ * BERT_LANES_, *out = t + BERT_HIGH_ * n;
-    for (int k = 0; k < K; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, K - k);
-        bert_pack_panel_(panel, bert_matrix_(a.at + k * a.right, a.right, a.down), depth, M);
+    return rows <= BERT_LANES_ && cols >= 16 && b.down == 1 && how == BERT_START_ &&
+           inner % 16 == 0;
+}
+
+/* mirror (HIGH, LANES) = HIGH rows of w . panel (depth, LANES) */
+BERT_INLINE_ void bert_mirror_tile_(float *mirror, BertMatrix_ w, const float *panel, int depth)
+{
+    const float *rows[BERT_HIGH_ / 4]; /* every fourth; the three behind it lie at fixed steps */
+    bert_vec_ sum[BERT_HIGH_], zero = {0};
+    BERT_FOR_ (r, BERT_HIGH_ / 4) rows[r] = w.at + r * 4 * w.down;
+    BERT_FOR_ (r, BERT_HIGH_) sum[r] = zero;
+    BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_HIGH_, 0), BERT_HIGH_, depth, depth / 4);
+    for (int k = 0; k < depth; k += 4, panel += 4 * BERT_LANES_) {
+        BERT_FETCH_(&ahead, 0);
+        BERT_FOR_ (l, 4) {
+            bert_vec_ x = bert_get_(panel + l * BERT_LANES_);
+            BERT_FOR_ (r, BERT_HIGH_)
+                sum[r] = BERT_VFMA_(bert_all_(rows[r / 4][r % 4 * w.down + k + l]), x, sum[r]);
+        }
+    }
+    BERT_FOR_ (r, BERT_HIGH_) bert_put_(mirror + r * BERT_LANES_, sum[r]);
+}
+
+static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                  int cols, int inner, const float *start, float *room)
+{
+    const int n = BERT_LANES_, whole = cols / BERT_HIGH_ * BERT_HIGH_;
+    float *panel = room, *mirror = room + (int)BERT_DEPTH_ * n, *out = mirror + BERT_HIGH_ * n;
+    const BertMatrix_ w = {b.at, b.right, 1}, x = {a.at, a.right, a.down};
+    for (int k = 0; k < inner; k += BERT_DEPTH_) {
+        int depth = bert_min_(BERT_DEPTH_, inner - k);
+        bert_pack_panel_(panel, bert_from_(x, k, 0), depth, rows);
         for (int j = 0; j < whole; j += BERT_HIGH_) {
-            const float *w[BERT_HIGH_ / 4], *x = panel;
-            bert_vec_ sum[BERT_HIGH_], zero = {0};
-            BERT_FOR_ (r, BERT_HIGH_ / 4) w[r] = b.at + (j + r * 4) * b.right + k;
-            BERT_FOR_ (r, BERT_HIGH_) sum[r] = zero;
-            BertAhead_ ahead =
-                bert_ahead_(bert_from_(b, k, j + BERT_HIGH_), depth, BERT_HIGH_, depth / 4);
-            for (int l = 0; l < depth; l += 4, x += 4 * n) {
-                BERT_FETCH_(&ahead, 0);
-                BERT_FOR_ (u, 4) {
-                    bert_vec_ x_l = bert_get_(x + u * n);
-                    BERT_FOR_ (r, BERT_HIGH_)
-                        sum[r] =
-                            BERT_VFMA_(bert_all_(w[r / 4][r % 4 * b.right + l + u]), x_l, sum[r]);
-                }
-            }
-            BERT_FOR_ (r, BERT_HIGH_) bert_put_(t + r * n, sum[r]);
+            bert_mirror_tile_(mirror, bert_from_(w, j, k), panel, depth);
             for (int r = 0; r < BERT_HIGH_; r += n) {
                 float *to = c + j + r;
-                bert_vec_ first = start ? bert_get_(start + j + r) : zero;
-                bert_transpose_(out, n, t + r * n, n);
-                for (int i = 0; i < M; i++, to += ldc)
+                bert_vec_ first = start ? bert_get_(start + j + r) : bert_all_(0.0f);
+                bert_transpose_(out, n, mirror + r * n, n);
+                for (int i = 0; i < rows; i++, to += ldc)
                     bert_put_(to, (k ? bert_get_(to) : first) + bert_get_(out + i * n));
             }
         }
     }
-    if (whole < N)
-        bert_matmul_tiled_(c + whole, ldc, a, bert_from_(b, 0, whole), M, N - whole, K,
+    if (whole < cols)
+        bert_matmul_tiled_(c + whole, ldc, a, bert_from_(b, 0, whole), rows, cols - whole, inner,
                            start ? start + whole : NULL, BERT_START_, room);
 }
 
 BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
 
-/* Whether the mirrored product is worth it: of few rows, with a weight matrix, in whole vectors. */
-static int bert_mirrored_(BertMatrix_ b, int M, int N, int K, int how)
-{
-    return M <= BERT_LANES_ && N >= 16 && b.down == 1 && how == BERT_START_ && K % 16 == 0;
-}
-
-/* The product on one thread, this one. */
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N,
-                                int K, const float *start, int how, const BertScratch *scratch)
+static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
+                                int cols, int inner, const float *start, int how,
+                                const BertScratch *scratch)
 {
     int thread = 0; /* of the team; each has room of its own for panels and strips */
 #ifdef _OPENMP
     thread = omp_get_thread_num();
 #endif
     float *room = scratch ? scratch->memory + bert_scratch_size(thread) : NULL;
-    if (!room) bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
-    else if (bert_mirrored_(b, M, N, K, how))
-        bert_matmul_mirrored_(c, ldc, a, b, M, N, K, start, room);
-    else bert_matmul_tiled_(c, ldc, a, b, M, N, K, start, how, room);
+    if (!room) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
+    else if (bert_mirrored_(b, rows, cols, inner, how))
+        bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
+    else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
 }
 
-/* The product on all threads. A task is a block of c, two for each thread, or one where the product
-   is small. The longer side of c is cut first, so that little is packed twice; of dW the rows, so
-   that two threads do not write side by side. */
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int M, int N, int K,
-                         const float *start, int how, const BertScratch *scratch)
+/* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
+   for each thread, which are not equally fast, or one where a block is soon done. The longer side
+   of c is cut first, so that little is packed twice; of dW the rows, so that two threads do not
+   write side by side. A block has at least 64 rows, and at most 1024. */
+static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
+                       int mirrored)
 {
-    const size_t R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    const size_t strips = ((size_t)M + R - 1) / R, panels = ((size_t)N + W - 1) / W;
-    const int most = 1024, least = 64; /* rows of a task */
-    if (M < 1 || N < 1) return;
+    const int widest = ((cols - 1) / BERT_TILE_COLS_ + 2) / 2; /* of two panels */
+    const int tasks = threads == 1 || mirrored ? threads : 2 * threads;
+    *across = cols < rows || a.right != 1 ? 1 : bert_min_(widest, tasks);
+    *down = bert_min_((rows - 1) / 64 + 1, (tasks + *across - 1) / *across);
+    *down = bert_max_((rows - 1) / 1024 + 1, *down);
+    *across = bert_max_(*across, bert_min_(widest, (tasks + *down - 1) / *down));
+}
+
+/* Where part i of so many begins, if n is cut between whole tiles of that size. */
+static size_t bert_cut_(int n, int tile, int i, int parts)
+{
+    size_t tiles = ((size_t)n + tile - 1) / tile;
+    return bert_zmin_((size_t)n, tiles * (size_t)i / (size_t)parts * (size_t)tile);
+}
+
+static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
+                         int inner, const float *start, int how, const BertScratch *scratch)
+{
+    int down, across;
+    if (rows < 1 || cols < 1) return;
     if (!scratch) {
-        bert_matmul_plain_(c, ldc, a, b, M, N, K, start, how);
+        bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
         return;
     }
-    const int threads = scratch->threads, widest = (int)((panels + 1) / 2);
-    const int once = threads == 1 || bert_mirrored_(b, M, N, K, how);
-    const int tasks = once ? threads : 2 * threads;
-    int across = N < M || a.right != 1 ? 1 : bert_min_(widest, tasks);
-    int down = bert_max_((M - 1) / most + 1,
-                         bert_min_((M - 1) / least + 1, (tasks + across - 1) / across));
-    across = bert_max_(across, bert_min_(widest, (tasks + down - 1) / down));
-    BERT_OMP_(parallel for schedule(dynamic) num_threads(threads))
+    bert_plan_(&down, &across, a, rows, cols, scratch->threads,
+               bert_mirrored_(b, rows, cols, inner, how));
+    BERT_OMP_(parallel for schedule(dynamic) num_threads(scratch->threads))
     for (int t = 0; t < down * across; t++) {
-        size_t y = (size_t)(t / across), x = (size_t)(t % across);
-        size_t i = y * strips / down * R, j = x * panels / across * W;
-        int height = (int)(bert_zmin_((y + 1) * strips / down * R, M) - i);
-        int width = (int)(bert_zmin_((x + 1) * panels / across * W, N) - j);
+        size_t i = bert_cut_(rows, BERT_TILE_ROWS_, t / across, down);
+        size_t j = bert_cut_(cols, BERT_TILE_COLS_, t % across, across);
+        int height = (int)(bert_cut_(rows, BERT_TILE_ROWS_, t / across + 1, down) - i);
+        int width = (int)(bert_cut_(cols, BERT_TILE_COLS_, t % across + 1, across) - j);
         bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j), height,
-                            width, K, start ? start + j : NULL, how, scratch);
+                            width, inner, start ? start + j : NULL, how, scratch);
     }
 }
 #endif /* vectors */
