@@ -405,7 +405,9 @@ def read_torch_legacy(path, f):
     items = {v.storage.key: ITEM.get(v.storage.dtype) or OTHERS[v.storage.dtype]
              for v in state.values() if isinstance(v, View)} if isinstance(state, dict) else {}
     places = {}
-    for key in keys:
+    if not isinstance(keys, list) or not all(isinstance(key, (str, int)) for key in keys):
+        fail(path, "storage keys", type(keys).__name__ + " of others", "a list of names")
+    for key in keys:  # lists within lists, each twice in the next, would take for ever to print
         count = struct.unpack("<q", f.read(8))[0]
         places[str(key)] = f.tell(), max(count, 0) * items.get(str(key), 1)
         if f.tell() + places[str(key)][1] > os.path.getsize(path):

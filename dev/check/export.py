@@ -315,6 +315,13 @@ def test_pickles(tmp):
     refuse("the format before PyTorch 1.6, of something else", folder, "no such tensor")
     write(folder, "pytorch_model.bin", b"PK\3\4 cut")
     refuse("a truncated zip", folder, "zip")
+    keys = ["0"]
+    for _ in range(60):  # each list twice in the next: 2^60 names, were they printed
+        keys = [keys, keys]
+    with open(path, "wb") as f:
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, keys):
+            pickle.dump(part, f, 2)
+    refuse("storage keys that are lists within lists", folder, "storage keys")
     torch.save({k: v.to(torch.int32) for k,
                 v in transformers.BertModel(BertConfig(**TINY)).state_dict().items()}, path)
     refuse("int32", folder, "I32", "F32")
