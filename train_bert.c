@@ -181,6 +181,8 @@ typedef struct {
     double rows; /* that have a label */
 } Sums;
 
+enum { NEVER = -1 }; /* in place of a step */
+
 typedef struct {
     const Options *o;
     Bert *m;
@@ -196,8 +198,8 @@ typedef struct {
        which goes on where it was stopped has to have again. */
     long long step;                  /* optimizer steps that are done */
     Sums run, line;                  /* so far, and at the last log line */
-    long long saved_step, best_step; /* of model.bin, best.bin */
-    double best, best_loss;
+    long long saved_step, best_step; /* of model.bin, and of the best evaluation; NEVER */
+    double best, best_loss;          /* that evaluation's first metric and loss */
 } Training;
 
 /* Where it holds nothing that a loss is taken of: that loss is 0. */
@@ -208,7 +210,9 @@ static void warn_unlabelled(const char *path, int task, const char *done)
 }
 
 static Loader evaluation_loader(const Options *o, const Bert *m); /* below, at Evaluation */
-static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e);
+enum { DONE, FAILED, STOPPED };
+static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
+                    const volatile sig_atomic_t *stop);
 
 /* -- before the first step: the data, the head for it, a plan -- */
 
@@ -431,7 +435,7 @@ static int diverged(const Training *t, const char *what, double value)
     fail("step %lld: the %s is %g: training cannot go on. A lower --learning_rate (%g now) or more "
          "--warmup_steps may help.",
          t->step + 1, what, value, t->o->learning_rate);
-    if (!t->saved_step) return fail("nothing was saved");
+    if (t->saved_step == NEVER) return fail("nothing was saved");
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
 
@@ -495,26 +499,22 @@ static void train_log(Training *t)
 static int is_better(const Training *t)
 {
     const double metric = t->result.metrics[0].value;
-    if (t->best_step == 0 || isnan(t->best) != isnan(metric))
-        return !t->best_step || isnan(t->best);
+    if (t->best_step == NEVER) return 1;
+    if (isnan(t->best) != isnan(metric)) return isnan(t->best);
     if (isnan(metric) || metric == t->best) return t->result.loss < t->best_loss;
     return metric > t->best;
 }
 
-/* Does an epoch or the run end with this step? */
-static int is_due(const Training *t)
-{
-    return !stop_signal && (t->data.ended || t->step == t->total);
-}
-
+/* Measures the model, decides whether it is the best so far, and says both. */
 static int train_eval(Training *t)
 {
     const Evaluation *e = &t->result;
     double start = seconds();
     Page page;
-    if (evaluate(t->o, t->m, &t->eval, &t->result)) return 1;
-    if (stop_signal) return 0;
+    int end = evaluate(t->o, t->m, &t->eval, &t->result, &stop_signal);
+    if (end != DONE) return end;
     start = seconds() - start;
+    if (is_better(t)) t->best = e->metrics[0].value, t->best_loss = e->loss, t->best_step = t->step;
     FILE *f = page_begin(&page);
     fprintf(f, "eval       epoch %.2f  loss %.4f", t->data.epoch, e->loss);
     log_number(&t->log, "eval_", "loss", e->loss, 17);
@@ -522,38 +522,38 @@ static int train_eval(Training *t)
         fprintf(f, "  %s %.4f", e->metrics[i].name, e->metrics[i].value);
         log_number(&t->log, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
     }
-    fputs(is_better(t) ? "  best so far\n" : "\n", f);
+    fputs(t->best_step == t->step ? "  best so far\n" : "\n", f);
     page_end(&page, stdout, 11);
     fflush(stdout);
     log_number(&t->log, "eval_", "runtime", start, 6);
     log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / start, 6);
     log_end(&t->log, t->data.epoch, t->step);
-    return 0;
+    return DONE;
 }
 
-/* model.bin and, where the last evaluation was the best, best.bin. */
-static int train_save(Training *t)
+static int save_model(Training *t)
 {
     if (folder_save(&t->out, t->m, "model.bin")) return 1;
     t->saved_step = t->step;
-    if (!t->o->eval_file || !is_better(t)) return 0;
-    if (folder_save(&t->out, t->m, "best.bin")) return 1;
-    t->best = t->result.metrics[0].value;
-    t->best_loss = t->result.loss;
-    t->best_step = t->step;
     return 0;
 }
 
+/* What is due after a step is decided once: a signal that comes later ends an evaluation, and then
+   the run, and changes nothing else. The model is saved before it is measured, so that nothing that
+   happens meanwhile costs an epoch; where "best so far" was said, best.bin follows. */
 static int train_steps(Training *t)
 {
     while (t->step < t->total && !stop_signal) {
         if (loader_step(&t->data, (uint64_t)t->step)) return 1;
         if (train_step(t)) return 1;
         train_log(t);
-        if (is_due(t) && t->run.rows == 0)
+        const int ends = t->data.ended || t->step == t->total; /* an epoch, or the run */
+        const int save = ends, measure = ends && t->o->eval_file && !stop_signal;
+        if (ends && t->run.rows == 0)
             warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
-        if (is_due(t) && t->o->eval_file && train_eval(t)) return 1;
-        if (is_due(t) && train_save(t)) return 1;
+        if (save && save_model(t)) return 1;
+        if (measure && train_eval(t) == FAILED) return 1;
+        if (t->best_step == t->step && folder_save(&t->out, t->m, "best.bin")) return 1;
     }
     return 0;
 }
@@ -565,9 +565,11 @@ static int train_end(Training *t, double runtime)
     Page page;
     live_clear();
     if (stop_signal) {
-        if (t->saved_step != t->step && folder_save(&t->out, t->m, "model.bin")) return 1;
-        fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
-             t->step, t->total);
+        if (t->step > 0 && t->saved_step != t->step && save_model(t)) return 1;
+        if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
+        else
+            fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
+                 t->step, t->total);
         return 128 + (int)stop_signal;
     }
     log_number(&t->log, "train_", "runtime", runtime, 6);
@@ -579,7 +581,7 @@ static int train_end(Training *t, double runtime)
     if (t->o->eval_file && tasks[t->m->config.task].report)
         tasks[t->m->config.task].report(f, e, t->eval.data);
     fprintf(f, "\n%lld steps in %.1f s. %s/model.bin is the last model", t->step, runtime, folder);
-    if (t->best_step)
+    if (t->best_step != NEVER)
         fprintf(f, ", best.bin the one of step %lld (%s %.4f)", t->best_step, e->metrics[0].name,
                 t->best);
     fprintf(f, "\n");
@@ -604,7 +606,7 @@ static int command_train(const Options *o, Bert *m)
     struct sigaction old[2],
         stop = {.sa_handler = on_signal,
                 .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
-    Training t = {.o = o, .m = m};
+    Training t = {.o = o, .m = m, .saved_step = NEVER, .best_step = NEVER};
     int result = train_load(&t);
     stop_signal = 0;
     for (int i = 0; i < 2; i++) {
@@ -655,9 +657,10 @@ static Rules rules_of(const Options *o, int longest)
     return rules;
 }
 
-/* Mean loss and metrics, without class weights and label smoothing, so that runs compare. Where
-   stop_signal is set meanwhile it ends without any. */
-static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
+/* Mean loss and metrics, without class weights and label smoothing, so that runs compare. STOPPED,
+   without any, where *stop is set meanwhile; NULL: nothing stops it. */
+static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
+                    const volatile sig_atomic_t *stop)
 {
     const Data *data = l->data;
     double start = seconds(), loss = 0, rows = 0;
@@ -666,7 +669,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
     evaluation_clear(e, data);
     loader_seek(l, evaluation_place);
     do {
-        if (loader_step(l, 0)) return 1;
+        if (loader_step(l, 0)) return FAILED;
         for (size_t i = 0; i < l->num_batches; i++) {
             const BertBatch *x = &l->batches[i];
             if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
@@ -675,7 +678,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
         }
         rows += l->rows, done += l->step_items;
         progress("eval", done, l->items, start);
-        if (stop_signal) return 0;
+        if (stop && *stop) return STOPPED;
     } while (!l->ended);
     live_clear();
     e->loss = ratio(loss, rows);
@@ -683,7 +686,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e)
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
     tasks[data->task].measure(e, data);
-    return 0;
+    return DONE;
 }
 
 /* eval and predict: the head must be there. That of pretraining has mlm's in it. */
@@ -716,7 +719,7 @@ static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
     }
     if (loader_scan(l)) return 1;
     evaluation_room(e, data);
-    if (evaluate(o, m, l, e)) return 1;
+    if (evaluate(o, m, l, e, NULL) != DONE) return 1;
     FILE *f = page_begin(&page);
     fprintf(f, "%-22s %zu\n%-22s %.6f\n", "examples", l->items, "loss", e->loss);
     for (int i = 0; i < e->num_metrics; i++)

@@ -1,8 +1,24 @@
 /* The driver as a user meets it: what an output_dir keeps of an earlier run, which model is the
-   best, what a model remembers of its training, and what lines of text are told. */
+   best, what a signal leaves, what a model remembers of its training, and what lines of text are
+   told. */
 #include "test.h"
+
+#include <signal.h>
+
+/* A signal comes at the moment at which the driver first writes this. NULL: none. */
+static const char *signal_at;
+
+static void signal_where(const char *text)
+{
+    if (!signal_at || !strstr(text, signal_at)) return;
+    signal_at = NULL;
+    raise(SIGTERM);
+}
+
 #define TESTING
+#define fputs(text, f) (signal_where(text), fputs(text, f))
 #include "train_bert.c"
+#undef fputs
 
 #include "files.h"
 
@@ -154,14 +170,42 @@ static void test_best(void)
                 {0.1, 1.0, NAN, 0.1, 0},  {NAN, 1.0, NAN, 0.5, 1}, {NAN, 1.0, NAN, 1.5, 0},
                 {-0.5, 1.0, -0.4, 1.0, 1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        Training t = {.best = rows[i].best, .best_loss = rows[i].best_loss, .best_step = 1};
+        Training t = {.best = rows[i].best, .best_loss = rows[i].best_loss, .best_step = 0};
         t.result.metrics[0].value = rows[i].metric, t.result.loss = rows[i].loss;
         expect(is_better(&t) == rows[i].better, "row %zu", i);
-        t.best_step = 0;
+        t.best_step = NEVER;
         expect(is_better(&t), "row %zu is not the first", i);
     }
     done("best.bin: the higher metric, of equal ones the lower loss; one that is no number is "
          "below");
+}
+
+/* Between an evaluation and what follows from it, and before the first step. */
+static void test_signal(void)
+{
+    const char *line = TRAIN_ON("single.bin") "--eval_file single.bin --logging_steps 1";
+    clean(11);
+    signal_at = "best so far";
+    expect_call("", line, 128 + SIGTERM, "out/model.bin is the model after step 1 of 2");
+    expect(!signal_at && strstr(output, "best so far") && !strstr(output, "step 2/2"), "%s",
+           output);
+    expect(size_of("out/best.bin") > 0 && size_of("out/model.bin") == size_of("out/best.bin"),
+           "'best so far', and no best.bin: %s", output);
+    const Options options = {.output_dir = "out"};
+    Training t = {.o = &options, .total = 2, .saved_step = NEVER};
+    fflush(stderr);
+    int error = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), old = dup(2);
+    dup2(error, 2);
+    stop_signal = SIGINT;
+    const int code = train_end(&t, 1);
+    stop_signal = 0;
+    dup2(old, 2), close(old);
+    output[imax(0, (int)pread(error, output, sizeof output - 1, 0))] = 0;
+    close(error);
+    expect(code == 128 + SIGINT && strstr(output, "before the first step: nothing was saved"), "%s",
+           output);
+    done("a signal: what was said to be the best is saved, and nothing is said to be saved that is "
+         "not");
 }
 
 /* What train writes of its data into the model */
@@ -338,6 +382,7 @@ int main(void)
     test_output_dir();
     test_folder_removed();
     test_best();
+    test_signal();
     test_memory();
     test_lines();
     test_full_disk();
