@@ -1584,32 +1584,23 @@ BERTDEF BertText bert_string(const BertStrings *strings, size_t i)
     return text;
 }
 
+/* A model's own strings are one piece of memory, as in its file: the offsets, then the bytes. */
 static size_t bert_table_bytes_(const BertStrings *s) { return s->count ? (s->count + 1) * 8 : 0; }
-static size_t bert_text_bytes_(const BertStrings *s)
+static size_t bert_strings_bytes_(const BertStrings *s)
 {
-    return s->count ? (size_t)s->offsets[s->count] : 0;
-}
-
-static void bert_free_strings_(BertStrings *s)
-{
-    BERT_FREE(s->offsets);
-    BERT_FREE(s->bytes);
-    memset(s, 0, sizeof *s);
+    return s->count ? bert_table_bytes_(s) + (size_t)s->offsets[s->count] : 0;
 }
 
 static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
 {
     if (!from || !from->count) return BERT_OK;
-    size_t table = bert_table_bytes_(from), bytes = bert_text_bytes_(from);
-    to->offsets = (uint64_t *)BERT_MALLOC(table);
-    to->bytes = (char *)BERT_MALLOC(bytes + 1);
-    if (!to->offsets || !to->bytes) {
-        bert_free_strings_(to);
-        return BERT_EMEMORY;
-    }
-    memcpy(to->offsets, from->offsets, table);
-    memcpy(to->bytes, from->bytes, bytes);
+    const size_t table = bert_table_bytes_(from), bytes = bert_strings_bytes_(from);
+    to->offsets = (uint64_t *)BERT_MALLOC(bytes);
+    if (!to->offsets) return BERT_EMEMORY;
     to->count = from->count;
+    to->bytes = (char *)to->offsets + table;
+    memcpy(to->offsets, from->offsets, table);
+    memcpy(to->bytes, from->bytes, bytes - table);
     return BERT_OK;
 }
 
@@ -1818,7 +1809,7 @@ BERTDEF void bert_free(Bert *m)
     BERT_FREE(m->seen);
     if (bert_users_(m, -1) <= 0) {
         bert_free_floats_(m->params_memory);
-        bert_free_strings_(&m->labels);
+        BERT_FREE(m->labels.offsets);
         bert_free_tokenizer_(&m->tokenizer);
         BERT_FREE(m->users);
     }
@@ -3324,7 +3315,7 @@ static void bert_free_tokenizer_(BertTokenizer *t)
         void *own[] = {k->info, k->slots, k->added, k->letters, k->shown, k->shown_at, k};
         for (int i = 0; i < 7; i++) BERT_FREE(own[i]);
     }
-    bert_free_strings_(&t->vocabulary);
+    BERT_FREE(t->vocabulary.offsets);
     BERT_FREE(t->added);
     BERT_FREE(t->unicode);
 }
@@ -3826,65 +3817,35 @@ static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size, size_t
     return hash;
 }
 
-/* Where a model is read from: a file, or memory where file is NULL. */
+/* Where a model is read from: a file, or memory where file is NULL; or the file it is written to. */
 typedef struct {
     FILE *file;
     const char *data;
     BertBytes_ size, at;
+    int writing;
 } BertSource_;
 
-static int bert_read_(Bert *m, BertSource_ *s, void *to, BertBytes_ bytes)
+/* Reads or writes numbers of unit bytes. What fails in writing the file remembers. */
+static int bert_transfer_(Bert *m, BertSource_ *s, void *numbers, BertBytes_ bytes, size_t unit)
 {
+    const size_t flip = bert_flip_(unit);
+    char *p = (char *)numbers;
+    if (s->writing) {
+        if (!flip) fwrite(p, 1, (size_t)bytes, s->file);
+        for (size_t i = 0; flip && i < bytes; i++) putc(p[i ^ flip], s->file);
+        return BERT_OK;
+    }
     if (bytes > s->size - s->at)
         return BERT_BAD_FILE_(m, "cut off: %llu bytes, more were expected", s->size);
-    if (s->file && fread(to, 1, (size_t)bytes, s->file) != bytes)
+    if (s->file && fread(p, 1, (size_t)bytes, s->file) != bytes)
         return BERT_FAIL_(m, BERT_EFILE, "cannot read on at byte %llu", s->at);
-    if (!s->file) memcpy(to, s->data + s->at, (size_t)bytes);
+    if (!s->file) memcpy(p, s->data + s->at, (size_t)bytes);
     s->at += bytes;
-    return BERT_OK;
-}
-
-/* Reads a section of that many bytes, numbers of unit bytes, and its padding to a multiple of 8. */
-static int bert_read_section_(Bert *m, BertSource_ *s, void *to, BertBytes_ bytes, size_t unit)
-{
-    char padding[8], *p = (char *)to;
-    const size_t flip = bert_flip_(unit);
-    int error = bert_read_(m, s, to, bytes);
-    for (size_t i = 0; flip && !error && i < bytes / unit * unit; i++)
+    for (size_t i = 0; flip && i < bytes / unit * unit; i++)
         if ((i ^ flip) > i) {
             char byte = p[i];
             p[i] = p[i ^ flip], p[i ^ flip] = byte;
         }
-    return error ? error : bert_read_(m, s, padding, (8 - bytes % 8) % 8);
-}
-
-/* A section into fresh memory, one byte longer so that it is never empty. */
-static void *bert_read_new_(Bert *m, BertSource_ *s, BertBytes_ bytes, size_t unit, int *error)
-{
-    if (*error) return NULL;
-    void *to = BERT_CALLOC((size_t)bytes + 1, 1);
-    if (!to) *error = BERT_NO_MEMORY_(m, "for %llu bytes of the file", bytes);
-    else *error = bert_read_section_(m, s, to, bytes, unit);
-    return to;
-}
-
-/* A section of strings: count + 1 rising offsets, then the bytes. */
-static int bert_read_strings_(Bert *m, BertSource_ *s, BertStrings *strings, size_t count,
-                              BertBytes_ bytes, const char *what)
-{
-    int error = BERT_OK;
-    BertBytes_ table = ((BertBytes_)count + 1) * 8;
-    if (!count && !bytes) return BERT_OK;
-    if (!count || bytes < table)
-        return BERT_BAD_FILE_(m, "%s: %zu strings cannot be %llu bytes", what, count, bytes);
-    strings->offsets = (uint64_t *)bert_read_new_(m, s, table, 8, &error);
-    strings->bytes = (char *)bert_read_new_(m, s, bytes - table, 1, &error);
-    if (error) return error;
-    strings->count = count;
-    for (size_t i = 0; i < count; i++)
-        if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
-            strings->offsets[count] != bytes - table)
-            return BERT_BAD_FILE_(m, "%s: the offset of string %zu is wrong", what, i);
     return BERT_OK;
 }
 
@@ -3893,13 +3854,80 @@ static BertBytes_ bert_u64_(const int32_t *h)
     return (BertBytes_)(uint32_t)h[1] << 32 | (uint32_t)h[0];
 }
 
+static void bert_put_u64_(int32_t *h, BertBytes_ x)
+{
+    h[0] = (int32_t)(uint32_t)x;
+    h[1] = (int32_t)(uint32_t)(x >> 32);
+}
+
+/* A section of the file, from byte `at` on: `numbers` bytes of it are numbers of unit bytes, the rest
+   is text. array is the address of what points to it in memory: &m->params_memory, ... */
+typedef struct {
+    void *array;
+    size_t unit;
+    BertBytes_ bytes, numbers, at;
+} BertSection_;
+enum { BERT_NUM_SECTIONS_ = 5 };
+
+/* The sections that a header tells of; returns the size of the file. */
+static BertBytes_ bert_sections_(BertSection_ *s, Bert *m, const int32_t *h)
+{
+    BertTokenizer *t = &m->tokenizer;
+    const int32_t *words = h + BERT_H_TOKENIZER_;
+    const BertBytes_ parameters = bert_times_((size_t)bert_u64_(h + BERT_H_PARAMETERS_), 4);
+    const BertBytes_ labels = h[BERT_H_LABELS_], pieces = words[BERT_NUM_PIECES], all = ~0ull;
+    const BertSection_ rows[BERT_NUM_SECTIONS_] = {
+        {&m->params_memory, 4, parameters, all, 0},
+        {&m->labels.offsets, 8, bert_u64_(h + BERT_H_BYTES_2_), (labels + 1) * 8, 0},
+        {&t->vocabulary.offsets, 8, bert_u64_(h + BERT_H_BYTES_3_), (pieces + 1) * 8, 0},
+        {&t->added, 4, (BertBytes_)words[BERT_NUM_ADDED] * 8, all, 0},
+        {&t->unicode, 4, bert_u64_(h + BERT_H_BYTES_5_), all, 0},
+    };
+    BertBytes_ at = BERT_HEADER_ * 4;
+    for (int i = 0; i < BERT_NUM_SECTIONS_; i++) {
+        s[i] = rows[i], s[i].at = at;
+        if (s[i].numbers > s[i].bytes) s[i].numbers = s[i].bytes;
+        at += (s[i].bytes + 7) / 8 * 8;
+    }
+    return at;
+}
+
+/* Reads or writes a section and its padding. Memory that is not there yet has a byte more than it
+   needs, so that it is never empty. */
+static int bert_transfer_section_(Bert *m, BertSource_ *source, const BertSection_ *s)
+{
+    char *p, padding[8] = {0};
+    if (source->writing && !s->bytes) return BERT_OK;
+    memcpy(&p, s->array, sizeof p);
+    if (!p) p = (char *)BERT_CALLOC((size_t)s->bytes + 1, 1);
+    if (!p) return BERT_NO_MEMORY_(m, "for %llu bytes of the file", s->bytes);
+    memcpy(s->array, &p, sizeof p);
+    int error = bert_transfer_(m, source, p, s->numbers, s->unit);
+    if (!error) error = bert_transfer_(m, source, p + s->numbers, s->bytes - s->numbers, 1);
+    return error ? error : bert_transfer_(m, source, padding, (8 - s->bytes % 8) % 8, 1);
+}
+
+/* Checks a section of strings: count + 1 rising offsets, then the bytes. */
+static int bert_check_strings_(Bert *m, BertStrings *strings, const BertSection_ *s, size_t count,
+                               const char *what)
+{
+    const BertBytes_ table = ((BertBytes_)count + 1) * 8;
+    if (count ? s->bytes < table : s->bytes > 0)
+        return BERT_BAD_FILE_(m, "%s: %zu strings cannot be %llu bytes", what, count, s->bytes);
+    if (!count) return BERT_OK;
+    strings->count = count, strings->bytes = (char *)strings->offsets + table;
+    for (size_t i = 0; i < count; i++)
+        if (strings->offsets[0] || strings->offsets[i] > strings->offsets[i + 1] ||
+            strings->offsets[count] != s->bytes - table)
+            return BERT_BAD_FILE_(m, "%s: the offset of string %zu is wrong", what, i);
+    return BERT_OK;
+}
+
 /* BertConfig's fields are words in the header's order: this does not compile where they are not. */
 enum { BERT_FIELDS_ = BERT_H_PARAMETERS_ - BERT_H_CONFIG_, BERT_MORE_FIELDS_ = 9 };
-enum {
-    BERT_FITS_ = offsetof(BertConfig, padding_idx) == BERT_FIELDS_ * 4 &&
-                 sizeof(BertConfig) == (BERT_FIELDS_ + BERT_MORE_FIELDS_) * 4
-};
-typedef char bert_config_is_27_words_[BERT_FITS_ ? 1 : -1];
+typedef char bert_first_fields_[offsetof(BertConfig, padding_idx) == BERT_FIELDS_ * 4 ? 1 : -1];
+typedef char
+    bert_all_fields_[sizeof(BertConfig) == (BERT_FIELDS_ + BERT_MORE_FIELDS_) * 4 ? 1 : -1];
 
 static BertConfig bert_config_of_(const int32_t *h)
 {
@@ -3926,34 +3954,15 @@ static int bert_check_words_(Bert *m, const int32_t *words)
     return BERT_OK;
 }
 
-/* Whether the sections, the file and what the header says of them have one size. */
-static int bert_check_sizes_(Bert *m, BertBytes_ file, const int32_t *h, size_t parameters)
-{
-    const BertBytes_ sizes[] = {(BertBytes_)bert_times_(parameters, 4),
-                                bert_u64_(h + BERT_H_BYTES_2_), bert_u64_(h + BERT_H_BYTES_3_),
-                                (BertBytes_)h[BERT_H_TOKENIZER_ + BERT_NUM_ADDED] * 8,
-                                bert_u64_(h + BERT_H_BYTES_5_)};
-    BertBytes_ total = BERT_HEADER_ * 4, said = bert_u64_(h + BERT_H_BYTES_);
-    for (int i = 0; i < 5; i++) {
-        if (sizes[i] > file || total > file)
-            return BERT_BAD_FILE_(
-                m, "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
-                i + 1, sizes[i], file);
-        total += (sizes[i] + 7) / 8 * 8;
-    }
-    if (total == file && total == said) return BERT_OK;
-    return BERT_BAD_FILE_(m, "%llu bytes; its sections make %llu, its header says %llu", file,
-                          total, said);
-}
-
 /* Everything in the header that can be wrong, before memory is taken for any of it. */
-static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
+static int bert_check_header_(Bert *m, BertBytes_ file, const int32_t *h)
 {
     BertTensor tensors[BERT_NUM_TENSORS];
+    BertSection_ sections[BERT_NUM_SECTIONS_];
     const BertConfig c = bert_config_of_(h);
     const int32_t *words = h + BERT_H_TOKENIZER_, labels = h[BERT_H_LABELS_];
     const int pieces = words[BERT_NUM_PIECES], added = words[BERT_NUM_ADDED];
-    const BertBytes_ said = bert_u64_(h + BERT_H_PARAMETERS_);
+    const BertBytes_ said = bert_u64_(h + BERT_H_PARAMETERS_), size = bert_u64_(h + BERT_H_BYTES_);
     if (h[BERT_H_MAGIC_] != BERT_MAGIC_)
         return BERT_BAD_FILE_(m,
                               "not a model file of bert.h: it begins with %08X, not %08X "
@@ -3975,7 +3984,16 @@ static int bert_check_header_(Bert *m, const BertSource_ *s, const int32_t *h)
     if (bert_check_words_(m, words)) return BERT_EFORMAT;
     if (!pieces && bert_u64_(h + BERT_H_BYTES_5_))
         return BERT_BAD_FILE_(m, "a Unicode table, but no vocabulary");
-    return bert_check_sizes_(m, s->size, h, parameters);
+    const BertBytes_ total = bert_sections_(sections, m, h);
+    for (int i = 0; i < BERT_NUM_SECTIONS_; i++)
+        if (sections[i].bytes > file || sections[i].at > file)
+            return BERT_BAD_FILE_(
+                m, "cut off, or its header is damaged: section %d has %llu bytes, the file %llu",
+                i + 1, sections[i].bytes, file);
+    if (total != file || total != size)
+        return BERT_BAD_FILE_(m, "%llu bytes; its sections make %llu, its header says %llu", file,
+                              total, size);
+    return BERT_OK;
 }
 
 /* Version 1 has 0 for a special token that is not there, and for one that is the first. */
@@ -3995,7 +4013,7 @@ static uint64_t bert_hash_tokenizer_(const BertTokenizer *t)
     for (int i = 0; i < 11; i++) words[i] = t->words[i] < 0 ? 0 : t->words[i];
     uint64_t hash = bert_fnv1a_(0xCBF29CE484222325u, words, sizeof words, 4);
     hash = bert_fnv1a_(hash, v->offsets, bert_table_bytes_(v), 8);
-    hash = bert_fnv1a_(hash, v->bytes, bert_text_bytes_(v), 1);
+    hash = bert_fnv1a_(hash, v->bytes, bert_strings_bytes_(v) - bert_table_bytes_(v), 1);
     return bert_fnv1a_(hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8, 4);
 }
 
@@ -4003,25 +4021,25 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
 {
     int32_t h[BERT_HEADER_];
     BertTokenizer *t = &m->tokenizer;
+    BertSection_ sections[BERT_NUM_SECTIONS_];
     if (s->size < sizeof h)
         return BERT_BAD_FILE_(m, "%llu bytes are too few for a model file", s->size);
-    int error = bert_read_section_(m, s, h, sizeof h, 4);
+    int error = bert_transfer_(m, s, h, sizeof h, 4);
     const int old = !error && h[BERT_H_VERSION_] == 1;
     if (old) memset(h + BERT_H_MORE_, 0, BERT_MORE_FIELDS_ * sizeof *h), h[BERT_H_MORE_] = 1;
-    if (!error) error = bert_check_header_(m, s, h);
+    if (!error) error = bert_check_header_(m, s->size, h);
     if (error) return error;
     memcpy(t->words, h + BERT_H_TOKENIZER_, sizeof t->words);
-    error = bert_build(m, bert_config_of_(h));
-    if (!error) error = bert_read_section_(m, s, m->params_memory, m->num_parameters * 4, 4);
-    if (!error)
-        error = bert_read_strings_(m, s, &m->labels, h[BERT_H_LABELS_],
-                                   bert_u64_(h + BERT_H_BYTES_2_), "label names");
-    if (!error)
-        error = bert_read_strings_(m, s, &t->vocabulary, t->words[BERT_NUM_PIECES],
-                                   bert_u64_(h + BERT_H_BYTES_3_), "vocabulary");
     t->unicode_bytes = (size_t)bert_u64_(h + BERT_H_BYTES_5_);
-    t->added = (int32_t *)bert_read_new_(m, s, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 4, &error);
-    t->unicode = (uint32_t *)bert_read_new_(m, s, t->unicode_bytes, 4, &error);
+    error = bert_build(m, bert_config_of_(h));
+    bert_sections_(sections, m, h);
+    for (int i = 0; i < BERT_NUM_SECTIONS_ && !error; i++)
+        error = bert_transfer_section_(m, s, &sections[i]);
+    if (!error)
+        error = bert_check_strings_(m, &m->labels, &sections[1], h[BERT_H_LABELS_], "label names");
+    if (!error)
+        error = bert_check_strings_(m, &t->vocabulary, &sections[2], t->words[BERT_NUM_PIECES],
+                                    "vocabulary");
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
     if (old && t->vocabulary.count) {
@@ -4045,14 +4063,14 @@ static int bert_load_source_(Bert *m, BertSource_ *s, const char *name)
 
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size)
 {
-    BertSource_ s = {NULL, (const char *)data, size, 0};
+    BertSource_ s = {NULL, (const char *)data, size, 0, 0};
     bert_free(m);
     return bert_load_source_(m, &s, "memory");
 }
 
 BERTDEF int bert_load(Bert *m, const char *path)
 {
-    BertSource_ s = {fopen(path, "rb"), NULL, 0, 0};
+    BertSource_ s = {fopen(path, "rb"), NULL, 0, 0, 0};
     const int reason = errno;
     bert_free(m);
     if (!s.file) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it: %s", path, strerror(reason));
@@ -4073,68 +4091,29 @@ BERTDEF int bert_load(Bert *m, const char *path)
     return error;
 }
 
-static void bert_put_u64_(int32_t *h, BertBytes_ x)
-{
-    h[0] = (int32_t)(uint32_t)x;
-    h[1] = (int32_t)(uint32_t)(x >> 32);
-}
-
-/* As bert_read_section_; what failed the file remembers. */
-static void bert_write_(FILE *f, const void *from, BertBytes_ bytes, size_t unit)
-{
-    const unsigned char *p = (const unsigned char *)from;
-    const size_t flip = bert_flip_(unit);
-    if (!flip && bytes) fwrite(p, 1, (size_t)bytes, f);
-    for (size_t i = 0; flip && i < bytes; i++) putc(p[i ^ flip], f);
-}
-
 BERTDEF int bert_save(Bert *m, const char *path)
 {
     int32_t h[BERT_HEADER_] = {BERT_MAGIC_, BERT_VERSION_};
-    const char zeros[8] = {0};
-    const BertTokenizer *t = &m->tokenizer;
-    const BertStrings *l = &m->labels, *v = &t->vocabulary;
-    const struct {
-        int word; /* of the header, where this array's section is counted */
-        const void *array;
-        BertBytes_ bytes;
-        size_t unit;
-    } arrays[] = {
-        {0, m->params_memory, (BertBytes_)m->num_parameters * 4, 4},
-        {BERT_H_BYTES_2_, l->offsets, bert_table_bytes_(l), 8},
-        {BERT_H_BYTES_2_, l->bytes, bert_text_bytes_(l), 1},
-        {BERT_H_BYTES_3_, v->offsets, bert_table_bytes_(v), 8},
-        {BERT_H_BYTES_3_, v->bytes, bert_text_bytes_(v), 1},
-        {0, t->added, (BertBytes_)t->words[BERT_NUM_ADDED] * 8, 4},
-        {BERT_H_BYTES_5_, t->unicode, t->unicode_bytes, 4},
-    };
-    const int n = sizeof arrays / sizeof *arrays;
-    BertBytes_ total = sizeof h;
+    BertSection_ sections[BERT_NUM_SECTIONS_];
     if (!m->params_memory) return BERT_REFUSE_(m, "%s: the model is empty", path);
-    for (int i = 0; i < n; i++) { /* offsets fill multiples of 8: padding is by arrays, too */
-        int32_t *word = h + arrays[i].word;
-        if (arrays[i].word) bert_put_u64_(word, bert_u64_(word) + arrays[i].bytes);
-        total += (arrays[i].bytes + 7) / 8 * 8;
-    }
     memcpy(h + BERT_H_CONFIG_, &m->config, BERT_FIELDS_ * sizeof *h);
     memcpy(h + BERT_H_MORE_, &m->config.padding_idx, BERT_MORE_FIELDS_ * sizeof *h);
     h[BERT_H_MORE_]++;
     bert_put_u64_(h + BERT_H_PARAMETERS_, m->num_parameters);
-    h[BERT_H_LABELS_] = (int32_t)l->count;
-    bert_put_u64_(h + BERT_H_BYTES_, total);
-    memcpy(h + BERT_H_TOKENIZER_, t->words, sizeof t->words);
-
-    FILE *f = fopen(path, "wb");
-    if (!f)
+    h[BERT_H_LABELS_] = (int32_t)m->labels.count;
+    bert_put_u64_(h + BERT_H_BYTES_2_, bert_strings_bytes_(&m->labels));
+    bert_put_u64_(h + BERT_H_BYTES_3_, bert_strings_bytes_(&m->tokenizer.vocabulary));
+    bert_put_u64_(h + BERT_H_BYTES_5_, m->tokenizer.unicode_bytes);
+    memcpy(h + BERT_H_TOKENIZER_, m->tokenizer.words, sizeof m->tokenizer.words);
+    bert_put_u64_(h + BERT_H_BYTES_, bert_sections_(sections, m, h));
+    BertSource_ s = {fopen(path, "wb"), NULL, 0, 0, 1};
+    if (!s.file)
         return BERT_FAIL_(m, BERT_EFILE, "%s: cannot open it for writing: %s", path,
                           strerror(errno));
-    bert_write_(f, h, sizeof h, 4);
-    for (int i = 0; i < n; i++) {
-        bert_write_(f, arrays[i].array, arrays[i].bytes, arrays[i].unit);
-        bert_write_(f, zeros, (8 - arrays[i].bytes % 8) % 8, 1);
-    }
-    int failed = ferror(f);
-    failed = fclose(f) != 0 || failed; /* a full disk may only show here */
+    bert_transfer_(m, &s, h, sizeof h, 4);
+    for (int i = 0; i < BERT_NUM_SECTIONS_; i++) bert_transfer_section_(m, &s, &sections[i]);
+    int failed = ferror(s.file);
+    failed = fclose(s.file) != 0 || failed; /* a full disk may only show here */
     if (failed) return BERT_FAIL_(m, BERT_EFILE, "%s: cannot write it (is the disk full?)", path);
     return BERT_OK;
 }

@@ -326,10 +326,10 @@ static void test_refusals(void)
     expect(bert_encode_texts(&m, &e, &huge, 1, NULL, 0, NULL) == BERT_EINPUT &&
                strstr(e.message, "1 GiB"),
            "'%s'", e.message);
-    BertSource_ end = {NULL, "abc", 3, 2}, file = {fopen("LICENSE", "rb"), NULL, 1 << 20, 0};
+    BertSource_ end = {NULL, "abc", 3, 2, 0}, file = {fopen("LICENSE", "rb"), NULL, 1 << 20, 0, 0};
     char got[2];
-    expect(bert_read_(&m, &end, got, 2) == BERT_EFORMAT && strstr(bert_error(&m), "3 bytes"), "%s",
-           bert_error(&m));
+    expect(bert_transfer_(&m, &end, got, 2, 1) == BERT_EFORMAT && strstr(bert_error(&m), "3 bytes"),
+           "%s", bert_error(&m));
     if (expect(file.file != NULL, "no LICENSE")) {
         while (getc(file.file) != EOF) continue; /* as of a disk that fails here */
         expect(bert_load_source_(&m, &file, "it") == BERT_EFILE && strstr(bert_error(&m), "byte 0"),
