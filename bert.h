@@ -2797,9 +2797,10 @@ struct BertWork_ {
     int last;       /* where the last character came from that no decomposition added */
     int text, word; /* that the tokens belong to; a text given in words counts those */
     int failed;     /* no memory */
-    BertEncodeOptions how;
-    int pair, sizes[2]; /* tokens of both texts */
-    int next, keep; /* windows: the next one's first token, tokens of its text in each; 0: none */
+    BertEncodeOptions options;
+    int pair, sizes[2]; /* tokens of both texts, */
+    int keep[2];        /* so many of which a sequence may have; */
+    int more, next;     /* windows: whether there are more, the next one's first token */
 };
 
 /* Room for that many elements in the array (or NULL) whose pointer is at that address; what is
@@ -3074,7 +3075,7 @@ static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int f
         if (!(info[c[from].c] & BERT_PUNCTUATION_))
             while (end < to && !(info[c[end].c] & (BERT_SPACE_ | BERT_PUNCTUATION_))) end++;
         bert_pieces_(t, w, from, end);
-        w->word += !w->how.is_words;
+        w->word += !w->options.is_words;
     }
 }
 
@@ -3134,7 +3135,7 @@ static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int l
         if (done < start) bert_between_(t, w, late, done, start);
         if (late) bert_token_(w, id, c[start].from, c[end - 1].from + 1);
         else bert_token_(w, id, start, end);
-        w->word += !w->how.is_words;
+        w->word += !w->options.is_words;
         done = end;
     }
     if (done < n) bert_between_(t, w, late, done, n);
@@ -3328,7 +3329,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
 {
     w->text = text, w->word = 0;
     for (int i = 0; i < num_parts && !w->failed; i++) {
-        if (w->how.is_words) w->word = i;
+        if (w->options.is_words) w->word = i;
         bert_characters_(w, parts[i].bytes, parts[i].size);
         bert_split_added_(t, w, 0, w->num_chars);
     }
@@ -3339,7 +3340,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
 static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int *n)
 {
     const struct BertWork_ *w = e->work;
-    const int special = !w->how.no_special;
+    const int special = !w->options.no_special;
     const int counts[5] = {special, n[0], special, n[1], special && w->pair};
     const BertSpan none = {0, 0, 0, 0, -1, -1};
     size_t N = (size_t)e->N + (size_t)n[0] + (size_t)n[1] + (size_t)(special * (2 + w->pair));
@@ -3363,57 +3364,51 @@ static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int
 BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
-    if (!w || w->keep < 1) return BERT_REFUSE_(e, "the last text has no more windows");
-    const int second = w->how.truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
+    if (!w || !w->more) return BERT_REFUSE_(e, "the last text has no more windows");
+    const int second = w->options.truncation == BERT_ONLY_SECOND, B = e->B, N = e->N;
     int error, made = 0;
     do {
-        int at[2] = {0, w->sizes[0]}, n[2] = {w->sizes[0], w->sizes[1]};
+        int at[2] = {0, w->sizes[0]}, n[2] = {w->keep[0], w->keep[1]};
         at[second] += w->next;
-        n[second] = bert_min_(w->keep, n[second] - w->next);
+        n[second] = bert_min_(n[second], w->sizes[second] - w->next);
         error = bert_append_(m, e, at, n);
-        e->cut = w->sizes[second] - w->next - n[second];
-        w->next += w->keep - w->how.stride;
+        e->cut = w->sizes[0] + w->sizes[1] - w->next - n[0] - n[1];
+        w->next += w->keep[second] - w->options.stride;
+        w->more = !error && w->options.windows && e->cut > 0;
         if (error) e->B = B, e->N = N;
-        if (error || !w->how.windows || e->cut == 0) w->keep = 0;
-    } while (w->keep && ++made != w->how.at_once);
+    } while (w->more && ++made != w->options.at_once);
     return error;
 }
 
-/* Cuts so many tokens off one text; with windows they follow in further sequences. */
-static int bert_cut_one_(const Bert *m, BertEncoding *e, int over, int second)
+/* How many tokens of each text fit into max_length. longest_first as the Rust library counts: the
+   longer text is cut first, then both, and of an odd room the longer one gets the odd token. */
+static int bert_fit_(BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
-    const int all = w->sizes[second], keep = all - over;
-    const int stride = w->how.windows ? w->how.stride : 0;
-    if (keep <= stride)
-        return BERT_REFUSE_(e, "of the %s text's %d tokens %d fit, not more than the stride %d",
-                            second ? "second" : "first", all, keep < 0 ? 0 : keep, stride);
-    w->next = 0, w->keep = keep;
-    return bert_encode_more(m, e);
-}
-
-/* Cuts the texts to max_length. longest_first as the Rust library counts: the longer text is cut
-   first, then both, and of an odd room the longer one gets the odd token. */
-static int bert_truncate_(const Bert *m, BertEncoding *e)
-{
-    const struct BertWork_ *w = e->work;
-    const int room = w->how.max_length - !w->how.no_special * (2 + w->pair);
-    const int over = w->sizes[0] + w->sizes[1] - room, how = w->how.truncation;
-    const int at[2] = {0, w->sizes[0]}, longer = w->sizes[0] <= w->sizes[1];
-    int n[2] = {w->sizes[0], w->sizes[1]};
-    e->cut = 0;
-    if (over > 0 && how != BERT_DO_NOT_TRUNCATE && (room > 0 || w->how.windows)) {
-        if (!w->pair && how == BERT_ONLY_SECOND)
-            return BERT_REFUSE_(e, "only_second, but there is no second text");
-        if (!w->pair || how != BERT_LONGEST_FIRST)
-            return bert_cut_one_(m, e, over, how == BERT_ONLY_SECOND);
-        if (w->how.windows)
-            return BERT_REFUSE_(e, "windows of a pair need only_first or only_second");
-        n[longer] = bert_max_(room - n[!longer], room - room / 2);
-        n[!longer] = room - n[longer];
-        e->cut = over;
-    } else if (over > 0 && how != BERT_DO_NOT_TRUNCATE) n[0] = n[1] = 0, e->cut = over;
-    return bert_append_(m, e, at, n);
+    const int *sizes = w->sizes, windows = w->options.windows, how = w->options.truncation;
+    const int room = w->options.max_length - !w->options.no_special * (2 + w->pair);
+    const int over = sizes[0] + sizes[1] - room, longer = sizes[0] <= sizes[1];
+    const int second = how == BERT_ONLY_SECOND, stride = windows ? w->options.stride : 0;
+    int *keep = w->keep;
+    keep[0] = sizes[0], keep[1] = sizes[1];
+    if (over <= 0 || how == BERT_DO_NOT_TRUNCATE) return BERT_OK;
+    if (room <= 0 && !windows) {
+        keep[0] = keep[1] = 0;
+    } else if (!w->pair && second) {
+        return BERT_REFUSE_(e, "only_second, but there is no second text");
+    } else if (!w->pair || how != BERT_LONGEST_FIRST) {
+        keep[second] -= over;
+        if (keep[second] <= stride)
+            return BERT_REFUSE_(e, "of the %s text's %d tokens %d fit, not more than the stride %d",
+                                second ? "second" : "first", sizes[second],
+                                bert_max_(keep[second], 0), stride);
+    } else if (windows) {
+        return BERT_REFUSE_(e, "windows of a pair need only_first or only_second");
+    } else {
+        keep[longer] = bert_max_(room - sizes[!longer], room - room / 2);
+        keep[!longer] = room - keep[longer];
+    }
+    return BERT_OK;
 }
 
 BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
@@ -3438,12 +3433,14 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     struct BertWork_ *w = e->work;
     if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
         return BERT_NO_MEMORY_(e, "to encode");
-    w->num_tokens = w->failed = w->keep = 0;
-    w->how = o, w->pair = pair != NULL;
+    w->num_tokens = w->failed = w->more = w->next = e->cut = 0;
+    w->options = o, w->pair = pair != NULL;
     w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_words);
     w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0) - w->sizes[0];
     if (w->failed) return BERT_NO_MEMORY_(e, "to encode");
-    return bert_truncate_(m, e);
+    if (bert_fit_(e)) return BERT_EINPUT;
+    w->more = 1;
+    return bert_encode_more(m, e);
 }
 
 BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const char *pair,
@@ -3817,7 +3814,7 @@ static uint64_t bert_fnv1a_(uint64_t hash, const void *data, size_t size, size_t
     return hash;
 }
 
-/* Where a model is read from: a file, or memory where file is NULL; or the file it is written to. */
+/* Where a model is read from, a file or (file NULL) memory; or the file it is written to. */
 typedef struct {
     FILE *file;
     const char *data;
@@ -3860,8 +3857,8 @@ static void bert_put_u64_(int32_t *h, BertBytes_ x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-/* A section of the file, from byte `at` on: `numbers` bytes of it are numbers of unit bytes, the rest
-   is text. array is the address of what points to it in memory: &m->params_memory, ... */
+/* A section of the file from byte `at` on: so many bytes of numbers of unit bytes, the rest is text.
+   array is the address of what points to it in memory: &m->params_memory, ... */
 typedef struct {
     void *array;
     size_t unit;
