@@ -2756,6 +2756,12 @@ typedef struct {
     int from;
 } BertChar_;
 
+typedef struct {
+    BertChar_ *at;
+    int n;
+    size_t room;
+} BertChars_;
+
 /* An added token to be found in raw texts, or (late) in normalized ones: which, its characters. */
 typedef struct {
     int late, token, n;
@@ -2788,11 +2794,11 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChar_ *chars, *normal; /* the text, its normal form */
-    BertChar_ *marks;          /* the run of combining marks whose order is not yet known */
+    BertChars_ chars, normal; /* the text, its normal form */
+    BertChars_ marks;         /* the run of combining marks whose order is not yet known */
     BertToken_ *tokens;
-    size_t chars_room, normal_room, marks_room, tokens_room;
-    int num_chars, num_normal, num_marks, num_tokens;
+    size_t tokens_room;
+    int num_tokens;
     int disorder;   /* the marks have to change places */
     int last;       /* where the last character came from that no decomposition added */
     int text, word; /* that the tokens belong to; a text given in words counts those */
@@ -2820,9 +2826,12 @@ static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
     return 1;
 }
 
-/* The same for an array of the work, which remembers a failure. */
-#define BERT_ROOM_(w, array, need)                                                                 \
-    (bert_grow_(&(w)->array, &(w)->array##_room, need, sizeof *(w)->array) || ((w)->failed = 1, 0))
+static void bert_push_(struct BertWork_ *w, BertChars_ *to, uint32_t c, int from)
+{
+    const BertChar_ one = {c, from};
+    if (bert_grow_(&to->at, &to->room, (size_t)to->n + 1, sizeof one)) to->at[to->n++] = one;
+    else w->failed = 1;
+}
 
 /* ---- Characters */
 
@@ -2858,15 +2867,13 @@ BERTDEF size_t bert_put_utf8(char *s, uint32_t c)
 /* A text into w->chars, with one more at its end that has the text's length. */
 static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
 {
-    int count = 0;
-    w->num_chars = 0;
-    if (!BERT_ROOM_(w, chars, n + 1)) return;
-    for (size_t at = 0; at < n; count++) {
-        w->chars[count].from = (int)at;
-        w->chars[count].c = bert_utf8(s, n, &at);
+    w->chars.n = 0;
+    for (size_t at = 0; at < n && !w->failed;) {
+        const int from = (int)at;
+        bert_push_(w, &w->chars, bert_utf8(s, n, &at), from);
     }
-    w->chars[count].c = 0, w->chars[count].from = (int)n;
-    w->num_chars = count;
+    bert_push_(w, &w->chars, 0, (int)n);
+    w->chars.n -= !w->failed;
 }
 
 static uint32_t bert_combining_class_(const BertTokenizer *t, uint32_t c)
@@ -2902,21 +2909,14 @@ BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
 
 /* ---- Normalize: w->chars to w->normal */
 
-static void bert_push_(struct BertWork_ *w, uint32_t c, int from)
-{
-    if (!BERT_ROOM_(w, normal, (size_t)w->num_normal + 1)) return;
-    w->normal[w->num_normal].c = c;
-    w->normal[w->num_normal++].from = from;
-}
-
 /* What is left to do with a character in its final place: drop Mn, lower case. */
 static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
     const uint32_t *lower;
     if (t->words[BERT_STRIP_ACCENTS] && t->lookup->info[c] & BERT_ACCENT_) return;
     int n = t->words[BERT_LOWER_CASE] ? bert_map_(t, c, 1, &lower) : 0;
-    if (!n) bert_push_(w, c, from);
-    for (int i = 0; i < n; i++) bert_push_(w, lower[i], from);
+    if (!n) bert_push_(w, &w->normal, c, from);
+    for (int i = 0; i < n; i++) bert_push_(w, &w->normal, lower[i], from);
 }
 
 /* The marks that have gathered, in the order of their combining classes; those of one class keep
@@ -2925,22 +2925,22 @@ static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
    theirs; what a decomposition added (from -1) shares that of the one before it. */
 static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    const int n = w->num_marks;
-    BertChar_ *sorted = w->marks;
-    w->num_marks = 0;
+    const int n = w->marks.n;
+    BertChar_ *marks = w->marks.at, *sorted = marks;
+    w->marks.n = 0;
     if (w->disorder) {
         int ends[257] = {0};
-        if (!BERT_ROOM_(w, marks, 2 * (size_t)n)) return;
-        sorted = w->marks + n;
-        for (int i = 0; i < n; i++) ends[bert_combining_class_(t, w->marks[i].c) + 1]++;
+        w->failed |= !bert_grow_(&w->marks.at, &w->marks.room, 2 * (size_t)n, sizeof *marks);
+        if (w->failed) return;
+        marks = w->marks.at, sorted = marks + n;
+        for (int i = 0; i < n; i++) ends[bert_combining_class_(t, marks[i].c) + 1]++;
         for (int k = 0; k < 256; k++) ends[k + 1] += ends[k];
-        for (int i = 0; i < n; i++)
-            sorted[ends[bert_combining_class_(t, w->marks[i].c)]++] = w->marks[i];
+        for (int i = 0; i < n; i++) sorted[ends[bert_combining_class_(t, marks[i].c)]++] = marks[i];
     }
     for (int i = 0, next = 0; i < n; i++) {
         if (sorted[i].from >= 0) {
-            while (w->marks[next].from < 0) next++;
-            w->last = w->marks[next++].from;
+            while (marks[next].from < 0) next++;
+            w->last = marks[next++].from;
         }
         bert_emit_(t, w, sorted[i].c, w->last);
     }
@@ -2952,16 +2952,14 @@ static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
 {
     uint32_t mark = t->words[BERT_STRIP_ACCENTS] ? bert_combining_class_(t, c) : 0;
     if (!mark) {
-        if (w->num_marks) bert_flush_(t, w);
+        if (w->marks.n) bert_flush_(t, w);
         if (from >= 0) w->last = from;
         bert_emit_(t, w, c, w->last);
         return;
     }
-    if (!BERT_ROOM_(w, marks, (size_t)w->num_marks + 1)) return;
-    if (w->num_marks && bert_combining_class_(t, w->marks[w->num_marks - 1].c) > mark)
+    if (w->marks.n && bert_combining_class_(t, w->marks.at[w->marks.n - 1].c) > mark)
         w->disorder = 1;
-    w->marks[w->num_marks].c = c;
-    w->marks[w->num_marks++].from = from;
+    bert_push_(w, &w->marks, c, from);
 }
 
 /* NFD, where accents are stripped: Hangul by arithmetic (Unicode 15, 3.12), others by the table. */
@@ -2981,14 +2979,14 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
 {
     const uint32_t *info = t->lookup->info;
     const uint32_t plain = BERT_SPACE_ | BERT_PUNCTUATION_ | BERT_WORD_;
-    w->num_normal = w->num_marks = w->disorder = 0;
+    w->normal.n = w->marks.n = w->disorder = 0;
     w->last = from;
     for (int i = from; i < to; i++) {
-        uint32_t c = w->chars[i].c, bits = info[c];
+        uint32_t c = w->chars.at[i].c, bits = info[c];
         int apart = t->words[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
         int as_is = c == ' ' || (!(bits & ~plain) && c - BERT_HANGUL_ >= BERT_SYLLABLES_);
-        if (as_is && !w->num_marks) {
-            bert_push_(w, c, i);
+        if (as_is && !w->marks.n) {
+            bert_push_(w, &w->normal, c, i);
             w->last = i;
             continue;
         }
@@ -3036,14 +3034,17 @@ static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const
 /* A token of the text's characters from start to end. */
 static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 {
-    BertToken_ one = {id, {w->chars[start].from, w->chars[end].from, start, end, w->word, w->text}};
-    if (BERT_ROOM_(w, tokens, (size_t)w->num_tokens + 1)) w->tokens[w->num_tokens++] = one;
+    const BertChar_ *c = w->chars.at;
+    BertToken_ one = {id, {c[start].from, c[end].from, start, end, w->word, w->text}};
+    if (bert_grow_(&w->tokens, &w->tokens_room, (size_t)w->num_tokens + 1, sizeof one))
+        w->tokens[w->num_tokens++] = one;
+    else w->failed = 1;
 }
 
 /* The pieces of the word normal[from] .. normal[to-1]; [UNK] where a part of it has none. */
 static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
-    const BertChar_ *c = w->normal;
+    const BertChar_ *c = w->normal.at;
     int first = w->num_tokens, id = 0;
     for (int at = from, n; at < to && id >= 0; at += n) {
         int tail = at > from;
@@ -3068,7 +3069,7 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
 static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const uint32_t *info = t->lookup->info;
-    const BertChar_ *c = w->normal;
+    const BertChar_ *c = w->normal.at;
     for (int end; from < to; from = end) {
         end = from + 1;
         if (info[c[from].c] & BERT_SPACE_) continue;
@@ -3116,10 +3117,11 @@ static int bert_find_added_(const struct BertLookup_ *k, int late, const BertCha
 static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to);
 
 /* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. */
-static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late, int n)
+static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late)
 {
     const uint32_t *info = t->lookup->info;
-    const BertChar_ *c = late ? w->normal : w->chars;
+    const BertChar_ *c = late ? w->normal.at : w->chars.at;
+    const int n = late ? w->normal.n : w->chars.n;
     int done = 0, at = 0, start = 0, end = 0, k;
     while ((k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
         int id = t->added[2 * k], flags = t->added[2 * k + 1];
@@ -3147,8 +3149,8 @@ static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late,
     if (!late) bert_normalize_(t, w, from, to);
     if (w->failed) return;
     if (late) bert_split_words_(t, w, from, to);
-    else if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1, w->num_normal);
-    else bert_split_words_(t, w, 0, w->num_normal);
+    else if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1);
+    else bert_split_words_(t, w, 0, w->normal.n);
 }
 
 /* ---- What bert_load makes, and checks, of the tables */
@@ -3163,23 +3165,23 @@ static int bert_check_unicode_(Bert *m)
         (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
         return BERT_BAD_FILE_(m, "Unicode table: %zu bytes do not fit its counts",
                               t->unicode_bytes);
-    const uint32_t *maps = u + 3 + 3 * R, *pool = maps + 3 * Q;
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
     const uint32_t most[] = {0, 4, 3}; /* characters of an NFD, of a lower case: in Unicode 4, 3 */
     uint64_t i, next = 0, at = Q;
-    for (i = 0, u += 3; i < R && !wrong; i++, u += 3) {
-        if (u[0] < next || u[1] < u[0] || u[1] >= BERT_POINTS_) wrong = "range", at = i;
-        next = (uint64_t)u[1] + 1;
-    }
-    for (i = 0, next = 0, u = maps; i < Q && !wrong; i++, u += 3) {
-        if (u[0] < next || u[0] >= BERT_POINTS_) wrong = "code point of map", at = i;
-        for (int k = 1; k < 3 && !wrong; k++)
+    for (i = 0, u += 3; i < R + Q && !wrong; i++, u += 3) {
+        const int map = i >= R;
+        const uint32_t last = u[map ? 0 : 1];
+        at = map ? i - R : i;
+        if (i == R) next = 0;
+        if (u[0] < next || last < u[0] || last >= BERT_POINTS_)
+            wrong = map ? "code point of map" : "range";
+        for (int k = 1; map && k < 3 && !wrong; k++)
             if ((u[k] & 0xFFFFFF) + (u[k] >> 24) > W || u[k] >> 24 > most[k])
-                wrong = "place in the pool of map", at = i;
-        next = (uint64_t)u[0] + 1;
+                wrong = "place in the pool of map";
+        next = (uint64_t)last + 1;
     }
     for (i = 0; i < W && !wrong; i++)
-        if (pool[i] >= BERT_POINTS_) wrong = "pool word", at = i;
+        if (u[i] >= BERT_POINTS_) wrong = "pool word", at = i;
     if (!wrong) return BERT_OK;
     return BERT_BAD_FILE_(m, "Unicode table: %s %llu is out of order or range", wrong,
                           (unsigned long long)at);
@@ -3213,9 +3215,9 @@ static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
 {
     struct BertLookup_ *k = t->lookup;
     const int late = (t->added[2 * a + 1] & BERT_NORMALIZED_) != 0;
-    if (late) bert_normalize_(t, w, 0, w->num_chars);
-    const BertChar_ *c = late ? w->normal : w->chars;
-    size_t n = (size_t)(late ? w->num_normal : w->num_chars), shown = k->shown_at[a];
+    if (late) bert_normalize_(t, w, 0, w->chars.n);
+    const BertChar_ *c = late ? w->normal.at : w->chars.at;
+    size_t n = (size_t)(late ? w->normal.n : w->chars.n), shown = k->shown_at[a];
     if (!bert_grow_(&k->letters, &k->letters_room, k->num_letters + n, sizeof *k->letters) ||
         !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
         w->failed = 1;
@@ -3234,8 +3236,8 @@ static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
 /* The string in w->chars as a piece, without its ##, if it has that. False: too many collide. */
 static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
 {
-    const BertChar_ *c = w->chars;
-    int n = w->num_chars, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
+    const BertChar_ *c = w->chars.at;
+    int n = w->chars.n, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
     if (tail) c += 2, n -= 2;
     uint64_t h = BERT_HASH_SEED_(tail);
     for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
@@ -3261,9 +3263,10 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
         const uint64_t *at = t->vocabulary.offsets + id;
         int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
         bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
-        if (added && !w->failed) bert_add_token_(t, w, a);
-        if (added && w->num_chars > BERT_LONGEST_) wrong = "a long added token";
-        if (w->num_chars && !w->failed && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_) &&
+        if (w->failed) break;
+        if (added) bert_add_token_(t, w, a);
+        if (added && w->chars.n > BERT_LONGEST_) wrong = "a long added token";
+        if (w->chars.n && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_) &&
             !bert_add_piece_(t, w, id))
             wrong = "too many pieces of one hash";
         a += added;
@@ -3278,7 +3281,7 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
 
 static void bert_free_work_(struct BertWork_ *w)
 {
-    void *own[] = {w->chars, w->normal, w->marks, w->tokens};
+    void *own[] = {w->chars.at, w->normal.at, w->marks.at, w->tokens};
     for (int i = 0; i < 4; i++) BERT_FREE(own[i]);
 }
 
@@ -3331,7 +3334,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
     for (int i = 0; i < num_parts && !w->failed; i++) {
         if (w->options.is_words) w->word = i;
         bert_characters_(w, parts[i].bytes, parts[i].size);
-        bert_split_added_(t, w, 0, w->num_chars);
+        if (!w->failed) bert_split_added_(t, w, 0);
     }
     return w->num_tokens;
 }
@@ -3431,7 +3434,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
             return BERT_REFUSE_(e, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
-    if (!w || !BERT_ROOM_(w, tokens, 1)) /* so that it is no null pointer */
+    if (!w || !bert_grow_(&w->tokens, &w->tokens_room, 1, sizeof *w->tokens)) /* never NULL */
         return BERT_NO_MEMORY_(e, "to encode");
     w->num_tokens = w->failed = w->more = w->next = e->cut = 0;
     w->options = o, w->pair = pair != NULL;
