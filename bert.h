@@ -20,7 +20,7 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
         BertEncoding e = {0};
         if (argc != 3 || bert_load(&m, argv[1]) || bert_encode(&m, &e, argv[2], NULL, NULL) ||
             bert_predict(&m, &e) || m.config.task != BERT_CLASSIFICATION)
-            return fprintf(stderr, "predict: %s%s\n", bert_error(&m), e.message), 1;
+            return fprintf(stderr, "predict CLASSIFIER TEXT: %s%s\n", bert_error(&m), e.message), 1;
         for (int k = 0; k < m.config.K; k++) printf("label %d: %.4f\n", k, m.acts.probs[k]);
         return bert_encoding_free(&e), bert_free(&m), 0;
     }
@@ -45,7 +45,7 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
             printf("step %d: loss %.4f\n", (int)x.step, m.loss);
         }
         if (error || bert_save(&m, argv[2]))
-            return fprintf(stderr, "train: %s%s\n", bert_error(&m), e.message), 1;
+            return fprintf(stderr, "train MODEL NEW: %s%s\n", bert_error(&m), e.message), 1;
         return bert_encoding_free(&e), bert_free(&m), 0;
     }
 
@@ -88,8 +88,10 @@ A Bert is for one thread at a time: what takes a Bert * writes into it. bert_enc
 bert_share only read it, and any number of threads may call them, but not beside bert_load,
 bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
     Bert mine = {0}; bert_share(&mine, &m);   on m's parameters, which nobody then changes
-A step may be cut into micro-batches, with the bits of the whole, where each part knows its place
-and the divisor of all (of pretraining also next_divisor, the sum of B); then comes one bert_adamw:
+A step may be cut into micro-batches, with the bits of the whole. Each part is a batch of its own,
+whose offsets start at 0 and whose rows count its own tokens. It has to know its place in the step
+and the divisor of all (of pretraining also next_divisor, the sum of B): then gradients add up, and
+so do the parts' losses. One bert_adamw ends the step:
     for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
     for (int i = 0, place = 0; i < parts; place += part[i++].B) {
         part[i].place = place, part[i].divisor = divisor;
@@ -173,7 +175,8 @@ typedef struct {
     float cls_dropout;    /* classifier_dropout; negative (null): as hidden_dropout */
     float init_range;     /* initializer_range */
     int max_seq_length;   /* of sentence-transformers, which embed cuts at; 0: none */
-    int padding_idx;      /* pad_token_id: the row of wte that gets no gradient; -1: none */
+    int padding_idx;      /* pad_token_id: tokens that are it give wte's row no gradient, as torch's
+                             padding_idx (mlm's decoder and weight decay change it); -1: none */
     int trained_length;   /* max_length of the data it was trained on; 0: unknown */
     int trained_pairs;    /* it was trained on 1 single texts, 2 pairs; 0: unknown */
     int may_lack;         /* qa: trained on questions that may lack an answer (SQuAD v2): 0, 1 */
@@ -244,7 +247,7 @@ typedef struct {
 /* clang-format off */
 /* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
    inference uses one copy for all layers. Each copy starts with a cache line. Of classification and
-   regression, which read CLS, the last layer's res1 to ln2 have the B [CLS] rows and no others. */
+   regression, which read CLS, the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -376,10 +379,12 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------
    The model */
 
-/* Builds a model of the config's shape in an empty m, whose parameters are zero; and draws them as
-   the table says (BertPreTrainedModel._init_weights), wte's row padding_idx zero. */
+/* Builds a model of the config's shape in an empty m. Its parameters are zero. */
 BERTDEF int bert_build(Bert *m, BertConfig config);
-BERTDEF void bert_init(Bert *m, uint64_t seed);
+
+/* Draws all parameters as the table says (BertPreTrainedModel._init_weights), wte's row padding_idx
+   zero. An empty model, and one that bert_share has made copies of, is refused. */
+BERTDEF int bert_init(Bert *m, uint64_t seed);
 BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
 /* Makes copy a second Bert on m's parameters, labels and tokenizer, for another thread to compute
@@ -506,8 +511,9 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total);
    The tokenizer: text to token ids, and back, as Hugging Face's BertTokenizer does it */
 
 /* Where a token comes from: bytes and characters of its text (of its word, where the text was given
-   in words); 0 0 for [CLS] and [SEP]. In text that is not UTF-8 each piece that Python's
-   errors="replace" would make U+FFFD is one character. */
+   in words); 0 0 for [CLS] and [SEP], as Hugging Face's offsets (where bert_entities and
+   bert_answers_add want -1 -1). In text that is not UTF-8 each piece that Python's errors="replace"
+   would make U+FFFD is one character. */
 typedef struct {
     int start, end, char_start, char_end;
     int word; /* counted in its text, punctuation by itself; -1: [CLS], [SEP] */
@@ -583,7 +589,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
    their shares of the softmax over all n. Returns how many: k, or n where that is less. */
 BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
-BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where all are NaN */
+BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where x[0] is NaN */
 
 /* A label of ner, say B-LOC, taken apart; Hugging Face's pipeline and seqeval differ in odd ones
    (LOC, E-LOC, B). Where labels have no names, kind and name have no bytes. */
@@ -597,7 +603,8 @@ typedef struct {
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
 
 /* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
-   "simple"): neighbours with labels of one kind, up to the next B-. */
+   "simple"): neighbours with labels of one kind, up to the next B-. The tokens before and behind a
+   [SEP] are neighbours. */
 typedef struct {
     int label;       /* of its first token */
     int first, last; /* its tokens, counted in the sequence */
@@ -605,8 +612,8 @@ typedef struct {
     float score;     /* mean over its tokens of the label's probability */
 } BertEntity;
 
-/* logits (T,K) of one sequence; spans (T,2): start and end of each token in the text, -1 -1 for
-   [CLS] and [SEP]. entities has room for T; returns how many there are. */
+/* logits (T,K) of one sequence; spans (T,2): start and end of each token in the text, -1 -1 (not a
+   BertSpan's 0 0) for [CLS] and [SEP]. entities has room for T; returns how many there are. */
 BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
                           const BertStrings *labels);
 
@@ -630,7 +637,8 @@ typedef struct {
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
 } BertAnswers;
 
-/* logits (T,2): start and end of each token; spans (T,2) in the context, -1 -1 for other tokens. */
+/* logits (T,2): start and end of each token; spans (T,2): where in the context it stands, -1 -1 for
+   other tokens, [CLS] and [SEP] among them. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
 
 /* Scores them. Returns the answer's index; -1: no span, or [CLS] is above it by over threshold. */
@@ -1832,6 +1840,11 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     return BERT_OK;
 }
 
+static int bert_check_there_(Bert *m)
+{
+    return m->params_memory ? BERT_OK : BERT_REFUSE_(m, "the model is empty: load one first");
+}
+
 /* Whoever writes what Berts share asks first. */
 static int bert_check_alone_(Bert *m, const char *what)
 {
@@ -1869,13 +1882,15 @@ static void bert_draw_(Bert *m, const BertTensor *t, uint64_t seed)
         w[i] = t->drawn == BERT_DRAWN_NORMAL ? m->config.init_range * bert_normal_(key, i) : same;
 }
 
-BERTDEF void bert_init(Bert *m, uint64_t seed)
+BERTDEF int bert_init(Bert *m, uint64_t seed)
 {
     const size_t C = (size_t)m->config.C;
+    if (bert_check_there_(m) || bert_check_alone_(m, "bert_init")) return BERT_EINPUT;
     for (int i = 0; i < BERT_NUM_TENSORS; i++) bert_draw_(m, &m->tensors[i], seed);
     m->config.undrawn = 0;
     if (m->config.padding_idx >= 0)
         memset(m->params.wte + (size_t)m->config.padding_idx * C, 0, C * sizeof(float));
+    return BERT_OK;
 }
 
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
@@ -1989,8 +2004,12 @@ static int bert_make_room_(Bert *m, const BertBatch *x, int training)
 static int bert_check_batch_(Bert *m, const BertBatch *batch)
 {
     const BertConfig *c = &m->config;
-    if (!m->params_memory) return BERT_REFUSE_(m, "the model is empty: load one first");
+    if (bert_check_there_(m)) return BERT_EINPUT;
     if (c->undrawn) return BERT_REFUSE_(m, "the model has no weights yet: bert_init draws them");
+    if (m->freeze_layers < 0)
+        return BERT_REFUSE_(m, "freeze_layers is %d, below 0", m->freeze_layers);
+    if (batch->B > 0 && !(batch->tokens && batch->types && batch->offsets))
+        return BERT_REFUSE_(m, "a batch has tokens, types and offsets: one of them is NULL");
     if (batch->B < 1 || batch->offsets[0] != 0)
         return BERT_REFUSE_(m, "a batch has at least one sequence, and starts at 0");
     for (int b = 0; b < batch->B; b++) {
@@ -2028,10 +2047,12 @@ static int bert_check_labels_(Bert *m, const BertBatch *x)
     for (int b = 0; x->next && b < x->B; b++)
         if (x->next[b] != 0 && x->next[b] != 1)
             return BERT_REFUSE_(m, "sequence %d: next is %d, not 0 or 1", b, x->next[b]);
-    for (int r = 0, before = -1; r < x->R; before = x->rows[r++])
+    for (int r = 0; r < x->R; r++) {
+        const int before = r ? x->rows[r - 1] : -1;
         if (x->rows[r] <= before || x->rows[r] >= x->offsets[x->B])
             return BERT_REFUSE_(m, "row %d after %d: they rise, in 0..%d", x->rows[r], before,
                                 x->offsets[x->B] - 1);
+    }
     return BERT_OK;
 }
 
@@ -2794,15 +2815,15 @@ typedef struct {
 
 /* What an encoding works with. Arrays grow and stay. */
 struct BertWork_ {
-    BertChars_ chars, normal; /* the text, its normal form */
-    BertChars_ marks;         /* the run of combining marks whose order is not yet known */
     BertToken_ *tokens;
     size_t tokens_room;
     int num_tokens;
-    int disorder;   /* the marks have to change places */
-    int last;       /* where the last character came from that no decomposition added */
-    int text, word; /* that the tokens belong to; a text given in words counts those */
-    int failed;     /* no memory */
+    BertChars_ chars, normal; /* the text, its normal form */
+    BertChars_ marks;         /* the run of combining marks whose order is not yet known */
+    int disorder;             /* the marks have to change places */
+    int last;                 /* where the last character came from that no decomposition added */
+    int text, word;           /* that the tokens belong to; a text given in words counts those */
+    int failed;               /* no memory */
     BertEncodeOptions options;
     int pair, sizes[2]; /* tokens of both texts, */
     int keep[2];        /* so many of which a sequence may have; */
@@ -3190,13 +3211,13 @@ static int bert_check_unicode_(Bert *m)
 static int bert_check_added_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
-    for (int i = 0, last = -1; i < t->words[BERT_NUM_ADDED]; last = t->added[2 * i++])
-        if (t->added[2 * i] <= last || t->added[2 * i] >= t->words[BERT_NUM_PIECES] ||
-            (t->added[2 * i + 1] & ~63) != 0)
+    const int32_t *a = t->added, pieces = t->words[BERT_NUM_PIECES];
+    for (int i = 0; i < t->words[BERT_NUM_ADDED]; i++, a += 2)
+        if (a[0] <= (i ? a[-2] : -1) || a[0] >= pieces || (a[1] & ~63) != 0)
             return BERT_BAD_FILE_(
                 m,
                 "added token %d: id %d with flags %d, expected ids that rise below %d, flags 0..63",
-                i, t->added[2 * i], t->added[2 * i + 1], t->words[BERT_NUM_PIECES]);
+                i, a[0], a[1], pieces);
     return BERT_OK;
 }
 
@@ -3666,7 +3687,7 @@ static int bert_joins_(const BertStrings *labels, int before, int label)
 BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
                           const BertStrings *labels)
 {
-    int count = 0, kept = 0, before = -1;
+    int count = 0, kept = 0, before = -1, tokens = 0;
     for (int t = 0; t < T; t++) {
         int label;
         float prob;
@@ -3674,10 +3695,10 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
         if (before < 0 || !bert_joins_(labels, before, label)) {
             BertEntity fresh = {label, t, t, spans[2 * t], 0, 0.0f};
             entities[count++] = fresh;
+            tokens = 0;
         }
         BertEntity *e = &entities[count - 1];
-        /* the mean so far: tokens between first and last are all its own */
-        e->score += (prob - e->score) / (float)(t - e->first + 1);
+        e->score += (prob - e->score) / (float)++tokens; /* the mean so far */
         e->last = t, e->end = spans[2 * t + 1];
         before = label;
     }
@@ -3693,8 +3714,9 @@ static double bert_value_(const BertAnswer *s) { return (double)s->start_logit +
 /* Into its place by score, behind its equals; the last one falls out where all places are taken. */
 static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
 {
-    int at = a->count < most ? a->count++ : most;
-    if (at == most && bert_value_(&span) <= bert_value_(&a->best[--at])) return;
+    if (a->count == most && bert_value_(&span) <= bert_value_(&a->best[most - 1])) return;
+    if (a->count < most) a->count++;
+    int at = a->count - 1;
     for (; at > 0 && bert_value_(&span) > bert_value_(&a->best[at - 1]); at--)
         a->best[at] = a->best[at - 1];
     a->best[at] = span;
@@ -3860,8 +3882,8 @@ static void bert_put_u64_(int32_t *h, BertBytes_ x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-/* A section of the file from byte `at` on: so many bytes of numbers of unit bytes, the rest is text.
-   array is the address of what points to it in memory: &m->params_memory, ... */
+/* A section of the file from byte `at` on: so many bytes of it are numbers of unit bytes, the rest
+   is text. array is the address of what points to it in memory: &m->params_memory, ... */
 typedef struct {
     void *array;
     size_t unit;

@@ -172,6 +172,25 @@ static void test_tags(void)
     done("labels of ner, taken apart");
 }
 
+/* Hugging Face's pipeline drops special tokens before it joins: an entity goes on behind a [SEP],
+   which its mean does not count. */
+static void test_entities(void)
+{
+    const float logits[] = {9, 0, 0, 1, 0, 9, 0, 2, 9, 0}; /* the labels: O, X */
+    const int spans[] = {-1, -1, 0, 3, -1, -1, 4, 7, 8, 9};
+    char bytes[] = "OX";
+    uint64_t offsets[] = {0, 1, 2};
+    BertStrings labels = {2, offsets, bytes};
+    BertEntity found[5];
+    const int n = bert_entities(found, logits, spans, 5, 2, &labels);
+    const double mean = (1 / (1 + exp(-1)) + 1 / (1 + exp(-2))) / 2;
+    expect(n == 1 && found[0].first == 1 && found[0].last == 3 && found[0].start == 0 &&
+               found[0].end == 7 && fabs(found[0].score - mean) < 1e-6,
+           "%d entities, the first %d to %d with %g, not %g", n, found[0].start, found[0].end,
+           found[0].score, mean);
+    done("an entity with a [SEP] inside");
+}
+
 /* ------------------------------------------------------------------------------------------------
    Layers and the batch */
 
@@ -306,7 +325,15 @@ static void test_refusals(void)
     float vector[8];
     BertBatch x = {0};
     x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets;
+    x.types = NULL;
+    expect(bert_forward(&m, &x, 0) == BERT_EINPUT && strstr(bert_error(&m), "NULL"), "'%s'",
+           bert_error(&m));
+    x.types = types, m.freeze_layers = -1;
+    expect(bert_forward(&m, &x, 1) == BERT_EINPUT && strstr(bert_error(&m), "freeze_layers is -1"),
+           "'%s'", bert_error(&m));
     bert_free(&m);
+    expect(bert_init(&m, 1) == BERT_EINPUT && strstr(bert_error(&m), "empty"), "'%s'",
+           bert_error(&m));
     c.pooler = 0;
     must(&m, bert_build(&m, c));
     must(&m, bert_forward(&m, &x, 0));
@@ -353,6 +380,7 @@ int main(void)
 {
     test_answers();
     test_tags();
+    test_entities();
     test_residual();
     test_kept_batch();
     test_wide_sizes();

@@ -72,6 +72,7 @@ static void test_rules(void)
     refused(&a, bert_adamw(&a, 1, 0.9f, 0.999f, 1e-8f, 0.1f, 1, 1), "3 Berts");
     refused(&a, bert_set_task(&a, BERT_NONE, 0, 0, NULL, 1), "bert_set_task");
     refused(&m, bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1), "3 Berts");
+    refused(&b, bert_init(&b, 1), "bert_init");
     refused(&m, bert_build(&m, m.config), "free it first");
     expect(m.params_memory[0] == first && m.config.task == BERT_CLASSIFICATION,
            "changed all the same");
