@@ -160,31 +160,47 @@ typedef struct {
 } BertTask;
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
-/* config.json's fields under the letters of the legend, words 2..19 of a model file's header; then
-   what else is known of the model and its training, words 43..51. */
+/* clang-format off */
+/* The configuration: config.json's fields under the letters of the legend, words 2..19 of a model
+   file's header; from padding_idx on what else is known of the model and its training, words 43..51.
+   Each row is
+       INT(field, name in messages, least value, most) or FLOAT(field) */
+#define BERT_CONFIG(INT, FLOAT)                                                                    \
+    INT(V, "V (vocab_size)", 1, 1 << 28)                                                           \
+    INT(C, "C (hidden_size)", 1, 1 << 20)                                                          \
+    INT(L, "L (num_hidden_layers)", 1, 1 << 16)                                                    \
+    INT(NH, "NH (num_attention_heads)", 1, 1 << 16)                                                \
+    INT(F, "F (intermediate_size)", 1, 1 << 24)                                                    \
+    INT(P, "P (max_position_embeddings)", 1, 1 << 24)                                              \
+    INT(S, "S (type_vocab_size)", 1, 1 << 16)                                                      \
+    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* regression: 1 */  \
+    INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
+    INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
+    INT(multi_label, "problem type", 0, c->task == BERT_CLASSIFICATION) /* 1: multi-label */       \
+    INT(pooler, "pooler", 0, 1) /* the model has one (1 for every task that uses it) */            \
+    FLOAT(eps) /* layer_norm_eps */                                                                \
+    FLOAT(hidden_dropout) /* hidden_dropout_prob */                                                \
+    FLOAT(att_dropout) /* attention_probs_dropout_prob */                                          \
+    FLOAT(cls_dropout) /* classifier_dropout; negative (null): as hidden_dropout */                \
+    FLOAT(init_range) /* initializer_range */                                                      \
+    INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* where embed cuts texts; 0: nowhere */     \
+    INT(padding_idx, "padding_idx (pad_token_id)", -1, bert_max_(c->V, 1) - 1) /* -1: none; such   \
+         tokens give their row of wte no gradient, as torch's padding_idx: what changes it is the  \
+         decoder of mlm, and weight decay */                                                       \
+    INT(trained_length, "trained max_length", 0, 1 << 24) /* of its training data; 0: unknown */   \
+    INT(trained_pairs, "trained on", 0, 2) /* 1: single texts, 2: pairs; 0: unknown */             \
+    INT(may_lack, "may_lack", 0, 1) /* qa: of questions that may lack an answer (SQuAD v2) */      \
+    INT(pooling, "pooling", 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS) /* BERT_POOL_... */   \
+    INT(normalize, "normalize", 0, 1) /* its vectors have length 1 (sentence-transformers) */      \
+    INT(activation_out, "activation_out", 0, c->task == BERT_REGRESSION ? 2 : 0) /* BERT_OUT_... */\
+    INT(model_max_length, "model_max_length", 0, c->P) /* where its tokenizer cuts; 0: P */        \
+    INT(undrawn, "undrawn", 0, 1) /* its parameters are zeros, to be drawn by bert_init */
+/* clang-format on */
+
+#define BERT_INT_FIELD_(field, ...) int field;
+#define BERT_FLOAT_FIELD_(field) float field;
 typedef struct {
-    int V, C, L, NH, F, P, S;
-    int K;                /* classification, ner: labels; regression: 1; other tasks: 0 */
-    int act;              /* BERT_GELU, ... */
-    int task;             /* BERT_NONE, ... */
-    int multi_label;      /* problem_type multi_label_classification: 0, 1 */
-    int pooler;           /* the model has one: 0, 1 (1 for every task that uses it) */
-    float eps;            /* layer_norm_eps */
-    float hidden_dropout; /* hidden_dropout_prob */
-    float att_dropout;    /* attention_probs_dropout_prob */
-    float cls_dropout;    /* classifier_dropout; negative (null): as hidden_dropout */
-    float init_range;     /* initializer_range */
-    int max_seq_length;   /* of sentence-transformers, which embed cuts at; 0: none */
-    int padding_idx;      /* pad_token_id: tokens that are it give wte's row no gradient, as torch's
-                             padding_idx (mlm's decoder and weight decay change it); -1: none */
-    int trained_length;   /* max_length of the data it was trained on; 0: unknown */
-    int trained_pairs;    /* it was trained on 1 single texts, 2 pairs; 0: unknown */
-    int may_lack;         /* qa: trained on questions that may lack an answer (SQuAD v2): 0, 1 */
-    int pooling;          /* BERT_POOL_..., as sentence-transformers' modules say */
-    int normalize;        /* its vectors have length 1 (Normalize): 0, 1 */
-    int activation_out;   /* BERT_OUT_... */
-    int model_max_length; /* of its tokenizer: what texts are cut at; 0: P */
-    int undrawn;          /* its parameters are zeros, to be drawn by bert_init: 0, 1 */
+    BERT_CONFIG(BERT_INT_FIELD_, BERT_FLOAT_FIELD_)
 } BertConfig;
 
 /* The tensor table: the one place that lists the parameters; a new tensor is a new row. Each row is
@@ -1711,41 +1727,21 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
         const char *name;
         long value, least, most;
     } rows[] = {
-        {"V (vocab_size)", c->V, 1, 1 << 28},
-        {"C (hidden_size)", c->C, 1, 1 << 20},
-        {"L (num_hidden_layers)", c->L, 1, 1 << 16},
-        {"NH (num_attention_heads)", c->NH, 1, 1 << 16},
-        {"F (intermediate_size)", c->F, 1, 1 << 24},
-        {"P (max_position_embeddings)", c->P, 1, 1 << 24},
-        {"S (type_vocab_size)", c->S, 1, 1 << 16},
-        {"hidden_act", c->act, BERT_GELU, BERT_RELU},
-        {"task", c->task, BERT_NONE, BERT_NUM_TASKS - 1},
-        {"K (labels)", c->K, task && task->most_K > 0, task ? task->most_K : 0},
-        {"problem type", c->multi_label, 0, c->task == BERT_CLASSIFICATION},
-        {"pooler", c->pooler, 0, 1},
-        {"max_seq_length", c->max_seq_length, 0, 1 << 24},
-        {"padding_idx (pad_token_id)", c->padding_idx, -1, (c->V > 0 ? c->V : 1) - 1},
-        {"trained max_length", c->trained_length, 0, 1 << 24},
-        {"trained on", c->trained_pairs, 0, 2},
-        {"may_lack", c->may_lack, 0, 1},
-        {"pooling", c->pooling, 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS},
-        {"normalize", c->normalize, 0, 1},
-        {"model_max_length", c->model_max_length, 0, c->P},
-        {"undrawn", c->undrawn, 0, 1},
-        {"activation_out", c->activation_out, 0, c->task == BERT_REGRESSION ? 2 : 0},
-    };
+#define BERT_RANGE_ROW_(field, name, least, most) {name, c->field, least, most},
+#define BERT_NO_ROW_(field)
+        BERT_CONFIG(BERT_RANGE_ROW_, BERT_NO_ROW_)};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
             return BERT_REFUSE_(m, "%s is %ld, not in %ld..%ld", rows[i].name, rows[i].value,
                                 rows[i].least, rows[i].most);
     if (c->C % c->NH)
         return BERT_REFUSE_(m, "C (hidden_size) %d is no multiple of NH %d", c->C, c->NH);
-    const float p[] = {c->hidden_dropout, c->att_dropout, c->cls_dropout < 0 ? 0 : c->cls_dropout};
-    for (int i = 0; i < 3; i++)
-        if (!(p[i] >= 0.0f && p[i] < 1.0f))
-            return BERT_REFUSE_(m, "a dropout probability is %g, not in [0, 1)", p[i]);
-    if (!(c->eps >= 0.0f && c->eps < 1.0f))
-        return BERT_REFUSE_(m, "layer_norm_eps is %g, not in [0, 1)", c->eps);
+    const float shares[] = {c->hidden_dropout, c->att_dropout,
+                            c->cls_dropout < 0 ? 0 : c->cls_dropout, c->eps};
+    for (int i = 0; i < 4; i++)
+        if (!(shares[i] >= 0.0f && shares[i] < 1.0f))
+            return BERT_REFUSE_(m, "%s is %g, not in [0, 1)",
+                                i < 3 ? "a dropout probability" : "layer_norm_eps", shares[i]);
     if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
         return BERT_REFUSE_(m, "initializer_range is %g", c->init_range);
     if (bert_task(c->task)->reads & BERT_READS_CLS && !c->pooler)
