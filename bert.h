@@ -162,7 +162,7 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
 
 /* clang-format off */
 /* The configuration: config.json's fields under the letters of the legend, words 2..19 of a model
-   file's header; from padding_idx on what else is known of the model and its training, words 43..51.
+   file's header; from padding_idx on what else is known of model and training, words 43..51.
    Each row is
        INT(field, name in messages, least value, most) or FLOAT(field) */
 #define BERT_CONFIG(INT, FLOAT)                                                                    \
@@ -3594,20 +3594,19 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
                             "task %d computes only [CLS] of the last layer, there is no mean: give "
                             "the model task none (bert_set_task)",
                             task);
-    const float *x = bert_output_(m, m->config.L - 1);
+    const int pooler = pooling == BERT_POOL_POOLER, of_cls = pooler || only_cls; /* x (B,C) */
+    const float *x = pooler ? m->acts.pooled : bert_output_(m, m->config.L - 1);
     for (int b = 0; b < B; b++) {
-        float *o = out + (size_t)b * C, scale = 1.0f;
-        int first = only_cls ? b : offsets[b], end = first + 1;
-        if (pooling == BERT_POOL_MEAN) end = offsets[b + 1];
-        const float *from =
-            pooling == BERT_POOL_POOLER ? m->acts.pooled + (size_t)b * C : x + (size_t)first * C;
+        const int rows = pooling == BERT_POOL_MEAN ? offsets[b + 1] - offsets[b] : 1;
+        const float *from = x + (size_t)(of_cls ? b : offsets[b]) * C;
+        float *o = out + (size_t)b * C, scale = 1.0f / (float)rows;
         memcpy(o, from, (size_t)C * sizeof *o);
-        for (int n = first + 1; n < end; n++)
-            for (int i = 0; i < C; i++) o[i] += x[(size_t)n * C + i];
+        for (int n = 1; n < rows; n++)
+            for (int i = 0; i < C; i++) o[i] += from[(size_t)n * C + i];
         if (normalize) { /* the mean's length follows the sum's */
             float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
             scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
-        } else scale = 1.0f / (float)(end - first);
+        }
         for (int i = 0; i < C; i++) o[i] *= scale;
     }
     return BERT_OK;
@@ -3762,11 +3761,10 @@ BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *sp
 
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
 {
-    int answer = 0, most = a->n_best;
+    int answer = 0, n = a->n_best;
     if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
-        if (a->count == most && bert_value_(&a->none) <= bert_value_(&a->best[most - 1]))
-            a->best[a->count++] = a->none;
-        else bert_answer_insert_(a, a->none, most);
+        n += a->count == n && bert_value_(&a->none) <= bert_value_(&a->best[n - 1]);
+        bert_answer_insert_(a, a->none, n);
     }
     if (!a->count) return -1;
     double sum = 0.0, top = bert_value_(&a->best[0]);
