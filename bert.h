@@ -2882,14 +2882,14 @@ BERTDEF size_t bert_put_utf8(char *s, uint32_t c)
 }
 
 /* A text into w->chars, with one more at its end that has the text's length. */
-static void bert_characters_(struct BertWork_ *w, const char *s, size_t n)
+static void bert_characters_(struct BertWork_ *w, BertText text)
 {
     w->chars.n = 0;
-    for (size_t at = 0; at < n && !w->failed;) {
+    for (size_t at = 0; at < text.size && !w->failed;) {
         const int from = (int)at;
-        bert_push_(w, &w->chars, bert_utf8(s, n, &at), from);
+        bert_push_(w, &w->chars, bert_utf8(text.bytes, text.size, &at), from);
     }
-    bert_push_(w, &w->chars, 0, (int)n);
+    bert_push_(w, &w->chars, 0, (int)text.size);
     w->chars.n -= !w->failed;
 }
 
@@ -2904,9 +2904,8 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
     uint32_t row = t->lookup->info[c] >> 16;
     if (!row) return 0;
     const uint32_t *maps = t->unicode + 3 + 3 * (size_t)t->unicode[0];
-    const uint32_t *pool = maps + 3 * (size_t)t->unicode[1];
-    uint32_t place = maps[3 * (row - 1) + 1 + which];
-    *to = pool + (place & 0xFFFFFF);
+    const uint32_t place = maps[3 * (row - 1) + 1 + which];
+    *to = maps + 3 * (size_t)t->unicode[1] + (place & 0xFFFFFF);
     return (int)(place >> 24);
 }
 
@@ -3114,8 +3113,9 @@ static int bert_first_with_(const BertAdded_ *added, int low, int high, int dept
 static int bert_find_added_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n,
                             int *at, int *start, int *end)
 {
-    for (int i = *at; i < n; i++) {
-        int low = late ? k->num_raw : 0, high = late ? k->num_added : k->num_raw, found = -1;
+    const int first = late ? k->num_raw : 0, behind = late ? k->num_added : k->num_raw;
+    for (int i = *at; i < n && first < behind; i++) {
+        int low = first, high = behind, found = -1;
         if (!k->begins[late][c[i].c % BERT_HEADS_]) continue;
         for (int j = i; j < n && low < high; j++) { /* those that go on as the text does */
             low = bert_first_with_(k->added, low, high, j - i, c[j].c);
@@ -3127,21 +3127,20 @@ static int bert_find_added_(const struct BertLookup_ *k, int late, const BertCha
         *start = i, *at = *end;
         return found;
     }
-    *at = n;
+    *start = *end = *at = n;
     return -1;
 }
 
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to);
-
-/* Cuts a text at its added tokens; late: its normal form, at those that are looked for there. */
+/* Cuts a text at its added tokens, and normalizes what is between them; late: cuts that, at those
+   that are looked for there, and what is between them into words. */
 static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late)
 {
     const uint32_t *info = t->lookup->info;
     const BertChar_ *c = late ? w->normal.at : w->chars.at;
     const int n = late ? w->normal.n : w->chars.n;
-    int done = 0, at = 0, start = 0, end = 0, k;
-    while ((k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end)) >= 0) {
-        int id = t->added[2 * k], flags = t->added[2 * k + 1];
+    for (int done = 0, at = 0, start, end, k = 0; k >= 0 && !w->failed;) {
+        k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end);
+        const int flags = k < 0 ? 0 : t->added[2 * k + 1];
         if (flags & BERT_SINGLE_WORD_ && ((start > 0 && info[c[start - 1].c] & BERT_WORD_) ||
                                           (end < n && info[c[end].c] & BERT_WORD_)))
             continue;
@@ -3151,23 +3150,17 @@ static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int l
             while (start > done && info[c[start - 1].c] & BERT_SPACE_) start--;
             start = bert_min_(start > done ? start : done, end - 1);
         }
-        if (done < start) bert_between_(t, w, late, done, start);
-        if (late) bert_token_(w, id, c[start].from, c[end - 1].from + 1);
-        else bert_token_(w, id, start, end);
+        if (done < start && late) bert_split_words_(t, w, done, start);
+        else if (done < start) {
+            bert_normalize_(t, w, done, start);
+            bert_split_added_(t, w, 1);
+        }
+        if (k < 0) break;
+        if (late) bert_token_(w, t->added[2 * k], c[start].from, c[end - 1].from + 1);
+        else bert_token_(w, t->added[2 * k], start, end);
         w->word += !w->options.is_words;
         done = end;
     }
-    if (done < n) bert_between_(t, w, late, done, n);
-}
-
-/* What is between added tokens: a text is normalized, a normalized one has words. */
-static void bert_between_(const BertTokenizer *t, struct BertWork_ *w, int late, int from, int to)
-{
-    if (!late) bert_normalize_(t, w, from, to);
-    if (w->failed) return;
-    if (late) bert_split_words_(t, w, from, to);
-    else if (t->lookup->num_raw < t->lookup->num_added) bert_split_added_(t, w, 1);
-    else bert_split_words_(t, w, 0, w->normal.n);
 }
 
 /* ---- What bert_load makes, and checks, of the tables */
@@ -3277,9 +3270,8 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
         for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
     for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
     for (int id = 0, a = 0; id < t->words[BERT_NUM_PIECES] && !w->failed && !wrong; id++) {
-        const uint64_t *at = t->vocabulary.offsets + id;
         int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
-        bert_characters_(w, t->vocabulary.bytes + at[0], (size_t)(at[1] - at[0]));
+        bert_characters_(w, bert_string(&t->vocabulary, (size_t)id));
         if (w->failed) break;
         if (added) bert_add_token_(t, w, a);
         if (added && w->chars.n > BERT_LONGEST_) wrong = "a long added token";
@@ -3350,7 +3342,7 @@ static int bert_tokenize_(const BertTokenizer *t, struct BertWork_ *w, int text,
     w->text = text, w->word = 0;
     for (int i = 0; i < num_parts && !w->failed; i++) {
         if (w->options.is_words) w->word = i;
-        bert_characters_(w, parts[i].bytes, parts[i].size);
+        bert_characters_(w, parts[i]);
         if (!w->failed) bert_split_added_(t, w, 0);
     }
     return w->num_tokens;
@@ -3509,47 +3501,45 @@ static size_t bert_clean_up_(char *s, size_t n, int do_not)
 
 /* What an id is shown as: its string, or, of a normalized added token, that one's normal form. The
    library knows a special token by what is shown: of other form it is not special. */
-static const char *bert_shown_(const BertTokenizer *t, int id, size_t *size, int *special)
+static BertText bert_shown_(const BertTokenizer *t, int id, int *special)
 {
     const struct BertLookup_ *k = t->lookup;
-    const uint64_t *at = t->vocabulary.offsets + id;
-    const char *string = t->vocabulary.bytes + at[0];
+    const BertText string = bert_string(&t->vocabulary, (size_t)id);
     int low = 0, high = t->words[BERT_NUM_ADDED];
     while (low < high) { /* ids of added tokens rise */
         int middle = (low + high) / 2;
         if (t->added[2 * middle] < id) low = middle + 1;
         else high = middle;
     }
-    *size = (size_t)(at[1] - at[0]), *special = 0;
+    *special = 0;
     if (low == t->words[BERT_NUM_ADDED] || t->added[2 * low] != id) return string;
     *special = t->added[2 * low + 1] & BERT_SPECIAL_;
-    size_t length = k->shown_at[low + 1] - k->shown_at[low];
-    if (!length) return string;
-    const char *shown = k->shown + k->shown_at[low];
-    if (length != *size || memcmp(shown, string, length)) *special = 0;
-    *size = length;
+    const size_t size = k->shown_at[low + 1] - k->shown_at[low];
+    if (!size) return string;
+    const BertText shown = {k->shown + k->shown_at[low], size};
+    if (shown.size != string.size || memcmp(shown.bytes, string.bytes, shown.size)) *special = 0;
     return shown;
 }
 
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up)
 {
-    size_t length = 0, size;
+    size_t length = 0;
     int fits = 1, first = 1, special;
     for (int i = 0; i < n; i++) {
         if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[BERT_NUM_PIECES])
             continue;
-        const char *s = bert_shown_(&m->tokenizer, ids[i], &size, &special);
-        if (!size || (special && skip_special)) continue; /* "": no token */
-        int tail = !first && size >= 2 && !memcmp(s, "##", 2), blank = !first && !tail;
-        if (tail) s += 2, size -= 2;
+        BertText s = bert_shown_(&m->tokenizer, ids[i], &special);
+        if (!s.size || (special && skip_special)) continue; /* "": no token */
+        int tail = !first && s.size >= 2 && !memcmp(s.bytes, "##", 2), blank = !first && !tail;
+        if (tail) s.bytes += 2, s.size -= 2;
         first = 0;
-        fits = fits && length + size + 1 < room;
+        fits = fits && length + s.size + 1 < room;
         if (fits) {
             if (blank) out[length] = ' ';
-            memcpy(out + length + blank, s, size);
-            length += bert_clean_up_(out + length, size + (size_t)blank, 1);
-        } else length += size + (size_t)blank;
+            memcpy(out + length + blank, s.bytes, s.size);
+            length += bert_clean_up_(out + length, s.size + (size_t)blank, 1);
+        } else length += s.size + (size_t)blank;
     }
     if (fits && clean_up) length = bert_clean_up_(out, length, 0);
     if (room) out[fits ? length : 0] = 0;
@@ -4015,9 +4005,8 @@ static int bert_check_header_(Bert *m, BertBytes_ file, const int32_t *h)
 /* Version 1 has 0 for a special token that is not there, and for one that is the first. */
 static void bert_none_in_version_1_(BertTokenizer *t, int word, const char *token)
 {
-    const BertStrings *v = &t->vocabulary;
-    size_t length = strlen(token);
-    if (!t->words[word] && (v->offsets[1] != length || memcmp(v->bytes, token, length) != 0))
+    const BertText first = bert_string(&t->vocabulary, 0);
+    if (!t->words[word] && (first.size != strlen(token) || memcmp(first.bytes, token, first.size)))
         t->words[word] = -1;
 }
 
