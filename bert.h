@@ -93,7 +93,7 @@ whose offsets start at 0 and whose rows count its own tokens. It has to know its
 and the divisor of all (of pretraining also next_divisor, the sum of B): then gradients add up, and
 so do the parts' losses. One bert_adamw ends the step:
     for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
-    for (int i = 0, place = 0; i < parts; place += part[i++].B) {
+    for (int i = 0, place = 0; i < parts; place += part[i].B, i++) {
         part[i].place = place, part[i].divisor = divisor;
         if (bert_forward(&m, &part[i], 1) || bert_backward(&m, 1)) return 1;
     }
@@ -131,8 +131,9 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table: a new task is a row. A new loss is a row in bert_loss_, and a branch in
-   bert_loss_forward_ and bert_loss_backward_. Each row is
+/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and a branch
+   in bert_loss_forward_ and bert_loss_backward_; bert_check_labels_ has to know the range of its
+   labels, or bert_has_targets that it reads floats. Each row is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
@@ -3397,18 +3398,18 @@ BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e)
 static int bert_fit_(BertEncoding *e)
 {
     struct BertWork_ *w = e->work;
-    const int *sizes = w->sizes, windows = w->options.windows, how = w->options.truncation;
+    const int *sizes = w->sizes, windows = w->options.windows, cut = w->options.truncation;
     const int room = w->options.max_length - !w->options.no_special * (2 + w->pair);
     const int over = sizes[0] + sizes[1] - room, longer = sizes[0] <= sizes[1];
-    const int second = how == BERT_ONLY_SECOND, stride = windows ? w->options.stride : 0;
+    const int second = cut == BERT_ONLY_SECOND, stride = windows ? w->options.stride : 0;
     int *keep = w->keep;
     keep[0] = sizes[0], keep[1] = sizes[1];
-    if (over <= 0 || how == BERT_DO_NOT_TRUNCATE) return BERT_OK;
+    if (over <= 0 || cut == BERT_DO_NOT_TRUNCATE) return BERT_OK;
     if (room <= 0 && !windows) {
         keep[0] = keep[1] = 0;
     } else if (!w->pair && second) {
         return BERT_REFUSE_(e, "only_second, but there is no second text");
-    } else if (!w->pair || how != BERT_LONGEST_FIRST) {
+    } else if (!w->pair || cut != BERT_LONGEST_FIRST) {
         keep[second] -= over;
         if (keep[second] <= stride)
             return BERT_REFUSE_(e, "of the %s text's %d tokens %d fit, not more than the stride %d",
