@@ -9,7 +9,7 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
 Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: the
 flags and the command line; training, from the files to the saved model; evaluation; the commands
 that answer. Its rooms are in dev/driver, one subject each. Flags have the names, defaults and
-meaning of Hugging Face's TrainingArguments.
+meaning of Hugging Face's TrainingArguments, where it has such.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -22,12 +22,13 @@ meaning of Hugging Face's TrainingArguments.
 #include "dev/driver/loader.h"
 #include "dev/driver/log.h"
 #include "dev/driver/save.h"
+#include "dev/driver/schedule.h"
 #include "dev/driver/tasks.h"
 #include "dev/driver/text.h"
 #include "dev/driver/threads.h"
+#include "dev/driver/weights.h"
 
 #include <errno.h>
-#include <float.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -40,10 +41,11 @@ meaning of Hugging Face's TrainingArguments.
    name, kind, default, commands that take it, commands that need it, help (CHOICE: the choices) */
 
 enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
-enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | EMBED | ENCODE };
+enum { HEADED = TRAIN | EVAL | PREDICT, BATCHED = HEADED | EMBED }; /* use a head; batches */
+enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read lines */
 
 #define FLAGS(X)                                                                                   \
-    X(model, PATH, "", ANY | ENCODE, ANY | ENCODE,                                                 \
+    X(model, PATH, "", BATCHED | ENCODE, BATCHED | ENCODE,                                         \
       "model file, of dev/export_hf.py or an earlier run")                                         \
     X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
       "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
@@ -59,11 +61,10 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
     X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
     X(per_device_train_batch_size, COUNT, "8", TRAIN, 0, "examples in a batch of training")        \
-    X(per_device_eval_batch_size, COUNT, "8", ANY, 0, "examples in a batch otherwise")             \
+    X(per_device_eval_batch_size, COUNT, "8", BATCHED, 0, "examples in a batch otherwise")         \
     X(gradient_accumulation_steps, COUNT, "1", TRAIN, 0, "batches in an optimizer step")           \
     X(learning_rate, NUMBER, "5e-5", TRAIN, 0, "its highest value")                                \
-    X(lr_scheduler_type, CHOICE, "linear", TRAIN, 0,                                               \
-      "linear|cosine|constant|constant_with_warmup")                                               \
+    X(lr_scheduler_type, CHOICE, "linear", TRAIN, 0, SCHEDULE_CHOICES)                             \
     X(warmup_steps, NUMBER, "0", TRAIN, 0, "steps it rises for; below 1: their share of all")      \
     X(warmup_ratio, SHARE, "0", TRAIN, 0, "that share, as transformers 4 named it")                \
     X(weight_decay, NUMBER, "0", TRAIN, 0, "of matrices; biases and LayerNorm have none")          \
@@ -76,13 +77,13 @@ enum { ANSWER = TRAIN | EVAL | PREDICT, ANY = ANSWER | EMBED, TEXT = PREDICT | E
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
     X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
-    X(mlm_probability, PART, "0.15", ANSWER, 0, "mlm, pretraining: share of tokens to predict")    \
+    X(mlm_probability, PART, "0.15", HEADED, 0, "mlm, pretraining: share of tokens to predict")    \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
-    X(version_2_with_negative, SWITCH, "", ANSWER, 0,                                              \
+    X(version_2_with_negative, SWITCH, "", HEADED, 0,                                              \
       "qa: maybe no answer [v2 data, or a model of it: yes]")                                      \
-    X(null_score_diff_threshold, REAL, "0", ANSWER, 0, "qa: no answer where [CLS] leads by more")  \
-    X(n_best_size, BEST, "20", ANSWER, 0, "qa: spans to choose from")                              \
-    X(max_answer_length, COUNT, "", ANSWER, 0, "qa: tokens of the longest answer [30; text: 15]")  \
+    X(null_score_diff_threshold, REAL, "0", HEADED, 0, "qa: no answer where [CLS] leads by more")  \
+    X(n_best_size, BEST, "20", HEADED, 0, "qa: spans to choose from")                              \
+    X(max_answer_length, COUNT, "", HEADED, 0, "qa: tokens of the longest answer [30; text: 15]")  \
     X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
     X(freeze_layers, STEPS, "0", TRAIN, 0, "the first so many layers are not trained")             \
     X(freeze_embeddings, SWITCH, "", TRAIN, 0, "nor are the embeddings")                           \
@@ -192,7 +193,8 @@ typedef struct {
     Log log;
     float *class_weights;    /* (K) or NULL */
     long long total, warmup; /* optimizer steps */
-    double rate, norm;       /* of the last step */
+    const Schedule *schedule;
+    double rate, norm; /* of the last step */
 
     /* How far it is. With data.place, the model and its optimizer's state this is all that a run
        which goes on where it was stopped has to have again. */
@@ -218,6 +220,22 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
 
 /* The head's K for this data. */
 static int head_size(const Data *d) { return d->task == BERT_REGRESSION ? 1 : d->K; }
+
+/* The head's tensors that were drawn, as they had another size; or those that were kept. Returns how
+   many there are. */
+static int list_head(FILE *f, const Bert *m, const size_t *old, int drawn)
+{
+    int n = 0;
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *x = &m->tensors[i];
+        if (!x->size || !x->used || (x->size != old[i]) != drawn || x->group != BERT_GROUP_HEAD)
+            continue;
+        if (!n++) fprintf(f, "           %s:", drawn ? "drawn anew, to be trained" : "kept");
+        fprintf(f, " %s", x->key);
+    }
+    if (n) fprintf(f, "\n");
+    return n;
+}
 
 /* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
 static int train_head(Bert *m, const Data *data, const Options *o)
@@ -246,12 +264,8 @@ static int train_head(Bert *m, const Data *data, const Options *o)
                       (uint64_t)o->seed))
         return fail("%s: %s", o->model, bert_error(m));
     f = page_begin(&page);
-    fprintf(f, "           %s",
-            same ? "its labels had no names, and get the data's" : "drawn anew, to be trained:");
-    for (int i = 0; i < BERT_NUM_TENSORS; i++)
-        if (m->tensors[i].size && m->tensors[i].size != old[i])
-            fprintf(f, " %s", m->tensors[i].key);
-    fprintf(f, "\n");
+    if (same) fprintf(f, "           its labels had no names, and get the data's\n");
+    else if (!list_head(f, m, old, 1)) list_head(f, m, old, 0);
     page_end(&page, stdout, 11);
     return 0;
 }
@@ -276,54 +290,14 @@ static int plan(Training *t)
         warmup = ceil(total * (o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio));
     if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
         return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
+    t->schedule = schedule_of(o->lr_scheduler_type);
     t->total = (long long)total;
-    t->warmup = strcmp(o->lr_scheduler_type, "constant") ? (long long)warmup : 0;
+    t->warmup = t->schedule->warms ? (long long)warmup : 0;
     if (t->warmup >= t->total && t->warmup > 0)
         warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", t->warmup,
              t->total, o->learning_rate * (total - 1) / warmup);
     if (t->warmup != (long long)warmup)
         warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
-    return 0;
-}
-
-/* The learning rate's share for the next step (in a warmup the first has 0): as transformers'
-   optimization.py, in double as there. */
-static double schedule(const char *type, long long step, long long warmup, long long total)
-{
-    double linear = bert_linear_schedule((long)step, (long)warmup, (long)total);
-    if (step < warmup || !strcmp(type, "linear")) return linear;
-    return strcmp(type, "cosine") ? 1 : 0.5 * (1 + cos(3.14159265358979323846 * (1 - linear)));
-}
-
-/* --class_weights: a list, or balanced as scikit-learn has it, n / (K count); multi-label: how many
-   lack the label for each that has it, BCE's pos_weight. A label that never occurs counts 1. */
-static int set_class_weights(Training *t)
-{
-    const char *list = t->o->class_weights;
-    const Data *data = t->data.data;
-    const int K = data->K, task = data->task;
-    double all = 0;
-    if (!list) return 0;
-    if (task != BERT_CLASSIFICATION && task != BERT_NER)
-        return fail("--class_weights goes with classification and ner, not with %s",
-                    bert_task(task)->name);
-    t->class_weights = take((size_t)K, sizeof *t->class_weights, "class weights");
-    for (int k = 0; k < K; k++) all += data->multi_label ? 0 : t->data.label_counts[k];
-    for (int k = 0, balanced = !strcmp(list, "balanced"); k < K; k++) {
-        double count = t->data.label_counts[k], weight = 1;
-        char *end = NULL;
-        if (balanced && count > 0)
-            weight =
-                data->multi_label ? ((double)t->data.items - count) / count : all / (K * count);
-        if (!balanced) weight = strtod(list, &end);
-        if (end == list || !(weight >= 0 && weight <= FLT_MAX) ||
-            (end && *end != (k < K - 1 ? ',' : '\0')))
-            return fail("--class_weights %s: not balanced, nor %d numbers >= 0 with commas between",
-                        t->o->class_weights, K);
-        if (end) list = end + 1;
-        t->class_weights[k] = (float)weight;
-    }
-    t->data.like.class_weights = t->class_weights;
     return 0;
 }
 
@@ -360,7 +334,8 @@ static void show_run(const Training *t)
     if (o->eval_file) show_data(f, "eval", t->eval.data, NULL);
     fprintf(f, "dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout,
             c->att_dropout, c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
-    if (o->freeze_layers || o->freeze_embeddings)
+    if (o->freeze_embeddings && !o->freeze_layers) fprintf(f, "frozen     the embeddings\n");
+    else if (o->freeze_layers)
         fprintf(f, "frozen     %sthe first %lld layers of %d\n",
                 o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
     fprintf(f,
@@ -386,18 +361,18 @@ static Loader training_loader(const Options *o, const Bert *m)
     return l;
 }
 
-/* Everything up to the first step. */
-static int train_load(Training *t)
+static int train_files(Training *t)
 {
-    const Options *o = t->o;
-    Bert *m = t->m;
+    t->data = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
+    if (loader_files(&t->data, t->o->train_file)) return 1;
+    return t->o->eval_file && loader_file(&t->eval, t->o->eval_file);
+}
+
+/* Says what the model is, draws one that has no weights yet, and sets it as the flags have it. */
+static int train_model(Bert *m, const Options *o)
+{
     BertConfig *c = &m->config;
-    Loader *l = &t->data, *eval = &t->eval;
     Page page;
-    if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
-    *l = training_loader(o, m), *eval = evaluation_loader(o, m);
-    if (loader_files(l, o->train_file)) return 1;
-    if (o->eval_file && loader_file(eval, o->eval_file)) return 1;
     FILE *f = page_begin(&page);
     fprintf(f,
             "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
@@ -411,18 +386,29 @@ static int train_load(Training *t)
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
-    if (train_head(m, l->data, o) || loader_scan(l)) return 1;
-    remember(c, l);
-    if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     m->freeze_layers = (int)o->freeze_layers;
     m->freeze_embeddings = o->freeze_embeddings != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)
         c->att_dropout = (float)o->attention_probs_dropout_prob;
-    if (check_smoothing(o->label_smoothing_factor, l->data) || set_class_weights(t) || plan(t) ||
-        log_start(&t->log, o->logging_dir))
-        return 1;
+    return 0;
+}
+
+/* Everything up to the first step. An earlier run's files stay as they are until the first save. */
+static int train_load(Training *t)
+{
+    const Options *o = t->o;
+    Bert *m = t->m;
+    Loader *l = &t->data, *eval = &t->eval;
+    if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
+    if (train_files(t) || train_model(m, o)) return 1;
+    if (train_head(m, l->data, o) || loader_scan(l)) return 1;
+    remember(&m->config, l);
+    if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
+    if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
+    if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
+    if (plan(t) || log_start(&t->log, o->logging_dir)) return 1;
     if (o->eval_file) evaluation_room(&t->result, eval->data);
     show_run(t);
     return 0;
@@ -439,7 +425,9 @@ static int diverged(const Training *t, const char *what, double value)
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
 
-/* One optimizer step, on the micro-batches that the loader has made ready. */
+/* One optimizer step, on the micro-batches that the loader has made ready. Each one's loss is its
+   part of the step's: its sum, by the divisor of the whole step. So losses add up to the mean, and
+   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. */
 static int train_step(Training *t)
 {
     const Options *o = t->o;
@@ -457,7 +445,8 @@ static int train_step(Training *t)
     }
     t->norm = bert_grad_norm(m);
     if (!isfinite(t->norm)) return diverged(t, "gradient norm", t->norm);
-    t->rate = o->learning_rate * schedule(o->lr_scheduler_type, t->step, t->warmup, t->total);
+    t->rate = o->learning_rate *
+              schedule_share(t->schedule, (long)t->step, (long)t->warmup, (long)t->total);
     if (bert_adamw(m, (float)t->rate, (float)o->adam_beta1, (float)o->adam_beta2,
                    (float)o->adam_epsilon, (float)o->weight_decay, (int)t->step + 1,
                    bert_clip_scale((float)t->norm, (float)o->max_grad_norm)))
@@ -648,11 +637,11 @@ static int infer(Bert *m, const BertBatch *x)
 }
 
 /* How questions are answered: as run_qa and its pipeline, which have other longest answers. */
-static Rules rules_of(const Options *o, int longest)
+static Rules rules_of(const Options *o, const Bert *m, int longest)
 {
     const Rules rules = {.n_best = (int)o->n_best_size,
                          .longest = o->max_answer_length ? (int)o->max_answer_length : longest,
-                         .may_lack = o->version_2_with_negative != 0,
+                         .may_lack = o->version_2_with_negative || m->config.may_lack,
                          .threshold = o->null_score_diff_threshold};
     return rules;
 }
@@ -665,7 +654,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
     const Data *data = l->data;
     double start = seconds(), loss = 0, rows = 0;
     size_t done = 0;
-    e->rules = rules_of(o, 30);
+    e->rules = rules_of(o, m, 30);
     evaluation_clear(e, data);
     loader_seek(l, evaluation_place);
     do {
@@ -862,8 +851,7 @@ static int answer_start(Answering *a)
 static int answer(const Options *o, Bert *m, int embed)
 {
     Answering a = {.o = o, .m = m, .in = text_input(o, m), .embed = embed};
-    a.answers.rules = rules_of(o, o->predict_file ? 30 : 15);
-    a.answers.rules.may_lack |= m->config.may_lack;
+    a.answers.rules = rules_of(o, m, o->predict_file ? 30 : 15);
     a.answers.top_k = (int)o->top_k, a.answers.logits = (int)o->logits;
     a.l.model = m, a.l.group = 1, a.l.predicting = 1;
     int result = answer_start(&a);

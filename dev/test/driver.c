@@ -160,6 +160,26 @@ static void test_folder_removed(void)
     done("output_dir: removed while training, it is made again");
 }
 
+/* A head for another task may have tensors of the same sizes. */
+static void test_kept_head(void)
+{
+    Bert m = {0};
+    if (bert_load(&m, "encoder.bin") || bert_set_task(&m, BERT_NER, 2, 0, NULL, 1) ||
+        bert_save(&m, "one.bin"))
+        exit(2);
+    bert_free(&m);
+    const char *of = "train --model one.bin --train_file single.bin --output_dir out --max_steps 1 "
+                     "--freeze_embeddings";
+    expect_call("", of, 0, "classifier.weight classifier.bias\n");
+    expect(strstr(output, "           kept: ") && !strstr(output, "drawn anew") &&
+               strstr(output, "frozen     the embeddings\n"),
+           "%s", output);
+    expect_call("", TRAIN_ON("single.bin"), 0,
+                "drawn anew, to be trained: classifier.weight classifier.bias\n");
+    expect(!strstr(output, "kept: "), "%s", output);
+    done("a head: what is drawn anew is told, or where nothing is, what is kept");
+}
+
 static void test_best(void)
 {
     static const struct {
@@ -381,6 +401,7 @@ int main(void)
     make_files();
     test_output_dir();
     test_folder_removed();
+    test_kept_head();
     test_best();
     test_signal();
     test_memory();

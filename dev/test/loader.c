@@ -197,7 +197,11 @@ static void test_ranks(void)
                     together[k] =
                         step_hash(&m, share[r].batches, share[r].num_batches, together[k]);
                     batches += share[r].num_batches;
-                    expect(share[r].num_batches <= 2, "more than its share");
+                    expect(share[r].num_batches ==
+                                   share[r].G * (r + 1) / ranks - share[r].G * r / ranks &&
+                               share[r].num_batches <= 2,
+                           "rank %zu of %zu: %zu of %zu batches", r, ranks, share[r].num_batches,
+                           share[r].G);
                     expect(share[r].ended == share[0].ended, "they end apart");
                 }
                 expect(alone[k] == together[k], "task %d, %zu ranks: step %d", all_tasks[i].task,
@@ -302,6 +306,35 @@ static void test_found(void)
     done("loader: [MASK]s are found, not drawn, where they are to be filled");
 }
 
+/* Files that hold the same are not the same in training: each has pairs, masks and an order with
+   keys of its own. */
+static void test_shards(void)
+{
+    Bert m = {0};
+    begin(&m, NUM_TASKS - 1); /* pretraining */
+    Loader l = loader_of(&m, 4, 1, 1);
+    expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+    uint64_t pairs[3] = {1, 1, 1}, masks[3], order[3] = {1, 1, 1};
+    for (uint64_t epoch = 0; epoch < 20; epoch++)
+        for (size_t k = 0; k < 3; k++) {
+            if (open_shard(&l, k)) exit(2);
+            draw_pass(&l, epoch, k);
+            for (size_t i = 0; i < l.n; i++) {
+                const Pair *p = &l.pair_of_item[i];
+                const uint64_t of[] = {p->a, p->a_end, p->b, p->b_end, (uint64_t)p->random};
+                pairs[k] = hash_of(pairs[k], of, sizeof of);
+            }
+            order[k] = hash_of(order[k], l.order, l.n * sizeof *l.order);
+            masks[k] = l.masks;
+        }
+    for (int k = 0; k < 3; k++)
+        expect(pairs[k] != pairs[(k + 1) % 3] && masks[k] != masks[(k + 1) % 3] &&
+                   order[k] != order[(k + 1) % 3],
+               "file %d is drawn as the next", k);
+    loader_free(&l), bert_free(&m);
+    done("loader: each file draws its pairs, masks and order with keys of its own");
+}
+
 static void remove_files(void)
 {
     char command[128];
@@ -311,8 +344,9 @@ static void remove_files(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,  test_cuts,   test_places, test_ranks,
-                                          test_epochs, test_tokens, test_found,  remove_files};
+    static void (*const tests[])(void) = {make_files, test_cuts,   test_places,
+                                          test_ranks, test_epochs, test_tokens,
+                                          test_found, test_shards, remove_files};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
