@@ -470,7 +470,7 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
 BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
                                  int N, int C, int OC, const BertScratch *scratch);
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
-                                  const float *inp, const float *w, int N, int C, int OC,
+                                  const float *inp, const float *w, int N, int C, int OC, int add,
                                   const BertScratch *scratch);
 BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
                                     int B, int C, int NH, BertDropout drop,
@@ -734,9 +734,9 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
    after token: two tokens may share a row of wte, two channels never share a number. */
 enum { BERT_CHANNELS_ = 64 };
 
-/* A row of a table gets the sum of the gradients of the tokens that used it. wte's row padding (-1:
-   none), [PAD]'s, gets none: Hugging Face's padding_idx keeps it as it is even where a text has the
-   token. dwte may be NULL. */
+/* A row of a table gets the sum of the gradients of the tokens that used it; but wte's row padding,
+   [PAD]'s (-1: none), gets none from being looked up, as with torch's padding_idx. Weight decay
+   moves it all the same, and so does mlm, whose decoder is wte. dwte may be NULL. */
 BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
                                       const int *tokens, const int *types, const int *offsets,
                                       int B, int C, int padding)
@@ -789,9 +789,8 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
 #endif
 
 /* a * b + c, rounded once. Every product that is added to something is written with it, so that no
-   compiler has a choice of what to fuse, whatever its flags; the bits of a result depend neither on
-   compiler nor on processor. Where the processor has no such instruction it rounds twice, and the
-   bits are others. */
+   compiler has a choice of what to fuse. A processor without such an instruction rounds twice, and
+   has other bits. */
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
     defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
 enum { BERT_FUSED_ = 1 };
@@ -809,9 +808,9 @@ static inline double bert_fma64_(double a, double b, double c) { return a * b + 
 #endif
 
 /* ------------------------------------------------------------------------------------------------
-   Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree, so
-   that every processor, whatever the width of its vectors, makes the same bits. What is done to 16
-   elements is a function of its own, because compilers then make vectors of it. */
+   Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree,
+   whatever the width of the processor's vectors. What is done to 16 elements is a function of its
+   own, because compilers then make vectors of it. */
 enum { BERT_SUMS_ = 16 };
 
 static inline float bert_tree_(float *s)
@@ -898,24 +897,25 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
        dw += sum_n dout * norm,  db += sum_n dout
        dinp = rstd * (dnorm - mean_c(dnorm) - norm * mean_c(dnorm * norm))
-   For channel i of inp moves norm[j] in three ways: through (inp - mean)[i] itself, through the
-   mean, d mean / d inp[i] = 1/C, and through rstd, d rstd / d inp[i] = -rstd^2 * norm[i] / C:
+   inp[i] moves norm[j] by itself for j = i, through the mean, d mean / d inp[i] = 1/C, and through
+   rstd: d variance / d inp[i] = 2/C * (inp[i] - mean), to which the mean's own move adds nothing
+   (the deviations from it add up to 0), so d rstd / d inp[i] = -rstd^2 * norm[i] / C. Together
        d norm[j] / d inp[i] = rstd * ((i == j) - 1/C - norm[j] * norm[i] / C)
-   dinp[i] is the sum over j of dnorm[j] times that. The two means take away what norm cannot feel:
-   it stays as it is when all channels are raised alike, or (but for eps) stretched.
-   dinp must not be dout; dw and db may be NULL. */
+   dinp[i] is the sum over j of dnorm[j] times that. dinp must not be dout; dw, db may be NULL. */
 BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
                                      const float *inp, const float *mean, const float *rstd,
                                      const float *w, int N, int C)
 {
-    BERT_OMP_(parallel for)
-    for (int c = 0; c < (dw ? C : 0); c += BERT_CHANNELS_)
-        for (int n = 0; n < N; n++) {
-            const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
-            float m = mean[n], s = rstd[n];
-            for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
-                dw[i] = bert_fma_(d[i], (x[i] - m) * s, dw[i]);
-        }
+    if (dw) {
+        BERT_OMP_(parallel for)
+        for (int c = 0; c < C; c += BERT_CHANNELS_)
+            for (int n = 0; n < N; n++) {
+                const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
+                float m = mean[n], s = rstd[n];
+                for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
+                    dw[i] = bert_fma_(d[i], (x[i] - m) * s, dw[i]);
+            }
+    }
     if (db) bert_bias_backward_(db, dout, N, C);
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++) {
@@ -959,9 +959,12 @@ static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
    holds, token after token, so that a step cut into micro-batches has the bits of the whole. */
 enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
 
+#define BERT_PRODUCT_                                                                              \
+    float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols, int inner,             \
+        const float *start, int how
+
 /* What the product means, to the last bit. The section on speed computes the same bits faster. */
-static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                               int cols, int inner, const float *start, int how)
+static void bert_matmul_plain_(BERT_PRODUCT_)
 {
     const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
     BERT_OMP_(parallel for)
@@ -979,12 +982,9 @@ static void bert_matmul_plain_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ 
         }
 }
 
-/* The product on all threads, and on the one that calls it, at speed where scratch has memory. */
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
-                         int inner, const float *start, int how, const BertScratch *scratch);
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                                int cols, int inner, const float *start, int how,
-                                const BertScratch *scratch);
+/* The product on all threads, and on the one that calls it: at speed where scratch is not NULL. */
+static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch);
+static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch);
 
 static inline int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
 {
@@ -1002,22 +1002,17 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
                  BERT_START_, scratch);
 }
 
-/* dinp = dout . w; add: dinp += dout . w, where two branches of a residual join */
-static void bert_linear_dinp_(float *dinp, const float *dout, const float *w, int N, int C, int OC,
-                              int add, const BertScratch *scratch)
-{
-    bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC, NULL,
-                 add ? BERT_ADD_ : BERT_START_, scratch);
-}
-
 /* out[n][o] = sum_c inp[n][c] * w[o][c] + b[o], so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
-   Each of dinp (N,C), dw and db may be NULL: nobody needs it. */
+   Each of dinp (N,C), dw and db may be NULL: nobody needs it. With add, dinp += dout . w, where the
+   two branches of a residual join. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
-                                  const float *inp, const float *w, int N, int C, int OC,
+                                  const float *inp, const float *w, int N, int C, int OC, int add,
                                   const BertScratch *scratch)
 {
-    if (dinp) bert_linear_dinp_(dinp, dout, w, N, C, OC, 0, scratch);
+    if (dinp)
+        bert_matmul_(dinp, (size_t)C, bert_matrix_(dout, OC, 1), bert_matrix_(w, C, 1), N, C, OC,
+                     NULL, add ? BERT_ADD_ : BERT_START_, scratch);
     if (dw)
         bert_matmul_(dw, (size_t)C, bert_matrix_(dout, 1, OC), bert_matrix_(inp, C, 1), OC, C, N,
                      NULL, BERT_GO_ON_, scratch);
@@ -1025,8 +1020,8 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Random numbers, drawn by counter: a number is a hash of what it is for, not of what came before,
-   so threads, resumed runs and the backward all draw the same ones. */
+   Random numbers: a number is a hash of what it is for, not of what came before, so threads and
+   resumed runs draw the same ones. */
 
 /* The finalizer of splitmix64 (Steele et al. 2014). */
 BERTDEF uint64_t bert_mix64(uint64_t x)
@@ -1081,7 +1076,7 @@ BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, Be
         bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop, (size_t)n);
 }
 
-/* dinp = dout * keep / (1 - p): the same function, which draws the same keep again. */
+/* dinp = dout * keep / (1 - p): the same function */
 BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop)
 {
     bert_dropout_forward(dinp, dout, N, C, drop);
@@ -1146,8 +1141,8 @@ static void bert_drop_probs_(float *p, const BertHead_ *s, int q, int k0, int nk
     bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
 }
 
-/* One row of a block of products becomes exp(score - m), m the maximum of its scores and of *max,
-   which m replaces; *sum takes them in. Returns shrink. */
+/* One row p of a block, query . key, becomes exp(score - m). *max becomes m, the larger of itself
+   and the row's maximum; *sum takes the row in. Returns shrink. */
 static float bert_online_softmax_(float *p, int nk, float scale, float *max, float *sum)
 {
     float m = scale * bert_max_of_(p, nk, -INFINITY);
@@ -1159,7 +1154,7 @@ static float bert_online_softmax_(float *p, int nk, float scale, float *max, flo
     return shrink;
 }
 
-/* Queries q0 .. q0+nq-1 of a head: all that is to know of them. */
+/* Queries q0 .. q0+nq-1 of a head: their rows of out and stat. */
 static void bert_attend_(float *out, float *stat, const BertHead_ *s, int q0, int nq)
 {
     BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
@@ -1173,7 +1168,8 @@ static void bert_attend_(float *out, float *stat, const BertHead_ *s, int q0, in
         for (int i = 0; i < nq; i++) {
             float *p_i = p + i * BERT_KEYS_;
             float shrink = bert_online_softmax_(p_i, nk, s->scale, &max[i], &sum[i]);
-            for (int c = 0; c < s->HS && k0; c++) out[i * C + c] *= shrink;
+            if (k0)
+                for (int c = 0; c < s->HS; c++) out[i * C + c] *= shrink;
             bert_drop_probs_(p_i, s, q0 + i, k0, nk);
         }
         bert_matmul_serial_(out, C, bert_matrix_(p, BERT_KEYS_, 1), bert_from_(s->value, k0, 0), nq,
@@ -1202,7 +1198,8 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
        dvalue = drop(prob)^T . dout,  dprob = ddrop * keep / (1 - p)
    prob = softmax(score), and d prob[j] / d score[k] = prob[j] * ((j == k) - prob[k]), so
        dscore[k] = sum_j dprob[j] * prob[j] * ((j == k) - prob[k]) = prob[k] * (dprob[k] - mean)
-   with mean = sum_j prob[j] * dprob[j] of all the row's keys, none of which need be seen for it:
+   with mean = sum_j prob[j] * dprob[j], which is known before any key is seen: dropout's factor
+   moves from dprob to prob, prob * dprob = drop(prob) * ddrop, and so
        mean = sum_j drop(prob)[j] * (dout . value[j]) = dout . sum_j drop(prob)[j] * value[j]
             = dout . out
    score = query . key^T / sqrt(HS), so
@@ -1291,16 +1288,17 @@ static inline float bert_dgelu_(float x)
     return bert_fma_(0.398942280f * x, bell, cdf); /* 1 / sqrt(2 pi) */
 }
 
-static inline float bert_gelu_tanh_(float x)
+static inline float bert_one_over_h_(float x)
 {
-    float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
-    return x / (1.0f + bert_exp_(-2.0f * u));
+    float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x); /* sqrt(2 / pi) */
+    return 1.0f + bert_exp_(-2.0f * u);
 }
+
+static inline float bert_gelu_tanh_(float x) { return x / bert_one_over_h_(x); }
 
 static inline float bert_dgelu_tanh_(float x)
 {
-    float u = 0.797884561f * bert_fma_(0.044715f, x * x * x, x);
-    float h = 1.0f / (1.0f + bert_exp_(-2.0f * u));
+    float h = 1.0f / bert_one_over_h_(x);
     float du = 0.797884561f * bert_fma_(3.0f * 0.044715f, x * x, 1.0f);
     float bend = h * (1.0f - h);
     return bend == 0.0f ? h : bert_fma_(2.0f * x * bend, du, h); /* 0 * infinity would be NaN */
@@ -1384,7 +1382,8 @@ static double bert_log_(double x)
     return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
 }
 
-/* p = softmax(x); log(sum_i exp(x[i] - max)) and max: a small loss loses bits in their sum. */
+/* p = softmax(x). Returns log(sum_i exp(x[i] - max)), and max apart: in the two numbers' sum the
+   last bits of a small loss would be lost. */
 static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
     float max = bert_max_of_(x, n, x[0]);
@@ -1445,8 +1444,8 @@ BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, cons
         float w = scale * (1.0f - smoothing) * (weights ? weights[labels[n]] : 1.0f);
         float s = bert_fma_(part, all, w);
         for (int k = 0; k < K; k++) d[k] = s * p[k];
-        for (int k = 0; k < K && part != 0.0f; k++)
-            d[k] = bert_fma_(-part, weights ? weights[k] : 1.0f, d[k]);
+        if (part != 0.0f)
+            for (int k = 0; k < K; k++) d[k] = bert_fma_(-part, weights ? weights[k] : 1.0f, d[k]);
         d[labels[n]] -= w;
     }
 }
@@ -2130,8 +2129,8 @@ static void bert_key_rows_(Bert *m, const BertBatch *x)
 /* Gradients of the activations, which all layers use in turn, and how many floats each has. */
 #define BERT_DACTS_(X)                                                                             \
     X(dx, N * C)       /* of what flows from layer to layer */                                     \
-    X(scratch1, N * C) /* these two: of whatever comes next */                                     \
-    X(scratch2, N * C)                                                                             \
+    X(spare1, N * C)   /* these two: of whatever comes next */                                     \
+    X(spare2, N * C)                                                                               \
     X(dqkv, 3 * N * C)                                                                             \
     X(dfch, N * F)     /* first gelu's, then fch's */                                              \
     X(dlogits, H * O)                                                                              \
@@ -2202,14 +2201,13 @@ static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, 
     memset(dx, 0, (size_t)end * C * sizeof *dx);
 }
 
-/* Where all that is read of the last layer is its [CLS] rows, it computes no others behind its
-   attention: no number changes. */
+/* Whether only the [CLS] rows of a layer are read: no others are computed after its attention. */
 static int bert_first_only_(const Bert *m, int l)
 {
     return l == m->config.L - 1 && bert_reads_(m) == BERT_READS_CLS;
 }
 
-/* BertLayer, LayerNorm behind each residual:
+/* BertLayer, with a LayerNorm after each residual:
        ln1 = LayerNorm(x + dropout(attproj(attention(x))))
        ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1)))))
    ln2 is the next layer's x. At inference, where all layers share one copy of their activations, x
@@ -2218,7 +2216,7 @@ static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    const int first = bert_first_only_(m, l), n = first ? B : N; /* rows behind the attention */
+    const int first = bert_first_only_(m, l), n = first ? B : N; /* rows after the attention */
     const BertScratch *scratch = &m->scratch;
     BertTensors w;
     BertActs a = bert_layer_acts_(m, l);
@@ -2244,10 +2242,10 @@ static void bert_layer_forward_(Bert *m, int l)
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
 }
 
-/* The same in reverse order: d->dx holds dln2, then dx. The first argument of each line is the
-   gradient that it computes, named after what it is the gradient of; the names share four arrays.
-   At a residual, res1 = x + dropout(branch), the gradient goes both ways: dx is dres1, to which the
-   last line adds what came back through the branch. */
+/* The same in reverse order. Each line's first argument is the gradient of an activation, of which
+   it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
+   x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
+   came back through the branch; likewise dln1 is dres2. */
 static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
 {
     const BertConfig *c = &m->config;
@@ -2260,8 +2258,8 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     const BertDropout drop1 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_ATTPROJ, n);
     const BertDropout drop2 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_FCPROJ, n);
     float *dln2 = d->dx, *dres1 = d->dx, *dx = d->dx;
-    float *dres2 = d->scratch1, *dln1 = d->scratch1, *datty = d->scratch1;
-    float *dfcproj = d->scratch2, *dattproj = d->scratch2;
+    float *dres2 = d->spare1, *dln1 = d->spare1, *datty = d->spare1;
+    float *dfcproj = d->spare2, *dattproj = d->spare2;
     float *dgelu = d->dfch, *dfch = d->dfch;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
@@ -2269,25 +2267,24 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
                             C);
     bert_dropout_backward(dfcproj, dres2, n, C, drop2);
-    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, scratch);
+    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, 0,
+                         scratch);
     bert_activation_backward(dfch, dgelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(NULL, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, scratch);
-    bert_linear_dinp_(dln1, dfch, w.fcw, n, C, F, 1, scratch); /* dln1 = dres2 + dfch . fcw */
+    bert_linear_backward(dln1, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, 1, scratch);
 
     bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
                             C);
     bert_dropout_backward(dattproj, dres1, n, C, drop1);
     bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, first ? a.firsty : a.atty,
-                         w.attprojw, n, C, C, scratch);
+                         w.attprojw, n, C, C, 0, scratch);
     if (first) { /* from the [CLS] rows to all */
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
     bert_attention_backward(d->dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
                             drop_att, scratch);
-    bert_linear_backward(NULL, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C,
-                         scratch);
-    bert_linear_dinp_(dx, d->dqkv, w.qkvw, N, C, 3 * C, 1, scratch); /* dx = dres1 + dqkv . qkvw */
+    bert_linear_backward(dx, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C,
+                         1, scratch);
 }
 
 /* BertEmbeddings, then the layers. */
@@ -2307,9 +2304,11 @@ static void bert_encoder_forward_(Bert *m)
 }
 
 /* mlm's decoder is wte, whose gradient so has two parts: the decoder's, dwte += dlogits^T . headx,
-   for every row, and the embeddings', d->scratch1, for the rows of the batch's tokens. Rows that
-   only the decoder's part reaches come from one product. The others get both parts sequence by
-   sequence, the decoder's first: a step cut into micro-batches then has the bits of the whole. */
+   for every row, and the embeddings', demb, for the rows of the batch's tokens. Rows that only the
+   decoder's part reaches come from one product. The others get both parts sequence by sequence, the
+   decoder's first: a step cut into micro-batches then has the bits of the whole. For each of these,
+   at most N, all R masked rows and all N tokens are walked over: R C multiply-adds, which the
+   product does a second time, and N comparisons. */
 
 /* One of the others; old is what it was before the product. */
 static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const float *old,
@@ -2324,18 +2323,20 @@ static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const
             float dlogit = d->dlogits[(size_t)r * V + token];
             for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
         }
-        for (int n = offsets[b]; n < offsets[b + 1]; n++)
-            for (int i = 0; i < C && tokens[n] == token && token != m->config.padding_idx; i++)
-                row[i] += d->scratch1[(size_t)n * C + i];
+        for (int n = offsets[b]; n < offsets[b + 1]; n++) {
+            const float *demb = d->spare1 + (size_t)n * C;
+            if (tokens[n] != token || token == m->config.padding_idx) continue;
+            for (int i = 0; i < C; i++) row[i] += demb[i];
+        }
     }
 }
 
 static void bert_tied_backward_(Bert *m, BertDacts_ *d)
 {
     const int N = m->N, C = m->config.C, *tokens = m->batch.tokens;
-    float *dwte = m->grads.wte, *old = d->scratch2;
+    float *dwte = m->grads.wte, *old = d->spare2;
     bert_gather_(old, dwte, tokens, N, C);
-    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, m->R, C, m->config.V,
+    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, m->R, C, m->config.V, 0,
                          &m->scratch);
     BERT_OMP_(parallel for schedule(dynamic))
     for (int n = 0; n < N; n++) {
@@ -2346,7 +2347,7 @@ static void bert_tied_backward_(Bert *m, BertDacts_ *d)
     }
 }
 
-/* From d->dx of the encoder's output to all its parameters. */
+/* From the gradient of the encoder's output, d->dx, to those of its parameters. */
 static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
 {
     const BertConfig *c = &m->config;
@@ -2358,11 +2359,12 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
-    bert_layernorm_backward(d->scratch1, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+    float *demb = d->spare1;
+    bert_layernorm_backward(demb, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
     const int tied = bert_reads_(m) & BERT_READS_MASKED && m->batch.labels && m->R > 0;
     if (tied) bert_tied_backward_(m, d);
-    bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, d->scratch1, m->batch.tokens,
+    bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, demb, m->batch.tokens,
                              m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
 }
 
@@ -2388,7 +2390,7 @@ static void bert_pooler_backward_(Bert *m, float *dfirst, float *dpooled)
     int B = m->B, C = m->config.C;
     bert_tanh_backward(dpooled, dpooled, m->acts.pooled, (size_t)B * C);
     bert_linear_backward(dfirst, m->grads.poolw, m->grads.poolb, dpooled, m->acts.first,
-                         m->params.poolw, B, C, C, &m->scratch);
+                         m->params.poolw, B, C, C, 0, &m->scratch);
 }
 
 /* BertForSequenceClassification (x is pooled) and BertForTokenClassification (x is ln2): dropout,
@@ -2413,7 +2415,7 @@ static void bert_classifier_backward_(Bert *m, float *dx, const float *dlogits, 
 {
     int C = m->config.C, K = m->config.K;
     bert_linear_backward(dx, m->grads.clsw, m->grads.clsb, dlogits, m->acts.headx, m->params.clsw,
-                         n, C, K, &m->scratch);
+                         n, C, K, 0, &m->scratch);
     bert_dropout_backward(dx, dx, n, C, bert_classifier_site_(m, n));
 }
 
@@ -2441,15 +2443,15 @@ static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
     const int R = m->R, C = c->C;
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
-    float *dheadx = d->scratch1, *dmlmact = d->scratch2, *dmlmh = d->scratch2,
-          *dmlmx = d->scratch1; /* (R,C) */
+    float *dheadx = d->spare1, *dmlmact = d->spare2; /* (R,C) */
+    float *dmlmh = d->spare2, *dmlmx = d->spare1;
     if (R > 0) {
-        bert_linear_backward(dheadx, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V,
+        bert_linear_backward(dheadx, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V, 0,
                              &m->scratch);
         bert_layernorm_backward(dmlmact, g->mlmlnw, g->mlmlnb, dheadx, a->mlmact, a->mlmln_mean,
                                 a->mlmln_rstd, w->mlmlnw, R, C);
         bert_activation_backward(dmlmh, dmlmact, a->mlmh, (size_t)R * C, c->act);
-        bert_linear_backward(dmlmx, g->mlmw, g->mlmb, dmlmh, a->mlmx, w->mlmw, R, C, C,
+        bert_linear_backward(dmlmx, g->mlmw, g->mlmb, dmlmh, a->mlmx, w->mlmw, R, C, C, 0,
                              &m->scratch);
         memset(m->seen, 1, (size_t)c->V); /* each row of wte gets a gradient from the softmax */
     }
@@ -2469,11 +2471,11 @@ static void bert_nsp_forward_(Bert *m)
 static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
 {
     const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
-    float *dpooled = d->scratch2, *dfirst = d->scratch1; /* (B,C) */
+    float *dpooled = d->spare2, *dfirst = d->spare1; /* (B,C) */
     bert_crossentropy_backward(d->dnsp, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
                                scale / (float)m->batch.next_divisor);
     bert_linear_backward(dpooled, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
-                         m->params.nspw, B, C, 2, &m->scratch);
+                         m->params.nspw, B, C, 2, 0, &m->scratch);
     bert_pooler_backward_(m, dfirst, dpooled);
     for (int b = 0; b < B; b++)
         for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += dfirst[(size_t)b * C + i];
@@ -2496,7 +2498,7 @@ static void bert_head_forward_(Bert *m)
 static void bert_head_backward_(Bert *m, BertDacts_ *d)
 {
     const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
-    float *dpooled = d->scratch2; /* (B,C) */
+    float *dpooled = d->spare2; /* (B,C) */
     if (cols == BERT_COLS_K && cls) {
         bert_classifier_backward_(m, dpooled, d->dlogits, m->B);
         bert_pooler_backward_(m, d->dx, dpooled);
@@ -2505,7 +2507,7 @@ static void bert_head_backward_(Bert *m, BertDacts_ *d)
     else if (cols == 2)
         bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
                              bert_output_(m, m->config.L - 1), m->params.qaw, m->N, m->config.C, 2,
-                             &m->scratch);
+                             0, &m->scratch);
 }
 
 /* The task's loss of its logits; without labels only probs. */
@@ -2692,7 +2694,7 @@ static double bert_power_(double x, int n)
 }
 
 /* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
-   them. Their part of the gradients, m and v is never written, and so never gets memory. */
+   them. Their part of m and v is never written, and so never gets memory. */
 static size_t bert_frozen_(const Bert *m, const BertTensor *t)
 {
     if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings ? t->size : 0;
@@ -2726,7 +2728,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
                 if (met)
                     bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, m->grads_memory + at,
                                     run, s);
-                else if (s.keep != 1.0f) /* the same numbers: m and v stay zero */
+                else if (s.keep != 1.0f) /* what bert_adamw_run_ would do: m and v stay zero */
                     for (size_t j = 0; j < run; j++) p[j] *= s.keep;
             }
         }
@@ -4129,8 +4131,8 @@ BERTDEF int bert_save(Bert *m, const char *path)
    become vectors. libm's, one call an element, would cost more than the matmuls, and differ. */
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
-   exponent's bits. Zero below -87, infinity above 88; NaN stays NaN. Over all floats at most 1.01
-   ulp from the true value (dev/check/math.c). */
+   exponent's bits. From -87 to 88 at most 1.01 ulp from the true value (dev/check/math.c); below it
+   zero, above it infinity, a little before floats end; NaN stays NaN. */
 static inline float bert_exp_(float x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: a sum with it is rounded, to its low bits */
@@ -4160,14 +4162,14 @@ static inline float bert_exp_(float x)
 /* tanh(|x|) = 1 - 2 / (e^2|x| + 1); near zero, where that loses digits, Cephes' polynomial. */
 static inline float bert_tanh_(float x)
 {
-    float z = x * x, far = 1.0f - 2.0f / (bert_exp_(2.0f * fabsf(x)) + 1.0f);
+    float z = x * x, outer = 1.0f - 2.0f / (bert_exp_(2.0f * fabsf(x)) + 1.0f);
     float p = -5.70498872745e-3f;
     p = bert_fma_(p, z, 2.06390887954e-2f);
     p = bert_fma_(p, z, -5.37397155531e-2f);
     p = bert_fma_(p, z, 1.33314422036e-1f);
     p = bert_fma_(p, z, -3.33332819422e-1f);
     p = bert_fma_(p * z, x, x);
-    return fabsf(x) < 0.625f ? p : x < 0.0f ? -far : far;
+    return fabsf(x) < 0.625f ? p : x < 0.0f ? -outer : outer;
 }
 
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
@@ -4189,25 +4191,21 @@ static inline float bert_normal_cdf_(float x, float *bell)
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
 BERTDEF size_t bert_scratch_size(int threads) { return 0 * (size_t)threads; }
 
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                                int cols, int inner, const float *start, int how,
-                                const BertScratch *scratch)
+static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     (void)scratch;
     bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
 }
 
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
-                         int inner, const float *start, int how, const BertScratch *scratch)
+static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     bert_matmul_serial_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
 }
 
 #else
 /* ------------------------------------------------------------------------------------------------
-   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON; but for the
-   multiply-add, which the compiler would fuse here and not there. With BERT_NO_SIMD, or a compiler
-   without them, all products are plain loops.
+   Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON, but for the
+   multiply-add. With BERT_NO_SIMD, or a compiler without them, all products are plain loops.
    The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
    leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
 #ifdef __AVX512F__
@@ -4279,8 +4277,7 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge of c computes whole, and stores in part. So each element of c is the same
-   sum in the same order, whatever the other rows, the tiles and the threads are.
+   A tile over the edge of c computes whole, and stores in part.
 
    Gains, measured on MiniLM with two threads: fetching ahead 10% of a product outside the cache,
    20% of dW; tiles that are functions of their own 20% of dW; transposing in vectors a third of a
@@ -4317,21 +4314,20 @@ enum {
 #define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
 #endif
 
-/* A block of memory that tiles fetch while they compute, rate cache lines for each LANES k's.
-   Waited for, or asked for all at once, it would hold up the sums. */
+/* A block of memory that tiles fetch while they compute, rate cache lines whenever LANES steps of k
+   are done. Waited for, or asked for all at once, it would hold up the sums. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
     int per, line, left, rate; /* lines in a row, the next of them, lines in all */
 } BertAhead_;
 
-/* rows x cols of m, one of whose steps is 1, spread over so many times LANES k's. */
+/* rows x cols of m, one of whose steps is 1, in so many portions. */
 BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
 {
-    int lines = ((m.right == 1 ? cols : rows) + 15) / 16,
-        left = (m.right == 1 ? rows : cols) * lines;
-    BertAhead_ ahead = {m.at, m.right == 1 ? m.down : m.right, lines, 0,
-                        left, (left + times - 1) / times};
+    const int along = m.right == 1, per = ((along ? cols : rows) + 15) / 16;
+    const int left = (along ? rows : cols) * per, rate = (left + times - 1) / times;
+    BertAhead_ ahead = {m.at, along ? m.down : m.right, per, 0, left, rate};
     return ahead;
 }
 
@@ -4419,10 +4415,10 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
 /* Copies b (depth, cols) into a panel of whole vectors, with zeros where b has no more columns. */
 static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
 {
-    const int n = BERT_LANES_, W = bert_panel_vecs_(cols) * n;
-    if (cols < W) memset(panel, 0, (size_t)depth * W * sizeof *panel);
+    const int n = BERT_LANES_, width = bert_panel_vecs_(cols) * n;
+    if (cols < width) memset(panel, 0, (size_t)depth * width * sizeof *panel);
     if (b.right == 1) {
-        for (int k = 0; k < depth; k++, panel += W) {
+        for (int k = 0; k < depth; k++, panel += width) {
             const float *row = b.at + k * b.down;
             if (cols < BERT_TILE_COLS_) memcpy(panel, row, (size_t)cols * sizeof *panel);
             else
@@ -4433,10 +4429,10 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
     int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = cols / n * n;
     for (int j = 0; j < whole_j; j += n)
         for (int k = 0; k < whole_k; k += n)
-            bert_transpose_(panel + k * W + j, W, b.at + k + j * b.right, b.right);
+            bert_transpose_(panel + k * width + j, width, b.at + k + j * b.right, b.right);
     for (int j = 0; j < cols; j++) /* what is left over at the edges */
         for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
-            panel[k * W + j] = b.at[k * b.down + j * b.right];
+            panel[k * width + j] = b.at[k * b.down + j * b.right];
 }
 
 /* A strip of a (rows, depth), as tiles read it. Where the elements of a row lie side by side, it is
@@ -4496,33 +4492,33 @@ static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, in
 
 /* The product in tiles. Tiles fetch ahead: the next strip, or, where only a few strips pass over
    each panel, the next panel's part of b. */
-BERT_APART_ void bert_matmul_tiled_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                                    int cols, int inner, const float *start, int how, float *room)
+BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
-    const int R = BERT_TILE_ROWS_, W = BERT_TILE_COLS_;
-    const int few = rows <= BERT_FEW_ && cols > W && a.right == 1, wide = few ? W : BERT_WIDE_;
-    float *panels = room + R * (int)BERT_DEPTH_;
+    const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
+    const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1;
+    const int wide = few ? broad : BERT_WIDE_; /* the panels that are made at once */
+    float *panels = room + high * (int)BERT_DEPTH_;
     for (int k = 0; k < inner; k += BERT_DEPTH_)
         for (int j = 0; j < cols; j += wide) {
             const int depth = bert_min_(BERT_DEPTH_, inner - k), width = bert_min_(wide, cols - j);
-            const int times = (width + W - 1) / W * bert_max_(1, depth / BERT_LANES_);
+            const int times = (width + broad - 1) / broad * bert_max_(1, depth / BERT_LANES_);
             float first[BERT_WIDE_] = {0}; /* what c begins with */
             BertAhead_ ahead = {0};
             if (start) memcpy(first, start + j, (size_t)width * sizeof *start);
-            for (int p = 0; p < width; p += W)
+            for (int p = 0; p < width; p += broad)
                 bert_pack_panel_(panels + p * depth, bert_from_(b, k, j + p), depth,
-                                 bert_min_(W, width - p));
-            int next_j = j + W < cols ? j + W : 0, next_k = next_j ? k : k + depth;
+                                 bert_min_(broad, width - p));
+            int next_j = j + broad < cols ? j + broad : 0, next_k = next_j ? k : k + depth;
             if (few && next_k < inner)
-                ahead = bert_ahead_(bert_from_(b, next_k, next_j),
-                                    bert_min_(BERT_DEPTH_, inner - next_k),
-                                    bert_min_(W, cols - next_j), (rows + R - 1) / R * times);
-            for (int i = 0; i < rows; i += R) {
-                int height = bert_min_(R, rows - i);
+                ahead = bert_ahead_(
+                    bert_from_(b, next_k, next_j), bert_min_(BERT_DEPTH_, inner - next_k),
+                    bert_min_(broad, cols - next_j), (rows + high - 1) / high * times);
+            for (int i = 0; i < rows; i += high) {
+                int height = bert_min_(high, rows - i);
                 float *to = c + i * ldc + j;
                 BertMatrix_ strip = bert_strip_(room, bert_from_(a, i, k), height, depth);
-                if (!few && i + R < rows)
-                    ahead = bert_ahead_(bert_from_(a, i + R, k), R, depth, times);
+                if (!few && i + high < rows)
+                    ahead = bert_ahead_(bert_from_(a, i + high, k), high, depth, times);
                 bert_strip_times_panels_(to, ldc, strip, height, panels, depth, width,
                                          how != BERT_START_ || k ? NULL : first, how == BERT_GO_ON_,
                                          &ahead);
@@ -4530,9 +4526,9 @@ BERT_APART_ void bert_matmul_tiled_(float *c, size_t ldc, BertMatrix_ a, BertMat
         }
 }
 
-/* The product of few rows and a transposed weight matrix, b[k][j] = w[j][k], as its mirror image
-   c^T = w . a^T, whose tiles, HIGH rows of w and one vector wide, read w where it lies: packed,
-   each of w's elements would be moved for a few multiply-adds. The bits are the same. */
+/* The product of few rows and a transposed matrix, b[k][j] = w[j][k], be it a linear's weights or
+   attention's keys, as its mirror image c^T = w . a^T, whose tiles, HIGH rows of w and one vector
+   wide, read w where it lies: packed, each of its elements would serve a few multiply-adds. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4544,7 +4540,7 @@ static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
 /* mirror (HIGH, LANES) = HIGH rows of w . panel (depth, LANES) */
 BERT_INLINE_ void bert_mirror_tile_(float *mirror, BertMatrix_ w, const float *panel, int depth)
 {
-    const float *rows[BERT_HIGH_ / 4]; /* every fourth; the three behind it lie at fixed steps */
+    const float *rows[BERT_HIGH_ / 4]; /* every fourth; the next three lie at fixed steps */
     bert_vec_ sum[BERT_HIGH_], zero = {0};
     BERT_FOR_ (r, BERT_HIGH_ / 4) rows[r] = w.at + r * 4 * w.down;
     BERT_FOR_ (r, BERT_HIGH_) sum[r] = zero;
@@ -4587,16 +4583,14 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
 
 BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
 
-static void bert_matmul_serial_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
-                                int cols, int inner, const float *start, int how,
-                                const BertScratch *scratch)
+static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     int thread = 0; /* of the team; each has room of its own for panels and strips */
 #ifdef _OPENMP
     thread = omp_get_thread_num();
 #endif
     float *room = scratch ? scratch->memory + bert_scratch_size(thread) : NULL;
-    if (!room) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
+    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
     else if (bert_mirrored_(b, rows, cols, inner, how))
         bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
@@ -4624,8 +4618,7 @@ static size_t bert_cut_(int n, int tile, int i, int parts)
     return bert_zmin_((size_t)n, tiles * (size_t)i / (size_t)parts * (size_t)tile);
 }
 
-static void bert_matmul_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols,
-                         int inner, const float *start, int how, const BertScratch *scratch)
+static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     int down, across;
     if (rows < 1 || cols < 1) return;

@@ -317,7 +317,7 @@ static void check_linear(int N, int C, int OC, int differences)
         expect(same_bits(row, out + i * OC, OC * sizeof *row), "row %d of %d (%d, %d)", i, N, C,
                OC);
     }
-    bert_linear_backward(dx, dp, dp + OC * C, r, in, w, N, C, OC, &scratch);
+    bert_linear_backward(dx, dp, dp + OC * C, r, in, w, N, C, OC, 0, &scratch);
     for (int i = 0; i < OC * C + OC; i++) dpd[i] = 0.5;
     for (int i = 0; i < N; i++)
         for (int o = 0; o < OC; o++) {

@@ -102,8 +102,8 @@ static void run(const Work *k, int kind)
     int M = k->M, C = k->C, OC = k->OC;
     if (kind == FORWARD) bert_linear_forward(k->y, k->x, k->w, k->b, M, C, OC, &scratch);
     else if (kind == DX)
-        bert_linear_backward(k->x, NULL, NULL, k->y, NULL, k->w, M, C, OC, &scratch);
-    else bert_linear_backward(NULL, k->w, NULL, k->y, k->x, NULL, M, C, OC, &scratch);
+        bert_linear_backward(k->x, NULL, NULL, k->y, NULL, k->w, M, C, OC, 0, &scratch);
+    else bert_linear_backward(NULL, k->w, NULL, k->y, k->x, NULL, M, C, OC, 0, &scratch);
 }
 
 /* Small numbers in all operands: dW adds up over the repetitions, and must not overflow. */
