@@ -4356,7 +4356,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
 {
     const int n = BERT_LANES_, whole = rows == BERT_TILE_ROWS_ && cols % n == 0;
     float edge[(int)BERT_TILE_ROWS_ * BERT_TILE_COLS_], *t = whole ? c : edge;
-    const size_t ldt = whole ? ldc : BERT_TILE_COLS_;
+    const size_t ldt = whole ? ldc : (size_t)BERT_TILE_COLS_;
     int k = 0;
     if (!whole) memset(edge, 0, sizeof edge);
     for (int i = 0; i < rows && !whole && !start; i++)

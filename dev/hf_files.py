@@ -32,12 +32,12 @@ class ExportError(Exception):
 def fail(path, field, found, expected):
     raise ExportError(" ".join(
         ("%s: %s: found %s, expected %s" % (
-            path, shown(field), shown(found), expected)).split("\n")))
+            shown(path, 4096), shown(field), shown(found), expected)).split("\n")))
 
 
-def shown(found):
+def shown(found, most=300):
     text = str(found)
-    return text if len(text) <= 300 else text[:300] + "..."
+    return text if len(text) <= most else text[:most] + "..."
 
 
 # ------------------------------------------------------------------------------------------------
