@@ -964,8 +964,9 @@ enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
         const float *start, int how
 
 /* What the product means, to the last bit. The section on speed computes the same bits faster. */
-static void bert_matmul_plain_(BERT_PRODUCT_)
+static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
 {
+    (void)scratch;
     const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
     BERT_OMP_(parallel for)
     for (int i = 0; i < rows; i++)
@@ -983,8 +984,13 @@ static void bert_matmul_plain_(BERT_PRODUCT_)
 }
 
 /* The product on all threads, and on the one that calls it: at speed where scratch is not NULL. */
+#if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
+#define bert_matmul_ bert_matmul_plain_
+#define bert_matmul_serial_ bert_matmul_plain_
+#else
 static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch);
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch);
+#endif
 
 static inline int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
 {
@@ -1049,8 +1055,8 @@ static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
 
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
 {
-    uint64_t place = (uint64_t)(uint32_t)layer << 32 | (uint32_t)site;
-    return bert_mix64(bert_mix64(bert_mix64(seed) ^ step) ^ place);
+    uint64_t where = (uint64_t)(uint32_t)layer << 32 | (uint32_t)site;
+    return bert_mix64(bert_mix64(bert_mix64(seed) ^ step) ^ where);
 }
 
 /* Elements first .. first + count - 1 of row n; out may be inp. */
@@ -1099,7 +1105,7 @@ BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C,
    layer's output. m cancels in it, and is there only because exp(score[k]) might overflow. */
 enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 80 }; /* the backward has two such blocks on the stack */
 
-/* One head of one sequence, which a task of the loops over heads works on. */
+/* One attention head of one sequence: what each turn of the loops over pairs of both works on. */
 typedef struct {
     BertMatrix_ query, key, value; /* (T,HS) */
     size_t first, at;              /* its first token; its first query in qkv */
@@ -1107,14 +1113,14 @@ typedef struct {
     float scale;      /* 1 / sqrt(HS) */
     BertDropout drop; /* of its probabilities; query q's row is that of its token */
     const BertScratch *scratch;
-} BertHead_;
+} BertAttHead_;
 
-static BertHead_ bert_head_(const float *qkv, const int *offsets, size_t task, int C, int NH,
-                            BertDropout drop, const BertScratch *scratch)
+static BertAttHead_ bert_att_head_(const float *qkv, const int *offsets, size_t pair, int C, int NH,
+                                   BertDropout drop, const BertScratch *scratch)
 {
-    BertHead_ s;
-    const size_t b = task / (size_t)NH, row = 3 * (size_t)C;
-    s.C = C, s.NH = NH, s.HS = C / NH, s.h = (int)(task % (size_t)NH);
+    BertAttHead_ s;
+    const size_t b = pair / (size_t)NH, row = 3 * (size_t)C;
+    s.C = C, s.NH = NH, s.HS = C / NH, s.h = (int)(pair % (size_t)NH);
     s.first = (size_t)offsets[b], s.T = offsets[b + 1] - offsets[b];
     s.at = s.first * row + (size_t)s.h * s.HS;
     s.query = bert_matrix_(qkv + s.at, row, 1);
@@ -1127,8 +1133,8 @@ static BertHead_ bert_head_(const float *qkv, const int *offsets, size_t task, i
 }
 
 /* p (nq,nk), rows BERT_KEYS_ apart, = x . y^T of rows q0.. of x and k0.. of y (T,HS) */
-static void bert_block_(float *p, const BertHead_ *s, BertMatrix_ x, BertMatrix_ y, int q0, int nq,
-                        int k0, int nk)
+static void bert_block_(float *p, const BertAttHead_ *s, BertMatrix_ x, BertMatrix_ y, int q0,
+                        int nq, int k0, int nk)
 {
     x = bert_from_(x, q0, 0), y = bert_from_(y, k0, 0);
     bert_matmul_serial_(p, BERT_KEYS_, x, bert_matrix_(y.at, 1, y.down), nq, nk, s->HS, NULL,
@@ -1136,7 +1142,7 @@ static void bert_block_(float *p, const BertHead_ *s, BertMatrix_ x, BertMatrix_
 }
 
 /* Dropout of row q of a block of probabilities: element k of the row belongs to key k. */
-static void bert_drop_probs_(float *p, const BertHead_ *s, int q, int k0, int nk)
+static void bert_drop_probs_(float *p, const BertAttHead_ *s, int q, int k0, int nk)
 {
     bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
 }
@@ -1155,7 +1161,7 @@ static float bert_online_softmax_(float *p, int nk, float scale, float *max, flo
 }
 
 /* Queries q0 .. q0+nq-1 of a head: their rows of out and stat. */
-static void bert_attend_(float *out, float *stat, const BertHead_ *s, int q0, int nq)
+static void bert_attend_(float *out, float *stat, const BertAttHead_ *s, int q0, int nq)
 {
     BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], max[BERT_QUERIES_], sum[BERT_QUERIES_];
     const size_t C = (size_t)s->C;
@@ -1186,8 +1192,8 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
                                     const BertScratch *scratch)
 {
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
-    for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop, scratch);
+    for (ptrdiff_t pair = 0; pair < (ptrdiff_t)B * NH; pair++) {
+        BertAttHead_ s = bert_att_head_(qkv, offsets, (size_t)pair, C, NH, drop, scratch);
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_)
             bert_attend_(out, stat, &s, q0, bert_min_(BERT_QUERIES_, s.T - q0));
     }
@@ -1207,7 +1213,7 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
 
 /* One row of two blocks: p, products of query and key, becomes drop(prob); d, ddrop, becomes
    dscore / sqrt(HS). */
-static void bert_softmax_backward_(float *p, float *d, const BertHead_ *s, const float *stat,
+static void bert_softmax_backward_(float *p, float *d, const BertAttHead_ *s, const float *stat,
                                    float mean, int q, int k0, int nk)
 {
     float max = stat[0], inv = 1.0f / stat[1];
@@ -1219,7 +1225,7 @@ static void bert_softmax_backward_(float *p, float *d, const BertHead_ *s, const
 
 /* Queries q0 .. q0+nq-1 of a head: their dquery, and what they add to all dkey and dvalue. */
 static void bert_attend_backward_(float *dqkv, const float *dout, const float *out,
-                                  const float *stat, const BertHead_ *s, int q0, int nq)
+                                  const float *stat, const BertAttHead_ *s, int q0, int nq)
 {
     BERT_ALIGNED_ float p[BERT_QUERIES_ * BERT_KEYS_], d[BERT_QUERIES_ * BERT_KEYS_];
     float mean[BERT_QUERIES_];
@@ -1255,8 +1261,8 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
                                      int C, int NH, BertDropout drop, const BertScratch *scratch)
 {
     BERT_OMP_(parallel for schedule(dynamic) num_threads(bert_team_(scratch)))
-    for (ptrdiff_t task = 0; task < (ptrdiff_t)B * NH; task++) {
-        BertHead_ s = bert_head_(qkv, offsets, (size_t)task, C, NH, drop, scratch);
+    for (ptrdiff_t pair = 0; pair < (ptrdiff_t)B * NH; pair++) {
+        BertAttHead_ s = bert_att_head_(qkv, offsets, (size_t)pair, C, NH, drop, scratch);
         for (int q0 = 0; q0 < s.T; q0 += BERT_QUERIES_)
             bert_attend_backward_(dqkv, dout, out, stat, &s, q0,
                                   bert_min_(BERT_QUERIES_, s.T - q0));
@@ -4190,18 +4196,6 @@ static inline float bert_normal_cdf_(float x, float *bell)
 
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
 BERTDEF size_t bert_scratch_size(int threads) { return 0 * (size_t)threads; }
-
-static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
-{
-    (void)scratch;
-    bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
-}
-
-static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
-{
-    bert_matmul_serial_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
-}
-
 #else
 /* ------------------------------------------------------------------------------------------------
    Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON, but for the
@@ -4590,7 +4584,7 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
     thread = omp_get_thread_num();
 #endif
     float *room = scratch ? scratch->memory + bert_scratch_size(thread) : NULL;
-    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
+    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
     else if (bert_mirrored_(b, rows, cols, inner, how))
         bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
@@ -4623,7 +4617,7 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
     int down, across;
     if (rows < 1 || cols < 1) return;
     if (!scratch) {
-        bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how);
+        bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
         return;
     }
     bert_plan_(&down, &across, a, rows, cols, scratch->threads,
