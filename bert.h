@@ -68,8 +68,8 @@ THE MODEL, by the names of its activations:
     ln1 -----+--linear--> fch (N,F) --activation--> gelu (N,F) --linear, dropout--> + --> res2 (N,C)
              +--------------------------------------------------------------------> +
     res2 --LayerNorm--> ln2 (N,C): x of the next layer; of the last one it is what heads read:
-    classification, regression  ln2's [CLS] rows = first (B,C) --linear, tanh--> pooled (B,C)
-                                pooled --dropout--> headx (B,C) --linear--> logits (B,K)
+    classification, regression, ln2's [CLS] rows = first (B,C) --linear, tanh--> pooled (B,C)
+    multiple_choice             pooled --dropout--> headx (B,C) --linear--> logits (B,K)
     ner                         ln2 --dropout--> headx (N,C) --linear--> logits (N,K)
     qa                          ln2 --linear--> logits (N,2): an answer starts here, ends here
     mlm, pretraining            ln2's masked rows = mlmx (R,C) --linear--> mlmh --activation-->
@@ -138,7 +138,8 @@ enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
    The columns of the logits tell which head it is: K is `classifier`, V is mlm's, 2 is qa_outputs.
-   Multi-label classification has the loss BCE. */
+   Multi-label classification has the loss BCE; CHOICE is CROSSENTROPY over an example's choices,
+   each of which is a sequence with one logit. */
 #define BERT_TASKS(X)                                                                              \
     X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
     X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
@@ -147,11 +148,13 @@ enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
     X(NER, "ner", "BertForTokenClassification", TOKENS, K, MANY, CROSSENTROPY)                     \
     X(QA, "qa", "BertForQuestionAnswering", TOKENS, 2, 0, SPAN)                                    \
     X(MLM, "mlm", "BertForMaskedLM", MASKED, V, 0, CROSSENTROPY)                                   \
-    X(PRETRAINING, "pretraining", "BertForPreTraining", BOTH, V, 0, CROSSENTROPY)
+    X(PRETRAINING, "pretraining", "BertForPreTraining", BOTH, V, 0, CROSSENTROPY)                  \
+    X(MULTIPLE_CHOICE, "multiple_choice", "BertForMultipleChoice", CLS, K, 1, CHOICE)
 
 #define BERT_TASK_(TASK, ...) BERT_##TASK,
 enum { BERT_TASKS(BERT_TASK_) BERT_NUM_TASKS };
-enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE, BERT_LOSS_SPAN };
+enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE };
+enum { BERT_LOSS_SPAN = 4, BERT_LOSS_CHOICE };
 enum { BERT_READS_CLS = 1, BERT_READS_TOKENS = 2, BERT_READS_MASKED = 4, BERT_READS_BOTH = 5 };
 enum { BERT_COLS_K = -1, BERT_COLS_V = -2 };
 
@@ -174,7 +177,7 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(F, "F (intermediate_size)", 1, 1 << 24)                                                    \
     INT(P, "P (max_position_embeddings)", 1, 1 << 24)                                              \
     INT(S, "S (type_vocab_size)", 1, 1 << 16)                                                      \
-    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* regression: 1 */  \
+    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* one logit: 1 */   \
     INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
     INT(multi_label, "problem type", 0, c->task == BERT_CLASSIFICATION) /* 1: multi-label */       \
@@ -263,8 +266,8 @@ typedef struct {
 
 /* clang-format off */
 /* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
-   inference uses one copy for all layers. Each copy starts with a cache line. Of classification and
-   regression, which read CLS, the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
+   inference uses one copy for all layers. Each copy starts with a cache line. Of tasks that read CLS
+   the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -290,8 +293,10 @@ typedef struct {
     X(mlmln_mean, 1, R, 1) X(mlmln_rstd, 1, R, 1)                                                  \
     X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
     X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
-    X(probs, 1, H, O)         /* their softmax, or sigmoid; of regression: not set */              \
-    X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B) */                      \
+    X(probs, 1, H, O)         /* their softmax, of multiple_choice over an example's choices; or   \
+                                 sigmoid; of regression: not set */                                \
+    X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B); of multiple_choice: of \
+                                 each example, (B / choices) */                                    \
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
     X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)
 
@@ -303,7 +308,8 @@ typedef struct {
     X(offsets, int, B + 1)     /* sequence b is tokens offsets[b] .. offsets[b+1]-1 */             \
     X(labels, int, LABELS)     /* classification (B); ner (N), -1: none; qa (B,2): the answer's    \
                                   first and last token, counted in the sequence, 0 0 ([CLS]): none;\
-                                  mlm, pretraining (R): the tokens that were masked */             \
+                                  mlm, pretraining (R): the tokens that were masked;               \
+                                  multiple_choice (B / choices): the right one, from 0 */          \
     X(targets, float, B * K)   /* instead: regression (B), multi-label (B,K) in 0..1 */            \
     X(rows, int, R)            /* mlm, pretraining: the tokens to predict, rising in 0..N-1 */     \
     X(next, int, B)            /* pretraining: 0: the second segment follows the first, 1: not */  \
@@ -316,9 +322,11 @@ typedef struct {
 
 #define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
-    int B, R, place; /* place: of its first example in the optimizer step */
+    int B, R, place; /* place: of its first sequence in the optimizer step */
+    int choices;     /* multiple_choice: so many sequences, one after the other, are the choices of
+                        an example; 0, without labels: all B are. Other tasks: 0 */
     BERT_BATCH(BERT_ARRAY_)
-    float label_smoothing; /* classification, ner, mlm: as Trainer's */
+    float label_smoothing; /* classification, ner, mlm, multiple_choice: as Trainer's */
     double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
     double next_divisor;   /* the same for NSP's losses; 0: B */
     uint64_t seed, step;   /* with place they key the dropout masks */
@@ -1944,23 +1952,27 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
 }
 
-/* The loss of a batch: how many losses it makes of the H rows of logits, against how many labels
-   (0: against targets), and whether it knows class_weights and label_smoothing. */
+/* The loss of a batch: which function makes it, whether that knows class_weights and
+   label_smoothing; how many losses, of as many rows of logits (but of SPAN), and of how many columns;
+   against how many labels (0: against targets). */
 typedef struct {
     int kind, weights, smoothing;
-    size_t count, labels;
+    size_t count, columns, labels;
 } BertLoss_;
 
 static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
 {
     const size_t B = (size_t)x->B, H = bert_head_rows(c->task, B, x->offsets[B], x->R);
+    const size_t O = bert_head_cols(c), n = bert_max_(x->choices ? x->choices : x->B, 1);
     const int classes = bert_task(c->task)->cols == BERT_COLS_K;
     const int one = bert_task(c->task)->reads != BERT_READS_BOTH; /* one head, so one loss */
-    const BertLoss_ kinds[] = {{BERT_LOSS_NONE, 0, 0, 0, 0},
-                               {BERT_LOSS_CROSSENTROPY, classes, one, H, H},
-                               {BERT_LOSS_BCE, 1, 0, H, 0},
-                               {BERT_LOSS_MSE, 0, 0, H, 0},
-                               {BERT_LOSS_SPAN, 0, 0, B, 2 * B}};
+    const BertLoss_ kinds[] = {{BERT_LOSS_NONE, 0, 0, 0, 0, 0},
+                               {BERT_LOSS_CROSSENTROPY, classes, one, H, O, H},
+                               {BERT_LOSS_BCE, 1, 0, H, O, 0},
+                               {BERT_LOSS_MSE, 0, 0, H, O, 0},
+                               {BERT_LOSS_SPAN, 0, 0, B, O, 2 * B},
+                               /* logits (B,1) are (B/n, n): a row of n classes for each example */
+                               {BERT_LOSS_CROSSENTROPY, 0, 1, B / n, n, B / n}};
     return kinds[bert_loss_kind_(c)];
 }
 
@@ -2035,10 +2047,11 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
 static int bert_check_labels_(Bert *m, const BertBatch *x)
 {
     const BertConfig *c = &m->config;
-    const int span = bert_loss_kind_(c) == BERT_LOSS_SPAN;
+    const BertLoss_ loss = bert_loss_(c, x);
+    const int span = loss.kind == BERT_LOSS_SPAN;
     const int least = bert_reads_(m) == BERT_READS_TOKENS && !span ? -1 : 0; /* -1: no label */
-    for (size_t i = 0; x->labels && i < bert_count_labels(c, x); i++) {
-        int most = span ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)bert_head_cols(c);
+    for (size_t i = 0; x->labels && i < loss.labels; i++) {
+        int most = span ? x->offsets[i / 2 + 1] - x->offsets[i / 2] : (int)loss.columns;
         if (x->labels[i] < least || x->labels[i] >= most)
             return BERT_REFUSE_(m, "label %d, number %zu, is not in %d..%d", x->labels[i], i, least,
                                 most - 1);
@@ -2074,6 +2087,7 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
         {"next", x->next != NULL, reads == BERT_READS_BOTH},
         {"class_weights", x->class_weights != NULL, loss.weights},
         {"label_smoothing", x->label_smoothing != 0.0f, loss.smoothing},
+        {"choices", x->choices != 0, bert_loss_kind_(c) == BERT_LOSS_CHOICE},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].given && !fields[i].fits)
@@ -2086,6 +2100,10 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
             return BERT_REFUSE_(m, "class weight %d is %g", k, x->class_weights[k]);
     if (!(x->label_smoothing >= 0.0f && x->label_smoothing < 1.0f))
         return BERT_REFUSE_(m, "label_smoothing is %g, not in [0, 1)", x->label_smoothing);
+    if (bert_loss_kind_(c) == BERT_LOSS_CHOICE && (x->labels || x->choices) &&
+        (x->choices < 2 || x->B % x->choices))
+        return BERT_REFUSE_(m, "choices is %d, not 2 or more, of which %d sequences are a multiple",
+                            x->choices, x->B);
     if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
         return BERT_REFUSE_(m, "a divisor is negative: %g, %g", x->divisor, x->next_divisor);
     return bert_check_labels_(m, x);
@@ -2522,18 +2540,18 @@ static void bert_loss_forward_(Bert *m)
     const BertConfig *c = &m->config;
     const BertBatch *x = &m->batch;
     BertActs *a = &m->acts;
-    const int O = (int)bert_head_cols(c), H = (int)bert_head_rows(c->task, m->B, m->N, m->R);
     const BertLoss_ loss = bert_loss_(c, x);
+    const int rows = (int)loss.count, O = (int)loss.columns;
     double sum = 0.0, next = 0.0;
     if (loss.kind == BERT_LOSS_CROSSENTROPY)
         bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, x->class_weights,
-                                  x->label_smoothing, H, O);
+                                  x->label_smoothing, rows, O);
     else if (loss.kind == BERT_LOSS_BCE)
-        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, H, O);
+        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, rows, O);
     else if (loss.kind == BERT_LOSS_SPAN)
         bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
     else if (loss.kind == BERT_LOSS_MSE && x->targets)
-        bert_mse_forward(a->losses, a->logits, x->targets, H, O);
+        bert_mse_forward(a->losses, a->logits, x->targets, rows, O);
     for (size_t i = 0; i < loss.count && (x->labels || x->targets); i++) sum += a->losses[i];
     for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
     m->loss = (float)(sum / x->divisor + next / x->next_divisor);
@@ -2545,17 +2563,17 @@ static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
     const BertConfig *c = &m->config;
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
-    const int O = (int)bert_head_cols(c), H = (int)bert_head_rows(c->task, m->B, m->N, m->R);
-    const int kind = bert_loss_(c, x).kind;
+    const BertLoss_ loss = bert_loss_(c, x);
+    const int rows = (int)loss.count, O = (int)loss.columns, kind = loss.kind;
     const float s = (float)(scale / x->divisor);
     if (kind == BERT_LOSS_CROSSENTROPY)
         bert_crossentropy_backward(d->dlogits, a->probs, x->labels, x->class_weights,
-                                   x->label_smoothing, H, O, s);
+                                   x->label_smoothing, rows, O, s);
     else if (kind == BERT_LOSS_BCE)
-        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, H, O, s);
+        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, rows, O, s);
     else if (kind == BERT_LOSS_SPAN)
         bert_span_backward(d->dlogits, a->probs, x->labels, x->offsets, m->B, s);
-    else bert_mse_backward(d->dlogits, a->logits, x->targets, H, O, s);
+    else bert_mse_backward(d->dlogits, a->logits, x->targets, rows, O, s);
 }
 
 /* ------------------------------------------------------------------------------------------------

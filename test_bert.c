@@ -699,6 +699,7 @@ static void random_labels(const Bert *m, BertBatch *x)
     for (int n = 0; n < N; n++)
         if (bert_task(c->task)->reads & BERT_READS_MASKED && below(3) == 0) rows[x->R++] = n;
     int most = bert_task(c->task)->reads & BERT_READS_MASKED ? c->V : c->K > 0 ? c->K : 1;
+    if (c->task == BERT_MULTIPLE_CHOICE) most = x->choices = B % 2 ? B : 2;
     for (int i = 0; i < 2 * N + 2 * B; i++) {
         int b = i / 2 % B;
         labels[i] = below(qa ? x->offsets[b + 1] - x->offsets[b] : most);
@@ -830,7 +831,8 @@ static void test_tasks(void)
                  {"ner without weights", BERT_NER, 5, 0, 0, 0},
                  {"qa", BERT_QA, 0, 0, 0, 0},
                  {"mlm", BERT_MLM, 0, 0, 0, 0.1f},
-                 {"pretraining", BERT_PRETRAINING, 0, 0, 0, 0}};
+                 {"pretraining", BERT_PRETRAINING, 0, 0, 0, 0},
+                 {"multiple choice", BERT_MULTIPLE_CHOICE, 1, 0, 0, 0.1f}};
     static const float weights[] = {0.5f, 2, 1, 0.1f, 3};
     for (size_t h = 0; h < sizeof heads / sizeof heads[0]; h++) {
         BertConfig c = dropout_config();
@@ -854,7 +856,8 @@ static void test_tasks(void)
         memcpy(logits, m.acts.logits, bytes);
         memcpy(grads, m.grads_memory, n * sizeof *grads);
         expect(isfinite(loss) && loss > 0 && bert_grad_norm(&m) > 0, "loss %g", loss);
-        for (int by = 1; by <= 3; by += 2) {
+        for (int i = 1, by; i <= 3; i += 2) {
+            by = i * (batch.choices ? batch.choices : 1); /* whole examples */
             bert_zero_grad(&m);
             parts = 0, at = logits;
             for (int b = 0; b < BATCH; b += by) {
@@ -1202,7 +1205,7 @@ static void test_table(void)
         BertConfig c = small_config();
         Bert m = {0};
         size_t at = 0;
-        c.task = task, c.pooler = task <= BERT_REGRESSION || task == BERT_PRETRAINING;
+        c.task = task, c.pooler = !task || bert_task(task)->reads & BERT_READS_CLS;
         c.K = labels_of(task);
         expect(!bert_build(&m, c), "task %d: %s", task, bert_error(&m));
         for (int i = 0; i < BERT_NUM_TENSORS; i++) {
@@ -1220,9 +1223,11 @@ static void test_table(void)
                m.num_parameters, at);
         expect(m.params.wte == m.params_memory, "wte");
         expect((m.params.poolw != NULL) == c.pooler, "task %d: pooler", task);
-        expect((m.params.clsw != NULL) == (task >= 1 && task <= 3), "task %d: classifier", task);
+        expect((m.params.clsw != NULL) == (bert_task(task)->most_K > 0), "task %d: classifier",
+               task);
         expect((m.params.qaw != NULL) == (task == BERT_QA), "task %d: qa", task);
-        expect((m.params.mlmw != NULL) == (task >= BERT_MLM), "task %d: mlm", task);
+        expect((m.params.mlmw != NULL) == (task == BERT_MLM || task == BERT_PRETRAINING),
+               "task %d: mlm", task);
         expect((m.params.nspw != NULL) == (task == BERT_PRETRAINING), "task %d: nsp", task);
         bert_free(&m);
     }
@@ -1346,6 +1351,8 @@ static BertBatch recorded_batch(int b)
     batch.labels = field(b, "labels", &n);
     batch.next = field(b, "next", &n);
     batch.rows = field(b, "rows", &batch.R);
+    const int *choices = field(b, "choices", &n);
+    if (choices) batch.choices = *choices;
     batch.targets = field(b, "targets", &n);
     batch.class_weights = field(b, "class_weights", &n);
     const float *smoothing = field(b, "label_smoothing", &n);
@@ -1424,12 +1431,14 @@ static double compare_acts(Bert *m)
 }
 
 /* Whether a softmax does not see a tensor, whose gradient is then zero but for rounding: it adds
-   the same to a query's score with every key, or for qa to every token's logit. */
+   the same to a query's score with every key, for qa to every token's logit, for multiple_choice to
+   every choice's. */
 static int unseen(const Bert *m, const char *key)
 {
     char last[64];
     snprintf(last, sizeof last, "layer.%d.output.LayerNorm.bias", m->config.L - 1);
     return strstr(key, "key.bias") || strstr(key, "qa_outputs.bias") ||
+           (m->config.task == BERT_MULTIPLE_CHOICE && strstr(key, "classifier.bias")) ||
            (m->config.task == BERT_QA && strstr(key, last));
 }
 
@@ -1703,7 +1712,7 @@ static void test_forged(void)
         {3, 1 << 20, "parameters"}, {4, 0, "L ("}, {4, INT_MAX, "L ("}, {4, 1 << 16, "parameters"},
         {5, 0, "NH ("}, {5, 3, "NH"}, {5, -2, "NH ("}, {6, -1, "F ("}, {6, 1 << 24, "parameters"},
         {7, 0, "P ("}, {8, -2, "S ("}, {9, -1, "K ("}, {9, 0, "K"}, {9, INT_MAX, "K ("},
-        {10, 3, "hidden_act"}, {10, -1, "hidden_act"}, {11, 7, "task"}, {11, -1, "task"},
+        {10, 3, "hidden_act"}, {10, -1, "hidden_act"}, {11, BERT_NUM_TASKS, "task"}, {11, -1, "task"},
         {12, 2, "problem"}, {13, 0, "pooler"}, {13, 2, "pooler"}, {14, 0x7fc00000, "eps"},
         {14, INT_MIN | 1, "eps"}, {15, 0x3f800000, "dropout"}, {15, 0x7fc00000, "dropout"},
         {16, (int32_t)0xbf000000, "dropout"}, {17, 0x3fc00000, "dropout"},
@@ -1827,7 +1836,7 @@ static void test_bad_batches(void)
 /* One field of a good batch at a time is spoilt. */
 static void test_bad_losses(void)
 {
-    static const int lens[] = {2, 3, 7}, minus[24] = {1, 1, -2}, tops[24] = {5, 300};
+    static const int lens[] = {2, 3, 7}, minus[24] = {-2}, tops[24] = {5, 300};
     static const int falling[] = {2, 2, 5}, far[] = {2, 3, 12}, three[] = {0, 3, 1};
     static const float good[] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, bad[] = {1, -1, 1}, two[12] = {0, 2};
     for (int task = 0; task <= BERT_NUM_TASKS; task++) { /* the last: multi-label */
@@ -1840,7 +1849,7 @@ static void test_bad_losses(void)
             weighs = c.task == BERT_CLASSIFICATION || task == BERT_NER;
         int floats = bert_has_targets(&c), labelled = !floats && task != BERT_NONE;
         build(&m, c);
-        for (int i = 0; i < 17; i++) {
+        for (int i = 0; i < 20; i++) {
             BertBatch x = random_batch(&m, lens, 3);
             int rows[] = {1, 5, 9}, labels[24] = {0}, ok = 0;
             if (mlm) x.rows = rows, x.R = 3;
@@ -1897,6 +1906,15 @@ static void test_bad_losses(void)
                 break;
             case 16:
                 x.divisor = -1, hint = "divisor";
+                break;
+            case 17:
+                x.choices = 2, hint = "choices"; /* of 3 sequences */
+                break;
+            case 18:
+                x.choices = 1, hint = "choices";
+                break;
+            case 19:
+                x.choices = -3, hint = "choices";
                 break;
             }
             int error = bert_forward(&m, &x, 1);
@@ -2279,9 +2297,9 @@ static void test_damaged_tokenizers(void)
 
 static void test_fixtures(void)
 {
-    static const char *const names[] = {"awkward", "onehead",     "relu",       "tiles", "longsum",
-                                        "weights", "multi",       "regression", "ner",   "qa",
-                                        "mlm",     "pretraining", "none"};
+    static const char *const names[] = {
+        "awkward",    "onehead", "relu", "tiles", "longsum",     "weights",         "multi",
+        "regression", "ner",     "qa",   "mlm",   "pretraining", "multiple_choice", "none"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char model[64], ref[64];
         snprintf(model, sizeof model, "dev/fixtures/%s.model.bin", names[i]);

@@ -22,7 +22,7 @@ text.model.bin has a tokenizer, text.txt in place of records.
 Names, for the batches b = 0, 1, ..., packed as bert.h packs them (N tokens, no padding):
 
     batch.b.offsets (B+1), batch.b.tokens (N), batch.b.types (N), and with bert.h's shapes what
-    the task has of: batch.b.labels  .targets  .rows  .next  .class_weights  .label_smoothing
+    the task has of: batch.b.labels  .targets  .rows  .next  .class_weights  .label_smoothing  .choices
 
 for batch 0, layer l, with bert.h's names of the activations (query, key, value: (N, C) each):
 
@@ -78,6 +78,7 @@ TINY.update({
     "mlm": dict(HEAD, task="mlm", act="gelu_new", losses=1),
     "pretraining": dict(HEAD, task="pretraining", act="relu", eps=1e-3),
     "none": dict(HEAD, task="none"),
+    "multiple_choice": dict(HEAD, V=29, C=8, L=1, F=11, P=11, K=1, task="multiple_choice", losses=1),
 })
 # The README's example reads text: a classifier of so many words, text.model.bin, and what it says
 # of a sentence, text.txt.
@@ -86,7 +87,8 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the film good dull ##y , . is not one"
 SENTENCE = "A good film is not dully DULL."
 CLASSES = dict(none="Model", classification="ForSequenceClassification",
                regression="ForSequenceClassification", ner="ForTokenClassification",
-               qa="ForQuestionAnswering", mlm="ForMaskedLM", pretraining="ForPreTraining")
+               qa="ForQuestionAnswering", mlm="ForMaskedLM", pretraining="ForPreTraining",
+               multiple_choice="ForMultipleChoice")
 STEPS = 20
 
 
@@ -158,6 +160,9 @@ def with_labels(rng, c, batch, i, task=None):
             start = rng.randrange(b - a)
             empty = rng.random() < 0.3
             batch["labels"] += [0, 0] if empty else [start, rng.randrange(start, b - a)]
+    elif task == "multiple_choice":  # 2, 3 or 5 a text
+        n = batch["choices"] = next(n for n in (2, 3, 5) if B % n == 0)
+        batch["labels"] = [rng.randrange(n) for _ in range(B // n)]
     elif task in ("mlm", "pretraining"):
         batch["rows"] = sorted(rng.sample(range(N), max(1, N // 4)))
         batch["tokens"][3] = 0  # [PAD], to which only the decoder gives a gradient
@@ -167,7 +172,7 @@ def with_labels(rng, c, batch, i, task=None):
     if "targets" in batch or task == "none":
         del batch["labels"]
     if c.get("losses"):
-        if i % 2 and K:
+        if i % 2 and K > 1:
             batch["class_weights"] = [rng.uniform(0.2, 3) for _ in range(K)]
         if i >= 2 and not c.get("multi"):
             batch["label_smoothing"] = [0.1]
@@ -177,7 +182,7 @@ def with_labels(rng, c, batch, i, task=None):
 def real_model(folder, ids_file, task):
     """A real encoder with a head drawn here, and batches of 4 texts."""
     rng = random.Random("bert.h real")
-    K = dict(classification=2, regression=1, ner=9).get(task, 0)
+    K = dict(classification=2, regression=1, ner=9, multiple_choice=1).get(task, 0)
     c = dict(K=K, task=task)
     model, info = hf_class(task).from_pretrained(
         folder, num_labels=K or 2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
@@ -217,6 +222,8 @@ def padded(batch):
     inputs = dict(input_ids=pad(batch["tokens"], 1), token_type_ids=pad(batch["types"], 1),
                   attention_mask=pad([1] * len(batch["tokens"]), 0))
     labels, task = batch.get("labels"), batch["task"]
+    if task == "multiple_choice":
+        inputs = {name: t.view(-1, batch["choices"], T) for name, t in inputs.items()}
     if task == "ner":
         inputs["labels"] = pad([-100 if label < 0 else label for label in labels], -100)
     elif task in ("mlm", "pretraining"):
@@ -310,7 +317,7 @@ def activations(model, batch):
     model.zero_grad()
     for part in parts(batch):
         inputs = padded(part)
-        wanted["mask"] = inputs["attention_mask"].bool()
+        wanted["mask"] = inputs["attention_mask"].flatten(0, -2).bool()
         if "rows" in batch:
             wanted["rows"] = inputs["labels"] != -100
         out = model(**inputs)
@@ -344,6 +351,8 @@ def record(model, batches, hyper):
         for field in "targets", "class_weights", "label_smoothing":
             if field in batch:
                 out["batch.%d.%s" % (b, field)] = torch.tensor(batch[field])
+        if "choices" in batch:
+            out["batch.%d.choices" % b] = torch.tensor([batch["choices"]], dtype=torch.int32)
     out.update(activations(model, batches[0]))
     if batches[0]["task"] == "none":
         return {name: t.detach().flatten() for name, t in out.items()}
@@ -474,6 +483,8 @@ def make(out, name, model, batches, real=False):
 
 def unseen(name, key):
     """Whether a softmax does not see a tensor: its gradient is zero but for rounding."""
+    if TINY[name].get("task") == "multiple_choice" and key.endswith("classifier.bias"):
+        return True
     last = "layer.%d.output.LayerNorm.bias" % (TINY[name]["L"] - 1)
     return key.endswith("key.bias") or TINY[name].get("task") == "qa" and key.endswith(
         ("qa_outputs.bias", last))

@@ -64,9 +64,7 @@ static void write_models(const unsigned char *model, size_t size)
             uint64_t offsets[] = {0, 1, 4, 7};
             char bytes[] = "OB-XI-X", name[32];
             BertStrings names = {IK, offsets, bytes};
-            int K = task == BERT_REGRESSION                           ? 1
-                    : task == BERT_CLASSIFICATION || task == BERT_NER ? IK
-                                                                      : 0;
+            const int most = bert_task(task)->most_K, K = most < IK ? most : IK;
             snprintf(name, sizeof name, "%d.%d.bin", task, multi);
             check(!bert_load_memory(&m, model, size) &&
                       !bert_set_task(&m, task, K, multi, K == IK ? &names : NULL, 1) &&

@@ -48,6 +48,7 @@ static void train(Bert *m, const BertEncoding *e)
     if (bert_has_targets(c)) x.targets = targets, x.labels = NULL;
     if (bert_task(c->task)->reads & BERT_READS_MASKED) x.rows = rows, x.R = bert_min_(e->N, 3);
     if (c->task == BERT_PRETRAINING) x.next = next;
+    if (c->task == BERT_MULTIPLE_CHOICE) x.choices = x.B;
     if (c->task == BERT_QA) memset(labels, 0, sizeof labels);
     if (bert_forward(m, &x, 1) || bert_backward(m, 1)) return;
     bert_adamw(m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1);
@@ -66,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         Image im = image(1), plain = image(0);
         write_models(im.data, im.size);
         write_seed(im), write_seed(plain);
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i <= BERT_NUM_TASKS; i++) {
             char name[32];
             snprintf(name, sizeof name, "%d.%d.bin", i % BERT_NUM_TASKS, 0);
             if (i == BERT_NUM_TASKS) strcpy(name, "1.1.bin");

@@ -14,6 +14,7 @@ MAYBE static BertBatch part_of(const Bert *m, BertBatch x, int from, int to)
         x.labels += bert_task(task)->reads & BERT_READS_MASKED ? r0
                     : task == BERT_NER                         ? first
                     : task == BERT_QA                          ? 2 * from
+                    : x.choices                                ? from / x.choices
                                                                : from;
     if (x.targets) x.targets += from * m->config.K;
     if (x.next) x.next += from;

@@ -132,11 +132,15 @@ static void test_product(void)
 /* ------------------------------------------------------------------------------------------------
    Training */
 
-/* A batch of B sequences that every task could have; memory is the test's. */
-static BertBatch make_batch(const Bert *m, int B, int longest)
+/* Sequences of an example. */
+static int choices_of(const Bert *m) { return m->config.task == BERT_MULTIPLE_CHOICE ? 3 : 1; }
+
+/* A batch of so many examples that every task could have; memory is the test's. */
+static BertBatch make_batch(const Bert *m, int examples, int longest)
 {
     const BertConfig *c = &m->config;
     BertBatch x = {0};
+    const int B = examples * choices_of(m);
     int *offsets = get(B + 1, sizeof *offsets), N = 0, K = c->K > 1 ? c->K : 2;
     for (int b = 0; b < B; b++) N = offsets[b + 1] = N + 1 + below(bert_min_(longest, c->P));
     int *tokens = get(N, sizeof *tokens), *types = get(N, sizeof *types);
@@ -154,6 +158,7 @@ static BertBatch make_batch(const Bert *m, int B, int longest)
         next[b] = below(2);
         for (int k = 0; k < c->K; k++) targets[b * c->K + k] = (float)uniform();
         if (c->task == BERT_CLASSIFICATION) labels[b] = below(c->K);
+        if (c->task == BERT_MULTIPLE_CHOICE) labels[b] = below(x.choices = choices_of(m));
         if (c->task == BERT_QA) labels[2 * b] = below(T), labels[2 * b + 1] = below(T);
     }
     for (int k = 0; k < K; k++) weights[k] = 0.5f + (float)uniform();
@@ -178,11 +183,11 @@ static void must(Bert *m, int error)
     exit(2);
 }
 
-/* Forward and backward of a step, cut into parts of the given sizes, again and again (0 ends). */
+/* Forward and backward of a step, cut into parts of so many examples, again and again (0 ends). */
 static void gradients(Bert *m, BertBatch x, const int *sizes)
 {
     for (int at = 0, i = 0; at < x.B; i = sizes[i + 1] ? i + 1 : 0) {
-        int to = bert_min_(x.B, at + sizes[i]);
+        int to = bert_min_(x.B, at + sizes[i] * choices_of(m));
         BertBatch part = part_of(m, x, at, to);
         must(m, bert_forward(m, &part, 1));
         if (part.labels || part.targets || part.next) must(m, bert_backward(m, 1));
@@ -226,9 +231,9 @@ static uint64_t train(const char *name, const int *sizes)
     return hash;
 }
 
-static const char *const names[] = {"awkward",    "onehead", "relu",  "tiles",
-                                    "longsum",    "weights", "multi", "ner",
-                                    "regression", "qa",      "mlm",   "pretraining"};
+static const char *const names[] = {
+    "awkward", "onehead",    "relu", "tiles", "longsum",     "weights",        "multi",
+    "ner",     "regression", "qa",   "mlm",   "pretraining", "multiple_choice"};
 enum { NAMES = sizeof names / sizeof *names };
 
 /* The committed hash, or 0. */
@@ -288,17 +293,18 @@ static void test_small_stack(void)
 
 static void test_real(const char *path)
 {
-    static const char *const tasks[] = {"",    "classification", "regression", "ner", "qa",
-                                        "mlm", "pretraining",    "multi-label"};
+    static const char *const tasks[] = {
+        "",    "classification", "regression",      "ner",        "qa",
+        "mlm", "pretraining",    "multiple choice", "multi-label"};
     static const int cuts[][2] = {{32, 0}, {1, 0}, {2, 0}, {4, 0}, {8, 0}};
-    for (int t = 1; t < 8; t++) {
+    for (int t = 1; t <= BERT_NUM_TASKS; t++) {
+        const int multi = t == BERT_NUM_TASKS, task = multi ? BERT_CLASSIFICATION : t;
+        const int most = bert_task(task)->most_K, K = most < 3 ? most : 3;
         uint64_t want = 0;
         for (int i = 0; i < 5; i++) {
             Bert m = {0};
             must(&m, bert_load(&m, path));
-            int task = t == 7 ? BERT_CLASSIFICATION : t;
-            int K = task == BERT_REGRESSION ? 1 : task <= BERT_NER ? 3 : 0;
-            must(&m, bert_set_task(&m, task, K, t == 7, NULL, 1));
+            must(&m, bert_set_task(&m, task, K, multi, NULL, 1));
             state = 5;
             BertBatch x = make_batch(&m, 32, 40);
             gradients(&m, x, cuts[i]);

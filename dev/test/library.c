@@ -237,7 +237,7 @@ static void test_kept_batch(void)
         const int floats = multi || task == BERT_REGRESSION;
         const int weighs = kind == BERT_CLASSIFICATION || kind == BERT_NER;
         const int mlm = task == BERT_MLM || task == BERT_PRETRAINING;
-        const int K = kind == BERT_REGRESSION ? 1 : weighs ? 3 : 0;
+        const int most = bert_task(kind)->most_K, K = most < 3 ? most : 3;
         float *grads = NULL;
         for (int spoiled = 0; spoiled < 2; spoiled++) {
             Bert m = tiny(kind, K, multi);
@@ -251,6 +251,7 @@ static void test_kept_batch(void)
             if (mlm) x.rows = rows, x.R = 2;
             if (task == BERT_PRETRAINING) x.next = next;
             if (weighs) x.class_weights = weights;
+            if (task == BERT_MULTIPLE_CHOICE) x.choices = 2;
             must(&m, bert_forward(&m, &x, 1));
             if (spoiled) {
                 memset(tokens, 0x7f, sizeof tokens), memset(types, 0x7f, sizeof types);

@@ -24,8 +24,8 @@ static char *read_file(const char *path, size_t *size)
 
 static void test_labels(void)
 {
-    static const char *const names[] = {"none", "awkward", "regression", "ner",
-                                        "qa",   "mlm",     "pretraining"};
+    static const char *const names[] = {"none", "awkward", "regression",  "ner",
+                                        "qa",   "mlm",     "pretraining", "multiple_choice"};
     static const int32_t wrong[] = {-1, 0, 1, 2, 7, 1 << 24, INT_MAX};
     for (int task = 0; task < BERT_NUM_TASKS; task++) {
         char path[64];
@@ -69,8 +69,9 @@ static void test_labels(void)
    and a forward take. 4.5 MB: a word for each code point. */
 static void test_sizes(void)
 {
-    static const char *const names[] = {"none", "awkward",     "regression", "ner",  "qa",
-                                        "mlm",  "pretraining", "text",       "multi"};
+    static const char *const names[] = {
+        "none", "awkward",     "regression", "ner",   "qa",
+        "mlm",  "pretraining", "text",       "multi", "multiple_choice"};
     static const int32_t large[] = {2, 1000, 1 << 20, 1 << 24, INT_MAX, INT_MIN};
     int loaded = 0, refused = 0;
     for (size_t f = 0; f < sizeof names / sizeof *names; f++) {
