@@ -26,8 +26,8 @@ import struct
 import sys
 import time
 
-from dev.text_files import (Error, Input, number, plural, read_lines, read_questions, read_texts,
-                            read_words, require, short, twin)
+from dev.text_files import (Error, Input, number, plural, read_choices, read_lines, read_questions,
+                            read_texts, read_words, require, short, twin)
 
 NO_LABEL = ("-1", "-", "nan", "NaN", "None", "null")  # how files say that a label is not known
 MODEL_MAGIC, DATA_MAGIC = 0x4D545242, 0x44545242
@@ -492,7 +492,7 @@ class Data:
             require(like[2] == TASKS[self.task].code, "%s: is not a %s file", args.like, self.task)
             require(u64(like, 12) == self.model.hash, "%s: was made with another vocabulary or "
                     "other tokenizer settings than %s", args.like, args.model)
-            require(self.labels or not self.labelled or self.task not in ("classification", "ner"),
+            require(self.labels or not self.labelled or "names" not in TASKS[self.task].sections,
                     "%s: has no labels to take over", args.like)
             require(like[3] or not args.multi_label, "%s: has one label an example, --multi_label "
                     "expects any number", args.like)
@@ -573,7 +573,7 @@ class Data:
         task = TASKS[self.task]
         parts = {name: getattr(self, name)
                  for name in ["offsets", "tokens", "segments"] + task.sections.split()}
-        if task.labels in ("labels", "tags"):
+        if "names" in parts:
             parts["names"] = self.labels
         if self.labelled and self.multi:
             parts["sets"], parts["set_labels"] = self.sets, self.values
@@ -902,6 +902,26 @@ def build_pretraining(data, texts):
                       % (data.num_groups, single, bare))
 
 
+def build_choices(data, examples):
+    """As transformers' run_swag.py: the text and each of its choices are a pair."""
+    require(data.model.S > 1, "%s: has one token type, expected 2 for text and choice",
+            data.args.model)
+    for _, (text, choices, label) in examples:
+        if not data.segments:
+            data.first = " | ".join(repr(part[:60]) for part in [text] + choices)
+            data.first += " -> %d" % label if data.labelled else ""
+        for choice in choices:
+            enc = data.model.encode(text, choice, data.max_length, False)
+            data.add(enc.ids, enc.split, enc.cut)
+        data.texts.extend(choices)
+        data.groups.append(len(data.segments))
+        data.values.extend([label] * data.labelled)
+    counts = collections.Counter(data.values)
+    data.notes.append("texts: %d, of %d choices each%s" % (
+        data.num_groups, len(data.segments) // data.num_groups, "; right: " + short(
+            "%d %d" % row for row in sorted(counts.items())) if counts else ""))
+
+
 # ----------------------------------------------------------------------------- the command line
 
 TEXTS_HELP = """
@@ -938,6 +958,12 @@ input: SQuAD v1.1 or v2.0, JSON: {"data": [{"paragraphs": [{"context": ..., "qas
 LINES_HELP = """
 input: plain text. Blank lines are skipped. Lines are joined, each with its [CLS] and [SEP],
   and cut into blocks of max_length tokens; with --line_by_line or --unlabelled each is an example.
+"""
+CHOICES_HELP = """
+input: CSV or TSV with a header, or JSON, with SWAG's columns: sent1, sent2, ending0, ending1, ...,
+  label; the text is sent1, a choice is sent2 and an ending. Or JSON lines {"text": ...,
+  "choices": [...], "label": 0}; HellaSwag's ctx, endings, label; RACE's article, question, options,
+  answer. A label counts from 0, or is a letter from A. All rows have as many choices.
 """
 DOCUMENTS_HELP = """
 input: plain text, one sentence a line, a blank line between documents.
@@ -980,12 +1006,12 @@ Task = collections.namedtuple("Task", "code read build unit max_length labels se
                               "help")
 COLUMNS = "text_column text_pair_column label_column header delimiter format"
 TASKS = {
-    "classification": Task(1, read_texts, build_texts, "examples", 512, "labels", "",
+    "classification": Task(1, read_texts, build_texts, "examples", 512, "labels", "names",
                            "labels multi_label unlabelled " + COLUMNS,
                            "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
     "regression": Task(2, read_texts, build_texts, "examples", 512, "targets", "",
                        "labels unlabelled " + COLUMNS, "a text or a pair, and a number", TEXTS_HELP),
-    "ner": Task(3, read_words, build_ner, "sentences", 512, "tags", "texts spans words",
+    "ner": Task(3, read_words, build_ner, "sentences", 512, "tags", "names texts spans words",
                 "labels unlabelled text_column tag_column header delimiter format", "words with tags", WORDS_HELP),
     "qa": Task(4, read_questions, build_qa, "windows", 384, "positions",
                "texts spans groups ids questions answers golds", "doc_stride unlabelled",
@@ -994,6 +1020,9 @@ TASKS = {
                 "plain text", LINES_HELP),
     "pretraining": Task(6, read_lines, build_pretraining, "sentences", 512, "", "groups", "",
                         "documents of sentences", DOCUMENTS_HELP),
+    "multiple_choice": Task(7, read_choices, build_choices, "choices", 512, "labels",
+                            "texts groups", "unlabelled delimiter format",
+                            "a text, its choices, and which is right", CHOICES_HELP),
 }
 
 

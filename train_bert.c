@@ -75,7 +75,8 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
     X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
     X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
-    X(label_smoothing_factor, SHARE, "0", TRAIN, 0, "classification, ner, mlm: spread over all")   \
+    X(label_smoothing_factor, SHARE, "0", TRAIN, 0,                                                \
+      "classification, ner, mlm, multiple_choice: spread over all")                                \
     X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
     X(mlm_probability, PART, "0.15", HEADED, 0, "mlm, pretraining: share of tokens to predict")    \
     X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
@@ -219,7 +220,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
 /* -- before the first step: the data, the head for it, a plan -- */
 
 /* The head's K for this data. */
-static int head_size(const Data *d) { return d->task == BERT_REGRESSION ? 1 : d->K; }
+static int head_size(const Data *d) { return bert_task(d->task)->most_K == 1 ? 1 : d->K; }
 
 /* The head's tensors that were drawn, as they had another size; or those that were kept. Returns how
    many there are. */
@@ -305,17 +306,18 @@ static int plan(Training *t)
 static int check_smoothing(double factor, const Data *data)
 {
     const int task = data->task;
-    if (factor == 0 || task == BERT_NER || task == BERT_MLM ||
+    if (factor == 0 || task == BERT_NER || task == BERT_MLM || task == BERT_MULTIPLE_CHOICE ||
         (task == BERT_CLASSIFICATION && !data->multi_label))
         return 0;
-    return fail("--label_smoothing_factor goes with classification, ner and mlm, not with %s%s",
+    return fail("--label_smoothing_factor goes with classification, ner, mlm and multiple_choice, "
+                "not with %s%s",
                 data->multi_label ? "multi-label " : "", bert_task(task)->name);
 }
 
 static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
 {
-    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path, d->n, d->N,
-            d->longest);
+    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path,
+            d->n / d->choices, d->N, d->longest);
     if (d->G) fprintf(f, "           %d %s\n", d->G, group_names[d->task]);
     if (!counts || !d->K) return;
     fprintf(f, "           ");
@@ -838,7 +840,7 @@ static int answer_start(Answering *a)
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
     if (!embed && check_head(m, o->model, data)) return 1;
     if (o->logits && (data->task == BERT_QA || data->task == BERT_MLM))
-        return fail("--logits goes with classification, regression and ner");
+        return fail("--logits goes with classification, regression, ner and multiple_choice");
     if (text && data->task == BERT_MLM && m->tokenizer.words[BERT_ID_MASK] < 0)
         return fail("%s: its vocabulary has no [MASK]", o->model);
     if (text) l->batch = MOST_LINES, l->most_tokens = MOST_TOKENS;

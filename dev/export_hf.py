@@ -74,7 +74,8 @@ TABLE = OrderedDict((row[0], Task(*row)) for row in read_table(
     'task, "name", "class", reads, columns, most labels, loss'))
 TASKS = list(TABLE)  # by number
 ARCHITECTURES = OrderedDict((t.hf_class, t.name) for t in TABLE.values() if t.loss != "MSE")
-LABELLED = tuple(t.name for t in TABLE.values() if t.columns == "K")
+# their logits have names; what num_labels says of others means nothing
+LABELLED = tuple(t.name for t in TABLE.values() if t.columns == "K" and t.loss != "CHOICE")
 NEED_POOLER = tuple(t.name for t in TABLE.values() if t.reads in ("CLS", "BOTH"))
 WHO = {  # the tensor table's "who has it"
     "ALL": lambda c: True,
@@ -215,7 +216,7 @@ class Model:
 
 
 LIMITS = {2: (1, 2**24), 3: (1, 65536), 4: (1, 4096), 5: (1, 65536), 6: (1, 2**20), 7: (1, 2**20),
-          8: (1, 2**20), 9: (0, 2**20), 10: (0, 2), 11: (0, 6), 12: (0, 1), 13: (0, 1)}
+          8: (1, 2**20), 9: (0, 2**20), 10: (0, 2), 11: (0, len(TASKS) - 1), 12: (0, 1), 13: (0, 1)}
 
 
 def read_model(path):
@@ -321,7 +322,8 @@ def read_config(path, task):
         fail(path, "problem_type", json.dumps(problem), "more than one label for it")
     if task == "regression" and len(labels) != 1:
         fail(path, "num_labels", len(labels), "1 for a regression")
-    config.update(task=task, K=len(labels), problem_type=int(multi), pooler=0, max_seq_length=0,
+    config.update(task=task, K=len(labels) or int(TABLE[task].columns == "K"),
+                  problem_type=int(multi), pooler=0, max_seq_length=0,
                   hidden_act=ACTS[hf.get("hidden_act", "gelu")])
     # a regression's LABEL_0 is no name, only what Hugging Face makes up for one
     return hf, config, [] if task == "regression" and labels == ["LABEL_0"] else labels
@@ -929,7 +931,7 @@ def hf_config(path, m):
     hf.update((field, None if c[field] < 0 else c[field]) for field in FLOATS)
     hf.update(hidden_act=act_name(c), position_embedding_type="absolute",
               pad_token_id=None if c["padding_idx"] < 0 else c["padding_idx"])
-    if c["K"] > 0:
+    if task in LABELLED:
         names = different(path, "labels", m.labels) or ["LABEL_%d" % i for i in range(c["K"])]
         hf["id2label"] = {str(i): name for i, name in enumerate(names)}
         hf["label2id"] = {name: i for i, name in enumerate(names)}
@@ -948,7 +950,7 @@ def write_modules(folder, m):
     if c["max_seq_length"]:
         write_json(folder, "sentence_bert_config.json",
                    {"max_seq_length": c["max_seq_length"], "do_lower_case": False})
-    if not c["pooling"] or c["task"] in LABELLED + ("qa",):
+    if not c["pooling"] or TABLE[c["task"]].columns in ("K", "2"):
         return
     modules = [("Transformer", ""), ("Pooling", "1_Pooling")]
     os.mkdir(os.path.join(folder, "1_Pooling"))

@@ -589,6 +589,7 @@ def find_between(file, values):
 # ---------------------------------------------------------------------- what the tasks read
 
 Example = collections.namedtuple("Example", "a b label")  # b: None for a single text
+Choices = collections.namedtuple("Choices", "text choices label")  # label: the right one, from 0
 Question = collections.namedtuple("Question", "id text context answers v2")  # [(start, text)]
 
 
@@ -693,6 +694,70 @@ def read_texts(file):
         elif json_names and file.labelled:
             label = json_label(file, place, names[roles.label], label)
         yield place, Example(whole(a), b if b is None else whole(b), label)
+
+
+# multiple_choice: the columns of the text, of what stands before each choice (or ""), of the
+# choices (a list, or columns with numbers behind the name) and of the label, as data sets have them.
+CHOICES = [[key(name) for name in row] for row in (
+    ("text", "", "choices", "label"),
+    ("sent1", "sent2", "ending", "label"),  # SWAG
+    ("ctx", "", "endings", "label"),  # HellaSwag
+    ("article", "question", "options", "answer"))]  # RACE
+
+
+def choice_roles(file, names):
+    """The columns of the text, before the choices (or None), of the choices, the label (or None)."""
+    have = {key(name): k for k, name in enumerate(names)}
+    for text, head, choices, label in CHOICES:
+        found = [have[choices]] if choices in have else [
+            k for name, k in have.items() if re.fullmatch(choices + r"\d+", name)]
+        if text in have and found and (not head or head in have) and (
+                label in have or not file.labelled):
+            return have[text], have.get(head), found, have[label] if file.labelled else None
+    known = [", ".join(filter(None, row if file.labelled else row[:3])) for row in CHOICES]
+    raise Error("%s: the columns are %s, expected %s" % (
+        file.path, short(names) or "none", "; or ".join(known)))
+
+
+def choice_label(place, value, n):
+    """A number from 0, or a letter from A."""
+    value = str(value).strip() if type(value) in (int, str) else json.dumps(value)
+    letter = re.fullmatch("[A-Z]", value)
+    at = int(value) if value.isdecimal() else ord(value) - ord("A") if letter else -1
+    require(0 <= at < n, "%s: the label is %s, expected 0 to %d (or A to %s)", place,
+            value or "empty", n - 1, chr(64 + n))
+    return at
+
+
+def read_choices(file):
+    """multiple_choice: (place, Choices) from CSV, TSV or JSON; all have as many choices."""
+    names, stream = open_table(file)
+    is_table = names is None
+    if is_table:
+        names = next(stream, ("", None))[1]
+        if names is None:
+            return
+    text, head, choices, label = choice_roles(file, names)
+    say_columns(file, names, len(names), [("first text", text), ("before each choice", head)] + [
+        ("choices", k) for k in choices] + [("label", label)])
+    n = 0
+    for place, fields in stream:
+        if is_table and not any(fields):
+            continue
+        require(len(fields) == len(names), "%s: %s, expected %d as in the header", place,
+                plural(len(fields), "column"), len(names))
+        found = [fields[k] for k in choices]
+        found = found[0] if len(choices) == 1 and not is_table else found
+        before = "" if head is None else fields[head]
+        require(isinstance(found, list) and all(isinstance(x, str) for x in found + [
+            fields[text], before]), "%s: expected a string in %s and a list of them in %s", place,
+                names[text], names[choices[0]])
+        n = n or len(found)
+        require(len(found) == n and n > 1, "%s: %s, expected %s", place, plural(
+            len(found), "choice"), "as in the rows before, %d" % n if n > 1 else "2 or more")
+        yield place, Choices(
+            whole(fields[text]), [whole(x if head is None else before + " " + x) for x in found],
+            choice_label(place, fields[label], n) if file.labelled else None)
 
 
 def counts_up(sample, width):

@@ -63,8 +63,10 @@ def outputs(model, P=23):
     with torch.no_grad():
         for p in model.parameters():  # a file's start anywhere, and that may cost torch a last bit
             p.data = p.data.clone()
-        out = model.eval()(input_ids=torch.randint(0, V, (2, P)), token_type_ids=torch.randint(0, 2,
-                (2, P)))
+        ids, types = torch.randint(0, V, (2, P)), torch.randint(0, 2, (2, P))
+        if isinstance(model, transformers.BertForMultipleChoice):  # of a text that has two
+            ids, types = ids[None], types[None]
+        out = model.eval()(input_ids=ids, token_type_ids=types)
     return [v for v in out.values() if isinstance(v, torch.Tensor)]
 
 
@@ -132,7 +134,8 @@ def test_classes(tmp):
             (T.BertForTokenClassification, names), (T.BertForQuestionAnswering,
                                                     {"type_vocab_size": 2}),
             (T.BertForMaskedLM, {"initializer_range": 0.05}), (T.BertForPreTraining,
-                                                               {"num_hidden_layers": 1})]:
+                                                               {"num_hidden_layers": 1}),
+            (T.BertForMultipleChoice, {})]:
         folder = os.path.join(tmp, "src")
         shutil.rmtree(folder, ignore_errors=True)
         model = make(cls, folder, **config)
@@ -143,7 +146,7 @@ def test_classes(tmp):
         want = {"BertForSequenceClassification": "regression" if config.get("num_labels") == 1
                 else "classification",
                 "BertModel": "none", "BertForTokenClassification": "ner",
-                "BertForQuestionAnswering": "qa",
+                "BertForQuestionAnswering": "qa", "BertForMultipleChoice": "multiple_choice",
                 "BertForMaskedLM": "mlm", "BertForPreTraining": "pretraining"}[cls.__name__]
         check(label + ": task", task == want, task)
         with open(os.path.join(tmp, "back", "config.json")) as f:
@@ -373,8 +376,8 @@ def test_refusals(tmp):
                          ({"num_hidden_layers": 2}, ["bert.encoder.layer.2.", "2 layers"]),
                          ({"max_position_embeddings": 22}, ["position_embeddings", "23", "22"]),
                          ({"vocab_size": 60}, ["word_embeddings", "61", "60"]),
-                         ({"architectures": ["BertForMultipleChoice"]}, ["architectures",
-                                 "BertForMultipleChoice", "--task none"]),
+                         ({"architectures": ["BertLMHeadModel"]}, ["architectures",
+                                 "BertLMHeadModel", "--task none"]),
                          ({"architectures": ["BertForNextSentencePrediction"]},
                           ["BertForNextSentencePrediction"]),
                          ({"architectures": ["BertForTokenClassification"], "id2label": {"0": "O",

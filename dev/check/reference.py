@@ -22,7 +22,8 @@ text.model.bin has a tokenizer, text.txt in place of records.
 Names, for the batches b = 0, 1, ..., packed as bert.h packs them (N tokens, no padding):
 
     batch.b.offsets (B+1), batch.b.tokens (N), batch.b.types (N), and with bert.h's shapes what
-    the task has of: batch.b.labels  .targets  .rows  .next  .class_weights  .label_smoothing  .choices
+    the task has of: batch.b.labels  .targets  .rows  .next  .choices  .class_weights
+    .label_smoothing
 
 for batch 0, layer l, with bert.h's names of the activations (query, key, value: (N, C) each):
 
@@ -78,7 +79,8 @@ TINY.update({
     "mlm": dict(HEAD, task="mlm", act="gelu_new", losses=1),
     "pretraining": dict(HEAD, task="pretraining", act="relu", eps=1e-3),
     "none": dict(HEAD, task="none"),
-    "multiple_choice": dict(HEAD, V=29, C=8, L=1, F=11, P=11, K=1, task="multiple_choice", losses=1),
+    "multiple_choice": dict(HEAD, V=29, C=8, L=1, F=11, P=11, K=1, task="multiple_choice",
+                            losses=1),
 })
 # The README's example reads text: a classifier of so many words, text.model.bin, and what it says
 # of a sentence, text.txt.

@@ -20,9 +20,18 @@ typedef struct {
     /* qa: of the question whose windows are being read */
     BertAnswers spans;
     Found found; /* text: in all windows so far */
+
+    /* multiple_choice: of the example whose choices are being read */
+    float *choices; /* logits */
+    BertText *texts;
+    size_t num_choices, choices_room, texts_room;
 } Answers;
 
-static void answers_free(Answers *a) { found_free(&a->found); }
+static void answers_free(Answers *a)
+{
+    found_free(&a->found);
+    free(a->choices), free(a->texts);
+}
 
 /* The end of a prediction: the raw outputs, of ner a row for each token. */
 static void put_end(const Answers *a, const Output *out)
@@ -89,6 +98,27 @@ static void regression_predict(Answers *a, const Output *out)
         put_float(", \"score\": ", 1.0 / (1.0 + exp(-value)));
     } else put_float("{\"value\": ", value);
     put_end(a, out);
+}
+
+/* The most likely of an example's choices, counted from 0, once all of them were computed. */
+static void choice_predict(Answers *a, const Output *out)
+{
+    const size_t i = out->begins ? 0 : a->num_choices, n = a->num_choices = i + 1;
+    a->choices = more(a->choices, &a->choices_room, n, sizeof *a->choices, "choices");
+    a->texts = more(a->texts, &a->texts_room, n, sizeof *a->texts, "choices");
+    a->choices[i] = *out->logits, a->texts[i] = out->text;
+    if (!out->ends) return;
+    const int best = bert_argmax(a->choices, (int)n);
+    double *scores = take(n, sizeof *scores, "scores");
+    softmax(scores, a->choices, (int)n);
+    printf("{\"choice\": %d", best);
+    put_string(", \"text\": ", a->texts[best]);
+    put_float(", \"score\": ", scores[best]);
+    for (size_t k = 0; k < n; k++) put_float(k ? ", " : ", \"scores\": [", scores[k]);
+    for (size_t k = 0; k < n && a->logits; k++)
+        printf("%s%.9g", k ? ", " : "], \"logits\": [", a->choices[k]);
+    puts("]}");
+    free(scores);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -283,6 +313,7 @@ static void (*const predict_of[BERT_NUM_TASKS])(Answers *a, const Output *out) =
     [BERT_NER] = ner_predict,
     [BERT_QA] = qa_predict,
     [BERT_MLM] = masked_predict,
+    [BERT_MULTIPLE_CHOICE] = choice_predict,
 };
 
 /* A batch that the model's last forward was of; its first example is that one of the data. lines:

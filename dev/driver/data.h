@@ -20,7 +20,7 @@ words, the low one first.
     14        max_length it was cut at; pretraining: that pairs of its sentences are built for
     15        qa: doc_stride, the tokens that neighbouring windows share
     16        qa: 1 where there may be questions without an answer (SQuAD v2), else 0
-    17        G: groups of examples
+    17        G: groups of examples; multiple_choice: each has as many
     18..19    A: gold answers, u64
     20        sections
     30..31    bytes of the whole file, u64
@@ -32,8 +32,8 @@ meaning, and the table below says which data has it.
 
 An example is a text or pair of texts; a sentence (ner; pretraining: without [CLS] and [SEP]); a
 window, [CLS] question [SEP] a stretch of the context [SEP] (qa); a line or, of lines joined, a block
-of max_length tokens (mlm). A group is a question's windows (qa) or a document's sentences
-(pretraining).
+of max_length tokens (mlm); a text and one of its choices (multiple_choice). A group is a question's
+windows (qa), a document's sentences (pretraining) or a text's choices (multiple_choice).
 */
 #ifndef DATA_H
 #define DATA_H
@@ -47,18 +47,17 @@ enum { DATA_MAGIC = 0x44545242, DATA_VERSION = 2, HEADER = 1024, HEADER_WORDS = 
 typedef struct {
     const char *path;
     int task, multi_label, labelled, longest, V, max_length, sections;
-    int may_lack;   /* qa: questions without an answer */
-    int pairs;      /* some example has a second segment */
-    int K, G;       /* label names, groups */
-    size_t n, N, A; /* examples, tokens, gold answers */
-    uint64_t hash;  /* of the tokenizer */
-    char *memory;   /* the sections'; what follows points into it, or is NULL: it has none */
+    int may_lack, pairs; /* qa: questions without an answer; some example has a second segment */
+    int K, G;            /* label names, groups */
+    size_t n, N, A, choices; /* examples, tokens, gold answers; choices of each text, or 1 */
+    uint64_t hash;           /* of the tokenizer */
+    char *memory; /* the sections'; what follows points into it, or is NULL: it has none */
 
     BertStrings names;   /* (K): of labels */
     uint64_t *offsets;   /* (n+1): example i is tokens[offsets[i]] .. tokens[offsets[i+1]-1] */
     int32_t *tokens;     /* (N), with [CLS] and [SEP] (pretraining: without) */
     int32_t *segments;   /* (n): the example's tokens from this index on have type 1 */
-    int32_t *labels;     /* classification (n) */
+    int32_t *labels;     /* classification (n); multiple_choice (G): the right choice, from 0 */
     uint64_t *sets;      /* multi-label (n+1): example i has set_labels[sets[i]] .., */
     int32_t *set_labels; /* which rise */
     float *targets;      /* regression (n) */
@@ -66,11 +65,11 @@ typedef struct {
     int32_t *positions;  /* qa (n,2): first and last token of the answer, counted in the window;
                             0 0: this window does not hold it, or there is none */
     BertStrings texts;   /* ner (n): the sentence's words, one blank between two, none inside one;
-                            qa (G): the question's context */
+                            qa (G): the question's context; multiple_choice (n): the choice */
     int32_t *spans;      /* ner, qa (N,2): a token's first character (not byte) in its text, and
                             the one behind its last; -1 -1: [CLS], [SEP], the question */
     int32_t *words;      /* ner (N): the token's word; -1: [CLS], [SEP]. A word may have no token */
-    uint64_t *groups;    /* qa, pretraining (G+1): group g is examples groups[g] .. */
+    uint64_t *groups;    /* (G+1), of tasks that have some: group g is examples groups[g] .. */
     BertStrings ids, questions; /* qa (G) */
     uint64_t *answers; /* qa (G+1): of question g the right ones are golds[answers[g]] .. */
     BertStrings golds; /* (A) */
@@ -81,7 +80,7 @@ static int has_masks(int task) { return (bert_task(task)->reads & BERT_READS_MAS
 
 /* What groups of examples a task has, or NULL: none. */
 static const char *const group_names[BERT_NUM_TASKS] = {
-    [BERT_QA] = "questions", [BERT_PRETRAINING] = "documents"};
+    [BERT_QA] = "questions", [BERT_PRETRAINING] = "documents", [BERT_MULTIPLE_CHOICE] = "texts"};
 
 typedef unsigned long long Wide; /* what printf knows, as uint64_t is not */
 enum { U64 = 1, I32, F32, BYTE };
@@ -111,21 +110,22 @@ static void data_sections(Section *rows, const Data *d)
 {
     const int task = d->task, named = bert_task(task)->most_K > 1, grouped = !!group_names[task];
     const int ner = task == BERT_NER, qa = task == BERT_QA, labelled = d->labelled;
-    const int multi = labelled && d->multi_label, last = d->K - 1;
-    const int single = labelled && task == BERT_CLASSIFICATION && !multi;
+    const int multi = labelled && d->multi_label, choice = task == BERT_MULTIPLE_CHOICE;
+    const int single = labelled && ((task == BERT_CLASSIFICATION && !multi) || choice);
     const long long n = (long long)d->n, N = (long long)d->N, A = (long long)d->A, G = d->G;
+    const long long last = choice ? (long long)d->choices - 1 : d->K - 1;
     const Section now[NUM_SECTIONS] = {
         STRINGS(1, named, names, (long long)d->K),
         {3, U64, 1, FIELD(offsets), n + 1, 1, N, 0},
         {4, I32, 1, FIELD(tokens), N, 0, d->V - 1, 0},
         {5, I32, 1, FIELD(segments), n, 0, d->longest, 0},
-        {6, I32, single, FIELD(labels), n, 0, last, 0},
+        {6, I32, single, FIELD(labels), choice ? G : n, 0, last, 0},
         {7, U64, multi, FIELD(sets), n + 1, 0, NEXT, 0},
         {8, I32, multi, FIELD(set_labels), ANY_COUNT, 0, last, 0},
         {9, F32, labelled && task == BERT_REGRESSION, FIELD(targets), n, 0, 0, 0},
         {10, I32, labelled && ner, FIELD(tags), N, -1, last, 0},
         {11, I32, labelled && qa, FIELD(positions), 2 * n, 0, d->longest - 1, 0},
-        STRINGS(12, ner || qa, texts, ner ? n : G),
+        STRINGS(12, ner || qa || choice, texts, qa ? G : n),
         {14, I32, ner || qa, FIELD(spans), 2 * N, -1, INT_MAX, 0},
         {15, I32, ner, FIELD(words), N, -1, INT_MAX, 0},
         {16, U64, grouped, FIELD(groups), G + 1, 1, n, 0},
@@ -188,6 +188,7 @@ static int data_header(Data *d, const int32_t *w, Wide bytes)
         return fail("%s: %llu examples, %llu tokens, %llu gold answers in %llu bytes", d->path, n,
                     N, A, bytes);
     d->n = (size_t)n, d->N = (size_t)N, d->A = (size_t)A, d->hash = wide(w + 12);
+    d->choices = task == BERT_MULTIPLE_CHOICE && d->G ? d->n / (size_t)d->G : 1;
     for (int i = 21; i < HEADER_WORDS; i++)
         if (w[i] != 0 && i != 30 && i != 31)
             return fail("%s: header word %d is %d, not zero", d->path, i, w[i]);
@@ -278,6 +279,9 @@ static int check_examples(Data *d)
         if (end < start || (start < 0) != (end < 0))
             return fail("%s: section spans, token %zu: characters %d to %d", path, t, start, end);
     }
+    for (size_t g = 0, many = d->choices; d->task == BERT_MULTIPLE_CHOICE && g < (size_t)d->G; g++)
+        if (many < 2 || d->groups[g + 1] != (g + 1) * many)
+            return fail("%s: text %zu: its choices are not as many as others', or one", path, g);
     if (longest == (size_t)d->longest) return 0;
     return fail("%s: the longest example has %zu tokens, not %d", path, longest, d->longest);
 }
@@ -320,8 +324,8 @@ static int data_read(Data *d, FILE *f)
         if (check_section(d->path, s, at)) return 1;
     }
     d->names.count = (size_t)d->K, d->golds.count = d->A;
-    if (d->answers) d->texts.count = d->ids.count = d->questions.count = (size_t)d->G;
-    else if (d->words) d->texts.count = d->n;
+    d->texts.count = d->answers ? (size_t)d->G : d->n;
+    d->ids.count = d->questions.count = (size_t)d->G;
     return check_examples(d);
 }
 

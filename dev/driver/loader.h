@@ -26,7 +26,7 @@ stopped needs one stored Place to go on with the batches that it would have had.
 typedef struct {
     uint64_t epoch;
     size_t shard;   /* counted in the epoch's order of them */
-    size_t item;    /* of the shard, in its order: an example; in pretraining a pair */
+    size_t item;    /* of the shard, in its order: an example, a pair, a text with its choices */
     size_t batches; /* micro-batches of the epoch so far, over all shards */
 } Place;
 
@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     /* What is wanted, to be set before the first call. */
     const Bert *model;
-    size_t batch, group; /* examples in a micro-batch, micro-batches in a step of one process */
+    size_t batch, group; /* items in a micro-batch, micro-batches in a step of one process */
     size_t rank, ranks;  /* this process's number, and how many share each step; 0 of 0: alone */
     size_t most_tokens;  /* a micro-batch that has so many takes no more; 0: as many as it likes */
     int shuffled;        /* else the files' own order */
@@ -63,12 +63,13 @@ typedef struct {
     Shards files;
     const Data *data;                   /* of the files, or lines of text */
     size_t items, micro_batches, steps; /* of an epoch */
+    size_t choices;                     /* multiple_choice: the most that an item has */
     int longest, max_length, pairs, may_lack;
     double *label_counts; /* (K) */
 
     /* The pass through the open one. */
     int ready;
-    size_t n;            /* its items */
+    size_t n, each;      /* its items, the sequences of one */
     size_t *order;       /* (n) of them; NULL: the file's */
     size_t *shard_order; /* (files.count) */
     Pair *pair_of_item;  /* pretraining (n) */
@@ -78,14 +79,15 @@ typedef struct {
     /* The step that loader_step made: this process's batches of it, and of all processes' ... */
     BertBatch *batches;
     size_t num_batches;
-    size_t first, step_items; /* which items; batch b begins with item first + b->place */
+    size_t first, step_items; /* its first sequence, batch b's is first + b->place; its items */
     double rows;              /* how many have a label: tokens, or examples */
     double epoch;             /* how many are done with it, with the fraction */
     int ended;                /* it is the epoch's last */
 
     StepArrays arrays;
-    size_t floats, G, B, N; /* in arrays: targets of an example; batches, examples, tokens so far */
-    BertBatch *all;         /* all processes' */
+    size_t floats, G, B,
+        N;          /* in arrays: targets of a sequence; batches, sequences, tokens so far */
+    BertBatch *all; /* all processes' */
 } Loader;
 
 /* ------------------------------------------------------------------------------------------------
@@ -121,20 +123,21 @@ static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
     const Data *d = l->data;
     Stream s = {random_at(random_key(FOR_PAIRS, l->seed, epoch), shard), 0};
     uint64_t order = random_key(FOR_ORDER, l->seed, epoch);
-    l->n = d->task == BERT_PRETRAINING ? 0 : d->n;
+    l->each = l->predicting ? 1 : d->choices; /* predicted, each choice is an item */
+    l->n = d->task == BERT_PRETRAINING ? 0 : d->n / l->each;
     for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->G; i++)
         l->n += draw_document(l->pair_of_item + l->n, d, i, l->short_seq_prob, &s);
     l->masks = random_at(random_key(FOR_MASKS, l->seed, epoch), shard);
     if (l->order) shuffle(l->order, l->n, shard ? random_at(order, shard) : order);
 }
 
-/* Memory for the batches of a step, of at most so many items, together so many tokens. */
-static int loader_room(Loader *l, size_t items, size_t longest, size_t tokens)
+/* Memory for the batches of a step, of at most so many sequences, together so many tokens. */
+static int loader_room(Loader *l, size_t sequences, size_t longest, size_t tokens)
 {
     const BertConfig *c = &l->model->config;
     const size_t ranks = l->ranks ? l->ranks : 1, G = zmul(l->group, ranks);
-    const size_t B = zmin(items, zmul(l->batch, G)), N = zmin(tokens, zmul(B, longest));
-    const size_t one = zmin(items, l->batch);
+    const size_t batch = zmul(l->batch, l->choices ? l->choices : 1), one = zmin(sequences, batch);
+    const size_t B = zmin(sequences, zmul(batch, G)), N = zmin(tokens, zmul(B, longest));
     if (zadd(zmul(one, longest), one) > INT_MAX) /* bert_forward counts in ints */
         return fail("a batch of %zu x %zu tokens is too large", one, longest);
     if (B > INT_MAX) /* their places are ints */
@@ -161,7 +164,7 @@ static int loader_scan(Loader *l)
         l->files.all[i].longest = longest_input(d);
         const int32_t *labels = d->sets ? d->set_labels : d->tags ? d->tags : d->labels;
         size_t count = d->sets ? d->sets[d->n] : d->tags ? d->N : d->n;
-        for (size_t j = 0; labels && j < count; j++)
+        for (size_t j = 0; labels && d->K && j < count; j++)
             if (labels[j] >= 0) l->label_counts[labels[j]]++;
         draw_pass(l, l->place.epoch, i);
         size_t batches = (l->n + l->batch - 1) / l->batch;
@@ -169,6 +172,7 @@ static int loader_scan(Loader *l)
         l->micro_batches += batches;
         l->steps += (batches + step - 1) / step;
         if (l->n > most) most = l->n;
+        if (d->choices > l->choices) l->choices = d->choices;
         if (d->n > room) room = d->n; /* another epoch may draw more pairs */
         if (d->N > tokens) tokens = d->N;
         if (d->task == BERT_PRETRAINING) tokens = SIZE_MAX;
@@ -244,7 +248,8 @@ static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
 static void put_labels(StepArrays *b, const Data *d, size_t item, int i)
 {
     const int N = b->offsets[i], T = b->offsets[i + 1] - N;
-    if (d->labels) b->labels[i] = d->labels[item];
+    if (d->labels && item % d->choices == 0)
+        b->labels[(size_t)i / d->choices] = d->labels[item / d->choices];
     if (d->targets) b->targets[i] = d->targets[item];
     for (int t = 0; d->tags && t < T; t++)
         b->labels[N + t] = d->tags[d->offsets[item] + (uint64_t)t];
@@ -272,7 +277,7 @@ static void fill_batch(Loader *l)
     const Data *d = l->data;
     const int masked = has_masks(l->model->config.task);
     const int floats_task = d->task == BERT_REGRESSION || d->multi_label;
-    const size_t G = l->G, B = l->B, N = l->N, floats = l->floats;
+    const size_t G = l->G, B = l->B, N = l->N, floats = l->floats, each = l->each;
     BertBatch *x = &l->all[G];
     StepArrays b;
 #define ARRAY_FROM(type, name, begins) b.name = l->arrays.name + (begins);
@@ -280,9 +285,10 @@ static void fill_batch(Loader *l)
     *x = l->like;
     x->place = (int)B;
     b.offsets[0] = 0;
-    for (int end = 0; (size_t)x->B < l->batch && l->first + l->B < l->n; l->B++) {
+    for (int end = 0; (size_t)x->B < l->batch * each && l->first + l->B < l->n * each; l->B++) {
         if (l->most_tokens && (size_t)end >= l->most_tokens) break;
-        const size_t at = l->first + l->B, item = l->order ? l->order[at] : at;
+        const size_t at = l->first + l->B;
+        const size_t item = l->order ? l->order[at / each] * each + at % each : at;
         const int i = x->B++;
         b.offsets[i + 1] = end = put_item(&b, l, item, i, end);
         if (d->labelled) put_labels(&b, d, item, i);
@@ -293,6 +299,7 @@ static void fill_batch(Loader *l)
     x->tokens = b.tokens, x->types = b.types, x->offsets = b.offsets;
     if (masked) x->rows = b.rows;
     if (d->task == BERT_PRETRAINING) x->next = b.next;
+    if (each > 1) x->choices = (int)each;
     if (masked ? !l->predicting : d->labelled && !floats_task) x->labels = b.labels;
     if (d->labelled && floats_task) x->targets = b.targets;
 }
@@ -307,9 +314,9 @@ static int loader_step(Loader *l, uint64_t step)
     const size_t ranks = l->ranks ? l->ranks : 1;
     double divisor = 0;
     if (!l->ready && start_pass(l)) return 1;
-    l->first = l->place.item, l->like.step = step;
+    l->first = l->place.item * l->each, l->like.step = step;
     l->G = l->B = l->N = 0, l->rows = 0;
-    while (l->G < l->group * ranks && l->first + l->B < l->n) fill_batch(l);
+    while (l->G < l->group * ranks && l->first + l->B < l->n * l->each) fill_batch(l);
     for (size_t i = 0; i < l->G; i++) {
         BertBatch plain = l->all[i];
         plain.class_weights = NULL; /* rows, not their weights */
@@ -317,12 +324,12 @@ static int loader_step(Loader *l, uint64_t step)
         divisor += bert_divisor(l->model, &l->all[i]);
     }
     for (size_t i = 0; i < l->G; i++)
-        l->all[i].divisor = divisor, l->all[i].next_divisor = (double)l->B;
+        l->all[i].divisor = divisor, l->all[i].next_divisor = (double)(l->B / l->each);
     const size_t from = l->G * l->rank / ranks, to = l->G * (l->rank + 1) / ranks;
-    l->batches = l->all + from, l->num_batches = to - from, l->step_items = l->B;
+    l->batches = l->all + from, l->num_batches = to - from, l->step_items = l->B / l->each;
 
     Place *at = &l->place;
-    at->item += l->B, at->batches += l->G;
+    at->item += l->step_items, at->batches += l->G;
     l->epoch = (double)at->epoch + fmin(1, (double)at->batches / (double)l->micro_batches);
     l->ready = at->item < l->n;
     if (!l->ready) at->item = 0, at->shard++;

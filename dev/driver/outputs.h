@@ -19,23 +19,25 @@ typedef struct {
     size_t item;          /* its place in the data */
     int b, first, T;      /* and in the batch; its first token there, and how many it has */
     int row, end_row;     /* of the batch's masked rows those that are its own */
-    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V) */
+    const float *logits;  /* its rows: (1,K), ner (T,K), qa (T,2), mlm (end_row-row,V); in
+                             multiple_choice an example is a choice: (1,1) */
     const int32_t *spans; /* ner, qa (T,2): where its tokens are in ... */
-    BertText text;        /* the sentence or context */
-    size_t question;      /* qa: whose window it is */
-    int begins, ends;     /* it is the first, the last window of it */
+    BertText text;        /* the sentence, context or choice */
+    size_t question;      /* qa, multiple_choice: whose window or choice it is */
+    int begins, ends;     /* it is the first, the last one of it */
 } Output;
 
-/* ner, qa: its text, and of which question it is a window. */
+/* ner, qa, multiple_choice: its text, and of which question it is a window or choice. */
 static void find_text(Output *out)
 {
     const Data *d = out->d;
     const Lines *lines = out->lines;
-    const int qa = d->task == BERT_QA;
-    const size_t i = out->item, group = qa || lines ? group_of(d, i) : i;
-    out->spans = d->spans + 2 * d->offsets[i];
-    out->text = lines ? lines->line[group].text : bert_string(&d->texts, group);
-    if (!qa) return;
+    const int choice = d->task == BERT_MULTIPLE_CHOICE, grouped = d->task == BERT_QA || choice;
+    const size_t i = out->item, group = grouped || lines ? group_of(d, i) : i;
+    if (!choice) out->spans = d->spans + 2 * d->offsets[i];
+    if (choice) out->text = lines ? lines->choices.all[i] : bert_string(&d->texts, i);
+    else out->text = lines ? lines->line[group].text : bert_string(&d->texts, group);
+    if (!grouped) return;
     out->question = group;
     out->begins = i == d->groups[group] && !(lines && lines->goes_on && group == 0);
     out->ends = i + 1 == d->groups[group + 1] && !(lines && lines->unfinished && i + 1 == d->n);
@@ -55,7 +57,7 @@ static int next_output(Output *out)
     while (out->end_row < x->R && x->rows[out->end_row] < out->first + out->T) out->end_row++;
     const int row = of_tokens ? out->first : of_masks ? out->row : out->b;
     out->logits = out->m->acts.logits + (size_t)row * bert_head_cols(&out->m->config);
-    if (of_tokens) find_text(out);
+    if (of_tokens || out->d->task == BERT_MULTIPLE_CHOICE) find_text(out);
     return 1;
 }
 

@@ -32,9 +32,9 @@ typedef struct {
     size_t confusion[MOST_COLUMNS][MOST_COLUMNS]; /* true label, predicted one */
     double *values;                               /* regression (n) */
     Tag *tags;                                    /* ner (K) */
-    Tally words;                                  /* ner: that have a label */
-    SquadSum answerable, unanswerable;            /* qa */
-    Tally masks, pairs[2];                        /* mlm; b follows a, b is another document's */
+    Tally labelled;                    /* ner: words that have a label; multiple_choice: examples */
+    SquadSum answerable, unanswerable; /* qa */
+    Tally masks, pairs[2];             /* mlm; b follows a, b is another document's */
 
     Rules rules;         /* qa: to be set before */
     BertAnswers answers; /* of the question whose windows are being read */
@@ -182,7 +182,7 @@ static void ner_collect(Evaluation *e, const Output *out)
     int *predicted = take((size_t)T, sizeof *predicted, "predictions");
     for (int t = 0; t < T; t++) {
         predicted[t] = bert_argmax(out->logits + (size_t)t * (size_t)K, K);
-        if (truth[t] >= 0) tally(&e->words, truth[t] == predicted[t], 0);
+        if (truth[t] >= 0) tally(&e->labelled, truth[t] == predicted[t], 0);
     }
     count_entities(e->counts, e->tags, truth, predicted, (size_t)T);
     free(predicted);
@@ -191,7 +191,7 @@ static void ner_collect(Evaluation *e, const Output *out)
 static void ner_measure(Evaluation *e, const Data *d)
 {
     add_micro(e, (size_t)d->K);
-    add_metric(e, "accuracy", ratio(e->words.right, e->words.n));
+    add_metric(e, "accuracy", ratio(e->labelled.right, e->labelled.n));
 }
 
 static void ner_report(FILE *f, const Evaluation *e, const Data *d)
@@ -282,6 +282,21 @@ static void pretraining_report(FILE *f, const Evaluation *e, const Data *d)
     }
 }
 
+/* -- multiple choice: whole examples are in a batch, so their logits stand side by side -- */
+
+static void choice_collect(Evaluation *e, const Output *out)
+{
+    const int n = out->x->choices;
+    if (!out->begins) return;
+    tally(&e->labelled, bert_argmax(out->logits, n) == out->x->labels[out->b / n], 0);
+}
+
+static void choice_measure(Evaluation *e, const Data *d)
+{
+    (void)d;
+    add_metric(e, "accuracy", ratio(e->labelled.right, e->labelled.n));
+}
+
 typedef struct {
     void (*collect)(Evaluation *e, const Output *out); /* what metrics need of an example */
     void (*measure)(Evaluation *e, const Data *d);     /* the metrics */
@@ -295,6 +310,7 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_QA] = {qa_collect, qa_measure, NULL},
     [BERT_MLM] = {masked_collect, masked_measure, NULL},
     [BERT_PRETRAINING] = {masked_collect, masked_measure, pretraining_report},
+    [BERT_MULTIPLE_CHOICE] = {choice_collect, choice_measure, NULL},
 };
 
 /* A batch that the model's last forward was of; its first example is that one of the data. */

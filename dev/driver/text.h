@@ -11,8 +11,8 @@ pipes, gets each line's answer.
 #ifndef TEXT_H
 #define TEXT_H
 
+#include "choices.h"
 #include "data.h"
-#include "json.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -20,13 +20,14 @@ pipes, gets each line's answer.
 typedef struct {
     BertText text; /* that answers are part of: qa: the context */
     BertText id;   /* of the JSON object, or empty */
-    int end;       /* its last sequence, and one: qa has windows, the others one sequence */
+    int end;       /* its last sequence, and one: it may have windows or choices */
 } Line;
 
 /* The lines that are being answered. */
 typedef struct {
     Line *line; /* (n) */
     int n;
+    Choices choices;
     int goes_on, unfinished; /* windows of the first, last one are in other batches */
 } Lines;
 
@@ -82,6 +83,9 @@ static int reads_pairs(const BertConfig *c, int task)
 static const char *line_form(const Input *in)
 {
     if (in->data.task == BERT_QA) return "{\"question\": \"...\", \"context\": \"...\"}";
+    if (in->data.task == BERT_MULTIPLE_CHOICE)
+        return in->json ? "{\"text\": \"...\", \"choices\": [\"...\", \"...\"]}"
+                        : "a text and its choices with tabs between";
     if (!in->json) return in->pair ? "two texts with a tab between" : "a text";
     return in->data.task == BERT_NER
                ? "{\"text\": \"...\"}"
@@ -137,15 +141,34 @@ static const char *encode_parts(Input *in, const BertText *parts)
     return what;
 }
 
+/* multiple_choice: encodes the text with each choice. */
+static const char *take_choices(Input *in, char *bytes, size_t n)
+{
+    Choices *c = &in->lines.choices;
+    int cut = 0, B = in->e.B, N = in->e.N;
+    char *copy = take(n + 1, 1, "a line");
+    BertText parts[2] = {{NULL, 0}, {NULL, 0}};
+    size_t i = c->n = (size_t)B;
+    const char *what = choices_of(c, in->json, bytes, n, copy, &parts[0]);
+    for (; i < c->n && !what; cut = imax(cut, in->e.cut))
+        parts[1] = c->all[i++], what = encode_parts(in, parts);
+    free(copy), in->e.cut = cut;
+    if (what) in->e.B = B, in->e.N = N;
+    return what;
+}
+
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Input *in, char *bytes, size_t n)
 {
-    const int qa = in->data.task == BERT_QA, object = qa || in->json;
+    const int task = in->data.task, qa = task == BERT_QA, object = qa || in->json;
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
     const char *what = not_text(bytes, n, in->number, &in->lost);
     if (!what && object && json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank */
-    if (!what) what = object ? object_parts(in, bytes, n, parts) : plain_parts(in, bytes, n, parts);
-    if (!what) what = encode_parts(in, parts);
+    if (!what && task == BERT_MULTIPLE_CHOICE) what = take_choices(in, bytes, n);
+    else if (!what) {
+        what = object ? object_parts(in, bytes, n, parts) : plain_parts(in, bytes, n, parts);
+        if (!what) what = encode_parts(in, parts);
+    }
     if (what) return snprintf(in->why, sizeof in->why, "%s", what), 1;
     if (!qa && in->e.cut > 0 && in->cut++ == 0)
         warn("stdin:%zu: cut at %d of %d tokens, and later lines likewise (--max_length; the model "
@@ -241,8 +264,9 @@ static int text_start(Input *in, int task, int embed)
         return fail("%s: has no tokenizer, which text needs: make it again with dev/export_hf.py "
                     "from a folder with vocab.txt",
                     in->model_path);
-    if (in->wants_pairs && (in->json || task == BERT_QA || task == BERT_NER))
-        return fail("--pair goes with plain lines of two texts, not with JSON, qa or ner");
+    if (in->wants_pairs && (in->json || (task && !of_texts(task) && !has_masks(task))))
+        return fail("--pair goes with plain lines of two texts, not with JSON, qa, ner or "
+                    "multiple_choice");
     in->data.path = "standard input";
     in->data.task = task;
     in->data.multi_label = c->multi_label;
@@ -320,7 +344,7 @@ static void text_data(Input *in)
 static void input_free(Input *in)
 {
     bert_encoding_free(&in->e);
-    free(in->bytes), free(in->lines.line), free(in->data.memory);
+    free(in->bytes), free(in->lines.line), free(in->lines.choices.all), free(in->data.memory);
 }
 
 #endif

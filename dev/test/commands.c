@@ -215,6 +215,9 @@ static void test_every_task(void)
     expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
                  "ner");
     test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");
+    test_task("multiple choice", BERT_MULTIPLE_CHOICE, 0, "\naccuracy ", QUESTIONS,
+              "{\"choice\": ");
+    expect(lines("\"text\": \"aa bb cc") == QUESTIONS, "%.200s", output);
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
     test_next_report();
     write_data("task.bin", task_image(BERT_MLM, 0));

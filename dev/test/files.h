@@ -355,7 +355,7 @@ MAYBE static int task_tokens(int32_t *tokens, int task, int i)
     for (; n < T; n++) tokens[n] = 5 + (i * 7 + n * 3 + i / 5) % 6;
     if (task == BERT_PRETRAINING) return n;
     /* the pooler of so small a model sees little but the first token: that is the word, then */
-    tokens[0] = task == BERT_CLASSIFICATION || task == BERT_REGRESSION ? tokens[1] : 2;
+    tokens[0] = bert_task(task)->reads == BERT_READS_CLS ? tokens[1] : 2;
     tokens[n - 1] = 3;
     if (task == BERT_QA) tokens[2] = 3;
     return n;
@@ -369,7 +369,8 @@ MAYBE static void append_ints(Image *im, int a, int b, int count)
 
 MAYBE static void add_labels(DataFile *f, int task, int multi)
 {
-    static const int kinds[] = {0, IN_LABELS, IN_TARGETS, IN_TAGS, IN_POSITIONS};
+    static const int kinds[BERT_NUM_TASKS] = {
+        0, IN_LABELS, IN_TARGETS, IN_TAGS, IN_POSITIONS, [BERT_MULTIPLE_CHOICE] = IN_LABELS};
     Image im = {0}, sets = {0};
     int32_t tokens[8];
     for (int i = 0; i < ITEMS; i++) {
@@ -382,6 +383,8 @@ MAYBE static void add_labels(DataFile *f, int task, int multi)
         for (int t = 0; t < T && task == BERT_NER; t++)
             append_ints(&im, t == 0 || t == T - 1 ? -1 : tokens[t] % 3, 0, 1);
         if (task == BERT_QA) append_ints(&im, answer, answer, 2);
+        if (task == BERT_MULTIPLE_CHOICE && i % 2) /* of two choices the one with the larger word */
+            append_ints(&im, tokens[1] > 5 + ((i - 1) * 7 + 3 + (i - 1) / 5) % 6, 0, 1);
     }
     append(&sets, (uint64_t[]){2 * ITEMS}, 8);
     if (multi) add_image(f, IN_SETS, OF_U64, sets);
@@ -404,7 +407,8 @@ MAYBE static void add_texts(DataFile *f, int task)
             append_ints(&spans, none ? -1 : at, none ? -1 : at + 2, 2);
             append_ints(&words, none ? -1 : t - 1, 0, 1);
         }
-    add_strings(f, IN_TEXTS, text, task == BERT_NER ? ITEMS : QUESTIONS);
+    add_strings(f, IN_TEXTS, text, task == BERT_QA ? QUESTIONS : ITEMS);
+    if (task == BERT_MULTIPLE_CHOICE) return;
     add_image(f, IN_SPANS, OF_I32, spans);
     if (task == BERT_NER) add_image(f, IN_WORDS, OF_I32, words);
 }
@@ -443,9 +447,10 @@ MAYBE static Image named_image(int task, int multi, const char *const *names, in
         add_example(&f, tokens, T, task == BERT_QA ? 3 : T);
     }
     if (labelled) add_labels(&f, task, multi);
-    if (task == BERT_NER || task == BERT_QA) add_texts(&f, task);
+    if (task == BERT_NER || task == BERT_QA || task == BERT_MULTIPLE_CHOICE) add_texts(&f, task);
     if (task == BERT_QA) add_groups(&f, QUESTIONS), add_questions(&f);
     if (task == BERT_PRETRAINING) add_groups(&f, DOCUMENTS);
+    if (task == BERT_MULTIPLE_CHOICE) add_groups(&f, QUESTIONS);
     return data_image(&f);
 }
 

@@ -51,8 +51,9 @@ static void test_labels(void)
     expect(call("eval --model out/model.bin --eval_file many.bin") == 1, "eval: %.200s", output);
     done("hostile: 200 labels beside a model of 3: embed and predict do not read them");
 
-    static const int tasks_without[] = {BERT_REGRESSION, BERT_QA, BERT_MLM, BERT_PRETRAINING};
-    for (int i = 0; i < 4; i++) {
+    static const int tasks_without[] = {BERT_REGRESSION, BERT_QA, BERT_MLM, BERT_PRETRAINING,
+                                        BERT_MULTIPLE_CHOICE};
+    for (int i = 0; i < 5; i++) {
         char line[200];
         const int task = tasks_without[i];
         train_task(task, 0);
@@ -68,7 +69,7 @@ static void test_labels(void)
         }
         im = task_image(task, 0);
         set_word(&im, 5, task == BERT_MLM || task == BERT_PRETRAINING);
-        set_word(&im, 17, 1 + (task == BERT_QA || task == BERT_PRETRAINING));
+        set_word(&im, 17, 1 + (group_names[task] != NULL));
         write_data("named.bin", im);
         snprintf(line, sizeof line, "eval --model out/model.bin --eval_file named.bin");
         expect(call(line) == 1 && strstr(output, "named.bin"), "task %d: %.200s", task, output);

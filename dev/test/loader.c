@@ -21,7 +21,8 @@ static const struct {
                  {BERT_NER, 0, IK},
                  {BERT_QA, 0, 0},
                  {BERT_MLM, 0, 0},
-                 {BERT_PRETRAINING, 0, 0}};
+                 {BERT_PRETRAINING, 0, 0},
+                 {BERT_MULTIPLE_CHOICE, 0, 1}};
 enum { NUM_TASKS = sizeof all_tasks / sizeof all_tasks[0] };
 
 static void make_files(void)
@@ -87,6 +88,7 @@ static uint64_t step_hash(const Bert *m, const BertBatch *batches, size_t n, uin
             hash = hash_of(hash, x->types + from, bytes);
             if (c->task == BERT_CLASSIFICATION && x->labels)
                 hash = hash_of(hash, x->labels + b, sizeof(int));
+            if (x->choices) hash = hash_of(hash, x->labels + b / x->choices, sizeof(int));
             if (c->task == BERT_NER) hash = hash_of(hash, x->labels + from, bytes);
             if (c->task == BERT_QA) hash = hash_of(hash, x->labels + 2 * b, 2 * sizeof(int));
             if (x->targets) hash = hash_of(hash, x->targets + (size_t)b * (size_t)c->K, floats);

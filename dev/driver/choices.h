@@ -1,0 +1,76 @@
+/*
+choices.h - multiple_choice: a line of standard input is a text and its choices, with tabs between,
+or an object, {"text": "...", "choices": ["...", ...]}.
+*/
+#ifndef CHOICES_H
+#define CHOICES_H
+
+#include "json.h"
+
+typedef struct {
+    BertText *all; /* of the lines so far, one a sequence */
+    size_t n, room;
+} Choices;
+
+static void choices_add(Choices *c, const char *bytes, size_t size)
+{
+    const BertText text = {bytes, size};
+    if (c->n == c->room) c->all = more(c->all, &c->room, c->n + 1, sizeof *c->all, "choices");
+    c->all[c->n++] = text;
+}
+
+/* The text is what is before the first tab. */
+static void choices_of_plain(Choices *c, const char *bytes, size_t n, BertText *text)
+{
+    for (int i = 0;; i++) {
+        const char *tab = n ? memchr(bytes, '\t', n) : NULL;
+        const size_t size = tab ? (size_t)(tab - bytes) : n;
+        if (i) choices_add(c, bytes, size);
+        else text->bytes = bytes, text->size = size;
+        if (!tab) return;
+        bytes = tab + 1, n -= size + 1;
+    }
+}
+
+/* The strings of a list, in place; 0: it is no list of strings. */
+static int choices_of_list(Choices *c, char *at, char *end)
+{
+    char *next = json_skip(at, end, '['), *last = json_skip(next, end, ']');
+    while (!last) {
+        BertText text;
+        at = json_skip(next, end, '"');
+        if (at) at = json_string(at, end, &text);
+        if (!at) return 0;
+        choices_add(c, text.bytes, text.size);
+        next = json_skip(at, end, ','), last = json_skip(at, end, ']');
+    }
+    return 1;
+}
+
+/* As json_fields undoes the escapes in lists too, it is given a copy (n bytes, the caller's), which
+   tells where the list begins; text is in the copy. Returns what is wrong, or NULL. */
+static const char *choices_of_object(Choices *c, char *bytes, size_t n, char *copy, BertText *text)
+{
+    static const char *const names[] = {"text", "choices"};
+    BertText found[2] = {{NULL, 0}, {NULL, 0}};
+    memcpy(copy, bytes, n);
+    if (!json_fields(copy, copy + n, names, 2, -1, found)) return "not a JSON object";
+    *text = found[0];
+    if (!text->bytes || text->bytes == copy || text->bytes[-1] != '"')
+        return "no string in field text";
+    if (!found[1].bytes || !choices_of_list(c, bytes + (found[1].bytes - copy), bytes + n))
+        return "no list of strings in field choices";
+    return NULL;
+}
+
+/* Takes a line of n bytes apart. Returns what is wrong with it, or NULL. */
+static const char *choices_of(Choices *c, int json, char *bytes, size_t n, char *copy,
+                              BertText *text)
+{
+    const size_t before = c->n;
+    const char *what = json ? choices_of_object(c, bytes, n, copy, text) : NULL;
+    if (!json) choices_of_plain(c, bytes, n, text);
+    return what || c->n >= before + 2 ? what : "fewer than two choices";
+}
+
+#endif
