@@ -266,8 +266,8 @@ typedef struct {
 
 /* clang-format off */
 /* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
-   inference uses one copy for all layers. Each copy starts with a cache line. Of tasks that read CLS
-   the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
+   inference uses one copy for all layers. Each copy starts with a cache line. Of tasks that read
+   CLS the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -1953,8 +1953,8 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
 }
 
 /* The loss of a batch: which function makes it, whether that knows class_weights and
-   label_smoothing; how many losses, of as many rows of logits (but of SPAN), and of how many columns;
-   against how many labels (0: against targets). */
+   label_smoothing; how many losses, of as many rows of logits (but of SPAN), and of how many
+   columns; against how many labels (0: against targets). */
 typedef struct {
     int kind, weights, smoothing;
     size_t count, columns, labels;

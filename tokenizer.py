@@ -840,9 +840,9 @@ def build_qa(data, questions):
         lost += bool(right) and not found
         lacking += not q.answers
     require(data.ids, "%s: no question whose answer is in its context", data.args.input)
-    data.notes.append("questions: %d, doc_stride %d%s" % (len(data.ids), data.stride, ", %d without "
-                      "an answer, %d whose answer no window has whole; windows without an answer: "
-                      "%d" % (lacking, lost, without) if data.labelled else ""))
+    data.notes.append("questions: %d, doc_stride %d%s" % (len(data.ids), data.stride, ", %d "
+                      "without an answer, %d whose answer no window has whole; windows without an "
+                      "answer: %d" % (lacking, lost, without) if data.labelled else ""))
     if misplaced:
         data.notes.append("questions with an answer that is not in its context: %d, %s" % (
             misplaced, "kept" if data.args.like else
@@ -1010,9 +1010,11 @@ TASKS = {
                            "labels multi_label unlabelled " + COLUMNS,
                            "a text or a pair, and its label or labels", TEXTS_HELP + MULTI_HELP),
     "regression": Task(2, read_texts, build_texts, "examples", 512, "targets", "",
-                       "labels unlabelled " + COLUMNS, "a text or a pair, and a number", TEXTS_HELP),
+                       "labels unlabelled " + COLUMNS, "a text or a pair, and a number",
+                       TEXTS_HELP),
     "ner": Task(3, read_words, build_ner, "sentences", 512, "tags", "names texts spans words",
-                "labels unlabelled text_column tag_column header delimiter format", "words with tags", WORDS_HELP),
+                "labels unlabelled text_column tag_column header delimiter format",
+                "words with tags", WORDS_HELP),
     "qa": Task(4, read_questions, build_qa, "windows", 384, "positions",
                "texts spans groups ids questions answers golds", "doc_stride unlabelled",
                "questions, contexts, answers", SQUAD_HELP),

@@ -222,8 +222,8 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
 /* The head's K for this data. */
 static int head_size(const Data *d) { return bert_task(d->task)->most_K == 1 ? 1 : d->K; }
 
-/* The head's tensors that were drawn, as they had another size; or those that were kept. Returns how
-   many there are. */
+/* The head's tensors that were drawn, as they had another size; or those that were kept. Returns
+   how many there are. */
 static int list_head(FILE *f, const Bert *m, const size_t *old, int drawn)
 {
     int n = 0;

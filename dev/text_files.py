@@ -697,7 +697,8 @@ def read_texts(file):
 
 
 # multiple_choice: the columns of the text, of what stands before each choice (or ""), of the
-# choices (a list, or columns with numbers behind the name) and of the label, as data sets have them.
+# choices (a list, or columns with numbers behind the name) and of the label, as data sets name
+# them.
 CHOICES = [[key(name) for name in row] for row in (
     ("text", "", "choices", "label"),
     ("sent1", "sent2", "ending", "label"),  # SWAG
@@ -706,7 +707,7 @@ CHOICES = [[key(name) for name in row] for row in (
 
 
 def choice_roles(file, names):
-    """The columns of the text, before the choices (or None), of the choices, the label (or None)."""
+    """Columns of the text, before the choices (or None), of the choices, the label (or None)."""
     have = {key(name): k for k, name in enumerate(names)}
     for text, head, choices, label in CHOICES:
         found = [have[choices]] if choices in have else [

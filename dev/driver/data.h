@@ -31,9 +31,9 @@ follow in the directory's order, each padded with zero bytes to a multiple of 8.
 meaning, and the table below says which data has it.
 
 An example is a text or pair of texts; a sentence (ner; pretraining: without [CLS] and [SEP]); a
-window, [CLS] question [SEP] a stretch of the context [SEP] (qa); a line or, of lines joined, a block
-of max_length tokens (mlm); a text and one of its choices (multiple_choice). A group is a question's
-windows (qa), a document's sentences (pretraining) or a text's choices (multiple_choice).
+window, [CLS] question [SEP] a stretch of the context [SEP] (qa); a line or, of lines joined, a
+block of max_length tokens (mlm); a text and one of its choices (multiple_choice). A group is a
+question's windows (qa), a document's sentences (pretraining) or a text's choices (multiple_choice).
 */
 #ifndef DATA_H
 #define DATA_H
@@ -104,8 +104,8 @@ enum { NUM_SECTIONS = 23, ANY_COUNT = -1, NEXT = -1 };
 
 /* A row a section: its kind and element, whether this data has it, its name in Data, how many
    elements, limits. Of int32 these are the lowest and the highest; of uint64, which are offsets
-   into another section and begin with 0, how much they rise at least, and where they end, NEXT: with
-   the next row's section. Strings are offsets (count + 1) and the UTF-8 bytes they point into. */
+   into another section and begin with 0, how much they rise at least, and where they end, NEXT:
+   with the next row's section. Strings are offsets (count + 1) and bytes in UTF-8. */
 static void data_sections(Section *rows, const Data *d)
 {
     const int task = d->task, named = bert_task(task)->most_K > 1, grouped = !!group_names[task];

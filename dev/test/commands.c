@@ -1,5 +1,5 @@
-/* The driver's commands, called as from a shell: train, eval, predict, embed and encode of files and
-   of lines, for every task, and command lines that have to be refused by name. */
+/* The driver's commands, called as from a shell: train, eval, predict, embed and encode of files
+   and of lines, for every task, and command lines that have to be refused by name. */
 #define TESTING
 #include "test.h"
 

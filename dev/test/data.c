@@ -174,7 +174,8 @@ static void test_bad_data(void)
         {0, 0x4D545242, "data file"}, {0, 0, "not a data file"}, {1, 0, "version"},
         {1, 1, "python3 tokenizer.py classification INPUT forged.data --model MODEL.bin "
                "--max_length 6"},
-        {1, 3, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, BERT_NUM_TASKS, "task"}, {2, 4, "label names"},
+        {1, 3, "version"}, {2, -1, "task"}, {2, 0, "task"}, {2, BERT_NUM_TASKS, "task"},
+        {2, 4, "label names"},
         {3, 2, "problem"}, {3, 1, "section"}, {4, -1, "label names"}, {4, INT_MAX, "names"},
         {4, 0, "label names is 0, not 1"}, {5, 2, "labels present"}, {5, 0, "kind 6"},
         {6, 0, "elements, not 0 by the header"}, {6, INT_MAX, "examples"}, {7, -1, "examples"},
