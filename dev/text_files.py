@@ -735,9 +735,9 @@ def read_choices(file):
     names, stream = open_table(file)
     is_table = names is None
     if is_table:
-        names = next(stream, ("", None))[1]
-        if names is None:
-            return
+        names = next(stream, ("", []))[1]
+    if not names:
+        return
     text, head, choices, label = choice_roles(file, names)
     say_columns(file, names, len(names), [("first text", text), ("before each choice", head)] + [
         ("choices", k) for k in choices] + [("label", label)])

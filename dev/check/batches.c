@@ -26,7 +26,7 @@ static void put_batch(FILE *f, const BertBatch *x, const BertConfig *c)
     put_array(f, "rows", x->rows, x->R);
     put_array(f, "labels", x->labels, (int)bert_count_labels(c, x));
     put_array(f, "next", x->next, x->next ? x->B : 0);
-    fputs("\"targets\": [", f);
+    fprintf(f, "\"choices\": %d, \"targets\": [", x->choices);
     for (int i = 0; i < x->B && x->targets; i++) fprintf(f, i ? ", %.9g" : "%.9g", x->targets[i]);
     fputs("]}\n", f);
 }

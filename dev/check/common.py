@@ -164,7 +164,7 @@ def read_data(path):
     d.tokens, d.spans = cut(part("tokens"), d.offsets), cut(twos(part("spans")), d.offsets)
     d.labels = part("labels") or part("targets") or cut(part("set_labels"), part("sets")) \
         or twos(part("positions")) or "tags" in parts and cut(parts["tags"], d.offsets)
-    assert bool(d.labels) == d.labelled and (not d.labelled or len(d.labels) == d.n)
+    assert bool(d.labels) == d.labelled and (not d.labelled or len(d.labels) in (d.n, d.groups))
     d.documents = part("groups")
     windows = enumerate(zip(d.documents, d.documents[1:]))
     d.words = cut(part("words"), d.offsets) if "words" in parts else [

@@ -278,6 +278,39 @@ def check_pairs(hf, builder, path, what):
              what)
 
 
+def check_choices(hf, builder, path):
+    """SWAG's columns, encoded as run_swag.py does; the same as JSON lines, and as RACE's."""
+    with open(path, encoding="utf-8", newline="") as file:
+        texts = [text for a, b, _ in csv.reader(file) for text in (a, b)][:600]
+    rows = [(texts[k], texts[k + 1][:9], texts[k + 2:k + 6], k % 4)
+            for k in range(0, len(texts) - 6, 6)]
+    table, out = io.StringIO(), []
+    csv.writer(table).writerows([["", "sent1", "sent2"] + ["ending%d" % k for k in range(4)] + [
+        "label"]] + [[0, a, b] + c + [label] for a, b, c, label in rows])
+    as_json = lambda *names: "\n".join(json.dumps(dict(zip(names, row))) for row in out)
+    for length in (16, 128):
+        flags = "--max_length", length
+        d = builder.build("multiple_choice", builder.file("c.csv", table.getvalue()), *flags)
+        seconds = [b + " " + ending for _, b, c, _ in rows for ending in c]
+        theirs = hf([a for a, _, _, _ in rows for _ in range(4)], seconds, truncation=True,
+                    max_length=length)
+        same("choices, tokens", d.tokens, theirs["input_ids"], "")
+        same("choices, types", [[int(k >= s) for k in range(len(t))]
+                                for s, t in zip(d.segments, d.tokens)],
+             theirs["token_type_ids"], "")
+        same("choices, the rest", (d.labels, d.texts, d.documents),
+             ([row[3] for row in rows], seconds, list(range(0, 4 * len(rows) + 1, 4))), "")
+        wanted = open(d.path, "rb").read()
+        out[:] = [(a, [b + " " + x for x in c], label) for a, b, c, label in rows]
+        like = builder.build("multiple_choice", builder.file("c.jsonl", as_json(
+            "text", "choices", "label")), *flags)
+        same("choices, JSON lines", open(like.path, "rb").read() == wanted, True, "")
+        out[:] = [(a, b, c, "ABCD"[label]) for a, b, c, label in rows]
+        like = builder.build("multiple_choice", builder.file("c.jsonl", as_json(
+            "article", "question", "options", "answer")), *flags)
+        same("choices, RACE's", open(like.path, "rb").read() == wanted, True, "")
+
+
 def check_multi_label(builder):
     sets = [["b c", "a"], [], ["10", "b c", "9"], ["a", "a"]]
     rows = [{"text": "Text %d" % k, "labels": s} for k, s in enumerate(sets)]
@@ -407,6 +440,17 @@ BAD = {  # task and file: content, flags, what the message has to say
         (" \n\n", "", "bad.txt: has only blank lines"),
         (" \n\n", "--line_by_line", "bad.txt: has only blank lines"),
         ("a\n", "--max_length=513", "--max_length is 513, expected 3 to 512")],
+    ("multiple_choice", "bad.jsonl"): [
+        ("", "", "bad.jsonl: is empty"),
+        ('{"a": 1}', "", "bad.jsonl: the columns are a, expected text, choices, label; or sent1"),
+        ('{"text": "a", "choices": ["b"], "label": 0}', "", "1 choice, expected 2 or more"),
+        ('{"text": "a", "choices": "b", "label": 0}', "", "bad.jsonl:1: expected a string in text "
+         "and a list of them in choices"),
+        ('{"text": "a", "choices": ["b", "c"], "label": 2}', "", "the label is 2, expected 0 to 1"),
+        ('{"text": "a", "choices": ["b", "c"], "label": -1}', "", "the label is -1, expected 0"),
+        ('{"text": "a", "choices": ["b", "c"], "label": 0}\n'
+         '{"text": "a", "choices": ["b", "c", "d"], "label": 0}', "", "bad.jsonl:2: 3 choices, "
+         "expected as in the rows before, 2")],
     ("pretraining", "bad.txt"): [
         ("", "", "bad.txt: is empty"),
         ("\n\n", "", "bad.txt: 0 documents, expected at least 2"),
@@ -483,6 +527,7 @@ def main():
                     part, max_length, stride, edges))
             so_far("xquad " + part)
             check_pairs(hf, builder, at("stsb", part + ".csv"), "stsb")
+            check_choices(hf, builder, at("stsb", part + ".csv"))
             so_far("stsb " + part)
             for length in 16, 512:
                 check_ner(hf, builder, read_conll(at("wnut17", part + ".conll")), length, "wnut17")

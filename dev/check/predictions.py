@@ -4,7 +4,8 @@
     python dev/check/predictions.py models/all-MiniLM-L6-v2 wnut17/dev.conll xquad/dev.json
 
 ner: pipeline("token-classification", aggregation_strategy="simple"); mlm: pipeline("fill-mask");
-qa: postprocess_qa_predictions of transformers' run_qa.
+qa: postprocess_qa_predictions of transformers' run_qa; multiple_choice: BertForMultipleChoice, of
+files and of both kinds of lines.
 """
 import collections
 import json
@@ -97,12 +98,42 @@ def check_mlm(source, folder):
     none("mlm: %d texts as the pipeline" % len(got), wrong, len(got) == len(texts))
 
 
+def check_choices(source, conll, folder):
+    model, tokenizer, exported = model_of(transformers.BertForMultipleChoice, source, folder, 0.3)
+    with open(conll, encoding="utf-8") as f:
+        texts = [" ".join(line.split("\t")[0] for line in s.split("\n"))
+                 for s in f.read().strip().split("\n\n")][:160]
+    rows = [(texts[i], texts[i + 1:i + 4]) for i in range(0, len(texts) - 3, 4)]
+    lines = "".join(json.dumps(dict(text=a, choices=c, label=1)) + "\n" for a, c in rows)
+    plain = "".join("\t".join([a] + c) + "\n" for a, c in rows)
+    for length in 24, 128:
+        size = ["--max_length", length]
+        start = ["./train_bert", "predict", "--model", exported, "--logits", *size]
+        answers = [predict("multiple_choice", lines, "c.jsonl", folder, exported, size, "--logits")]
+        for flags, text in ([], plain), (["--json"], lines):
+            answers.append([json.loads(line)
+                            for line in run(*start, *flags, stdin=text).splitlines()])
+        wrong = [(a, b, c) for a, b, c in zip(*answers) if not a == b == c]
+        for (text, choices), mine in zip(rows, answers[0]):
+            e = tokenizer([text] * 3, choices, truncation=True, max_length=length, padding=True,
+                          return_tensors="pt")
+            with torch.no_grad():
+                logits = model(**{name: t[None] for name, t in e.items()}).logits[0]
+            best, scores = int(logits.argmax()), logits.double().softmax(-1).tolist()
+            if mine["choice"] != best or mine["text"] != choices[best] or any(
+                    map(apart, scores + [scores[best]], mine["scores"] + [mine["score"]])):
+                wrong.append((text, mine, scores))
+        none("multiple_choice: %d texts, cut at %d" % (len(answers[0]), length), wrong,
+             all(len(a) == len(rows) for a in answers))
+
+
 def main():
     source, conll, squad = sys.argv[1:4]
     with tempfile.TemporaryDirectory() as folder:
         check_ner(source, conll, folder)
         check_qa(source, squad, folder)
         check_mlm(source, folder)
+        check_choices(source, conll, folder)
     return finish()
 
 

@@ -3,7 +3,8 @@
 
     dev/check/training.py curve HF_DIR TRAIN.tsv             the losses of 200 steps, one by one:
                                                             dropout 0, same order, same head
-    dev/check/training.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm:
+    dev/check/training.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm,
+                                                            multiple_choice:
                                                             the batches and the head train_bert drew
     dev/check/training.py pretraining HF_DIR TEXT            from scratch: 2 layers, 128 wide
     dev/check/training.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
@@ -80,8 +81,12 @@ class Torch:
             logits = [o.masked_fill(mask == 0, -1e30) for o in (out.start_logits, out.end_logits)]
             return sum(self.torch.nn.functional.cross_entropy(logits[k], ends[:, k])
                        for k in (0, 1)) / 2
+        if task == "multiple_choice":
+            inputs = {name: t.view(-1, x["choices"], longest) for name, t in inputs.items()}
         if task == "regression":
             labels = tensor(x["targets"])
+        elif task == "multiple_choice":
+            labels = tensor(x["labels"])
         elif task == "ner":
             labels = rows([k if k >= 0 else -100 for k in x["labels"]], -100)
         else:
@@ -170,7 +175,8 @@ def compare(a, ours, theirs):
 
 
 CLASSES = {"regression": "SequenceClassification", "ner": "TokenClassification",
-           "qa": "QuestionAnswering", "mlm": "MaskedLM", "pretraining": "PreTraining"}
+           "qa": "QuestionAnswering", "mlm": "MaskedLM", "pretraining": "PreTraining",
+           "multiple_choice": "MultipleChoice"}
 
 
 def task_curve(a, work):
