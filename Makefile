@@ -57,14 +57,14 @@ $(EXAMPLES): %: %.c bert.h Makefile
 # The program in README.md, cut out of it.
 readme_example: README.md bert.h Makefile
 	sed -n '/^```c$$/,/^```$$/{/^```/d;p;}' README.md > $@.c
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
+	$(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
 # The two programs in bert.h's manual, cut out of it.
 MANUAL = manual_1 manual_2
 $(MANUAL): manual_%: bert.h Makefile
 	awk -v n=$* '/^    #define BERT_IMPLEMENTATION/ { k++; on = 1 } on && k == n { print substr($$0, 5) } \
 	    /^    }$$/ { on = 0 }' bert.h > $@.c
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
+	$(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I. $@.c -o $@ $(LDLIBS)
 
 # dev/test/*.c: one program each, of what does not fit test_bert.c; they run here, like it, from this
 # folder. The last line is the sum; a program that dies without a last line of its own is a failure.
