@@ -305,13 +305,14 @@ static int plan(Training *t)
 /* A share of the label for all others: where one of several labels is right. */
 static int check_smoothing(double factor, const Data *data)
 {
-    const int task = data->task;
-    if (factor == 0 || task == BERT_NER || task == BERT_MLM || task == BERT_MULTIPLE_CHOICE ||
-        (task == BERT_CLASSIFICATION && !data->multi_label))
+    const BertTask *task = bert_task(data->task);
+    const int one = task->reads != BERT_READS_BOTH && !data->multi_label;
+    if (factor == 0 || (one && task->loss == BERT_LOSS_CROSSENTROPY) ||
+        task->loss == BERT_LOSS_CHOICE)
         return 0;
     return fail("--label_smoothing_factor goes with classification, ner, mlm and multiple_choice, "
                 "not with %s%s",
-                data->multi_label ? "multi-label " : "", bert_task(task)->name);
+                data->multi_label ? "multi-label " : "", task->name);
 }
 
 static void show_data(FILE *f, const char *what, const Data *d, const double *counts)

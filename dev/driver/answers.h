@@ -33,16 +33,22 @@ static void answers_free(Answers *a)
     free(a->choices), free(a->texts);
 }
 
+/* n raw outputs, if they are wanted; in rows of so many, 0: in one list. */
+static void put_logits(const Answers *a, const float *logits, size_t n, size_t row)
+{
+    if (!a->logits) return;
+    printf(row ? ", \"logits\": [[" : ", \"logits\": [");
+    for (size_t i = 0; i < n; i++)
+        printf("%s%.9g", i == 0 ? "" : row && i % row == 0 ? "], [" : ", ", logits[i]);
+    printf(row ? "]]" : "]");
+}
+
 /* The end of a prediction: the raw outputs, of ner a row for each token. */
 static void put_end(const Answers *a, const Output *out)
 {
     const size_t K = (size_t)out->m->config.K;
-    const int ner = out->m->config.task == BERT_NER;
-    const size_t n = a->logits ? K * (ner ? (size_t)out->T : 1) : 0;
-    if (a->logits) printf(ner ? ", \"logits\": [[" : ", \"logits\": [");
-    for (size_t i = 0; i < n; i++)
-        printf("%s%.9g", i == 0 ? "" : ner && i % K == 0 ? "], [" : ", ", out->logits[i]);
-    if (a->logits) printf(ner ? "]]" : "]");
+    if (out->m->config.task == BERT_NER) put_logits(a, out->logits, K * (size_t)out->T, K);
+    else put_logits(a, out->logits, K, 0);
     puts("}");
 }
 
@@ -115,9 +121,9 @@ static void choice_predict(Answers *a, const Output *out)
     put_string(", \"text\": ", a->texts[best]);
     put_float(", \"score\": ", scores[best]);
     for (size_t k = 0; k < n; k++) put_float(k ? ", " : ", \"scores\": [", scores[k]);
-    for (size_t k = 0; k < n && a->logits; k++)
-        printf("%s%.9g", k ? ", " : "], \"logits\": [", a->choices[k]);
-    puts("]}");
+    printf("]");
+    put_logits(a, a->choices, n, 0);
+    puts("}");
     free(scores);
 }
 

@@ -85,9 +85,8 @@ typedef struct {
     int ended;                /* it is the epoch's last */
 
     StepArrays arrays;
-    size_t floats, G, B,
-        N;          /* in arrays: targets of a sequence; batches, sequences, tokens so far */
-    BertBatch *all; /* all processes' */
+    size_t floats, G, B, N; /* of arrays: targets a sequence; batches, sequences, tokens so far */
+    BertBatch *all;         /* all processes' */
 } Loader;
 
 /* ------------------------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ static int set_class_weights(Loader *l, float **weights, const char *list)
     const Data *d = l->data;
     const char *at = list;
     const int K = d->K, balanced = !strcmp(list, "balanced");
+    const BertTask *task = bert_task(d->task);
     double all = 0;
-    if (d->task != BERT_CLASSIFICATION && d->task != BERT_NER)
-        return fail("--class_weights goes with classification and ner, not with %s",
-                    bert_task(d->task)->name);
+    if (task->cols != BERT_COLS_K || task->loss != BERT_LOSS_CROSSENTROPY)
+        return fail("--class_weights goes with classification and ner, not with %s", task->name);
     *weights = take((size_t)K, sizeof **weights, "class weights");
     for (int k = 0; k < K; k++) all += d->multi_label ? 0 : l->label_counts[k];
     for (int k = 0; k < K; k++) {
