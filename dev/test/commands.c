@@ -212,6 +212,10 @@ static void test_every_task(void)
     test_task("regression", BERT_REGRESSION, 0, "spearmanr ", ITEMS, "{\"value\": ");
     test_task("ner", BERT_NER, 0, "\nf1 ", ITEMS, "\"tags\": [\"");
     expect(lines(", null]}") == 1, "no tag for the word that was cut away: %.300s", output);
+    expect(!call("predict --model out/model.bin --predict_file task.bin --logits") &&
+               lines("], \"logits\": [[") == ITEMS && lines("]]}") == ITEMS &&
+               lines("], [") > ITEMS,
+           "raw outputs are no row for each token: %.300s", output);
     test_words_beyond();
     test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
@@ -222,6 +226,9 @@ static void test_every_task(void)
     test_task("multiple choice", BERT_MULTIPLE_CHOICE, 0, "\naccuracy ", QUESTIONS,
               "{\"choice\": ");
     expect(lines("\"text\": \"aa bb cc") == QUESTIONS, "%.200s", output);
+    expect(!call("predict --model out/model.bin --predict_file task.bin --logits") &&
+               lines("], \"logits\": [") == QUESTIONS && lines("]}") == QUESTIONS,
+           "raw outputs are no list: %.300s", output);
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
     test_next_report();
     write_data("task.bin", task_image(BERT_MLM, 0));
