@@ -36,8 +36,8 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
         int error = argc != 3 || bert_load(&m, argv[1]) ||
                     bert_set_task(&m, BERT_CLASSIFICATION, 2, 0, NULL, 42);
         for (int i = 0; i < 2 && !error; i++) error = bert_encode(&m, &e, texts[i], NULL, NULL);
-        BertBatch x = {.B = e.B, .tokens = e.tokens, .types = e.types, .offsets = e.offsets,
-                       .labels = labels};
+        BertBatch x = {
+            .B = e.B, .tokens = e.tokens, .types = e.types, .offsets = e.offsets, .labels = labels};
         for (x.step = 1; x.step <= 20 && !error; x.step++) {
             error = bert_forward(&m, &x, 1) || bert_backward(&m, 1) ||
                     bert_adamw(&m, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, (int)x.step,
