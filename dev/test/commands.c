@@ -388,23 +388,14 @@ static void test_frozen_run(void)
 
 static void test_from_scratch(void)
 {
-    const BertConfig config = {.V = IV,
-                               .C = IC,
-                               .L = 1,
-                               .NH = 2,
-                               .F = 8,
-                               .P = IP,
-                               .S = 2,
-                               .eps = 1e-12f,
-                               .hidden_dropout = 0.1f,
-                               .att_dropout = 0.1f,
-                               .cls_dropout = -1,
-                               .init_range = 0.02f};
+    BertConfig config = tiny_config(IP);
     Bert m = {0}, again = {0}, other = {0};
     int pad_zero = 1, ones = 1;
     write_data("part-1.bin", task_image(BERT_PRETRAINING, 0));
     write_data("part-2.bin", task_image(BERT_PRETRAINING, 0));
-    write_undrawn("scratch.bin", "model.bin", config);
+    config.F = 8, config.hidden_dropout = config.att_dropout = 0.1f, config.cls_dropout = -1;
+    config.undrawn = 1;
+    write_zeros("scratch.bin", "model.bin", config);
     for (int i = 0; i < 3; i++) {
         expect(call(i < 2 ? SCRATCH_CALL : SCRATCH_CALL " --seed 43") == 0, "%.300s", output);
         must(&m, bert_load(i == 2 ? &other : i ? &again : &m, "out/model.bin"));

@@ -99,15 +99,7 @@ static const struct {
 
 static void make_files(void)
 {
-    static const BertConfig config = {.V = 12,
-                                      .C = 4,
-                                      .L = 1,
-                                      .NH = 2,
-                                      .F = 4,
-                                      .P = 8,
-                                      .S = 2,
-                                      .eps = 1e-12f,
-                                      .init_range = 0.02f};
+    BertConfig config = tiny_config(8);
     static const char a_line[] =
         "{\"question\": \"a\", \"context\": \"b\", \"id\": 1, \"text\": \"[MASK] a\"}\n";
     static const int tasks_of[] = {BERT_QA, BERT_NER, BERT_MLM};
@@ -116,7 +108,8 @@ static void make_files(void)
     enter_folder("failures");
     write_data("part-1.bin", class_image(3, 1, label_names, IP));
     write_data("part-2.bin", class_image(4, 1, label_names, IP));
-    write_undrawn("scratch.bin", "model.bin", config);
+    config.undrawn = 1;
+    write_zeros("scratch.bin", "model.bin", config);
     write_file("lines", a_line, strlen(a_line));
     for (int i = 0; i < 3; i++) {
         snprintf(line, sizeof line, "%s.data", names[i]);

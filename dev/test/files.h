@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 MAYBE static float *randoms(size_t n, double deviation)
@@ -166,12 +167,41 @@ MAYBE static Image mutated(const Image *im)
     return copy;
 }
 
+/* A folder of a test's own, which leave_folder removes. */
+MAYBE static void make_folder_of(const char *name)
+{
+    snprintf(folder, sizeof folder, "/tmp/%s.%ld", name, (long)getpid());
+    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+}
+
+MAYBE static void leave_folder(void)
+{
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
+}
+
 #ifdef BERT_IMPLEMENTATION
-/* A model without weights, as dev/export_hf.py --config makes one, with another's tokenizer. */
-MAYBE static void write_undrawn(const char *path, const char *tokenizer, BertConfig config)
+/* The smallest shape that a model of P positions may have. */
+MAYBE static BertConfig tiny_config(int P)
+{
+    const BertConfig c = {.V = IV,
+                          .C = 4,
+                          .L = 1,
+                          .NH = 2,
+                          .F = 4,
+                          .P = P,
+                          .S = 2,
+                          .eps = 1e-12f,
+                          .init_range = 0.02f};
+    return c;
+}
+
+/* A model of that shape, whose parameters are zero, with another's tokenizer; undrawn: as
+   dev/export_hf.py --config makes one. */
+MAYBE static void write_zeros(const char *path, const char *tokenizer, BertConfig config)
 {
     Bert m = {0}, of = {0};
-    config.undrawn = 1;
     if (bert_load(&of, tokenizer) || bert_build(&m, config)) exit(2);
     m.tokenizer = of.tokenizer;
     memset(&of.tokenizer, 0, sizeof of.tokenizer);
@@ -491,8 +521,7 @@ MAYBE static Image enter_folder(const char *name)
     Bert m = {0};
     size_t size;
     unsigned char *words = read_file("dev/fixtures/text.model.bin", &size);
-    snprintf(folder, sizeof folder, "/tmp/%s.%ld", name, (long)getpid());
-    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    make_folder_of(name);
     state = 3; /* of the first seeds, one whose tiny random model can tell its words apart */
     Image im = image(1);
     write_file("words.bin", words, size);
@@ -503,13 +532,6 @@ MAYBE static Image enter_folder(const char *name)
         exit(2);
     bert_free(&m);
     return im;
-}
-
-MAYBE static void leave_folder(void)
-{
-    char command[100];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
 }
 #endif
 

@@ -347,19 +347,10 @@ static void test_long_context(void)
     enum { QUESTION = 252, CONTEXT = 2500, MOST = 384 };
     Bert m = {0}, small = {0};
     BertEncoding all = {0}, some = {0};
-    BertConfig c = {.V = IV,
-                    .C = 4,
-                    .L = 1,
-                    .NH = 2,
-                    .F = 4,
-                    .P = MOST,
-                    .S = 2,
-                    .eps = 1e-7f,
-                    .task = BERT_QA,
-                    .init_range = 0.5f};
+    BertConfig c = tiny_config(MOST);
     char *text = get(8 * CONTEXT, 1), *at = text, expected[sizeof output];
     must(&small, bert_load(&small, "words.bin"));
-    c.V = small.config.V;
+    c.V = small.config.V, c.task = BERT_QA, c.eps = 1e-7f, c.init_range = 0.5f;
     must(&m, bert_build(&m, c));
     bert_init(&m, 7);
     m.tokenizer = small.tokenizer;

@@ -9,8 +9,6 @@
 
 #include "files.h"
 
-#include <sys/stat.h>
-
 enum { STEPS = 40 };
 
 static const struct {
@@ -27,8 +25,7 @@ enum { NUM_TASKS = sizeof all_tasks / sizeof all_tasks[0] };
 
 static void make_files(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_loader.%ld", (long)getpid());
-    if (mkdir(folder, 0700) || chdir(folder)) exit(2);
+    make_folder_of("loader");
     Image im = image(1);
     write_file("model.bin", im.data, im.size);
 }
@@ -339,18 +336,11 @@ static void test_shards(void)
     done("loader: each file draws its pairs, masks and order with keys of its own");
 }
 
-static void remove_files(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (chdir("/") || system(command)) expect(0, "%s is left", folder);
-}
-
 int main(void)
 {
     static void (*const tests[])(void) = {make_files, test_cuts,   test_places,
                                           test_ranks, test_epochs, test_tokens,
-                                          test_found, test_shards, remove_files};
+                                          test_found, test_shards, leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

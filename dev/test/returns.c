@@ -27,24 +27,9 @@ static void make_files(void)
     bert_free(&m);
     im = image(0);
     write_data("plain.bin", im);
-    BertConfig narrow = {.V = IV,
-                         .C = 4,
-                         .L = 1,
-                         .NH = 2,
-                         .F = 4,
-                         .P = 8,
-                         .S = 1,
-                         .eps = 1e-7f,
-                         .task = BERT_REGRESSION,
-                         .K = 1,
-                         .pooler = 1,
-                         .init_range = 0.5f};
-    Bert one = {0};
-    expect(!bert_load(&m, "model.bin") && !bert_build(&one, narrow), "narrow");
-    one.tokenizer = m.tokenizer;
-    memset(&m.tokenizer, 0, sizeof m.tokenizer);
-    expect(!bert_save(&one, "narrow.bin"), "%s", bert_error(&one));
-    bert_free(&one), bert_free(&m);
+    BertConfig narrow = tiny_config(8);
+    narrow.S = 1, narrow.task = BERT_REGRESSION, narrow.K = 1, narrow.pooler = 1;
+    write_zeros("narrow.bin", "model.bin", narrow);
 }
 
 static void expect_ok(const char *line, const char *hint)
