@@ -2939,7 +2939,7 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c)
 {
     uint32_t info = t->lookup ? t->lookup->info[c] : 0;
-    return (info & BERT_WORD_) && !(info & (BERT_PUNCTUATION_ | BERT_ACCENT_));
+    return info & BERT_WORD_ && !(info & BERT_PUNCTUATION_) && !(info & BERT_ACCENT_);
 }
 
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
