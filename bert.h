@@ -2173,10 +2173,11 @@ static int bert_dacts_(Bert *m, BertDacts_ *d)
 #define BERT_DACT_SIZE_(name, size) need += size;
     BERT_DACTS_(BERT_DACT_SIZE_)
     int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
+    if (error) return error;
     float *at = m->dacts_memory;
-#define BERT_DACT_PLACE_(name, size) d->name = at, at += error ? 0 : size;
+#define BERT_DACT_PLACE_(name, size) d->name = at, at += size;
     BERT_DACTS_(BERT_DACT_PLACE_)
-    return error;
+    return BERT_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------
