@@ -385,6 +385,10 @@ typedef struct {
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
+    /* Where set, bert_backward calls it when it is done with the gradients of the HEAD, of a LAYER
+       (from the last to the first), of the EMBEDDINGS; not of what is frozen. */
+    void (*on_gradients)(void *user, int group, int layer);
+    void *user;
 
     float *acts_memory, *dacts_memory, *batch_memory;
     size_t acts_room, dacts_room, batch_room, scratch_room; /* floats there is room for */
@@ -1932,6 +1936,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
         else if (to->size) bert_draw_(&next, to, seed);
     }
     next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
+    next.on_gradients = m->on_gradients, next.user = m->user;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
     bert_free(m);
@@ -2379,8 +2384,11 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     const int N = m->N, C = c->C;
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
-    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--)
+    if (m->on_gradients) m->on_gradients(m->user, BERT_GROUP_HEAD, 0);
+    for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--) {
         bert_layer_backward_(m, d, l);
+        if (m->on_gradients && l >= m->freeze_layers) m->on_gradients(m->user, BERT_GROUP_LAYER, l);
+    }
     if (m->freeze_embeddings) return;
     bert_dropout_backward(d->dx, d->dx, N, C,
                           bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
@@ -2391,6 +2399,8 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     if (tied) bert_tied_backward_(m, d);
     bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, demb, m->batch.tokens,
                              m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
+    for (int n = 0; n < N; n++) m->seen[m->batch.tokens[n]] = 1;
+    if (m->on_gradients) m->on_gradients(m->user, BERT_GROUP_EMBEDDINGS, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2620,7 +2630,6 @@ BERTDEF int bert_backward(Bert *m, float scale)
     } else memset(d.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
     if (m->batch.next) bert_nsp_backward_(m, &d, scale);
     bert_encoder_backward_(m, &d);
-    for (int n = 0; n < m->N; n++) m->seen[m->batch.tokens[n]] = 1;
     return BERT_OK;
 }
 

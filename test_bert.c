@@ -1176,6 +1176,57 @@ static void test_freeze(void)
     done("frozen layers and embeddings: no gradient, no step; the others' gradients as ever");
 }
 
+/* What bert_backward has told of, in order, and the gradients as they were then. */
+typedef struct {
+    const Bert *m;
+    int count, groups[8], layers[8];
+    float *then[8];
+} Told;
+
+static void note_gradients(void *user, int group, int layer)
+{
+    Told *t = (Told *)user;
+    if (!expect(t->count < 8, "told too often")) return;
+    t->groups[t->count] = group, t->layers[t->count] = layer;
+    t->then[t->count] = get(t->m->num_parameters, sizeof(float));
+    memcpy(t->then[t->count++], t->m->grads_memory, t->m->num_parameters * sizeof(float));
+}
+
+/* A group's gradients do not change after its call; frozen ones have none. */
+static void test_on_gradients(void)
+{
+    for (int frozen = 0; frozen < 3; frozen++) {
+        Bert m;
+        BertConfig c = small_config();
+        c.task = frozen ? BERT_CLASSIFICATION : BERT_PRETRAINING, c.K = frozen ? 3 : 0;
+        build(&m, c);
+        Told told = {&m, 0, {0}, {0}, {0}};
+        m.freeze_layers = frozen, m.freeze_embeddings = frozen == 2;
+        m.on_gradients = note_gradients, m.user = &told;
+        must(&m, bert_set_task(&m, c.task, c.K, 0, NULL, 1)); /* keeps them */
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        must(&m, bert_forward(&m, &batch, 1) || bert_backward(&m, 1));
+        int at = 0;
+        expect(told.groups[at++] == BERT_GROUP_HEAD, "the head is not first");
+        for (int l = c.L - 1; l >= frozen; l--, at++)
+            expect(told.groups[at] == BERT_GROUP_LAYER && told.layers[at] == l, "layer %d", l);
+        if (frozen < 2) expect(told.groups[at++] == BERT_GROUP_EMBEDDINGS, "embeddings not last");
+        expect(told.count == at, "%d calls, not %d", told.count, at);
+        for (int k = 0; k < told.count; k++)
+            for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+                const BertTensor *t = &m.tensors[i];
+                size_t part = t->rows * t->cols, from = t->offset + told.layers[k] * part;
+                if (t->group == told.groups[k] && t->size)
+                    expect(!memcmp(told.then[k] + from, m.grads_memory + from, part * 4),
+                           "%s changes after call %d", t->name, k);
+            }
+        for (int n = 0; n < m.N && frozen < 2; n++)
+            expect(m.seen[m.batch.tokens[n]], "a token's row of wte is not seen");
+        bert_free(&m);
+    }
+    done("on_gradients: head, layers, embeddings, each when its gradients are done");
+}
+
 static void test_schedule_and_clip(void)
 {
     static const long cases[][4] = {{0, 4, 24, 0},    {1, 4, 24, 250},  {4, 4, 24, 1000},
@@ -2318,14 +2369,17 @@ static void one_thread(void)
 }
 
 static void (*const tests[])(void) = {
-    test_embeddings,    test_layernorm,    test_linear,        test_attention,
-    test_activations,   test_crossentropy, test_losses,        test_tasks,
-    test_no_loss,       test_dropout,      test_fixtures,      test_packed,
-    test_threads,       one_thread,        test_model_dropout, test_whole_gradient,
-    test_nan,           test_adamw,        test_freeze,        test_schedule_and_clip,
-    test_table,         test_set_task,     test_files,         test_edges,
-    test_forged,        test_bad_batches,  test_bad_losses,    test_no_memory,
-    test_fuzzed_models, test_tokenizer,    test_encode,        test_damaged_tokenizers};
+    test_embeddings,     test_layernorm,    test_linear,
+    test_attention,      test_activations,  test_crossentropy,
+    test_losses,         test_tasks,        test_no_loss,
+    test_dropout,        test_fixtures,     test_packed,
+    test_threads,        one_thread,        test_model_dropout,
+    test_whole_gradient, test_nan,          test_adamw,
+    test_freeze,         test_on_gradients, test_schedule_and_clip,
+    test_table,          test_set_task,     test_files,
+    test_edges,          test_forged,       test_bad_batches,
+    test_bad_losses,     test_no_memory,    test_fuzzed_models,
+    test_tokenizer,      test_encode,       test_damaged_tokenizers};
 
 int main(int argc, char **argv)
 {
