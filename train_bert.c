@@ -17,14 +17,14 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 #define BERT_IMPLEMENTATION
 #include "bert.h"
 
-#include "dev/driver/answers.h"
+#include "dev/driver/answering.h"
 #include "dev/driver/flags.h"
+#include "dev/driver/head.h"
 #include "dev/driver/loader.h"
 #include "dev/driver/log.h"
+#include "dev/driver/plan.h"
 #include "dev/driver/save.h"
-#include "dev/driver/schedule.h"
 #include "dev/driver/tasks.h"
-#include "dev/driver/text.h"
 #include "dev/driver/threads.h"
 #include "dev/driver/weights.h"
 
@@ -192,9 +192,8 @@ typedef struct {
     Evaluation result; /* the last one */
     Folder out;        /* output_dir */
     Log log;
-    float *class_weights;    /* (K) or NULL */
-    long long total, warmup; /* optimizer steps */
-    const Schedule *schedule;
+    float *class_weights; /* (K) or NULL */
+    Plan plan;
     double rate, norm; /* of the last step */
 
     /* How far it is. With data.place, the model and its optimizer's state this is all that a run
@@ -205,125 +204,12 @@ typedef struct {
     double best, best_loss;          /* that evaluation's first metric and loss */
 } Training;
 
-/* Where it holds nothing that a loss is taken of: that loss is 0. */
-static void warn_unlabelled(const char *path, int task, const char *done)
-{
-    warn("%s: %s, so nothing was %s", path,
-         has_masks(task) ? "no token was masked" : "no token has a label", done);
-}
-
 static Loader evaluation_loader(const Options *o, const Bert *m); /* below, at Evaluation */
 enum { DONE, FAILED, STOPPED };
 static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
                     const volatile sig_atomic_t *stop);
 
-/* -- before the first step: the data, the head for it, a plan -- */
-
-/* The head's K for this data. */
-static int head_size(const Data *d) { return bert_task(d->task)->most_K == 1 ? 1 : d->K; }
-
-/* The head's tensors that were drawn, as they had another size; or those that were kept. Returns
-   how many there are. */
-static int list_head(FILE *f, const Bert *m, const size_t *old, int drawn)
-{
-    int n = 0;
-    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
-        const BertTensor *x = &m->tensors[i];
-        if (!x->size || !x->used || (x->size != old[i]) != drawn || x->group != BERT_GROUP_HEAD)
-            continue;
-        if (!n++) fprintf(f, "           %s:", drawn ? "drawn anew, to be trained" : "kept");
-        fprintf(f, " %s", x->key);
-    }
-    if (n) fprintf(f, "\n");
-    return n;
-}
-
-/* The head for the data's task: as it is, renamed to the data's labels, or drawn anew. */
-static int train_head(Bert *m, const Data *data, const Options *o)
-{
-    size_t old[BERT_NUM_TENSORS];
-    int same = m->config.task == data->task && m->config.K == head_size(data) &&
-               m->config.multi_label == data->multi_label;
-    Page page;
-    FILE *f = page_begin(&page);
-    fprintf(f, "head       %s", bert_task(data->task)->name);
-    if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
-    else fprintf(f, "\n");
-    page_end(&page, stdout, 11);
-    if (m->config.activation_out == BERT_OUT_SIGMOID) {
-        printf("           to be trained on values: predict shows them, and no sigmoid any more\n");
-        m->config.activation_out = BERT_OUT_VALUE; /* as Hugging Face sets problem_type then */
-    }
-    if (same && same_names(&m->labels, &data->names)) return 0;
-    if (same && !generic_names(&m->labels))
-        return check_names(&m->labels, o->model, data,
-                           "To go on with this head, make the data with the model's labels "
-                           "(tokenizer.py --labels); for a new head, export the model with --task "
-                           "none.");
-    for (int i = 0; i < BERT_NUM_TENSORS; i++) old[i] = m->tensors[i].size;
-    if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names,
-                      (uint64_t)o->seed))
-        return fail("%s: %s", o->model, bert_error(m));
-    f = page_begin(&page);
-    if (same) fprintf(f, "           its labels had no names, and get the data's\n");
-    else if (!list_head(f, m, old, 1)) list_head(f, m, old, 0);
-    page_end(&page, stdout, 11);
-    return 0;
-}
-
-/* What the model is to remember of the data it learns from, for lines of text to come. */
-static void remember(BertConfig *c, const Loader *l)
-{
-    c->trained_length = imin(l->max_length, c->P);
-    c->trained_pairs = 1 + l->pairs;
-    c->may_lack = l->may_lack;
-    c->activation_out = BERT_OUT_VALUE;
-}
-
-/* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
-static int plan(Training *t)
-{
-    const Options *o = t->o;
-    double total = ceil(o->num_train_epochs * (double)t->data.steps);
-    double warmup = floor(o->warmup_steps);
-    if (o->max_steps > 0) total = (double)o->max_steps;
-    if (o->warmup_steps < 1)
-        warmup = ceil(total * (o->warmup_steps > 0 ? o->warmup_steps : o->warmup_ratio));
-    if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
-        return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
-    t->schedule = schedule_of(o->lr_scheduler_type);
-    t->total = (long long)total;
-    t->warmup = t->schedule->warms ? (long long)warmup : 0;
-    if (t->warmup >= t->total && t->warmup > 0)
-        warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", t->warmup,
-             t->total, o->learning_rate * (total - 1) / warmup);
-    if (t->warmup != (long long)warmup)
-        warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
-    return 0;
-}
-
-/* A share of the label for all others: where one of several labels is right. */
-static int check_smoothing(double factor, const Data *data)
-{
-    const BertTask *task = bert_task(data->task);
-    const int one = task->reads != BERT_READS_BOTH && !data->multi_label;
-    if (factor == 0 || (one && task->loss == BERT_LOSS_CROSSENTROPY) ||
-        task->loss == BERT_LOSS_CHOICE)
-        return 0;
-    return fail("--label_smoothing_factor goes with classification, ner, mlm and multiple_choice, "
-                "not with %s%s",
-                data->multi_label ? "multi-label " : "", task->name);
-}
-
-static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
-{
-    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path,
-            d->n / d->choices, d->N, d->longest);
-    if (d->G) fprintf(f, "           %d %s\n", d->G, group_names[d->task]);
-    if (!counts || !d->K) return;
-    fprintf(f, "           ");
-    print_names(f, &d->names, counts);
-}
+/* -- before the first step -- */
 
 static void show_run(const Training *t)
 {
@@ -344,8 +230,8 @@ static void show_run(const Training *t)
     fprintf(f,
             "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
             "threads: %d%s\n\n",
-            t->total, o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
-            o->learning_rate, t->warmup, bert_threads(), threads_note());
+            t->plan.total, o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
+            o->learning_rate, t->plan.warmup, bert_threads(), threads_note());
     page_end(&page, stdout, 11);
     fflush(stdout);
 }
@@ -364,9 +250,21 @@ static Loader training_loader(const Options *o, const Bert *m)
     return l;
 }
 
+static Plan training_plan(const Options *o)
+{
+    const Plan p = {.epochs = o->num_train_epochs,
+                    .max_steps = o->max_steps,
+                    .type = o->lr_scheduler_type,
+                    .rate = o->learning_rate,
+                    .warmup_steps = o->warmup_steps,
+                    .warmup_ratio = o->warmup_ratio};
+    return p;
+}
+
 static int train_files(Training *t)
 {
     t->data = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
+    t->plan = training_plan(t->o);
     if (loader_files(&t->data, t->o->train_file)) return 1;
     return t->o->eval_file && loader_file(&t->eval, t->o->eval_file);
 }
@@ -406,12 +304,12 @@ static int train_load(Training *t)
     Loader *l = &t->data, *eval = &t->eval;
     if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
     if (train_files(t) || train_model(m, o)) return 1;
-    if (train_head(m, l->data, o) || loader_scan(l)) return 1;
+    if (train_head(m, o->model, l->data, (uint64_t)o->seed) || loader_scan(l)) return 1;
     remember(&m->config, l);
     if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
     if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
-    if (plan(t) || log_start(&t->log, o->logging_dir)) return 1;
+    if (plan_steps(&t->plan, l->steps) || log_start(&t->log, o->logging_dir)) return 1;
     if (o->eval_file) evaluation_room(&t->result, eval->data);
     show_run(t);
     return 0;
@@ -448,8 +346,7 @@ static int train_step(Training *t)
     }
     t->norm = bert_grad_norm(m);
     if (!isfinite(t->norm)) return diverged(t, "gradient norm", t->norm);
-    t->rate = o->learning_rate *
-              schedule_share(t->schedule, (long)t->step, (long)t->warmup, (long)t->total);
+    t->rate = plan_rate(&t->plan, t->step);
     if (bert_adamw(m, (float)t->rate, (float)o->adam_beta1, (float)o->adam_beta2,
                    (float)o->adam_epsilon, (float)o->weight_decay, (int)t->step + 1,
                    bert_clip_scale((float)t->norm, (float)o->max_grad_norm)))
@@ -471,15 +368,15 @@ static void train_log(Training *t)
     const Sums *run = &t->run, *line = &t->line;
     const LogLine now = {
         .step = t->step,
-        .total = t->total,
+        .total = t->plan.total,
         .epoch = t->data.epoch,
         .loss = (run->loss - line->loss) / (run->steps - line->steps),
         .rate = t->rate,
         .norm = t->norm,
         .speed = (run->tokens - line->tokens) / (run->seconds - line->seconds),
-        .left = run->seconds / run->steps * (double)(t->total - t->step),
+        .left = run->seconds / run->steps * (double)(t->plan.total - t->step),
     };
-    if (t->step % t->o->logging_steps != 0 && t->step != t->total) {
+    if (t->step % t->o->logging_steps != 0 && t->step != t->plan.total) {
         log_live(&now);
         return;
     }
@@ -535,11 +432,11 @@ static int save_model(Training *t)
    happens meanwhile costs an epoch; where "best so far" was said, best.bin follows. */
 static int train_steps(Training *t)
 {
-    while (t->step < t->total && !stop_signal) {
+    while (t->step < t->plan.total && !stop_signal) {
         if (loader_step(&t->data, (uint64_t)t->step)) return 1;
         if (train_step(t)) return 1;
         train_log(t);
-        const int ends = t->data.ended || t->step == t->total; /* an epoch, or the run */
+        const int ends = t->data.ended || t->step == t->plan.total; /* an epoch, or the run */
         const int save = ends, measure = ends && t->o->eval_file && !stop_signal;
         if (ends && t->run.rows == 0)
             warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
@@ -561,7 +458,7 @@ static int train_end(Training *t, double runtime)
         if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
         else
             fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
-                 t->step, t->total);
+                 t->step, t->plan.total);
         return 128 + (int)stop_signal;
     }
     log_number(&t->log, "train_", "runtime", runtime, 6);
@@ -631,14 +528,6 @@ static Loader evaluation_loader(const Options *o, const Bert *m)
     return l;
 }
 
-static int infer(Bert *m, const BertBatch *x)
-{
-    threads_begin();
-    int error = bert_forward(m, x, 0);
-    threads_end(x->offsets[x->B]);
-    return error;
-}
-
 /* How questions are answered: as run_qa and its pipeline, which have other longest answers. */
 static Rules rules_of(const Options *o, const Bert *m, int longest)
 {
@@ -681,35 +570,12 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
     return DONE;
 }
 
-/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
-static int check_head(Bert *m, const char *path, const Data *d)
-{
-    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
-        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
-        return fail("%s: %s", path, bert_error(m));
-    if (m->config.task == BERT_NONE)
-        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
-                    d->task ? " for " : "", d->task ? bert_task(d->task)->name : "");
-    if (m->config.task != d->task || m->config.multi_label != d->multi_label)
-        return fail("%s: is a model for %s%s, %s is data for %s%s", path,
-                    m->config.multi_label ? "multi-label " : "", bert_task(m->config.task)->name,
-                    d->path, d->multi_label ? "multi-label " : "", bert_task(d->task)->name);
-    return 0;
-}
-
 static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
 {
     Page page;
     if (loader_file(l, o->eval_file) || check_head(m, o->model, l->data)) return 1;
     const Data *data = l->data;
-    if (m->config.K != head_size(data) || !generic_names(&m->labels)) {
-        if (check_names(&m->labels, o->model, data,
-                        "Make the data with the model's labels (tokenizer.py --labels)."))
-            return 1;
-    } else if (!same_names(&m->labels, &data->names)) {
-        warn("%s: its labels have no names; they are taken to be the data's, in order", o->model);
-    }
-    if (loader_scan(l)) return 1;
+    if (check_labels(m, o->model, data) || loader_scan(l)) return 1;
     evaluation_room(e, data);
     if (evaluate(o, m, l, e, NULL) != DONE) return 1;
     FILE *f = page_begin(&page);
@@ -731,28 +597,7 @@ static int command_eval(const Options *o, Bert *m)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   predict, embed and encode: of a file, or of lines of standard input as long as there are any */
-
-/* What the model made of examples from first on. */
-static int check_finite(const Data *data, size_t first, const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i]))
-            return fail("%s: examples from %zu on: the model's output is %g: its parameters are "
-                        "damaged",
-                        data->path, first, x[i]);
-    return 0;
-}
-
-typedef struct {
-    const Options *o;
-    Bert *m;
-    Loader l;
-    Input in; /* the lines */
-    Answers answers;
-    float *vectors; /* embed (batch, C) */
-    int embed;
-} Answering;
+   predict, embed and encode */
 
 static Input text_input(const Options *o, const Bert *m)
 {
@@ -764,121 +609,33 @@ static Input text_input(const Options *o, const Bert *m)
     return in;
 }
 
-static int predict_batch(Answering *a, const BertBatch *x)
+static int command_predict(const Options *o, Bert *m)
 {
-    const Data *data = a->l.data;
-    const Lines *lines = data == &a->in.data ? &a->in.lines : NULL;
-    Bert *m = a->m;
-    size_t numbers =
-        bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R) *
-        bert_head_cols(&m->config);
-    if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
-    if (check_finite(data, a->l.first, m->acts.logits, numbers)) return 1;
-    answer_batch(&a->answers, m, data, lines, x, a->l.first);
-    return fflush(stdout) || ferror(stdout); /* bert_main tells */
+    Answering a = {.m = m,
+                   .path = o->model,
+                   .predict_file = o->predict_file,
+                   .in = text_input(o, m),
+                   .answers = {.rules = rules_of(o, m, o->predict_file ? 30 : 15),
+                               .top_k = (int)o->top_k,
+                               .logits = (int)o->logits},
+                   .l = {.batch = (size_t)o->per_device_eval_batch_size}};
+    return answer(&a);
 }
 
-static int embed_batch(Answering *a, const BertBatch *x)
+static int command_embed(const Options *o, Bert *m)
 {
-    Bert *m = a->m;
-    const char *pooling = a->o->pooling, *path = a->l.data->path;
-    size_t C = (size_t)m->config.C, n = (size_t)x->B * C;
-    /* model: what sentence-transformers' modules made of it, or the mean */
-    int own = !strcmp(pooling, "model"), mean = !strcmp(pooling, "mean"), normal = own ? -1 : 0;
-    int kind = !strcmp(pooling, "cls") ? BERT_POOL_CLS : BERT_POOL_POOLER;
-    kind = own ? BERT_POOL_DEFAULT : mean ? BERT_POOL_MEAN : kind;
-    if (infer(m, x) || bert_embed(m, a->vectors, kind, a->o->normalize ? 1 : normal))
-        return fail("%s: %s", path, bert_error(m));
-    if (check_finite(a->l.data, a->l.first, a->vectors, n)) return 1;
-    for (size_t i = 0; i < n; i++) {
-        put_float(i % C ? ", " : "{\"embedding\": [", a->vectors[i]);
-        if (i % C == C - 1) puts("]}");
-    }
-    return fflush(stdout) || ferror(stdout);
+    Answering a = {.m = m,
+                   .path = o->model,
+                   .predict_file = o->predict_file,
+                   .pooling = o->pooling,
+                   .normalize = o->normalize != 0,
+                   .in = text_input(o, m),
+                   .l = {.batch = (size_t)o->per_device_eval_batch_size}};
+    return answer(&a);
 }
-
-/* All that the loader has: a file, or lines that were read. */
-static int answer_all(Answering *a)
-{
-    Loader *l = &a->l;
-    double start = seconds();
-    do {
-        if (loader_step(l, 0)) return 1;
-        for (size_t i = 0; i < l->num_batches; i++)
-            if (a->embed ? embed_batch(a, &l->batches[i]) : predict_batch(a, &l->batches[i]))
-                return 1;
-        if (l->data == &l->files.data && l->num_batches && !isatty(STDOUT_FILENO))
-            progress(a->embed ? "embed" : "predict", l->first + l->step_items, l->n, start);
-    } while (!l->ended);
-    return 0;
-}
-
-static int answer_lines(Answering *a)
-{
-    while (read_lines(&a->in)) {
-        text_data(&a->in);
-        loader_lines(&a->l, &a->in.data);
-        if (answer_all(a)) return 1;
-    }
-    return text_end(&a->in);
-}
-
-/* Is the model one that can answer, and memory for its batches. */
-static int answer_start(Answering *a)
-{
-    const Options *o = a->o;
-    const int text = !o->predict_file, embed = a->embed;
-    Bert *m = a->m;
-    Loader *l = &a->l;
-    if (!text && (o->json || o->pair || o->max_length))
-        return fail("--json, --pair and --max_length go with text on standard input, not with "
-                    "--predict_file");
-    int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
-    if (text ? text_start(&a->in, task, embed) : loader_file(l, o->predict_file)) return 1;
-    const Data *data = text ? &a->in.data : l->data;
-    if (data->task == BERT_PRETRAINING)
-        return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
-    if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
-    if (!embed && check_head(m, o->model, data)) return 1;
-    if (o->logits && (data->task == BERT_QA || data->task == BERT_MLM))
-        return fail("--logits goes with classification, regression, ner and multiple_choice");
-    if (text && data->task == BERT_MLM && m->tokenizer.words[BERT_ID_MASK] < 0)
-        return fail("%s: its vocabulary has no [MASK]", o->model);
-    if (text) l->batch = MOST_LINES, l->most_tokens = MOST_TOKENS;
-    else l->batch = zmin((size_t)o->per_device_eval_batch_size, data->n);
-    if (embed) a->vectors = take(zmul(l->batch, (size_t)m->config.C), sizeof(float), "vectors");
-    return loader_room(l, l->batch, (size_t)(text ? a->in.how.max_length : data->longest),
-                       SIZE_MAX);
-}
-
-static int answer(const Options *o, Bert *m, int embed)
-{
-    Answering a = {.o = o, .m = m, .in = text_input(o, m), .embed = embed};
-    a.answers.rules = rules_of(o, m, o->predict_file ? 30 : 15);
-    a.answers.top_k = (int)o->top_k, a.answers.logits = (int)o->logits;
-    a.l.model = m, a.l.group = 1, a.l.predicting = 1;
-    int result = answer_start(&a);
-    if (!result) result = o->predict_file ? answer_all(&a) : answer_lines(&a);
-    loader_free(&a.l), input_free(&a.in), answers_free(&a.answers);
-    free(a.vectors);
-    return result;
-}
-
-static int command_predict(const Options *o, Bert *m) { return answer(o, m, 0); }
-static int command_embed(const Options *o, Bert *m) { return answer(o, m, 1); }
 
 static int command_encode(const Options *o, Bert *m)
 {
     Input in = text_input(o, m);
-    const BertEncoding *e = &in.e;
-    int failed = text_start(&in, BERT_NONE, 0);
-    while (!failed && read_lines(&in)) {
-        for (int b = 0; b < e->B; b++)
-            for (int t = e->offsets[b]; t < e->offsets[b + 1]; t++)
-                printf("%d%c", e->tokens[t], t + 1 < e->offsets[b + 1] ? ' ' : '\n');
-        failed = fflush(stdout) || ferror(stdout);
-    }
-    if (!failed) failed = text_end(&in);
-    input_free(&in);
-    return failed;
+    return encode_lines(&in);
 }

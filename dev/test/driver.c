@@ -212,7 +212,7 @@ static void test_signal(void)
     expect(size_of("out/best.bin") > 0 && size_of("out/model.bin") == size_of("out/best.bin"),
            "'best so far', and no best.bin: %s", output);
     const Options options = {.output_dir = "out"};
-    Training t = {.o = &options, .total = 2, .saved_step = NEVER};
+    Training t = {.o = &options, .plan = {.total = 2}, .saved_step = NEVER};
     fflush(stderr);
     int error = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), old = dup(2);
     dup2(error, 2);

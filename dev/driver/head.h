@@ -1,0 +1,116 @@
+/*
+head.h - the head that a model has, and the one that data needs: drawn, kept, named, checked.
+*/
+#ifndef HEAD_H
+#define HEAD_H
+
+#include "loader.h"
+
+/* Where it holds nothing that a loss is taken of: that loss is 0. */
+static void warn_unlabelled(const char *path, int task, const char *done)
+{
+    warn("%s: %s, so nothing was %s", path,
+         has_masks(task) ? "no token was masked" : "no token has a label", done);
+}
+
+/* The head's K for this data. */
+static int head_size(const Data *d) { return bert_task(d->task)->most_K == 1 ? 1 : d->K; }
+
+/* The head's tensors that were drawn, as they had another size; or those that were kept. Returns
+   how many there are. */
+static int list_head(FILE *f, const Bert *m, const size_t *old, int drawn)
+{
+    int n = 0;
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *x = &m->tensors[i];
+        if (!x->size || !x->used || (x->size != old[i]) != drawn || x->group != BERT_GROUP_HEAD)
+            continue;
+        if (!n++) fprintf(f, "           %s:", drawn ? "drawn anew, to be trained" : "kept");
+        fprintf(f, " %s", x->key);
+    }
+    if (n) fprintf(f, "\n");
+    return n;
+}
+
+/* The head for the data's task, of the model at path: as it is, renamed to the data's labels, or drawn anew. */
+static int train_head(Bert *m, const char *path, const Data *data, uint64_t seed)
+{
+    size_t old[BERT_NUM_TENSORS];
+    int same = m->config.task == data->task && m->config.K == head_size(data) &&
+               m->config.multi_label == data->multi_label;
+    Page page;
+    FILE *f = page_begin(&page);
+    fprintf(f, "head       %s", bert_task(data->task)->name);
+    if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
+    else fprintf(f, "\n");
+    page_end(&page, stdout, 11);
+    if (m->config.activation_out == BERT_OUT_SIGMOID) {
+        printf("           to be trained on values: predict shows them, and no sigmoid any more\n");
+        m->config.activation_out = BERT_OUT_VALUE; /* as Hugging Face sets problem_type then */
+    }
+    if (same && same_names(&m->labels, &data->names)) return 0;
+    if (same && !generic_names(&m->labels))
+        return check_names(&m->labels, path, data,
+                           "To go on with this head, make the data with the model's labels "
+                           "(tokenizer.py --labels); for a new head, export the model with --task "
+                           "none.");
+    for (int i = 0; i < BERT_NUM_TENSORS; i++) old[i] = m->tensors[i].size;
+    if (bert_set_task(m, data->task, head_size(data), data->multi_label, &data->names, seed))
+        return fail("%s: %s", path, bert_error(m));
+    f = page_begin(&page);
+    if (same) fprintf(f, "           its labels had no names, and get the data's\n");
+    else if (!list_head(f, m, old, 1)) list_head(f, m, old, 0);
+    page_end(&page, stdout, 11);
+    return 0;
+}
+
+/* What the model is to remember of the data it learns from, for lines of text to come. */
+static void remember(BertConfig *c, const Loader *l)
+{
+    c->trained_length = imin(l->max_length, c->P);
+    c->trained_pairs = 1 + l->pairs;
+    c->may_lack = l->may_lack;
+    c->activation_out = BERT_OUT_VALUE;
+}
+
+/* A share of the label for all others: where one of several labels is right. */
+static int check_smoothing(double factor, const Data *data)
+{
+    const BertTask *task = bert_task(data->task);
+    const int one = task->reads != BERT_READS_BOTH && !data->multi_label;
+    if (factor == 0 || (one && task->loss == BERT_LOSS_CROSSENTROPY) ||
+        task->loss == BERT_LOSS_CHOICE)
+        return 0;
+    return fail("--label_smoothing_factor goes with classification, ner, mlm and multiple_choice, "
+                "not with %s%s",
+                data->multi_label ? "multi-label " : "", task->name);
+}
+
+/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
+static int check_head(Bert *m, const char *path, const Data *d)
+{
+    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
+        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
+        return fail("%s: %s", path, bert_error(m));
+    if (m->config.task == BERT_NONE)
+        return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
+                    d->task ? " for " : "", d->task ? bert_task(d->task)->name : "");
+    if (m->config.task != d->task || m->config.multi_label != d->multi_label)
+        return fail("%s: is a model for %s%s, %s is data for %s%s", path,
+                    m->config.multi_label ? "multi-label " : "", bert_task(m->config.task)->name,
+                    d->path, d->multi_label ? "multi-label " : "", bert_task(d->task)->name);
+    return 0;
+}
+
+/* eval: its labels are the data's. */
+static int check_labels(const Bert *m, const char *path, const Data *data)
+{
+    if (m->config.K != head_size(data) || !generic_names(&m->labels))
+        return check_names(&m->labels, path, data,
+                           "Make the data with the model's labels (tokenizer.py --labels).");
+    if (!same_names(&m->labels, &data->names))
+        warn("%s: its labels have no names; they are taken to be the data's, in order", path);
+    return 0;
+}
+
+#endif

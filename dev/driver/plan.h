@@ -1,0 +1,59 @@
+/*
+plan.h - a training before its first step: how many steps, their learning rate, what is said of the
+data.
+*/
+#ifndef PLAN_H
+#define PLAN_H
+
+#include "loader.h"
+#include "schedule.h"
+
+typedef struct {
+    /* What is wanted, to be set before. */
+    double epochs, warmup_steps, warmup_ratio, rate; /* the highest learning rate */
+    long long max_steps;
+    const char *type; /* of schedule */
+
+    /* What comes of it: optimizer steps. */
+    long long total, warmup;
+    const Schedule *schedule;
+} Plan;
+
+/* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
+static int plan_steps(Plan *p, size_t steps_an_epoch)
+{
+    double total = ceil(p->epochs * (double)steps_an_epoch);
+    double warmup = floor(p->warmup_steps);
+    if (p->max_steps > 0) total = (double)p->max_steps;
+    if (p->warmup_steps < 1)
+        warmup = ceil(total * (p->warmup_steps > 0 ? p->warmup_steps : p->warmup_ratio));
+    if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
+        return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
+    p->schedule = schedule_of(p->type);
+    p->total = (long long)total;
+    p->warmup = p->schedule->warms ? (long long)warmup : 0;
+    if (p->warmup >= p->total && p->warmup > 0)
+        warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", p->warmup,
+             p->total, p->rate * (total - 1) / warmup);
+    if (p->warmup != (long long)warmup)
+        warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
+    return 0;
+}
+
+/* The learning rate of the step after so many. */
+static double plan_rate(const Plan *p, long long step)
+{
+    return p->rate * schedule_share(p->schedule, (long)step, (long)p->warmup, (long)p->total);
+}
+
+static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
+{
+    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path,
+            d->n / d->choices, d->N, d->longest);
+    if (d->G) fprintf(f, "           %d %s\n", d->G, group_names[d->task]);
+    if (!counts || !d->K) return;
+    fprintf(f, "           ");
+    print_names(f, &d->names, counts);
+}
+
+#endif
