@@ -65,6 +65,7 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(gradient_accumulation_steps, COUNT, "1", TRAIN, 0, "batches in an optimizer step")           \
     X(learning_rate, NUMBER, "5e-5", TRAIN, 0, "its highest value")                                \
     X(lr_scheduler_type, CHOICE, "linear", TRAIN, 0, SCHEDULE_CHOICES)                             \
+    X(lr_scheduler_kwargs, OBJECT, "", TRAIN, 0, "its arguments, as {\"num_cycles\": 2}")          \
     X(warmup_steps, NUMBER, "0", TRAIN, 0, "steps it rises for; below 1: their share of all")      \
     X(warmup_ratio, SHARE, "0", TRAIN, 0, "that share, as transformers 4 named it")                \
     X(weight_decay, NUMBER, "0", TRAIN, 0, "of matrices; biases and LayerNorm have none")          \
@@ -254,7 +255,6 @@ static Plan training_plan(const Options *o)
 {
     const Plan p = {.epochs = o->num_train_epochs,
                     .max_steps = o->max_steps,
-                    .type = o->lr_scheduler_type,
                     .rate = o->learning_rate,
                     .warmup_steps = o->warmup_steps,
                     .warmup_ratio = o->warmup_ratio};
@@ -265,6 +265,9 @@ static int train_files(Training *t)
 {
     t->data = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
     t->plan = training_plan(t->o);
+    if (schedule_start(&t->plan.schedule, t->o->lr_scheduler_type, t->o->lr_scheduler_kwargs,
+                       t->o->learning_rate))
+        return 1;
     if (loader_files(&t->data, t->o->train_file)) return 1;
     return t->o->eval_file && loader_file(&t->eval, t->o->eval_file);
 }

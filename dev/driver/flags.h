@@ -16,6 +16,7 @@ be. The flags themselves, and the commands, are the program's tables.
    and numbers' least and most. */
 #define KINDS(X)                                                                                   \
     X(PATH, const char *, "PATH", "a path", 0, 0)                                                  \
+    X(OBJECT, const char *, "JSON", "a JSON object", 0, 0)                                         \
     X(CHOICE, const char *, "WORD", "one of ", 0, 0)                                               \
     X(SWITCH, long long, "", "", 0, 1)                                                             \
     X(COUNT, long long, "N", "a whole number from 1 to 2147483647", 1, INT_MAX)                    \
@@ -74,10 +75,10 @@ static int set_flag(void *options, const Flag *flag, const char *text)
 {
     Kind kind = flag->kind;
     char *field = (char *)options + flag->field, *end;
-    if (kind == PATH || kind == CHOICE) {
+    if (kind <= CHOICE) {
         memcpy(field, &text, sizeof text);
         return *text &&
-               (kind == PATH || (!strchr(text, '|') && in_list(flag->help, text, '|') != NULL));
+               (kind != CHOICE || (!strchr(text, '|') && in_list(flag->help, text, '|') != NULL));
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
@@ -213,8 +214,12 @@ static int parse_flag(const Program *p, void *options, int command, char **argv,
     if (kind == SWITCH) return set_flag(options, &p->flags[i], "1");
     value = equals ? equals + 1 : left > 1 && strncmp(argv[1], "--", 2) ? argv[1] : NULL;
     if (!value) return fail("--%s needs a value: %s%s", name, kinds[kind].wants, choices), 0;
-    if (!set_flag(options, &p->flags[i], value))
+    if (!set_flag(options, &p->flags[i], value)) {
+        for (int k = 0; k < NUM_NO_CHOICES; k++)
+            if (!strcmp(no_choices[k].flag, name) && in_list(no_choices[k].values, value, ' '))
+                return fail("--%s %s: %s", name, value, no_choices[k].what), 0;
         return fail("--%s: '%s' is not %s%s", name, value, kinds[kind].wants, choices), 0;
+    }
     return equals ? 1 : 2;
 }
 

@@ -37,7 +37,6 @@ static const Instead instead[] = {
      "where memory is short, a smaller --per_device_train_batch_size with more "
      "--gradient_accumulation_steps is the same step"},
     {TRAINER, "optim optim_args optim_target_modules", ADAMW},
-    {TRAINER, "lr_scheduler_kwargs", "--lr_scheduler_type has no further settings"},
     {TRAINER, "eval_strategy eval_steps eval_delay eval_on_start", EACH_EPOCH},
     {TRAINER,
      "save_strategy save_steps save_total_limit save_only_model save_on_each_node "
@@ -193,5 +192,16 @@ static const Instead instead[] = {
      "a training runs to its end, and best.bin is its best model"},
 };
 enum { NUM_INSTEAD = sizeof instead / sizeof instead[0] };
+
+/* Values that Trainer's flag of that name has, and ours does not. */
+static const struct {
+    const char *flag, *values, *what;
+} no_choices[] = {
+    {"lr_scheduler_type", "reduce_lr_on_plateau greedy",
+     "goes by what was measured so far; here a schedule is a function of the step alone"},
+    {"train_sampling_strategy", "group_by_length batch_rebalance",
+     "no batch is padded, so nothing goes by length"},
+};
+enum { NUM_NO_CHOICES = sizeof no_choices / sizeof no_choices[0] };
 
 #endif

@@ -128,6 +128,21 @@ static char *json_value(char *at, char *end, int depth)
     return last;
 }
 
+/* A JSON object's next field, from behind its { or the comma: what follows it, or NULL where there
+   is none. quoted: the value is a string. */
+static char *json_field(char *at, char *end, BertText *key, BertText *value, int *quoted)
+{
+    at = json_skip(at, end, '"');
+    if (at) at = json_skip(json_string(at, end, key), end, ':');
+    at = json_skip(at, end, 0);
+    if (!at || at == end) return NULL;
+    *quoted = *at == '"';
+    value->bytes = at;
+    at = *quoted ? json_string(at + 1, end, value) : json_value(at, end, 1);
+    if (at && !*quoted) value->size = (size_t)(at - value->bytes);
+    return at;
+}
+
 /* The values of a JSON object's fields that have one of n names (NULL: none), the last where one
    comes twice, as in Python: the first few are strings, the others strings or numbers; strings -1:
    all are what they are. null is no value, nor is what else there is; in place of a string it
@@ -138,15 +153,9 @@ static int json_fields(char *at, char *end, const char *const *names, int n, int
     char *next = json_skip(at, end, '{'), *last = json_skip(next, end, '}');
     while (!last) {
         BertText key, value;
-        at = json_skip(next, end, '"');
-        if (at) at = json_skip(json_string(at, end, &key), end, ':');
-        at = json_skip(at, end, 0);
-        if (!at || at == end) return 0;
-        int quoted = *at == '"';
-        value.bytes = at;
-        at = quoted ? json_string(at + 1, end, &value) : json_value(at, end, 1);
+        int quoted;
+        at = json_field(next, end, &key, &value, &quoted);
         if (!at) return 0;
-        if (!quoted) value.size = (size_t)(at - value.bytes);
         int null = !quoted && *value.bytes == 'n';
         int number = !quoted && is_one_of(*value.bytes, "-0123456789");
         for (int i = 0; i < n; i++) {

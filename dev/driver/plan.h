@@ -12,11 +12,10 @@ typedef struct {
     /* What is wanted, to be set before. */
     double epochs, warmup_steps, warmup_ratio, rate; /* the highest learning rate */
     long long max_steps;
-    const char *type; /* of schedule */
+    Schedule schedule; /* started, with its arguments */
 
     /* What comes of it: optimizer steps. */
     long long total, warmup;
-    const Schedule *schedule;
 } Plan;
 
 /* How many steps, as Trainer counts them (set_initial_training_values of transformers 5). */
@@ -29,12 +28,12 @@ static int plan_steps(Plan *p, size_t steps_an_epoch)
         warmup = ceil(total * (p->warmup_steps > 0 ? p->warmup_steps : p->warmup_ratio));
     if (total > INT_MAX || warmup > INT_MAX) /* bert_adamw counts steps in an int */
         return fail("%.0f steps, %.0f of warmup: the most is %d", total, warmup, INT_MAX);
-    p->schedule = schedule_of(p->type);
     p->total = (long long)total;
-    p->warmup = p->schedule->warms ? (long long)warmup : 0;
+    p->warmup = p->schedule.row->warms ? (long long)warmup : 0;
+    p->schedule.total = total, p->schedule.warmup = (double)p->warmup;
     if (p->warmup >= p->total && p->warmup > 0)
         warn("%lld warmup steps in a run of %lld: the learning rate only rises, to %g", p->warmup,
-             p->total, p->rate * (total - 1) / warmup);
+             p->total, p->rate * schedule_share(&p->schedule, total - 1));
     if (p->warmup != (long long)warmup)
         warn("constant has no warmup; --lr_scheduler_type constant_with_warmup has");
     return 0;
@@ -43,7 +42,7 @@ static int plan_steps(Plan *p, size_t steps_an_epoch)
 /* The learning rate of the step after so many. */
 static double plan_rate(const Plan *p, long long step)
 {
-    return p->rate * schedule_share(p->schedule, (long)step, (long)p->warmup, (long)p->total);
+    return p->rate * schedule_share(&p->schedule, (double)step);
 }
 
 static void show_data(FILE *f, const char *what, const Data *d, const double *counts)

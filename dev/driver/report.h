@@ -40,7 +40,8 @@ static int terminal_columns(int fd)
     return columns && atoi(columns) > 0 ? atoi(columns) : 80;
 }
 
-/* Lines of text. On a terminal the long ones are broken at blanks, and go on indented. */
+/* Lines of text. On a terminal the long ones are broken at blanks and behind |, and go on
+   indented. */
 static void put_lines(FILE *f, const char *text, int indent)
 {
     const int width = terminal_columns(fileno(f));
@@ -55,7 +56,7 @@ static void put_lines(FILE *f, const char *text, int indent)
         end = text + line.size + (text[line.size] == '\n');
         for (size_t n; (n = fitting(line, room, &used)) < line.size; room = width - indent) {
             size_t cut = n;
-            while (cut && line.bytes[cut] != ' ') cut--;
+            while (cut && line.bytes[cut] != ' ' && line.bytes[cut - 1] != '|') cut--;
             if (!cut && !(cut = n)) break; /* not even a letter fits */
             fprintf(f, "%.*s\n%*s", (int)cut, line.bytes, indent, "");
             cut += strspn(line.bytes + cut, " ");

@@ -142,6 +142,7 @@ static void test_lines(void)
     expect_lines(20, "one two three four five six seven\nx\n",
                  "one two three four\r\n    five six seven\r\nx\r\n");
     expect_lines(8, "one two\n\nthree four\n", "one two\r\n\r\nthree\r\n  four\r\n");
+    expect_lines(8, "one two|three|four|x\n", "one two|\r\n  three|\r\n  four|x\r\n");
     expect_lines(8, "abcdefghijklmnop q", "abcdefgh\r\n  ijklmn\r\n  op q");
     expect_lines(8, "\xe8\xa8\x93\xe7\xb7\xb4\xe8\xa8\x93\xe7\xb7\xb4\xe8\xa8\x93\n",
                  "\xe8\xa8\x93\xe7\xb7\xb4\xe8\xa8\x93\xe7\xb7\xb4\r\n  \xe8\xa8\x93\r\n");
