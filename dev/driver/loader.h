@@ -16,43 +16,27 @@ stopped needs one stored Place to go on with the batches that it would have had.
 #ifndef LOADER_H
 #define LOADER_H
 
+#include "batch.h"
 #include "draw.h"
 #include "shards.h"
 
 /* ------------------------------------------------------------------------------------------------
    The loader */
 
-/* Where a run stands: what its next step begins with. */
+/* Where a run stands: what its next step begins with. It is the same however a step is cut. */
 typedef struct {
     uint64_t epoch;
-    size_t shard;   /* counted in the epoch's order of them */
-    size_t item;    /* of the shard, in its order: an example, a pair, a text with its choices */
-    size_t batches; /* micro-batches of the epoch so far, over all shards */
+    uint64_t shard; /* counted in the epoch's order of them */
+    uint64_t item;  /* of the shard, in its order: an example, a pair, a text with its choices */
+    uint64_t steps; /* of the epoch so far, over all shards */
 } Place;
-
-/* The arrays of a step's micro-batches: type, name, and where in the array those of the next one
-   begin, behind G of them with together B examples and N tokens. labels: of each token, of each
-   example one, or in qa two; an example has so many targets. */
-#define STEP_ARRAYS(X)                                                                             \
-    X(int, tokens, N)                                                                              \
-    X(int, types, N)                                                                               \
-    X(int, rows, N)                                                                                \
-    X(int, labels, N + 2 * B)                                                                      \
-    X(int, next, B)                                                                                \
-    X(int, offsets, B + G)                                                                         \
-    X(float, targets, B *floats)
-
-#define ARRAY_POINTER(type, name, begins) type *name;
-typedef struct {
-    STEP_ARRAYS(ARRAY_POINTER)
-} StepArrays;
 
 typedef struct {
     /* What is wanted, to be set before the first call. */
     const Bert *model;
     size_t batch, group; /* items in a micro-batch, micro-batches in a step of one process */
     size_t rank, ranks;  /* this process's number, and how many share each step; 0 of 0: alone */
-    size_t most_tokens;  /* a micro-batch that has so many takes no more; 0: as many as it likes */
+    size_t most_tokens;  /* in a micro-batch of several items; 0: as many as there are */
     int shuffled;        /* else the files' own order */
     int predicting;      /* no labels are read, and what is predicted is the text's own [MASK]s */
     uint64_t seed;
@@ -61,9 +45,9 @@ typedef struct {
 
     /* Where examples come from, and what loader_scan found there. */
     Shards files;
-    const Data *data;                   /* of the files, or lines of text */
-    size_t items, micro_batches, steps; /* of an epoch */
-    size_t choices;                     /* multiple_choice: the most that an item has */
+    const Data *data;    /* of the files, or lines of text */
+    size_t items, steps; /* of an epoch */
+    size_t choices;      /* multiple_choice: the most that an item has */
     int longest, max_length, pairs, may_lack;
     double *label_counts; /* (K) */
 
@@ -116,6 +100,12 @@ static int loader_files(Loader *l, const char *pattern)
     return shards_find(&l->files, pattern) || open_shard(l, 0);
 }
 
+/* Items of an optimizer step, over all processes. */
+static size_t step_size(const Loader *l)
+{
+    return zmul(zmul(l->batch, l->group), l->ranks ? l->ranks : 1);
+}
+
 /* The items of a shard in an epoch, and their order. */
 static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
 {
@@ -134,9 +124,10 @@ static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
 static int loader_room(Loader *l, size_t sequences, size_t longest, size_t tokens)
 {
     const BertConfig *c = &l->model->config;
-    const size_t ranks = l->ranks ? l->ranks : 1, G = zmul(l->group, ranks);
-    const size_t batch = zmul(l->batch, l->choices ? l->choices : 1), one = zmin(sequences, batch);
-    const size_t B = zmin(sequences, zmul(batch, G)), N = zmin(tokens, zmul(B, longest));
+    const size_t choices = l->choices ? l->choices : 1, batch = zmul(l->batch, choices);
+    const size_t one = zmin(sequences, batch), B = zmin(sequences, zmul(step_size(l), choices));
+    const size_t N = zmin(tokens, zmul(B, longest));
+    const size_t G = l->most_tokens ? B : zmin(B, step_size(l) / l->batch);
     if (zadd(zmul(one, longest), one) > INT_MAX) /* bert_forward counts in ints */
         return fail("a batch of %zu x %zu tokens is too large", one, longest);
     if (B > INT_MAX) /* their places are ints */
@@ -145,7 +136,7 @@ static int loader_room(Loader *l, size_t sequences, size_t longest, size_t token
 #define ARRAY_TAKE(type, name, begins) l->arrays.name = take(begins, sizeof(type), "a batch");
     const size_t floats = l->floats;
     STEP_ARRAYS(ARRAY_TAKE)
-    l->all = take(G < B ? G : B, sizeof *l->all, "the batches of a step");
+    l->all = take(G, sizeof *l->all, "the batches of a step");
     return 0;
 }
 
@@ -153,7 +144,6 @@ static int loader_room(Loader *l, size_t sequences, size_t longest, size_t token
 static int loader_scan(Loader *l)
 {
     const Data *d = l->data;
-    const size_t step = l->group * (l->ranks ? l->ranks : 1);
     size_t most = 0, room = 0, tokens = 0;
     l->label_counts = take((size_t)d->K, sizeof *l->label_counts, "the counts of labels");
     l->shard_order = take(l->files.count, sizeof *l->shard_order, "the order of shards");
@@ -166,10 +156,8 @@ static int loader_scan(Loader *l)
         for (size_t j = 0; labels && d->K && j < count; j++)
             if (labels[j] >= 0) l->label_counts[labels[j]]++;
         draw_pass(l, l->place.epoch, i);
-        size_t batches = (l->n + l->batch - 1) / l->batch;
         l->items += l->n;
-        l->micro_batches += batches;
-        l->steps += (batches + step - 1) / step;
+        l->steps += l->n / step_size(l) + (l->n % step_size(l) > 0);
         if (l->n > most) most = l->n;
         if (d->choices > l->choices) l->choices = d->choices;
         if (d->n > room) room = d->n; /* another epoch may draw more pairs */
@@ -205,7 +193,7 @@ static void loader_lines(Loader *l, const Data *lines)
 static int start_pass(Loader *l)
 {
     const Place *at = &l->place;
-    size_t shard = at->shard;
+    size_t shard = (size_t)at->shard;
     if (l->shuffled) {
         shuffle(l->shard_order, l->files.count, random_key(FOR_SHARDS, l->seed, at->epoch));
         shard = l->shard_order[shard];
@@ -214,13 +202,6 @@ static int start_pass(Loader *l)
     draw_pass(l, at->epoch, shard);
     l->ready = 1;
     return 0;
-}
-
-/* Adds tokens to the batch's end N; returns its new end. */
-static int put_tokens(StepArrays *b, int N, const int32_t *tokens, size_t n, int type)
-{
-    for (size_t i = 0; i < n; i++, N++) b->tokens[N] = tokens[i], b->types[N] = type;
-    return N;
 }
 
 /* Example i of a batch, which begins at token N; returns where it ends. */
@@ -243,23 +224,6 @@ static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
     return put_tokens(b, N, tokens + first, T - first, 1);
 }
 
-/* The item's labels: those of its tokens, or its own. */
-static void put_labels(StepArrays *b, const Data *d, size_t item, int i)
-{
-    const int N = b->offsets[i], T = b->offsets[i + 1] - N;
-    if (d->labels && item % d->choices == 0)
-        b->labels[(size_t)i / d->choices] = d->labels[item / d->choices];
-    if (d->targets) b->targets[i] = d->targets[item];
-    for (int t = 0; d->tags && t < T; t++)
-        b->labels[N + t] = d->tags[d->offsets[item] + (uint64_t)t];
-    for (size_t j = 0; d->positions && j < 2; j++)
-        b->labels[2 * (size_t)i + j] = d->positions[2 * item + j];
-    if (!d->sets) return;
-    float *targets = b->targets + (size_t)i * (size_t)d->K;
-    memset(targets, 0, (size_t)d->K * sizeof *targets);
-    for (uint64_t j = d->sets[item]; j < d->sets[item + 1]; j++) targets[d->set_labels[j]] = 1;
-}
-
 /* The example's masks: drawn, or those that it has. */
 static int put_masks(StepArrays *b, const Loader *l, size_t item, int i, int R)
 {
@@ -270,7 +234,19 @@ static int put_masks(StepArrays *b, const Loader *l, size_t item, int i, int R)
                           random_at(l->masks, item));
 }
 
-/* The next micro-batch of the step, in the arrays behind those that are there. */
+/* Tokens of the item at a place of the pass. */
+static size_t item_tokens(const Loader *l, size_t at)
+{
+    const Data *d = l->data;
+    const size_t item = l->order ? l->order[at] : at;
+    if (d->task != BERT_PRETRAINING)
+        return (size_t)(d->offsets[(item + 1) * l->each] - d->offsets[item * l->each]);
+    const Pair *pair = &l->pair_of_item[item];
+    return 3 + pair->a_end - pair->a + pair->b_end - pair->b; /* [CLS] [SEP] [SEP] */
+}
+
+/* The next micro-batch of the step, in the arrays behind those that are there: of at most batch
+   items and most_tokens, but for one item that has more. */
 static void fill_batch(Loader *l)
 {
     const Data *d = l->data;
@@ -284,9 +260,11 @@ static void fill_batch(Loader *l)
     *x = l->like;
     x->place = (int)B;
     b.offsets[0] = 0;
-    for (int end = 0; (size_t)x->B < l->batch * each && l->first + l->B < l->n * each; l->B++) {
-        if (l->most_tokens && (size_t)end >= l->most_tokens) break;
+    for (int end = 0; (size_t)x->B < l->batch * each && l->B < l->step_items * each; l->B++) {
         const size_t at = l->first + l->B;
+        if (l->most_tokens && x->B > 0 && at % each == 0 &&
+            (size_t)end + item_tokens(l, at / each) > l->most_tokens)
+            break;
         const size_t item = l->order ? l->order[at / each] * each + at % each : at;
         const int i = x->B++;
         b.offsets[i + 1] = end = put_item(&b, l, item, i, end);
@@ -313,9 +291,10 @@ static int loader_step(Loader *l, uint64_t step)
     const size_t ranks = l->ranks ? l->ranks : 1;
     double divisor = 0;
     if (!l->ready && start_pass(l)) return 1;
-    l->first = l->place.item * l->each, l->like.step = step;
+    l->first = (size_t)l->place.item * l->each, l->like.step = step;
     l->G = l->B = l->N = 0, l->rows = 0;
-    while (l->G < l->group * ranks && l->first + l->B < l->n * l->each) fill_batch(l);
+    l->step_items = zmin(step_size(l), l->n - (size_t)l->place.item);
+    while (l->B < l->step_items * l->each) fill_batch(l);
     for (size_t i = 0; i < l->G; i++) {
         BertBatch plain = l->all[i];
         plain.class_weights = NULL; /* rows, not their weights */
@@ -323,17 +302,17 @@ static int loader_step(Loader *l, uint64_t step)
         divisor += bert_divisor(l->model, &l->all[i]);
     }
     for (size_t i = 0; i < l->G; i++)
-        l->all[i].divisor = divisor, l->all[i].next_divisor = (double)(l->B / l->each);
+        l->all[i].divisor = divisor, l->all[i].next_divisor = (double)l->step_items;
     const size_t from = l->G * l->rank / ranks, to = l->G * (l->rank + 1) / ranks;
-    l->batches = l->all + from, l->num_batches = to - from, l->step_items = l->B / l->each;
+    l->batches = l->all + from, l->num_batches = to - from;
 
     Place *at = &l->place;
-    at->item += l->step_items, at->batches += l->G;
-    l->epoch = (double)at->epoch + fmin(1, (double)at->batches / (double)l->micro_batches);
+    at->item += l->step_items, at->steps++;
+    l->epoch = (double)at->epoch + fmin(1, (double)at->steps / (double)l->steps);
     l->ready = at->item < l->n;
     if (!l->ready) at->item = 0, at->shard++;
     l->ended = !l->ready && at->shard >= l->files.count;
-    if (l->ended) at->epoch++, at->shard = 0, at->batches = 0;
+    if (l->ended) at->epoch++, at->shard = at->steps = 0;
     return 0;
 }
 

@@ -213,7 +213,7 @@ static void test_ranks(void)
     done("loader: 2 and 3 processes share a step of one, every task");
 }
 
-/* Every item once, steps and micro-batches as they were counted before, and the last is told. */
+/* Every item once, steps as they were counted before, and the last is told. */
 static void test_epochs(void)
 {
     Bert m = {0};
@@ -221,8 +221,7 @@ static void test_epochs(void)
     begin(&m, 0);
     Loader l = loader_of(&m, 4, 2, 1);
     expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
-    expect(l.items == 3 * EXAMPLES + 3 && l.micro_batches == 10 && l.steps == 6,
-           "%zu items, %zu micro-batches, %zu steps", l.items, l.micro_batches, l.steps);
+    expect(l.items == 3 * EXAMPLES + 3 && l.steps == 6, "%zu items, %zu steps", l.items, l.steps);
     for (uint64_t epoch = 0; epoch < 3; epoch++) {
         size_t items = 0, steps = 0, batches = 0;
         int seen[3][EXAMPLES + 2] = {{0}};
@@ -233,11 +232,10 @@ static void test_epochs(void)
             for (size_t i = 0; i < l.step_items; i++)
                 seen[l.files.open - 1][l.order[l.first + i]]++;
             items += l.step_items, batches += l.num_batches, steps++;
-            expect(fabs(l.epoch - (double)epoch - (double)batches / 10) < 1e-12, "epoch %g",
-                   l.epoch);
+            expect(fabs(l.epoch - (double)epoch - (double)steps / 6) < 1e-12, "epoch %g", l.epoch);
         } while (!l.ended && steps < 100);
-        expect(items == l.items && steps == l.steps && batches == l.micro_batches,
-               "%zu items, %zu steps", items, steps);
+        expect(items == l.items && steps == l.steps && batches == 10, "%zu items, %zu steps", items,
+               steps);
         for (int k = 0; k < 3; k++)
             for (int i = 0; i < EXAMPLES + k; i++)
                 expect(seen[k][i] == 1, "file %d, item %d: %d times", k, i, seen[k][i]);
@@ -249,7 +247,8 @@ static void test_epochs(void)
     done("loader: an epoch has every item once, and says where it ends");
 }
 
-/* A micro-batch takes items until it has so many tokens; lines of text are a Data as others. */
+/* A micro-batch takes an item, and others as long as it has at most so many tokens; lines of text
+   are a Data as others. */
 static void test_tokens(void)
 {
     Bert m = {0};
@@ -269,11 +268,13 @@ static void test_tokens(void)
             expect(!loader_step(&l, 0), "step");
             for (size_t i = 0; i < l.num_batches; i++) {
                 const BertBatch *x = &l.batches[i];
-                expect(x->offsets[x->B - 1] < (int)most, "%d tokens before the last of %d",
-                       x->offsets[x->B - 1], x->B);
-                expect(x->offsets[x->B] >= (int)most || l.ended, "%d tokens", x->offsets[x->B]);
-                expect(!x->labels && !x->targets, "labels");
+                const uint64_t *of = l.data->offsets + items;
+                expect(x->B == 1 || x->offsets[x->B] <= (int)most, "%d tokens in %d items",
+                       x->offsets[x->B], x->B);
                 items += (size_t)x->B;
+                expect(items == l.data->n || of[x->B + 1] - of[0] > most,
+                       "another item would have fitted");
+                expect(!x->labels && !x->targets, "labels");
             }
         } while (!l.ended);
         expect(items == l.data->n, "%zu items", items);
@@ -281,7 +282,40 @@ static void test_tokens(void)
         loader_free(&l);
     }
     bert_free(&m);
-    done("loader: a micro-batch of at most so many tokens and one item");
+    done("loader: a micro-batch of at most so many tokens, or one item");
+}
+
+/* The bound cuts a step into other micro-batches, and it is the same step, for ranks too. */
+static void test_token_steps(void)
+{
+    for (int i = 0; i < NUM_TASKS; i++) {
+        Bert m = {0};
+        uint64_t whole[STEPS], cut[STEPS];
+        size_t more = 0, choices;
+        begin(&m, i);
+        for (int most = 0; most < 30; most += most ? 7 : 1) {
+            Loader l = loader_of(&m, 4, 2, 1);
+            l.most_tokens = (size_t)most;
+            expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+            first_steps(&l, most ? cut : whole, NULL);
+            for (int k = 0; k < STEPS && most; k++)
+                expect(whole[k] == cut[k], "task %d, %d tokens: step %d", all_tasks[i].task, most,
+                       k);
+            choices = l.choices ? l.choices : 1;
+            for (int k = 0; k<10; k++, more += l.num_batches> 2) {
+                expect(!loader_step(&l, 0), "a step");
+                for (size_t b = 0; most && b < l.num_batches; b++)
+                    expect((size_t)l.batches[b].B == choices ||
+                               l.batches[b].offsets[l.batches[b].B] <= most,
+                           "task %d: %d tokens, the most is %d", all_tasks[i].task,
+                           l.batches[b].offsets[l.batches[b].B], most);
+            }
+            loader_free(&l);
+        }
+        expect(more > 10, "the bound cuts nothing");
+        bert_free(&m);
+    }
+    done("loader: bounds on a micro-batch's tokens leave the step as it is, every task");
 }
 
 /* Predicting, the [MASK]s of the text are rows, without labels; a model without masks has none. */
@@ -338,9 +372,9 @@ static void test_shards(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files, test_cuts,   test_places,
-                                          test_ranks, test_epochs, test_tokens,
-                                          test_found, test_shards, leave_folder};
+    static void (*const tests[])(void) = {make_files,  test_cuts,   test_places,      test_ranks,
+                                          test_epochs, test_tokens, test_token_steps, test_found,
+                                          test_shards, leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
