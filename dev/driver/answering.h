@@ -114,13 +114,13 @@ static int answer_start(Answering *a)
     int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
     if (text ? text_start(&a->in, task, embed) : loader_file(l, a->predict_file)) return 1;
     const Data *data = text ? &a->in.data : l->data;
-    if (data->task == BERT_PRETRAINING)
+    if (draws_pairs(data->task))
         return fail("%s: sentences to be paired are no inputs: make data for mlm", data->path);
     if (embed && bert_set_task(m, BERT_NONE, 0, 0, NULL, 0)) return fail("%s", bert_error(m));
     if (!embed && check_head(m, a->path, data)) return 1;
-    if (a->answers.logits && (data->task == BERT_QA || data->task == BERT_MLM))
+    if (a->answers.logits && bert_task(data->task)->cols != BERT_COLS_K)
         return fail("--logits goes with classification, regression, ner and multiple_choice");
-    if (text && data->task == BERT_MLM && m->tokenizer.words[BERT_ID_MASK] < 0)
+    if (text && has_masks(data->task) && m->tokenizer.words[BERT_ID_MASK] < 0)
         return fail("%s: its vocabulary has no [MASK]", a->path);
     if (text) l->batch = MOST_LINES, l->most_tokens = MOST_TOKENS;
     else l->batch = zmin(l->batch, data->n);

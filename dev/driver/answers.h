@@ -43,12 +43,10 @@ static void put_logits(const Answers *a, const float *logits, size_t n, size_t r
     printf(row ? "]]" : "]");
 }
 
-/* The end of a prediction: the raw outputs, of ner a row for each token. */
+/* The end of a prediction of K raw outputs. */
 static void put_end(const Answers *a, const Output *out)
 {
-    const size_t K = (size_t)out->m->config.K;
-    if (out->m->config.task == BERT_NER) put_logits(a, out->logits, K * (size_t)out->T, K);
-    else put_logits(a, out->logits, K, 0);
+    put_logits(a, out->logits, (size_t)out->m->config.K, 0);
     puts("}");
 }
 
@@ -172,8 +170,9 @@ static void put_tags(const Output *out)
 static void ner_predict(Answers *a, const Output *out)
 {
     const BertStrings *names = &out->m->labels;
-    BertEntity *found = take((size_t)out->T, sizeof *found, "entities");
-    int n = bert_entities(found, out->logits, out->spans, out->T, out->m->config.K, names);
+    const size_t T = (size_t)out->T, K = (size_t)out->m->config.K;
+    BertEntity *found = take(T, sizeof *found, "entities");
+    int n = bert_entities(found, out->logits, out->spans, out->T, (int)K, names);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
         const BertText name = bert_tag(names, found[i].label).name;
@@ -187,7 +186,8 @@ static void ner_predict(Answers *a, const Output *out)
     free(found);
     if (!out->lines) put_tags(out);
     printf("]");
-    put_end(a, out);
+    put_logits(a, out->logits, T * K, K);
+    puts("}");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ static void line_predict(Answers *a, const Output *out)
     if (id.size) printf(", ");
     const int n = found_best(&a->found, best, rules.n_best);
     put_answers(out, best[0], best, a->top_k ? n : -1);
-    put_end(a, out);
+    puts("}");
 }
 
 static void qa_predict(Answers *a, const Output *out)
@@ -263,7 +263,7 @@ static void qa_predict(Answers *a, const Output *out)
     put_string("{\"id\": ", bert_string(&out->d->ids, out->question));
     printf(", ");
     put_answers(out, best, a->spans.best, n);
-    put_end(a, out);
+    puts("}");
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ static void masked_predict(Answers *a, const Output *out)
     }
     free(tokens);
     printf("]");
-    put_end(a, out);
+    puts("}");
 }
 
 /* Writes a JSON object for an example, or none yet; NULL: the task has none. */

@@ -10,7 +10,11 @@ or an object, {"text": "...", "choices": ["...", ...]}.
 typedef struct {
     BertText *all; /* of the lines so far, one a sequence */
     size_t n, room;
+    char *copy; /* of a line; its text is there */
+    size_t copy_room;
 } Choices;
+
+static void choices_free(Choices *c) { free(c->all), free(c->copy); }
 
 static void choices_add(Choices *c, const char *bytes, size_t size)
 {
@@ -47,12 +51,13 @@ static int choices_of_list(Choices *c, char *at, char *end)
     return 1;
 }
 
-/* As json_fields undoes the escapes in lists too, it is given a copy (n bytes, the caller's), which
-   tells where the list begins; text is in the copy. Returns what is wrong, or NULL. */
-static const char *choices_of_object(Choices *c, char *bytes, size_t n, char *copy, BertText *text)
+/* As json_fields undoes the escapes in lists too, it is given a copy, which tells where the list
+   begins. Returns what is wrong, or NULL. */
+static const char *choices_of_object(Choices *c, char *bytes, size_t n, BertText *text)
 {
     static const char *const names[] = {"text", "choices"};
     BertText found[2] = {{NULL, 0}, {NULL, 0}};
+    char *copy = c->copy = more(c->copy, &c->copy_room, n, 1, "a line");
     memcpy(copy, bytes, n);
     if (!json_fields(copy, copy + n, names, 2, -1, found)) return "not a JSON object";
     *text = found[0];
@@ -64,11 +69,10 @@ static const char *choices_of_object(Choices *c, char *bytes, size_t n, char *co
 }
 
 /* Takes a line of n bytes apart. Returns what is wrong with it, or NULL. */
-static const char *choices_of(Choices *c, int json, char *bytes, size_t n, char *copy,
-                              BertText *text)
+static const char *choices_of(Choices *c, int json, char *bytes, size_t n, BertText *text)
 {
     const size_t before = c->n;
-    const char *what = json ? choices_of_object(c, bytes, n, copy, text) : NULL;
+    const char *what = json ? choices_of_object(c, bytes, n, text) : NULL;
     if (!json) choices_of_plain(c, bytes, n, text);
     return what || c->n >= before + 2 ? what : "fewer than two choices";
 }

@@ -78,6 +78,9 @@ typedef struct {
 /* Are masked tokens what it predicts? */
 static int has_masks(int task) { return (bert_task(task)->reads & BERT_READS_MASKED) != 0; }
 
+/* Is it trained on pairs of its sentences, which are drawn? */
+static int draws_pairs(int task) { return bert_task(task)->reads == BERT_READS_BOTH; }
+
 /* What groups of examples a task has, or NULL: none. */
 static const char *const group_names[BERT_NUM_TASKS] = {
     [BERT_QA] = "questions", [BERT_PRETRAINING] = "documents", [BERT_MULTIPLE_CHOICE] = "texts"};
@@ -158,7 +161,7 @@ static int data_header(Data *d, const int32_t *w, Wide bytes)
         return fail("%s: not a data file, which tokenizer.py makes: it begins with %08X", d->path,
                     (unsigned)w[0]);
     const int task = w[2] > 0 && w[2] < BERT_NUM_TASKS ? w[2] : BERT_NONE, qa = task == BERT_QA;
-    const int pairs = task == BERT_PRETRAINING, names = bert_task(task)->most_K > 1;
+    const int pairs = draws_pairs(task), names = bert_task(task)->most_K > 1;
     const char *groups = group_names[task];
     if (w[1] != DATA_VERSION)
         return fail("%s: version is %d, not %d: make it again: python3 tokenizer.py %s INPUT %s "
@@ -279,9 +282,12 @@ static int check_examples(Data *d)
         if (end < start || (start < 0) != (end < 0))
             return fail("%s: section spans, token %zu: characters %d to %d", path, t, start, end);
     }
-    for (size_t g = 0, many = d->choices; d->task == BERT_MULTIPLE_CHOICE && g < (size_t)d->G; g++)
-        if (many < 2 || d->groups[g + 1] != (g + 1) * many)
-            return fail("%s: text %zu: its choices are not as many as others', or one", path, g);
+    for (size_t g = 0; d->task == BERT_MULTIPLE_CHOICE && g < (size_t)d->G; g++) {
+        const Wide many = d->groups[g + 1] - d->groups[g];
+        if (many != d->choices || many < 2)
+            return fail("%s: text %zu has %llu choices, expected %zu, as many as each", path, g,
+                        many, d->choices < 2 ? 2 : d->choices);
+    }
     if (longest == (size_t)d->longest) return 0;
     return fail("%s: the longest example has %zu tokens, not %d", path, longest, d->longest);
 }
@@ -332,19 +338,7 @@ static int data_read(Data *d, FILE *f)
 /* Tokens of the longest input. */
 static int longest_input(const Data *d)
 {
-    return d->task == BERT_PRETRAINING ? d->max_length : d->longest;
-}
-
-/* The group that an example is of. */
-static size_t group_of(const Data *d, size_t example)
-{
-    size_t low = 0, high = (size_t)d->G;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (d->groups[middle] <= example) low = middle;
-        else high = middle;
-    }
-    return low;
+    return draws_pairs(d->task) ? d->max_length : d->longest;
 }
 
 #endif

@@ -32,7 +32,8 @@ static int list_head(FILE *f, const Bert *m, const size_t *old, int drawn)
     return n;
 }
 
-/* The head for the data's task, of the model at path: as it is, renamed to the data's labels, or drawn anew. */
+/* The head for the data's task, of the model at path: as it is, renamed to the data's labels, or
+   drawn anew. */
 static int train_head(Bert *m, const char *path, const Data *data, uint64_t seed)
 {
     size_t old[BERT_NUM_TENSORS];

@@ -83,8 +83,7 @@ static int open_shard(Loader *l, size_t shard)
     if (failed) return failed > 0;
     free(l->order), free(l->pair_of_item);
     l->order = l->shuffled ? take(d->n, sizeof *l->order, "the order of examples") : NULL;
-    l->pair_of_item =
-        d->task == BERT_PRETRAINING ? take(d->n, sizeof *l->pair_of_item, "pairs") : NULL;
+    l->pair_of_item = draws_pairs(d->task) ? take(d->n, sizeof *l->pair_of_item, "pairs") : NULL;
     return 0;
 }
 
@@ -113,8 +112,8 @@ static void draw_pass(Loader *l, uint64_t epoch, size_t shard)
     Stream s = {random_at(random_key(FOR_PAIRS, l->seed, epoch), shard), 0};
     uint64_t order = random_key(FOR_ORDER, l->seed, epoch);
     l->each = l->predicting ? 1 : d->choices; /* predicted, each choice is an item */
-    l->n = d->task == BERT_PRETRAINING ? 0 : d->n / l->each;
-    for (size_t i = 0; d->task == BERT_PRETRAINING && i < (size_t)d->G; i++)
+    l->n = l->pair_of_item ? 0 : d->n / l->each;
+    for (size_t i = 0; l->pair_of_item && i < (size_t)d->G; i++)
         l->n += draw_document(l->pair_of_item + l->n, d, i, l->short_seq_prob, &s);
     l->masks = random_at(random_key(FOR_MASKS, l->seed, epoch), shard);
     if (l->order) shuffle(l->order, l->n, shard ? random_at(order, shard) : order);
@@ -162,11 +161,11 @@ static int loader_scan(Loader *l)
         if (d->choices > l->choices) l->choices = d->choices;
         if (d->n > room) room = d->n; /* another epoch may draw more pairs */
         if (d->N > tokens) tokens = d->N;
-        if (d->task == BERT_PRETRAINING) tokens = SIZE_MAX;
+        if (l->pair_of_item) tokens = SIZE_MAX;
         l->longest = imax(l->longest, longest_input(d));
         l->max_length = imax(l->max_length, d->max_length);
-        l->pairs |= d->pairs || d->task == BERT_QA || d->task == BERT_PRETRAINING;
-        l->may_lack |= d->task == BERT_QA && d->may_lack;
+        l->pairs |= d->pairs || l->pair_of_item;
+        l->may_lack |= d->may_lack;
     }
     l->batch = zmin(l->batch, most);
     return loader_room(l, room, (size_t)l->longest, tokens);
@@ -208,7 +207,7 @@ static int start_pass(Loader *l)
 static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
 {
     const Data *d = l->data;
-    if (d->task == BERT_PRETRAINING) {
+    if (l->pair_of_item) {
         const Pair *pair = &l->pair_of_item[item];
         const int32_t *id = l->model->tokenizer.words;
         N = put_tokens(b, N, id + BERT_ID_CLS, 1, 0);
@@ -251,7 +250,6 @@ static void fill_batch(Loader *l)
 {
     const Data *d = l->data;
     const int masked = has_masks(l->model->config.task);
-    const int floats_task = d->task == BERT_REGRESSION || d->multi_label;
     const size_t G = l->G, B = l->B, N = l->N, floats = l->floats, each = l->each;
     BertBatch *x = &l->all[G];
     StepArrays b;
@@ -275,10 +273,10 @@ static void fill_batch(Loader *l)
     l->G++;
     x->tokens = b.tokens, x->types = b.types, x->offsets = b.offsets;
     if (masked) x->rows = b.rows;
-    if (d->task == BERT_PRETRAINING) x->next = b.next;
+    if (l->pair_of_item) x->next = b.next;
     if (each > 1) x->choices = (int)each;
-    if (masked ? !l->predicting : d->labelled && !floats_task) x->labels = b.labels;
-    if (d->labelled && floats_task) x->targets = b.targets;
+    if (masked ? !l->predicting : d->labelled && !floats) x->labels = b.labels;
+    if (d->labelled && floats) x->targets = b.targets;
 }
 
 /* Fills all micro-batches of the next step, and keeps this process's. step: how many the run has

@@ -27,17 +27,29 @@ typedef struct {
     int begins, ends;     /* it is the first, the last one of it */
 } Output;
 
-/* ner, qa, multiple_choice: its text, and of which question it is a window or choice. */
+/* The group that an example is of. */
+static size_t group_of(const Data *d, size_t example)
+{
+    size_t low = 0, high = (size_t)d->G;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (d->groups[middle] <= example) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+/* Its text, and of which question or line it is a window or choice. */
 static void find_text(Output *out)
 {
     const Data *d = out->d;
     const Lines *lines = out->lines;
-    const int choice = d->task == BERT_MULTIPLE_CHOICE, grouped = d->task == BERT_QA || choice;
-    const size_t i = out->item, group = grouped || lines ? group_of(d, i) : i;
-    if (!choice) out->spans = d->spans + 2 * d->offsets[i];
-    if (choice) out->text = lines ? lines->choices.all[i] : bert_string(&d->texts, i);
+    const size_t i = out->item, group = d->groups ? group_of(d, i) : i;
+    if (d->spans) out->spans = d->spans + 2 * d->offsets[i];
+    if (d->task == BERT_MULTIPLE_CHOICE) /* each has a text, not all of a group one */
+        out->text = lines ? lines->choices.all[i] : bert_string(&d->texts, i);
     else out->text = lines ? lines->line[group].text : bert_string(&d->texts, group);
-    if (!grouped) return;
+    if (!d->groups) return;
     out->question = group;
     out->begins = i == d->groups[group] && !(lines && lines->goes_on && group == 0);
     out->ends = i + 1 == d->groups[group + 1] && !(lines && lines->unfinished && i + 1 == d->n);
@@ -57,7 +69,7 @@ static int next_output(Output *out)
     while (out->end_row < x->R && x->rows[out->end_row] < out->first + out->T) out->end_row++;
     const int row = of_tokens ? out->first : of_masks ? out->row : out->b;
     out->logits = out->m->acts.logits + (size_t)row * bert_head_cols(&out->m->config);
-    if (of_tokens || out->d->task == BERT_MULTIPLE_CHOICE) find_text(out);
+    if (out->lines || out->d->texts.offsets) find_text(out);
     return 1;
 }
 

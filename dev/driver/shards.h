@@ -70,7 +70,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
         return fail("%s: an example has %d tokens, the model reads %d: make it again with "
                     "tokenizer.py --max_length %d",
                     path, longest_input(d), m->config.P, m->config.P);
-    if ((d->pairs || d->task == BERT_PRETRAINING) && m->config.S < 2)
+    if ((d->pairs || draws_pairs(d->task)) && m->config.S < 2)
         return fail("%s: has pairs of texts, the model has one token type only", path);
     return 0;
 }

@@ -56,8 +56,8 @@ static void add_metric(Evaluation *e, const char *name, double value)
 static void evaluation_room(Evaluation *e, const Data *d)
 {
     e->counts = take((size_t)d->K, sizeof *e->counts, "the counts of labels");
-    if (d->task == BERT_NER) e->tags = tags_of(&d->names);
-    if (d->task == BERT_REGRESSION) e->values = take(d->n, sizeof *e->values, "predictions");
+    if (d->tags) e->tags = tags_of(&d->names);
+    if (d->targets) e->values = take(d->n, sizeof *e->values, "predictions");
 }
 
 /* Nothing is counted yet. */
@@ -262,7 +262,7 @@ static void masked_measure(Evaluation *e, const Data *d)
     e->loss = mlm + nsp;
     add_metric(e, "masked_accuracy", ratio(masks.right, masks.n));
     add_metric(e, "perplexity", exp(mlm));
-    if (d->task != BERT_PRETRAINING) return;
+    if (!draws_pairs(d->task)) return;
     add_metric(e, "mlm_loss", mlm);
     add_metric(e, "nsp_loss", nsp);
     add_metric(e, "nsp_accuracy", ratio(pairs.right, pairs.n));

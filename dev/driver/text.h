@@ -82,7 +82,7 @@ static int reads_pairs(const BertConfig *c, int task)
 /* What a line looks like. */
 static const char *line_form(const Input *in)
 {
-    if (in->data.task == BERT_QA) return "{\"question\": \"...\", \"context\": \"...\"}";
+    if (in->how.windows) return "{\"question\": \"...\", \"context\": \"...\"}";
     if (in->data.task == BERT_MULTIPLE_CHOICE)
         return in->json ? "{\"text\": \"...\", \"choices\": [\"...\", \"...\"]}"
                         : "a text and its choices with tabs between";
@@ -92,21 +92,24 @@ static const char *line_form(const Input *in)
                : "{\"text\": \"...\"} or {\"text\": \"...\", \"text_pair\": \"...\"}";
 }
 
+static const char *expected(const Input *in, const char *found)
+{
+    static char what[200];
+    snprintf(what, sizeof what, "%s: a line is %s", found, line_form(in));
+    return what;
+}
+
 /* Takes a line apart; its parts are a text, its pair, an id. Returns what is wrong, or NULL. */
 static const char *object_parts(Input *in, char *bytes, size_t n, BertText *parts)
 {
     static char what[200];
-    const int task = in->data.task, qa = task == BERT_QA;
-    const char *names[3] = {qa ? "question" : "text", qa ? "context" : "text_pair", "id"};
-    const char *lacks = NULL;
-    if (task == BERT_NER) names[1] = NULL;
-    if (!json_fields(bytes, bytes + n, names, 3, 2, parts)) {
-        snprintf(what, sizeof what, "not a JSON object: a line is %s", line_form(in));
-        return what;
-    }
-    if (!parts[0].bytes) lacks = names[0];
-    else if (!parts[1].bytes && (qa || parts[1].size)) lacks = names[1];
-    if (lacks) return snprintf(what, sizeof what, "no string in field %s", lacks), what;
+    const int task = in->data.task, qa = in->how.windows;
+    const char *pair = qa ? "context" : task == BERT_NER ? NULL : "text_pair";
+    const char *names[3] = {qa ? "question" : "text", pair, "id"};
+    if (!json_fields(bytes, bytes + n, names, 3, 2, parts))
+        return expected(in, "not a JSON object");
+    const int lacks = !parts[0].bytes ? 0 : !parts[1].bytes && (qa || parts[1].size) ? 1 : -1;
+    if (lacks >= 0) return snprintf(what, sizeof what, "no string in field %s", names[lacks]), what;
     if (!parts[1].bytes && reads_pairs(&in->model->config, task))
         return "no field text_pair: the model was trained on pairs of texts";
     return NULL;
@@ -135,7 +138,7 @@ static const char *encode_parts(Input *in, const BertText *parts)
     const char *what = NULL;
     if (pair && in->model->config.S < 2)
         return "a pair of texts, the model has one token type only";
-    if (in->data.task == BERT_QA) what = windows_of(in, &parts[0]);
+    if (in->how.windows) what = windows_of(in, &parts[0]);
     if (!what && bert_encode_texts(in->model, &in->e, &parts[0], 1, pair, 1, &in->how))
         what = in->e.message;
     return what;
@@ -146,13 +149,13 @@ static const char *take_choices(Input *in, char *bytes, size_t n)
 {
     Choices *c = &in->lines.choices;
     int cut = 0, B = in->e.B, N = in->e.N;
-    char *copy = take(n + 1, 1, "a line");
     BertText parts[2] = {{NULL, 0}, {NULL, 0}};
     size_t i = c->n = (size_t)B;
-    const char *what = choices_of(c, in->json, bytes, n, copy, &parts[0]);
+    const char *what = choices_of(c, in->json, bytes, n, &parts[0]);
+    if (what) return expected(in, what);
     for (; i < c->n && !what; cut = imax(cut, in->e.cut))
         parts[1] = c->all[i++], what = encode_parts(in, parts);
-    free(copy), in->e.cut = cut;
+    in->e.cut = cut;
     if (what) in->e.B = B, in->e.N = N;
     return what;
 }
@@ -160,11 +163,11 @@ static const char *take_choices(Input *in, char *bytes, size_t n)
 /* Takes a line apart and encodes it. 1: why says what is wrong with it. */
 static int take_line(Input *in, char *bytes, size_t n)
 {
-    const int task = in->data.task, qa = task == BERT_QA, object = qa || in->json;
+    const int qa = in->how.windows, object = qa || in->json;
     BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
     const char *what = not_text(bytes, n, in->number, &in->lost);
     if (!what && object && json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank */
-    if (!what && task == BERT_MULTIPLE_CHOICE) what = take_choices(in, bytes, n);
+    if (!what && in->data.task == BERT_MULTIPLE_CHOICE) what = take_choices(in, bytes, n);
     else if (!what) {
         what = object ? object_parts(in, bytes, n, parts) : plain_parts(in, bytes, n, parts);
         if (!what) what = encode_parts(in, parts);
@@ -268,18 +271,14 @@ static int text_start(Input *in, int task, int embed)
         return fail("--pair goes with plain lines of two texts, not with JSON, qa, ner or "
                     "multiple_choice");
     in->data.path = "standard input";
-    in->data.task = task;
-    in->data.multi_label = c->multi_label;
+    in->data.task = task, in->data.multi_label = c->multi_label;
     how->max_length = in->max_length ? in->max_length : imin(text_length(c, task, embed), c->P);
     in->pair = in->wants_pairs || (reads_pairs(c, task) && !in->json);
     if (how->max_length > c->P)
         return fail("--max_length is %d, the model reads %d", how->max_length, c->P);
-    if (task == BERT_QA) {
-        how->truncation = BERT_ONLY_SECOND;
-        how->windows = 1;
-    }
-    in->room = 65536;
-    in->bytes = take(in->room, 1, "lines");
+    how->windows = task == BERT_QA; /* a line is a question and its context */
+    if (how->windows) how->truncation = BERT_ONLY_SECOND;
+    in->bytes = more(NULL, &in->room, 65536, 1, "lines");
     in->lines.line = take(MOST_LINES, sizeof *in->lines.line, "lines");
     if (isatty(STDIN_FILENO))
         fprintf(stderr, "reading lines, each %s; Ctrl-D ends\n", line_form(in));
@@ -321,7 +320,7 @@ static void text_data(Input *in)
     const BertEncoding *e = &in->e;
     const size_t n = (size_t)e->B, N = (size_t)e->N, lines = (size_t)in->lines.n;
     void (*const spans_of)(int32_t * spans, const BertSpan *s, int T) =
-        data->task == BERT_QA ? word_spans : token_spans;
+        in->how.windows ? word_spans : token_spans;
     free(data->memory);
     data->memory = take(n + 1 + lines + 1 + N + n, 8, "sequences");
     data->n = n, data->N = N, data->G = in->lines.n;
@@ -344,7 +343,8 @@ static void text_data(Input *in)
 static void input_free(Input *in)
 {
     bert_encoding_free(&in->e);
-    free(in->bytes), free(in->lines.line), free(in->lines.choices.all), free(in->data.memory);
+    choices_free(&in->lines.choices);
+    free(in->bytes), free(in->lines.line), free(in->data.memory);
 }
 
 #endif

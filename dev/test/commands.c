@@ -206,6 +206,52 @@ static void test_next_report(void)
            "%.600s", output);
 }
 
+/* eval of questions that may have no answer: the data says so, the model that learned from such
+   remembers it, or --version_2_with_negative says it; else each gets an answer, whatever the
+   threshold. Where [CLS] always leads by enough, none is answered: of v2.bin's six the three
+   without an answer are right then. */
+static void test_may_lack(void)
+{
+    static const struct {
+        const char *model, *data, *flags;
+        int lacks, parts; /* none is answered; HasAns_ and NoAns_ are told apart */
+    } cases[] = {{"v2.model", "v2.bin", "", 1, 1},
+                 {"v1.model", "v2.bin", "", 1, 1},
+                 {"v2.model", "v1.bin", "", 1, 0},
+                 {"v1.model", "v1.bin", "--version_2_with_negative", 1, 0},
+                 {"v1.model", "v1.bin", "", 0, 0}};
+    Image im = task_image(BERT_QA, 0);
+    char line[200];
+    write_data("v1.bin", im);
+    im = copy_of(&im);
+    set_word(&im, 16, 1);
+    for (int q = 0; q < QUESTIONS; q += 2) /* the next one has both answers */
+        set_word(&im, (int)section_of(&im, IN_ANSWERS) / 4 + 2 * (q + 1), q);
+    write_data("v2.bin", im);
+    for (int v = 1; v <= 2; v++) {
+        snprintf(line, sizeof line,
+                 "train --model encoder.bin --train_file v%d.bin --output_dir out --max_steps 1",
+                 v);
+        expect(!call(line), "%.300s", output);
+        snprintf(line, sizeof line, "v%d.model", v);
+        expect(!rename("out/model.bin", line), "%s", line);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            snprintf(line, sizeof line,
+                     "eval --model %s --eval_file %s --null_score_diff_threshold %de9 %s",
+                     cases[i].model, cases[i].data, sign, cases[i].flags);
+            expect(!call(line), "%.300s", output);
+            const int none = cases[i].lacks && sign < 0, parts = cases[i].parts;
+            const double f1 = number_after("\nf1 "), no = number_after("\nNoAns_f1 ");
+            expect(none ? f1 == (parts ? 50 : 0) : f1 > 0, "%s: f1 %g", line, f1);
+            expect(parts ? no == (none ? 100 : 0) : isnan(no), "%s: NoAns_f1 %g", line, no);
+            expect(!parts || !none || number_after("\nHasAns_f1 ") == 0, "%s: %.300s", line,
+                   output);
+        }
+    done("driver: eval knows of the data, the model or the flag that there may be no answer");
+}
+
 static void test_every_task(void)
 {
     test_task("multi-label", BERT_CLASSIFICATION, 1, "\nf1 ", ITEMS, "\"labels\": [");
@@ -513,9 +559,9 @@ static void test_bad_commands(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,        test_driver,       test_report_columns,
-                                          test_every_task,   test_text,         test_frozen_run,
-                                          test_from_scratch, test_bad_commands, leave_folder};
+    static void (*const tests[])(void) = {
+        make_files, test_driver,     test_report_columns, test_every_task,   test_may_lack,
+        test_text,  test_frozen_run, test_from_scratch,   test_bad_commands, leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

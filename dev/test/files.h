@@ -262,13 +262,8 @@ MAYBE static void expect_error(const char *command_line, const char *file, const
 enum { OF_U64 = 1, OF_I32, OF_F32, OF_BYTE }; /* elements */
 enum { IN_NAMES = 1, IN_OFFSETS = 3, IN_TOKENS, IN_SEGMENTS, IN_LABELS, IN_SETS, IN_SET_LABELS };
 enum { IN_TARGETS = 9, IN_TAGS, IN_POSITIONS, IN_TEXTS, IN_SPANS = 14, IN_WORDS, IN_GROUPS };
-enum {
-    IN_IDS = 17,
-    IN_QUESTIONS = 19,
-    IN_ANSWERS = 21,
-    IN_GOLDS
-}; /* of strings: offsets; bytes
-                                                                       are the kind behind it */
+/* of strings: their offsets; their bytes are the kind behind it */
+enum { IN_IDS = 17, IN_QUESTIONS = 19, IN_ANSWERS = 21, IN_GOLDS };
 
 typedef struct {
     int32_t head[256];
