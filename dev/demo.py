@@ -10,10 +10,13 @@ is made is in demo/TASK; of reviews, which is `make demo`, in demo/MODEL.
 """
 import argparse
 import collections
+import csv
 import hashlib
+import io
 import json
 import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -49,6 +52,9 @@ He was born in [MASK] and studied at the university.
 CONTEXT = ("The Rhine rises in the Swiss Alps and flows to the North Sea. Its largest city is "
            "Cologne, with more than 1,050,000 people. It is about 1,230 km long.")
 QUESTIONS = ("Where does the Rhine rise?", "What is the largest city on the Rhine?")
+CHOICES = ("He opened the fridge to find something to drink.",
+           "He took out a bottle of milk.", "The senate passed the law in June.",
+           "The song was recorded in Memphis.", "Its wings are brown and white.")
 REVIEWS = """A tender, funny film that stays with you for days.
 The plot makes no sense and the jokes fall flat.
 I expected little and got even less.
@@ -63,6 +69,10 @@ def conll(text):
 def squad():
     qas = [dict(id=str(i), question=q) for i, q in enumerate(QUESTIONS)]
     return json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": qas}]}]}, indent=1)
+
+
+def choices():
+    return json.dumps(dict(text=CHOICES[0], choices=CHOICES[1:])) + "\n"
 
 
 # data: what download.py calls it, files in it, epochs, flags of the builder and of predict, what is
@@ -81,6 +91,7 @@ DEMOS = {
     "mlm": Demo("wikitext2", "dev.txt", "test.txt", 1, SHORT, ("--top_k", "3"), MASKS, "txt"),
     "pretraining": Demo("wikitext2", "dev.txt", "test.txt", 73, SHORT, ("--top_k", "3"), MASKS,
                         "txt", SCRATCH),
+    "multiple_choice": Demo("wikitext2", "dev.txt", "test.txt", 1, SHORT, (), choices(), "jsonl"),
     "embed": Demo(None, None, None, 0, (), ("--normalize",), SENTENCES, "tsv"),
 }
 OF_TASK = {"reviews": "classification", "multi-label": "classification"}  # the builder's names
@@ -121,6 +132,24 @@ def documents(source, path):
     return write(path, "\n".join(out) + "\n")
 
 
+def endings(sentences, path):
+    """A file of documents() -> CSV with SWAG's columns: a sentence, the first half of the next one,
+    and four second halves, the others of sentences elsewhere: how does it go on?"""
+    with open(os.path.join(ROOT, sentences), encoding="utf-8") as f:
+        lines = [line.split() for line in f.read().split("\n")]
+    half = lambda words: " ".join(words[len(words) // 2:])
+    rng, out = random.Random(0), io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["sent1", "sent2", "ending0", "ending1", "ending2", "ending3", "label"])
+    for a, b in list(zip(lines, lines[1:]))[::5]:
+        if len(a) > 7 and len(b) > 7:
+            others = rng.sample([line for line in lines if len(line) > 7 and line != b], 3)
+            found, label = [half(line) for line in others], rng.randrange(4)
+            found.insert(label, half(b))
+            table.writerow([" ".join(a), " ".join(b[:len(b) // 2]), *found, label])
+    return write(path, out.getvalue())
+
+
 def data_files(demo, a, folder):
     """The text files, downloaded where none were given."""
     if (a.train is None) != (a.dev is None) or not (a.train or demo.data):
@@ -131,9 +160,11 @@ def data_files(demo, a, folder):
         files = [os.path.join("data", demo.data, name) for name in (demo.train, demo.dev)]
         if not all(os.path.exists(os.path.join(ROOT, name)) for name in files):
             run("python3", "dev/download.py", demo.data)
-    if a.task == "pretraining":
+    if a.task == "pretraining" or (a.task == "multiple_choice" and not a.train):
         files = [documents(name, os.path.join(folder, split + ".sentences.txt"))
                  for name, split in zip(files, ("train", "dev"))]
+    if a.task == "multiple_choice" and not a.train:
+        files = [endings(name, name.replace(".sentences.txt", ".csv")) for name in files]
     return files
 
 

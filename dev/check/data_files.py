@@ -311,6 +311,24 @@ def check_choices(hf, builder, path):
         same("choices, RACE's", open(like.path, "rb").read() == wanted, True, "")
 
 
+def check_like_choices(builder):
+    """A head has one logit whatever the number of choices, in Hugging Face as here: --like takes a
+    file with another number of them over."""
+    row = dict(text="Why?", choices=["a b c d e f", "c", "d", "e"], label=3)
+    train = builder.build("multiple_choice", builder.file("t.jsonl", json.dumps(row)),
+                          "--max_length", 9)
+    row.update(choices=row["choices"][:2], label=0)
+    d = builder.build("multiple_choice", builder.file("e.jsonl", json.dumps(row)), "--like",
+                      train.path)
+    same("choices --like", (d.max_length, d.documents, d.labels, d.tokens),
+         (9, [0, 2], [0], train.tokens[:2]), "")
+    del row["label"]
+    d = builder.build("multiple_choice", builder.file("u.jsonl", json.dumps(row)), "--unlabelled",
+                      "--like", train.path)
+    same("choices --unlabelled", (d.labelled, d.documents, d.tokens),
+         (0, [0, 2], train.tokens[:2]), "")
+
+
 def check_multi_label(builder):
     sets = [["b c", "a"], [], ["10", "b c", "9"], ["a", "a"]]
     rows = [{"text": "Text %d" % k, "labels": s} for k, s in enumerate(sets)]
@@ -569,6 +587,7 @@ def main():
     text = ("A first one.\n \u0001\n\u0001\nA second.\n\n \nAnother document\r\n"
             + "\u4e2d\u6587" * 300 + "\n\u0001\n\n" + "x" * 3000)  # a long line without spaces
     check_lines(hf, builder, builder.file("lines.txt", text), "made-up lines")
+    check_like_choices(builder)
     check_multi_label(builder)
     check_unlabelled(hf, builder)
     check_misplaced(builder)

@@ -3,9 +3,9 @@
 
     dev/check/training.py curve HF_DIR TRAIN.tsv             the losses of 200 steps, one by one:
                                                             dropout 0, same order, same head
-    dev/check/training.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm,
-                                                            multiple_choice:
+    dev/check/training.py TASK HF_DIR TEXT                   the same for regression, ner, qa, mlm:
                                                             the batches and the head train_bert drew
+    dev/check/training.py multiple_choice HF_DIR TEXT        plain text becomes a file in SWAG's form
     dev/check/training.py pretraining HF_DIR TEXT            from scratch: 2 layers, 128 wide
     dev/check/training.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
                                                             make demo: best epoch by dev accuracy
@@ -23,6 +23,7 @@ import tempfile
 import time
 
 from common import ROOT, count, finish, read_data, run
+import demo
 
 
 def read_examples(path):
@@ -183,9 +184,11 @@ def task_curve(a, work):
     """batches writes the model with its drawn head and every batch; both learn from them."""
     model, text = work + "/model.bin", a.train
     start = ["--model", model]
-    if a.what == "pretraining":
-        import demo
+    if a.what in ("pretraining", "multiple_choice"):
         text = demo.documents(os.path.abspath(a.train), work + "/train.txt")
+    if a.what == "multiple_choice":
+        text = demo.endings(text, work + "/train.csv")
+    if a.what == "pretraining":
         start = ["--model", work + "/scratch.bin"]
         config = demo.write(work + "/config.json", json.dumps(demo.CONFIG))
         run("./dev/export_hf.py", "--config", config, "--tokenizer", a.hf_dir, start[1])
