@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     snprintf(path, sizeof path, "%s/batches.jsonl", o.output_dir);
     f = fopen(path, "w");
     if (!f) return fail("%s: cannot be written: %s", path, strerror(errno));
-    for (; t.step < t.total; t.step++) {
+    for (; t.step < t.plan.total; t.step++) {
         if (loader_step(&t.data, (uint64_t)t.step)) return 1;
         for (size_t i = 0; i < t.data.num_batches; i++) put_batch(f, &t.data.batches[i], &m.config);
     }
