@@ -131,8 +131,8 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and a branch
-   in bert_loss_forward_ and bert_loss_backward_; bert_check_labels_ has to know the range of its
+/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and two branches
+   in bert_task_loss_; bert_check_labels_ has to know the range of its
    labels, or bert_has_targets that it reads floats. Each row is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
@@ -265,9 +265,10 @@ typedef struct {
 } BertTensor;
 
 /* clang-format off */
-/* Activations: name, 1 or L copies, rows, columns. Training keeps every layer's for the backward;
-   inference uses one copy for all layers. Each copy starts with a cache line. Of tasks that read
-   CLS the last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
+/* Activations and their gradients: name, copies, rows, columns. Training keeps the activations of all
+   L layers for the backward; inference uses one copy for all. G: gradients, of training alone, which
+   all layers use in turn. Each copy starts with a cache line. Of tasks that read CLS the last layer
+   fills B rows of res1 to ln2 alone, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -298,7 +299,14 @@ typedef struct {
     X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B); of multiple_choice: of \
                                  each example, (B / choices) */                                    \
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
-    X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)
+    X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)                                                     \
+    X(dx, G, N, C)            /* of what flows from layer to layer */                              \
+    X(spare1, G, N, C)        /* these two: of whatever comes next */                              \
+    X(spare2, G, N, C)                                                                             \
+    X(dqkv, G, N, 3 * C)                                                                           \
+    X(dfch, G, N, F)          /* first gelu's, then fch's */                                       \
+    X(dlogits, G, H, O)                                                                            \
+    X(dnsp, G, B, 2)
 
 /* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
    What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
@@ -390,8 +398,8 @@ typedef struct {
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
 
-    float *acts_memory, *dacts_memory, *batch_memory;
-    size_t acts_room, dacts_room, batch_room, scratch_room; /* floats there is room for */
+    float *acts_memory, *batch_memory;
+    size_t acts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss */
     int training, B, N, R;
@@ -1720,19 +1728,23 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
     BERT_TENSORS(BERT_POINT_ROW_)
 }
 
-/* The same for activations; returns how many floats they are. memory may be NULL. */
-static size_t bert_acts_(BertActs *acts, float *memory, const BertConfig *c, size_t B, size_t N,
-                         size_t R, size_t L, size_t l)
+/* The activations of m's batch, those of layer l among them. floats may be NULL: how many in all. */
+static BertActs bert_acts_(const Bert *m, size_t l, size_t *floats)
 {
-    const size_t C = c->C, NH = c->NH, F = c->F, O = bert_head_cols(c);
-    const size_t H = bert_head_rows(c->task, B, N, R);
+    const BertConfig *c = &m->config;
+    const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
+    const size_t L = m->training ? c->L : 1, G = m->training != 0;
+    const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
+    float *memory = m->acts_memory;
     size_t total = 0, size;
+    BertActs acts;
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
-    acts->NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                   \
+    acts.NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                    \
     total = bert_plus_(total, bert_times_(COPIES, size));
     BERT_ACTS(BERT_ACT_ROW_)
-    return total;
+    if (floats) *floats = total;
+    return acts;
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1823,8 +1835,8 @@ static long bert_users_(const Bert *m, long more)
 
 BERTDEF void bert_free(Bert *m)
 {
-    float *own[] = {m->grads_memory, m->m_memory,       m->v_memory,    m->acts_memory,
-                    m->dacts_memory, m->scratch.memory, m->batch_memory};
+    float *own[] = {m->grads_memory, m->m_memory,       m->v_memory,
+                    m->acts_memory,  m->scratch.memory, m->batch_memory};
     char message[sizeof m->message];
     memcpy(message, m->message, sizeof message);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) bert_free_floats_(own[i]);
@@ -2001,21 +2013,20 @@ static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertB
     return total;
 }
 
-/* Memory for a batch's activations, L copies of the layers' for training, one for inference; for
-   each thread's products; and for the batch itself: the tokens' dropout rows, then its copy. */
-static int bert_make_room_(Bert *m, const BertBatch *x, int training)
+/* Memory for the batch's activations, for each thread's products, and for the batch itself: the
+   tokens' dropout rows, then its copy. */
+static int bert_make_room_(Bert *m, const BertBatch *x)
 {
-    const BertConfig *c = &m->config;
-    size_t B = x->B, N = x->offsets[B], layers = training ? (size_t)c->L : 1;
-    size_t floats = bert_acts_(&m->acts, NULL, c, B, N, x->R, layers, 0), counts[BERT_NUM_ARRAYS_];
-    size_t kept = bert_plus_(2 * (N + B), bert_count_batch_(counts, c, x));
+    size_t floats, counts[BERT_NUM_ARRAYS_];
+    size_t kept = bert_plus_(2 * ((size_t)m->N + m->B), bert_count_batch_(counts, &m->config, x));
+    bert_acts_(m, 0, &floats);
     int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
     m->scratch.threads = bert_threads();
     if (!error)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
                               bert_scratch_size(m->scratch.threads), "products");
     if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept, "tokens");
-    bert_acts_(&m->acts, m->acts_memory, c, B, N, x->R, layers, 0);
+    m->acts = bert_acts_(m, 0, NULL);
     return error;
 }
 
@@ -2154,61 +2165,24 @@ static void bert_key_rows_(Bert *m, const BertBatch *x)
     }
 }
 
-/* clang-format off */
-/* Gradients of the activations, which all layers use in turn, and how many floats each has. */
-#define BERT_DACTS_(X)                                                                             \
-    X(dx, N * C)       /* of what flows from layer to layer */                                     \
-    X(spare1, N * C)   /* these two: of whatever comes next */                                     \
-    X(spare2, N * C)                                                                               \
-    X(dqkv, 3 * N * C)                                                                             \
-    X(dfch, N * F)     /* first gelu's, then fch's */                                              \
-    X(dlogits, H * O)                                                                              \
-    X(dnsp, 2 * B)
-/* clang-format on */
-
-typedef struct {
-    BERT_DACTS_(BERT_FLOATS_)
-} BertDacts_;
-
-static int bert_dacts_(Bert *m, BertDacts_ *d)
-{
-    const size_t B = m->B, N = m->N, C = m->config.C, F = m->config.F;
-    const size_t H = bert_head_rows(m->config.task, B, N, m->R), O = bert_head_cols(&m->config);
-    size_t need = 0;
-#define BERT_DACT_SIZE_(name, size) need += size;
-    BERT_DACTS_(BERT_DACT_SIZE_)
-    int error = bert_reserve_(m, &m->dacts_memory, &m->dacts_room, need, "gradients");
-    if (error) return error;
-    float *at = m->dacts_memory;
-#define BERT_DACT_PLACE_(name, size) d->name = at, at += size;
-    BERT_DACTS_(BERT_DACT_PLACE_)
-    return BERT_OK;
-}
-
 /* ------------------------------------------------------------------------------------------------
    The encoder: embeddings and L layers */
 
 /* The dropout of one site over n rows, all N tokens or the B [CLS] ones; none outside training. */
-static BertDropout bert_site_(const Bert *m, float p, int layer, int site, int n)
+static BertDropout bert_site_(const Bert *m, int layer, int site, int n)
 {
+    const BertConfig *c = &m->config;
+    float p = site == BERT_SITE_ATTENTION ? c->att_dropout : c->hidden_dropout;
+    if (site == BERT_SITE_CLASSIFIER && c->cls_dropout >= 0.0f) p = c->cls_dropout;
     BertDropout drop = {m->training ? p : 0.0f, 0, m->dropout_rows + (n == m->N ? 0 : m->N)};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
 }
 
-/* The activations of layer l. */
-static BertActs bert_layer_acts_(const Bert *m, int l)
-{
-    BertActs a;
-    size_t L = m->training ? m->config.L : 1; /* 1: all layers share one copy */
-    bert_acts_(&a, m->acts_memory, &m->config, m->B, m->N, m->R, L, l);
-    return a;
-}
-
 /* What layer l hands on (N,C); -1: the embeddings. */
 static float *bert_output_(const Bert *m, int l)
 {
-    return l < 0 ? m->acts.ln0 : bert_layer_acts_(m, l).ln2;
+    return l < 0 ? m->acts.ln0 : bert_acts_(m, l, NULL).ln2;
 }
 
 /* out (R,C) = rows of x (N,C): the [CLS] ones, where rows is offsets, or the masked ones. */
@@ -2249,10 +2223,10 @@ static void bert_layer_forward_(Bert *m, int l)
     const int first = bert_first_only_(m, l), n = first ? B : N; /* rows after the attention */
     const BertScratch *scratch = &m->scratch;
     BertTensors w;
-    BertActs a = bert_layer_acts_(m, l);
-    const BertDropout drop_att = bert_site_(m, c->att_dropout, l, BERT_SITE_ATTENTION, N);
-    const BertDropout drop1 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_ATTPROJ, n);
-    const BertDropout drop2 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_FCPROJ, n);
+    const BertActs a = bert_acts_(m, l, NULL);
+    const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
+    const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
+    const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, scratch);
@@ -2276,21 +2250,20 @@ static void bert_layer_forward_(Bert *m, int l)
    it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
    x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
    came back through the branch; likewise dln1 is dres2. */
-static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
+static void bert_layer_backward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int first = bert_first_only_(m, l), n = first ? B : N;
     const BertScratch *scratch = &m->scratch;
     BertTensors w, g; /* a frozen layer has no gradients */
-    BertActs a = bert_layer_acts_(m, l);
-    const BertDropout drop_att = bert_site_(m, c->att_dropout, l, BERT_SITE_ATTENTION, N);
-    const BertDropout drop1 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_ATTPROJ, n);
-    const BertDropout drop2 = bert_site_(m, c->hidden_dropout, l, BERT_SITE_FCPROJ, n);
-    float *dln2 = d->dx, *dres1 = d->dx, *dx = d->dx;
-    float *dres2 = d->spare1, *dln1 = d->spare1, *datty = d->spare1;
-    float *dfcproj = d->spare2, *dattproj = d->spare2;
-    float *dgelu = d->dfch, *dfch = d->dfch;
+    const BertActs a = bert_acts_(m, l, NULL);
+    const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
+    const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
+    const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
+    float *dln2 = a.dx, *dres1 = a.dx, *dx = a.dx, *dgelu = a.dfch, *dfch = a.dfch;
+    float *dres2 = a.spare1, *dln1 = a.spare1, *datty = a.spare1;
+    float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
 
@@ -2311,10 +2284,10 @@ static void bert_layer_backward_(Bert *m, BertDacts_ *d, int l)
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
-    bert_attention_backward(d->dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH,
-                            drop_att, scratch);
-    bert_linear_backward(dx, g.qkvw, g.qkvb, d->dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C,
-                         1, scratch);
+    bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att,
+                            scratch);
+    bert_linear_backward(dx, g.qkvw, g.qkvb, a.dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C, 1,
+                         scratch);
 }
 
 /* BertEmbeddings, then the layers. */
@@ -2328,8 +2301,7 @@ static void bert_encoder_forward_(Bert *m)
                             w->wse, m->B, c->C);
     bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, m->N, c->C,
                            c->eps);
-    bert_dropout_forward(a->ln0, a->ln0, m->N, c->C,
-                         bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, m->N));
+    bert_dropout_forward(a->ln0, a->ln0, m->N, c->C, bert_site_(m, -1, BERT_SITE_EMBEDDINGS, m->N));
     for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
 }
 
@@ -2341,8 +2313,7 @@ static void bert_encoder_forward_(Bert *m)
    product does a second time, and N comparisons. */
 
 /* One of the others; old is what it was before the product. */
-static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const float *old,
-                           int token)
+static void bert_tied_row_(const Bert *m, float *row, const float *old, int token)
 {
     const int R = m->R, C = m->config.C, V = m->config.V;
     const int *tokens = m->batch.tokens, *offsets = m->batch.offsets, *rows = m->batch.rows;
@@ -2350,35 +2321,35 @@ static void bert_tied_row_(const Bert *m, const BertDacts_ *d, float *row, const
     for (int b = 0, r = 0; b < m->B; b++) {
         for (; r < R && rows[r] < offsets[b + 1]; r++) {
             const float *x = m->acts.headx + (size_t)r * C;
-            float dlogit = d->dlogits[(size_t)r * V + token];
+            float dlogit = m->acts.dlogits[(size_t)r * V + token];
             for (int i = 0; i < C; i++) row[i] = bert_fma_(dlogit, x[i], row[i]);
         }
         for (int n = offsets[b]; n < offsets[b + 1]; n++) {
-            const float *demb = d->spare1 + (size_t)n * C;
+            const float *demb = m->acts.spare1 + (size_t)n * C;
             if (tokens[n] != token || token == m->config.padding_idx) continue;
             for (int i = 0; i < C; i++) row[i] += demb[i];
         }
     }
 }
 
-static void bert_tied_backward_(Bert *m, BertDacts_ *d)
+static void bert_tied_backward_(Bert *m)
 {
     const int N = m->N, C = m->config.C, *tokens = m->batch.tokens;
-    float *dwte = m->grads.wte, *old = d->spare2;
+    float *dwte = m->grads.wte, *old = m->acts.spare2;
     bert_gather_(old, dwte, tokens, N, C);
-    bert_linear_backward(NULL, dwte, NULL, d->dlogits, m->acts.headx, NULL, m->R, C, m->config.V, 0,
-                         &m->scratch);
+    bert_linear_backward(NULL, dwte, NULL, m->acts.dlogits, m->acts.headx, NULL, m->R, C,
+                         m->config.V, 0, &m->scratch);
     BERT_OMP_(parallel for schedule(dynamic))
     for (int n = 0; n < N; n++) {
         int first = 0;
         while (tokens[first] != tokens[n]) first++;
         if (first == n) /* else another has done this row */
-            bert_tied_row_(m, d, dwte + (size_t)tokens[n] * C, old + (size_t)n * C, tokens[n]);
+            bert_tied_row_(m, dwte + (size_t)tokens[n] * C, old + (size_t)n * C, tokens[n]);
     }
 }
 
-/* From the gradient of the encoder's output, d->dx, to those of its parameters. */
-static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
+/* From the gradient of the encoder's output, dx, to those of its parameters. */
+static void bert_encoder_backward_(Bert *m)
 {
     const BertConfig *c = &m->config;
     const int N = m->N, C = c->C;
@@ -2386,17 +2357,16 @@ static void bert_encoder_backward_(Bert *m, BertDacts_ *d)
     BertActs *a = &m->acts;
     if (m->on_gradients) m->on_gradients(m->user, BERT_GROUP_HEAD, 0);
     for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--) {
-        bert_layer_backward_(m, d, l);
+        bert_layer_backward_(m, l);
         if (m->on_gradients && l >= m->freeze_layers) m->on_gradients(m->user, BERT_GROUP_LAYER, l);
     }
     if (m->freeze_embeddings) return;
-    bert_dropout_backward(d->dx, d->dx, N, C,
-                          bert_site_(m, c->hidden_dropout, -1, BERT_SITE_EMBEDDINGS, N));
-    float *demb = d->spare1;
-    bert_layernorm_backward(demb, g->ln0w, g->ln0b, d->dx, a->emb, a->ln0_mean, a->ln0_rstd,
+    bert_dropout_backward(a->dx, a->dx, N, C, bert_site_(m, -1, BERT_SITE_EMBEDDINGS, N));
+    float *demb = a->spare1;
+    bert_layernorm_backward(demb, g->ln0w, g->ln0b, a->dx, a->emb, a->ln0_mean, a->ln0_rstd,
                             m->params.ln0w, N, C);
     const int tied = bert_reads_(m) & BERT_READS_MASKED && m->batch.labels && m->R > 0;
-    if (tied) bert_tied_backward_(m, d);
+    if (tied) bert_tied_backward_(m);
     bert_embeddings_backward(tied ? NULL : g->wte, g->wpe, g->wse, demb, m->batch.tokens,
                              m->batch.types, m->batch.offsets, m->B, C, m->config.padding_idx);
     for (int n = 0; n < N; n++) m->seen[m->batch.tokens[n]] = 1;
@@ -2428,69 +2398,31 @@ static void bert_pooler_backward_(Bert *m, float *dfirst, float *dpooled)
                          m->params.poolw, B, C, C, 0, &m->scratch);
 }
 
-/* BertForSequenceClassification (x is pooled) and BertForTokenClassification (x is ln2): dropout,
-   which is classifier_dropout, or hidden_dropout_prob where that is null, then
-       logits (n,K) = classifier(x) */
-static BertDropout bert_classifier_site_(const Bert *m, int n)
+/* BertLMPredictionHead's transform, of the R masked rows alone: headx = LayerNorm(act(dense(x))) */
+static void bert_transform_forward_(Bert *m, const float *x)
 {
-    const BertConfig *c = &m->config;
-    float p = c->cls_dropout < 0.0f ? c->hidden_dropout : c->cls_dropout;
-    return bert_site_(m, p, c->L, BERT_SITE_CLASSIFIER, n);
-}
-
-static void bert_classifier_forward_(Bert *m, const float *x, int n)
-{
-    int C = m->config.C, K = m->config.K;
-    BertActs *a = &m->acts;
-    bert_dropout_forward(a->headx, x, n, C, bert_classifier_site_(m, n));
-    bert_linear_forward(a->logits, a->headx, m->params.clsw, m->params.clsb, n, C, K, &m->scratch);
-}
-
-static void bert_classifier_backward_(Bert *m, float *dx, const float *dlogits, int n)
-{
-    int C = m->config.C, K = m->config.K;
-    bert_linear_backward(dx, m->grads.clsw, m->grads.clsb, dlogits, m->acts.headx, m->params.clsw,
-                         n, C, K, 0, &m->scratch);
-    bert_dropout_backward(dx, dx, n, C, bert_classifier_site_(m, n));
-}
-
-/* BertLMPredictionHead, on the R masked rows alone. The decoder is the word embeddings:
-       logits (R,V) = LayerNorm(act(dense(x))) . wte^T + mlmdecb */
-static void bert_mlm_forward_(Bert *m, const float *x)
-{
-    const BertConfig *c = &m->config;
-    const int R = m->R, C = c->C;
+    const int R = m->R, C = m->config.C;
     const BertTensors *w = &m->params;
     BertActs *a = &m->acts;
-    if (R == 0) return;
     bert_gather_(a->mlmx, x, m->batch.rows, R, C);
     bert_linear_forward(a->mlmh, a->mlmx, w->mlmw, w->mlmb, R, C, C, &m->scratch);
-    bert_activation_forward(a->mlmact, a->mlmh, (size_t)R * C, c->act);
+    bert_activation_forward(a->mlmact, a->mlmh, (size_t)R * C, m->config.act);
     bert_layernorm_forward(a->headx, a->mlmln_mean, a->mlmln_rstd, a->mlmact, w->mlmlnw, w->mlmlnb,
-                           R, C, c->eps);
-    bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, R, C, c->V, &m->scratch);
+                           R, C, m->config.eps);
 }
 
-/* d->dx (N,C) from d->dlogits; the decoder's part of wte's gradient is in bert_tied_backward_. */
-static void bert_mlm_backward_(Bert *m, BertDacts_ *d)
+/* dx (N,C) from dheadx (R,C), which is spare1 */
+static void bert_transform_backward_(Bert *m)
 {
-    const BertConfig *c = &m->config;
-    const int R = m->R, C = c->C;
+    const int R = m->R, C = m->config.C;
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertActs *a = &m->acts;
-    float *dheadx = d->spare1, *dmlmact = d->spare2; /* (R,C) */
-    float *dmlmh = d->spare2, *dmlmx = d->spare1;
-    if (R > 0) {
-        bert_linear_backward(dheadx, NULL, g->mlmdecb, d->dlogits, a->headx, w->wte, R, C, c->V, 0,
-                             &m->scratch);
-        bert_layernorm_backward(dmlmact, g->mlmlnw, g->mlmlnb, dheadx, a->mlmact, a->mlmln_mean,
-                                a->mlmln_rstd, w->mlmlnw, R, C);
-        bert_activation_backward(dmlmh, dmlmact, a->mlmh, (size_t)R * C, c->act);
-        bert_linear_backward(dmlmx, g->mlmw, g->mlmb, dmlmh, a->mlmx, w->mlmw, R, C, C, 0,
-                             &m->scratch);
-        memset(m->seen, 1, (size_t)c->V); /* each row of wte gets a gradient from the softmax */
-    }
-    bert_scatter_(d->dx, dmlmx, m->batch.rows, R, m->N, C);
+    float *dheadx = a->spare1, *dmlmact = a->spare2, *dmlmh = a->spare2, *dmlmx = a->spare1;
+    bert_layernorm_backward(dmlmact, g->mlmlnw, g->mlmlnb, dheadx, a->mlmact, a->mlmln_mean,
+                            a->mlmln_rstd, w->mlmlnw, R, C);
+    bert_activation_backward(dmlmh, dmlmact, a->mlmh, (size_t)R * C, m->config.act);
+    bert_linear_backward(dmlmx, g->mlmw, g->mlmb, dmlmh, a->mlmx, w->mlmw, R, C, C, 0, &m->scratch);
+    bert_scatter_(a->dx, dmlmx, m->batch.rows, R, m->N, C);
 }
 
 /* BertForPreTraining's second head: nsp (B,2) = linear(pooled), its loss the cross-entropy. */
@@ -2502,89 +2434,96 @@ static void bert_nsp_forward_(Bert *m)
     bert_crossentropy_forward(a->nsplosses, a->nspprobs, a->nsp, m->batch.next, NULL, 0.0f, B, 2);
 }
 
-/* Adds to the [CLS] rows of d->dx. */
-static void bert_nsp_backward_(Bert *m, BertDacts_ *d, float scale)
+/* Adds to the [CLS] rows of dx. */
+static void bert_nsp_backward_(Bert *m, float scale)
 {
     const int B = m->B, C = m->config.C, *offsets = m->batch.offsets;
-    float *dpooled = d->spare2, *dfirst = d->spare1; /* (B,C) */
-    bert_crossentropy_backward(d->dnsp, m->acts.nspprobs, m->batch.next, NULL, 0.0f, B, 2,
+    const BertActs *a = &m->acts;
+    float *dpooled = a->spare2, *dfirst = a->spare1; /* (B,C) */
+    bert_crossentropy_backward(a->dnsp, a->nspprobs, m->batch.next, NULL, 0.0f, B, 2,
                                scale / (float)m->batch.next_divisor);
-    bert_linear_backward(dpooled, m->grads.nspw, m->grads.nspb, d->dnsp, m->acts.pooled,
-                         m->params.nspw, B, C, 2, 0, &m->scratch);
+    bert_linear_backward(dpooled, m->grads.nspw, m->grads.nspb, a->dnsp, a->pooled, m->params.nspw,
+                         B, C, 2, 0, &m->scratch);
     bert_pooler_backward_(m, dfirst, dpooled);
     for (int b = 0; b < B; b++)
-        for (int i = 0; i < C; i++) d->dx[(size_t)offsets[b] * C + i] += dfirst[(size_t)b * C + i];
+        for (int i = 0; i < C; i++) a->dx[(size_t)offsets[b] * C + i] += dfirst[(size_t)b * C + i];
 }
 
-/* The task's head: from the encoder's output to logits. */
+/* The task's head: from the encoder's output to logits (H,O), by the columns of the task table.
+       K    BertForSequenceClassification (x is pooled), BertForTokenClassification (x is ln2):
+            logits = classifier(dropout(x))
+       V    mlm, whose decoder is the word embeddings: logits = transform(ln2) . wte^T + mlmdecb
+       2    BertForQuestionAnswering: logits = qa_outputs(ln2) */
 static void bert_head_forward_(Bert *m)
 {
-    const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
-    const float *x = bert_output_(m, m->config.L - 1);
-    if (cols == BERT_COLS_K)
-        bert_classifier_forward_(m, cls ? m->acts.pooled : x, cls ? m->B : m->N);
-    else if (cols == BERT_COLS_V) bert_mlm_forward_(m, x);
-    else if (cols == 2)
-        bert_linear_forward(m->acts.logits, x, m->params.qaw, m->params.qab, m->N, m->config.C, 2,
-                            &m->scratch);
+    const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
+    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R);
+    const int O = (int)bert_head_cols(&m->config);
+    const BertTensors *w = &m->params;
+    const BertActs *a = &m->acts;
+    const float *x = bert_reads_(m) == BERT_READS_CLS ? a->pooled : bert_output_(m, L - 1);
+    if (cols == BERT_COLS_K) {
+        bert_dropout_forward(a->headx, x, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
+        bert_linear_forward(a->logits, a->headx, w->clsw, w->clsb, H, C, O, &m->scratch);
+    } else if (cols == BERT_COLS_V) {
+        bert_transform_forward_(m, x);
+        bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, H, C, O, &m->scratch);
+    } else if (cols == 2) bert_linear_forward(a->logits, x, w->qaw, w->qab, H, C, O, &m->scratch);
 }
 
-/* From d->dlogits to d->dx; of the [CLS] rows (B,C) where only they were computed. */
-static void bert_head_backward_(Bert *m, BertDacts_ *d)
+/* From dlogits to dx, of the [CLS] rows (B,C) where only they were computed. The decoder's part of
+   wte's gradient is in bert_tied_backward_. */
+static void bert_head_backward_(Bert *m)
 {
-    const int cols = bert_task(m->config.task)->cols, cls = bert_reads_(m) == BERT_READS_CLS;
-    float *dpooled = d->spare2; /* (B,C) */
-    if (cols == BERT_COLS_K && cls) {
-        bert_classifier_backward_(m, dpooled, d->dlogits, m->B);
-        bert_pooler_backward_(m, d->dx, dpooled);
-    } else if (cols == BERT_COLS_K) bert_classifier_backward_(m, d->dx, d->dlogits, m->N);
-    else if (cols == BERT_COLS_V) bert_mlm_backward_(m, d);
-    else if (cols == 2)
-        bert_linear_backward(d->dx, m->grads.qaw, m->grads.qab, d->dlogits,
-                             bert_output_(m, m->config.L - 1), m->params.qaw, m->N, m->config.C, 2,
-                             0, &m->scratch);
+    const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
+    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R);
+    const int O = (int)bert_head_cols(&m->config), cls = bert_reads_(m) == BERT_READS_CLS;
+    const BertTensors *w = &m->params, *g = &m->grads;
+    const BertActs *a = &m->acts;
+    float *dx = cls ? a->spare2 : a->dx; /* spare2: dpooled */
+    if (cols == BERT_COLS_K) {
+        bert_linear_backward(dx, g->clsw, g->clsb, a->dlogits, a->headx, w->clsw, H, C, O, 0,
+                             &m->scratch);
+        bert_dropout_backward(dx, dx, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
+        if (cls) bert_pooler_backward_(m, a->dx, dx);
+    } else if (cols == BERT_COLS_V) {
+        bert_linear_backward(a->spare1, NULL, g->mlmdecb, a->dlogits, a->headx, w->wte, H, C, O, 0,
+                             &m->scratch);
+        bert_transform_backward_(m);
+        if (H > 0) memset(m->seen, 1, (size_t)O); /* the softmax gives each row of wte a gradient */
+    } else if (cols == 2)
+        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, bert_output_(m, L - 1), w->qaw, H, C,
+                             O, 0, &m->scratch);
 }
 
-/* The task's loss of its logits; without labels only probs. */
-static void bert_loss_forward_(Bert *m)
+/* The task's loss of its logits (without labels only probs), or, with backward, dlogits, for scale
+   times the loss. */
+static void bert_task_loss_(Bert *m, int backward, float scale)
 {
-    const BertConfig *c = &m->config;
-    const BertBatch *x = &m->batch;
-    BertActs *a = &m->acts;
-    const BertLoss_ loss = bert_loss_(c, x);
-    const int rows = (int)loss.count, O = (int)loss.columns;
-    double sum = 0.0, next = 0.0;
-    if (loss.kind == BERT_LOSS_CROSSENTROPY)
-        bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, x->class_weights,
-                                  x->label_smoothing, rows, O);
-    else if (loss.kind == BERT_LOSS_BCE)
-        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, x->class_weights, rows, O);
-    else if (loss.kind == BERT_LOSS_SPAN)
-        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
-    else if (loss.kind == BERT_LOSS_MSE && x->targets)
-        bert_mse_forward(a->losses, a->logits, x->targets, rows, O);
-    for (size_t i = 0; i < loss.count && (x->labels || x->targets); i++) sum += a->losses[i];
-    for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
-    m->loss = (float)(sum / x->divisor + next / x->next_divisor);
-}
-
-/* d->dlogits */
-static void bert_loss_backward_(Bert *m, BertDacts_ *d, float scale)
-{
-    const BertConfig *c = &m->config;
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
-    const BertLoss_ loss = bert_loss_(c, x);
-    const int rows = (int)loss.count, O = (int)loss.columns, kind = loss.kind;
-    const float s = (float)(scale / x->divisor);
-    if (kind == BERT_LOSS_CROSSENTROPY)
-        bert_crossentropy_backward(d->dlogits, a->probs, x->labels, x->class_weights,
-                                   x->label_smoothing, rows, O, s);
+    const BertLoss_ loss = bert_loss_(&m->config, x);
+    const int n = (int)loss.count, O = (int)loss.columns, kind = loss.kind;
+    const float s = (float)(scale / x->divisor), e = x->label_smoothing, *w = x->class_weights;
+    if (kind == BERT_LOSS_CROSSENTROPY && backward)
+        bert_crossentropy_backward(a->dlogits, a->probs, x->labels, w, e, n, O, s);
+    else if (kind == BERT_LOSS_CROSSENTROPY)
+        bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, w, e, n, O);
+    else if (kind == BERT_LOSS_BCE && backward)
+        bert_bce_backward(a->dlogits, a->probs, x->targets, w, n, O, s);
     else if (kind == BERT_LOSS_BCE)
-        bert_bce_backward(d->dlogits, a->probs, x->targets, x->class_weights, rows, O, s);
+        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, w, n, O);
+    else if (kind == BERT_LOSS_SPAN && backward)
+        bert_span_backward(a->dlogits, a->probs, x->labels, x->offsets, m->B, s);
     else if (kind == BERT_LOSS_SPAN)
-        bert_span_backward(d->dlogits, a->probs, x->labels, x->offsets, m->B, s);
-    else bert_mse_backward(d->dlogits, a->logits, x->targets, rows, O, s);
+        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
+    else if (backward) bert_mse_backward(a->dlogits, a->logits, x->targets, n, O, s);
+    else if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, n, O);
+    if (backward) return;
+    double sum = 0.0, next = 0.0;
+    for (int i = 0; i < n && (x->labels || x->targets); i++) sum += a->losses[i];
+    for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
+    m->loss = (float)(sum / x->divisor + next / x->next_divisor);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2596,11 +2535,10 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     int error = bert_check_batch_(m, batch);
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
-    m->training = m->B = 0; /* should there be no room, there is nothing to use for a backward */
-    error = bert_make_room_(m, batch, training);
+    m->training = training, m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
+    error = bert_make_room_(m, batch);
+    if (error) m->training = m->B = 0; /* there is nothing to use for a backward */
     if (error) return error;
-    m->training = training;
-    m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     bert_keep_batch_(m, batch);
     bert_key_rows_(m, batch);
     bert_encoder_forward_(m);
@@ -2608,13 +2546,12 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
         bert_pooler_forward_(m);
     bert_head_forward_(m);
     if (bert_reads_(m) == BERT_READS_BOTH) bert_nsp_forward_(m);
-    if (c->task != BERT_NONE) bert_loss_forward_(m);
+    if (c->task != BERT_NONE) bert_task_loss_(m, 0, 1.0f);
     return BERT_OK;
 }
 
 BERTDEF int bert_backward(Bert *m, float scale)
 {
-    BertDacts_ d = {0};
     const int labelled = m->batch.labels || m->batch.targets;
     if (!m->training || !(labelled || m->batch.next))
         return BERT_REFUSE_(m, "a backward follows a training forward with labels");
@@ -2622,14 +2559,12 @@ BERTDEF int bert_backward(Bert *m, float scale)
     if (m->seen && !m->grads_memory) m->grads_memory = bert_floats_(m->num_parameters, 1);
     if (!m->grads_memory) return BERT_NO_MEMORY_(m, "for the gradients");
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
-    int error = bert_dacts_(m, &d);
-    if (error) return error;
     if (labelled) {
-        bert_loss_backward_(m, &d, scale);
-        bert_head_backward_(m, &d);
-    } else memset(d.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
-    if (m->batch.next) bert_nsp_backward_(m, &d, scale);
-    bert_encoder_backward_(m, &d);
+        bert_task_loss_(m, 1, scale);
+        bert_head_backward_(m);
+    } else memset(m->acts.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
+    if (m->batch.next) bert_nsp_backward_(m, scale);
+    bert_encoder_backward_(m);
     return BERT_OK;
 }
 

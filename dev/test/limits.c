@@ -113,12 +113,13 @@ static void test_overflow(void)
     const size_t half = SIZE_MAX / 2 + 1;
     void *memory = NULL;
     size_t room = 0;
-    BertActs acts;
-    BertConfig wide = {0};
+    Bert wide = {0};
     expect(!bert_grow_(&memory, &room, 1 << 20, half) && !memory, "2^20 times half of all memory");
     BERT_FREE(memory);
-    wide.C = wide.F = 64, wide.NH = 32; /* half / 32 rows of 64 columns: 0 bytes, cut to a size_t */
-    expect(bert_acts_(&acts, NULL, &wide, 1, half / 32, 0, 1, 0) == SIZE_MAX, "activations");
+    wide.config.C = 1 << 20, wide.config.F = 1 << 24, wide.config.L = 1 << 16;
+    wide.training = 1, wide.N = INT_MAX; /* fch alone is 2^71 floats: 0, cut to a size_t */
+    bert_acts_(&wide, 0, &room);
+    expect(room == SIZE_MAX, "activations");
     done("sizes that overflow");
 }
 
