@@ -82,8 +82,7 @@ dx of ln0 and the embeddings. Where a path splits in two (-+-) their gradients a
 RULES. Behind the declarations come the layers, each tool before the first that needs it; the model,
 its heads, forward and backward; optimizer, tokenizer, answers, files; what makes it fast is last.
 A name that ends in _ is private. dX is the derivative of the loss by X. X (N,C) is a flat array of
-N rows of C floats. b counts sequences, n tokens, l layers, i channels, k labels. Functions return
-an error code; bert_error(m) says what was wrong.
+N rows of C floats. b counts sequences, n tokens, l layers, i channels, k labels.
 A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode, bert_decode and
 bert_share only read it, and any number of threads may call them, but not beside bert_load,
 bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
@@ -97,8 +96,6 @@ so do the parts' losses. One bert_adamw ends the step:
         part[i].place = place, part[i].divisor = divisor;
         if (bert_forward(&m, &part[i], 1) || bert_backward(&m, 1)) return 1;
     }
-What is frozen gets no gradient, and the backward ends where nothing below it needs one:
-    m.freeze_embeddings = 1, m.freeze_layers = 4;
 */
 
 #ifndef BERT_H
@@ -131,15 +128,14 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    cross-encoder; the value, as sentence-transformers' Identity says. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and two branches
-   in bert_task_loss_; bert_check_labels_ has to know the range of its
-   labels, or bert_has_targets that it reads floats. Each row is
+/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and two
+   branches in bert_task_loss_; bert_check_labels_ has to know the range of its labels, or
+   bert_has_targets that it reads floats (targets). Each row is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
    The columns of the logits tell which head it is: K is `classifier`, V is mlm's, 2 is qa_outputs.
-   Multi-label classification has the loss BCE; CHOICE is CROSSENTROPY over an example's choices,
-   each of which is a sequence with one logit. */
+   Multi-label classification's loss is BCE; CHOICE is CROSSENTROPY over an example's choices. */
 #define BERT_TASKS(X)                                                                              \
     X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
     X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
@@ -166,10 +162,8 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
 
 /* clang-format off */
 /* The configuration: config.json's fields under the letters of the legend, words 2..19 of a model
-   file's header; from padding_idx on what else is known of model and training, words 43..51.
-   Each row is
-       INT(field, name in messages, least value, most) or FLOAT(field) */
-#define BERT_CONFIG(INT, FLOAT)                                                                    \
+   file's header; from padding_idx on what else is known of model and training, words 43..51. */
+#define BERT_CONFIG(INT, FLOAT) /* INT(field, name in messages, least value, most) */              \
     INT(V, "V (vocab_size)", 1, 1 << 28)                                                           \
     INT(C, "C (hidden_size)", 1, 1 << 20)                                                          \
     INT(L, "L (num_hidden_layers)", 1, 1 << 16)                                                    \
@@ -182,15 +176,12 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
     INT(multi_label, "problem type", 0, c->task == BERT_CLASSIFICATION) /* 1: multi-label */       \
     INT(pooler, "pooler", 0, 1) /* the model has one (1 for every task that uses it) */            \
-    FLOAT(eps) /* layer_norm_eps */                                                                \
-    FLOAT(hidden_dropout) /* hidden_dropout_prob */                                                \
+    FLOAT(eps) /* layer_norm_eps */ FLOAT(hidden_dropout) /* hidden_dropout_prob */                \
     FLOAT(att_dropout) /* attention_probs_dropout_prob */                                          \
     FLOAT(cls_dropout) /* classifier_dropout; negative (null): as hidden_dropout */                \
     FLOAT(init_range) /* initializer_range */                                                      \
     INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* where embed cuts texts; 0: nowhere */     \
-    INT(padding_idx, "padding_idx (pad_token_id)", -1, bert_max_(c->V, 1) - 1) /* -1: none; such   \
-         tokens give their row of wte no gradient, as torch's padding_idx: what changes it is the  \
-         decoder of mlm, and weight decay */                                                       \
+    INT(padding_idx, "padding_idx (pad_token_id)", -1, bert_max_(c->V, 1) - 1) /* -1: none */      \
     INT(trained_length, "trained max_length", 0, 1 << 24) /* of its training data; 0: unknown */   \
     INT(trained_pairs, "trained on", 0, 2) /* 1: single texts, 2: pairs; 0: unknown */             \
     INT(may_lack, "may_lack", 0, 1) /* qa: of questions that may lack an answer (SQuAD v2) */      \
@@ -265,10 +256,10 @@ typedef struct {
 } BertTensor;
 
 /* clang-format off */
-/* Activations and their gradients: name, copies, rows, columns. Training keeps the activations of all
-   L layers for the backward; inference uses one copy for all. G: gradients, of training alone, which
-   all layers use in turn. Each copy starts with a cache line. Of tasks that read CLS the last layer
-   fills B rows of res1 to ln2 alone, those of [CLS]. */
+/* Activations: name, copies, rows, columns. Training keeps those of all L layers for the backward;
+   inference uses one copy for all. At the end G, gradients of activations: only training has them,
+   and all layers use them in turn. Each copy starts with a cache line. Of tasks that read CLS the
+   last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -284,9 +275,8 @@ typedef struct {
     X(res2, L, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
     X(ln2_mean, L, N, 1) X(ln2_rstd, L, N, 1)                                                      \
     X(ln2, L, N, C)           /* the layer's output */                                             \
-    X(firstx, 1, B, C)        /* [CLS] rows: what the last layer reads, */                         \
-    X(firsty, 1, B, C)        /* its attention's output, */                                        \
-    X(first, 1, B, C)         /* and its output, which the pooler reads */                         \
+    X(firstx, 1, B, C) X(firsty, 1, B, C) /* [CLS] rows: of the last layer's x and atty, */        \
+    X(first, 1, B, C)         /* and of its output, which the pooler reads */                      \
     X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
     X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
     X(mlmh, 1, R, C)          /* after the transform's dense, */                                   \
@@ -296,17 +286,13 @@ typedef struct {
     X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
     X(probs, 1, H, O)         /* their softmax, of multiple_choice over an example's choices; or   \
                                  sigmoid; of regression: not set */                                \
-    X(losses, 1, H, 1)        /* of each row; of qa: of each sequence, (B); of multiple_choice: of \
-                                 each example, (B / choices) */                                    \
+    X(losses, 1, H, 1)        /* of each row; qa: each sequence; multiple_choice: each example */  \
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
     X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)                                                     \
     X(dx, G, N, C)            /* of what flows from layer to layer */                              \
-    X(spare1, G, N, C)        /* these two: of whatever comes next */                              \
-    X(spare2, G, N, C)                                                                             \
-    X(dqkv, G, N, 3 * C)                                                                           \
-    X(dfch, G, N, F)          /* first gelu's, then fch's */                                       \
-    X(dlogits, G, H, O)                                                                            \
-    X(dnsp, G, B, 2)
+    X(spare1, G, N, C) X(spare2, G, N, C) /* of whatever comes next */                             \
+    X(dqkv, G, N, 3 * C) X(dfch, G, N, F) /* dfch: first gelu's, then fch's */                     \
+    X(dlogits, G, H, O) X(dnsp, G, B, 2)
 
 /* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
    What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
@@ -331,8 +317,7 @@ typedef struct {
 #define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
     int B, R, place; /* place: of its first sequence in the optimizer step */
-    int choices;     /* multiple_choice: so many sequences, one after the other, are the choices of
-                        an example; 0, without labels: all B are. Other tasks: 0 */
+    int choices;     /* multiple_choice: sequences of an example; 0, without labels: all B are */
     BERT_BATCH(BERT_ARRAY_)
     float label_smoothing; /* classification, ner, mlm, multiple_choice: as Trainer's */
     double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
@@ -383,13 +368,12 @@ typedef struct {
     int threads; /* that a layer may use */
 } BertScratch;
 
-/* A model, and all that computing with it writes: for one thread at a time. Bert m = {0} is valid,
-   and may be given to bert_free. */
+/* A model, and all that computing with it writes. Bert m = {0} is valid, also for bert_free. */
 typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
-    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: not trained */
+    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: no gradient */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -416,24 +400,21 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------
    The model */
 
-/* Builds a model of the config's shape in an empty m. Its parameters are zero. */
-BERTDEF int bert_build(Bert *m, BertConfig config);
+BERTDEF const char *bert_error(const Bert *m);      /* what the last failure of a function was */
+BERTDEF int bert_build(Bert *m, BertConfig config); /* in an empty m; its parameters are zero */
+BERTDEF void bert_free(Bert *m);                    /* empties it, but for its message */
 
-/* Draws all parameters as the table says (BertPreTrainedModel._init_weights), wte's row padding_idx
-   zero. An empty model, and one that bert_share has made copies of, is refused. */
+/* Draws the parameters as the table says (BertPreTrainedModel._init_weights; padding_idx: zero). */
 BERTDEF int bert_init(Bert *m, uint64_t seed);
-BERTDEF const char *bert_error(const Bert *m); /* what the last failure of a function was */
 
 /* Makes copy a second Bert on m's parameters, labels and tokenizer, for another thread to compute
    with. Frees what copy had; on failure copy is empty, but for its message. While there are several
-   they refuse bert_adamw and bert_set_task; the last that is freed frees what they share. */
+   they refuse bert_init, bert_adamw and bert_set_task; the last one frees what they share. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
-BERTDEF void bert_free(Bert *m); /* empties it, but for its message */
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn, as from_pretrained does. labels (K strings) may be NULL.
-   What is frozen stays so; gradients and optimizer state are dropped. On failure m stays as it was;
-   a model that bert_share has made copies of is refused. */
+   What is frozen stays so; gradients and optimizer state go. On failure m stays as it was. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
@@ -441,11 +422,11 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
    backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
-/* Rows and columns of a task's logits, and whether its loss reads floats (targets), not labels. */
+/* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. */
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R);
 BERTDEF size_t bert_head_cols(const BertConfig *c);
 BERTDEF int bert_has_targets(const BertConfig *c);
-BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch); /* in its labels */
+BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch);
 
 /* Rows with a label, or their class weights' sum: makes a sum of losses torch's "mean". */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
@@ -517,10 +498,9 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
                               const float *targets, const float *weights, int B, int K);
 BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
                                const float *weights, int B, int K, float scale);
-BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B,
-                              int K);
+BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B);
 BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
-                               int K, float scale);
+                               float scale);
 BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits, const int *labels,
                                const int *offsets, int B);
 BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *labels,
@@ -529,28 +509,23 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
 
-/* The gradients' 2-norm over all parameters (0 before the first backward), and what
-   torch.nn.utils.clip_grad_norm_ multiplies them by then (1 where max_norm is 0). */
+/* The gradients' 2-norm, 0 before any backward; clip_grad_norm_'s factor for it, max_norm 0: 1. */
 BERTDEF float bert_grad_norm(const Bert *m);
 BERTDEF float bert_clip_scale(float norm, float max_norm);
 
 /* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
-   multiplied by grad_scale on the way, and are zero afterwards. Weight decay as the table says: not
-   on biases, LayerNorm. Writes m's parameters: refused while other Berts share them. */
+   multiplied by grad_scale on the way, and are zero afterwards. Weight decay as the table says. */
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale);
 
-/* Share of the learning rate at a step counted from 0: rises over warmup steps, falls to 0 at
-   total (transformers' get_linear_schedule_with_warmup). */
+/* Of the learning rate at a step from 0: transformers' get_linear_schedule_with_warmup. */
 BERTDEF double bert_linear_schedule(long step, long warmup, long total);
 
 /* ------------------------------------------------------------------------------------------------
    The tokenizer: text to token ids, and back, as Hugging Face's BertTokenizer does it */
 
 /* Where a token comes from: bytes and characters of its text (of its word, where the text was given
-   in words); 0 0 for [CLS] and [SEP], as Hugging Face's offsets (where bert_entities and
-   bert_answers_add want -1 -1). In text that is not UTF-8 each piece that Python's errors="replace"
-   would make U+FFFD is one character. */
+   in words); 0 0 for [CLS] and [SEP], as Hugging Face's offsets. */
 typedef struct {
     int start, end, char_start, char_end;
     int word; /* counted in its text, punctuation by itself; -1: [CLS], [SEP] */
@@ -578,23 +553,19 @@ typedef struct {
     int stride;     /* so many tokens of the one before (return_overflowing_tokens) */
     int no_special; /* without [CLS] and [SEP] */
     int is_words;   /* a text is given as its words (is_split_into_words) */
-    int at_once;    /* make so many windows; where cut is then above 0, bert_encode_more makes as
-                       many again. 0: all */
+    int at_once;    /* so many windows; while cut is above 0, bert_encode_more goes on. 0: all */
 } BertEncodeOptions;
 
 /* A text, or a pair (pair NULL: none), that end in a zero byte; options may be NULL. */
 BERTDEF int bert_encode(const Bert *m, BertEncoding *e, const char *text, const char *pair,
                         const BertEncodeOptions *options);
 
-/* The same with any bytes. text and pair (NULL: none) are one BertText each, or, with is_words,
-   that many words. */
-BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
-                              const BertText *pair, int pair_words,
-                              const BertEncodeOptions *options);
+/* The same with any bytes; text and pair (NULL: none) are, with is_words, so many words, else 1. */
+BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_n,
+                              const BertText *pair, int pair_n, const BertEncodeOptions *options);
 
-/* With at_once: the next windows of the text that was encoded last. */
-BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e);
-BERTDEF void bert_encoding_clear(BertEncoding *e); /* empties it, keeps its memory */
+BERTDEF int bert_encode_more(const Bert *m, BertEncoding *e); /* at_once: the next windows */
+BERTDEF void bert_encoding_clear(BertEncoding *e);            /* empties it, keeps its memory */
 BERTDEF void bert_encoding_free(BertEncoding *e);
 
 /* Ids to text, as HF's decode: [CLS] and its like are left out with skip_special, blanks before
@@ -603,7 +574,7 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
-/* The code point at s[*at], *at moves behind it; U+FFFD for what is not UTF-8. */
+/* The code point at s[*at], *at moves behind it; U+FFFD where Python's errors="replace" has it. */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
@@ -640,8 +611,7 @@ typedef struct {
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
 
 /* Named entities, as Hugging Face's token-classification pipeline joins them (aggregation_strategy
-   "simple"): neighbours with labels of one kind, up to the next B-. The tokens before and behind a
-   [SEP] are neighbours. */
+   "simple"): neighbours, also across a [SEP], with labels of one kind, up to the next B-. */
 typedef struct {
     int label;       /* of its first token */
     int first, last; /* its tokens, counted in the sequence */
@@ -662,8 +632,7 @@ enum { BERT_MOST_ANSWERS = 100 };
 typedef struct {
     float start_logit, end_logit;
     int start, end; /* in the context, [start, end); 0 0: there is no answer */
-    double score;   /* share of the softmax over these spans; by_window: the start's share of the
-                       text's and [CLS]'s starts, times the end's */
+    double score;   /* share of the softmax over the spans; by_window: over starts, times ends */
 } BertAnswer;
 
 typedef struct {
@@ -674,8 +643,7 @@ typedef struct {
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
 } BertAnswers;
 
-/* logits (T,2): start and end of each token; spans (T,2): where in the context it stands, -1 -1 for
-   other tokens, [CLS] and [SEP] among them. */
+/* logits (T,2): start and end of each token; spans (T,2): its place in the text; -1 -1: none. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
 
 /* Scores them. Returns the answer's index; -1: no span, or [CLS] is above it by over threshold. */
@@ -684,8 +652,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 /* ------------------------------------------------------------------------------------------------
    Model files */
 
-/* Reads a model file, or one that is in memory, which is not needed afterwards. Frees what m had;
-   on failure m is empty, but for its message. Nobody else may use m meanwhile, not even encode. */
+/* Reads a model file, or copies one from memory, over what m had; on failure m is empty. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
@@ -698,8 +665,7 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #endif /* BERT_H */
 
 /* ============================================================================================== */
-#ifdef BERT_IMPLEMENTATION
-#ifndef BERT_IMPLEMENTATION_ONCE_
+#if defined(BERT_IMPLEMENTATION) && !defined(BERT_IMPLEMENTATION_ONCE_)
 #define BERT_IMPLEMENTATION_ONCE_
 
 #include <errno.h>
@@ -715,20 +681,16 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #ifdef _OPENMP
 #include <omp.h>
 #if defined(_MSC_VER) && !defined(__clang__)
-#define BERT_PRAGMA_(text) __pragma(text)
+#define BERT_OMP_(clauses) __pragma(omp clauses)
 #else
 #define BERT_PRAGMA_(text) _Pragma(#text)
-#endif
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
+#endif
 BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
 #else
 #define BERT_OMP_(clauses)
 BERTDEF int bert_threads(void) { return 1; }
 #endif
-
-static int bert_min_(int a, int b) { return a < b ? a : b; }
-static int bert_max_(int a, int b) { return a > b ? a : b; }
-static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ------------------------------------------------------------------------------------------------
    Embeddings: out[n] = wte[token] + wse[type] + wpe[position]   (BertEmbeddings, before LayerNorm)
@@ -749,6 +711,10 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
             for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
         }
 }
+
+static int bert_min_(int a, int b) { return a < b ? a : b; }
+static int bert_max_(int a, int b) { return a > b ? a : b; }
+static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Gradients of parameters are sums over tokens. Each thread makes a block of their channels, token
    after token: two tokens may share a row of wte, two channels never share a number. */
@@ -1515,26 +1481,19 @@ BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Squared error (torch.nn.MSELoss): losses[b] = mean_k (logits - targets)^2
-   losses (B), logits and targets (B,K) */
+   Squared error (torch.nn.MSELoss): losses[b] = (logits[b] - targets[b])^2, all (B) */
 
-BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B,
-                              int K)
+BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B)
 {
-    for (int b = 0; b < B; b++) {
-        const float *x = logits + (size_t)b * K, *t = targets + (size_t)b * K;
-        losses[b] = 0.0f;
-        for (int k = 0; k < K; k++) losses[b] += (x[k] - t[k]) * (x[k] - t[k]) / (float)K;
-    }
+    for (int b = 0; b < B; b++) losses[b] = (logits[b] - targets[b]) * (logits[b] - targets[b]);
 }
 
 /* d (x - t)^2 / dx = 2 (x - t), so for scale * sum_b losses[b]
-       dlogits = scale * 2/K * (logits - targets) */
+       dlogits = scale * 2 * (logits - targets) */
 BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
-                               int K, float scale)
+                               float scale)
 {
-    for (size_t i = 0; i < (size_t)B * K; i++)
-        dlogits[i] = scale * 2.0f / (float)K * (logits[i] - targets[i]);
+    for (int b = 0; b < B; b++) dlogits[b] = scale * 2.0f * (logits[b] - targets[b]);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1728,7 +1687,7 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
     BERT_TENSORS(BERT_POINT_ROW_)
 }
 
-/* The activations of m's batch, those of layer l among them. floats may be NULL: how many in all. */
+/* The activations of m's batch, of the layers those of layer l; floats (or NULL): all there are. */
 static BertActs bert_acts_(const Bert *m, size_t l, size_t *floats)
 {
     const BertConfig *c = &m->config;
@@ -2348,7 +2307,8 @@ static void bert_tied_backward_(Bert *m)
     }
 }
 
-/* From the gradient of the encoder's output, dx, to those of its parameters. */
+/* From the gradient of the encoder's output, dx, to those of its parameters, and no further down
+   than one of them is not frozen. */
 static void bert_encoder_backward_(Bert *m)
 {
     const BertConfig *c = &m->config;
@@ -2517,8 +2477,8 @@ static void bert_task_loss_(Bert *m, int backward, float scale)
         bert_span_backward(a->dlogits, a->probs, x->labels, x->offsets, m->B, s);
     else if (kind == BERT_LOSS_SPAN)
         bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
-    else if (backward) bert_mse_backward(a->dlogits, a->logits, x->targets, n, O, s);
-    else if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, n, O);
+    else if (backward) bert_mse_backward(a->dlogits, a->logits, x->targets, n, s);
+    else if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, n);
     if (backward) return;
     double sum = 0.0, next = 0.0;
     for (int i = 0; i < n && (x->labels || x->targets); i++) sum += a->losses[i];
@@ -3395,9 +3355,8 @@ static int bert_fit_(BertEncoding *e)
     return BERT_OK;
 }
 
-BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_words,
-                              const BertText *pair, int pair_words,
-                              const BertEncodeOptions *options)
+BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *text, int text_n,
+                              const BertText *pair, int pair_n, const BertEncodeOptions *options)
 {
     BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0, 0};
     if (options) o = *options;
@@ -3408,10 +3367,10 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
         return BERT_REFUSE_(e, "max_length is %d: [CLS] and [SEP] need at least %d", o.max_length,
                             least);
     if (o.truncation < 0 || o.truncation > BERT_DO_NOT_TRUNCATE || o.stride < 0 || o.at_once < 0 ||
-        (!o.is_words && (text_words != 1 || (pair && pair_words != 1))))
+        (!o.is_words && (text_n != 1 || (pair && pair_n != 1))))
         return BERT_REFUSE_(e, "truncation, stride or number of texts is out of range");
-    for (int i = 0; i < text_words + (pair ? pair_words : 0); i++)
-        if ((i < text_words ? text[i] : pair[i - text_words]).size >= INT_MAX / 2)
+    for (int i = 0; i < text_n + (pair ? pair_n : 0); i++)
+        if ((i < text_n ? text[i] : pair[i - text_n]).size >= INT_MAX / 2)
             return BERT_REFUSE_(e, "text of more than 1 GiB");
     if (!e->work) e->work = (struct BertWork_ *)BERT_CALLOC(1, sizeof *e->work);
     struct BertWork_ *w = e->work;
@@ -3419,8 +3378,8 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
         return BERT_NO_MEMORY_(e, "to encode");
     w->num_tokens = w->failed = w->more = w->next = e->cut = 0;
     w->options = o, w->pair = pair != NULL;
-    w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_words);
-    w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_words : 0) - w->sizes[0];
+    w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_n);
+    w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_n : 0) - w->sizes[0];
     if (w->failed) return BERT_NO_MEMORY_(e, "to encode");
     if (bert_fit_(e)) return BERT_EINPUT;
     w->more = 1;
@@ -4597,7 +4556,6 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 #endif /* vectors */
 
-#endif /* BERT_IMPLEMENTATION_ONCE_ */
 #endif /* BERT_IMPLEMENTATION */
 
 /* MIT License, see LICENSE. */

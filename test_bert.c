@@ -552,7 +552,8 @@ static void test_losses(void)
     enum { B = 5, K = 6, N = 24 };
     static const int offsets[] = {0, 1, 3, 10, 23, 24}, spans[] = {0, 0, 1, 0, 2, 6, 12, 12, 0, 0};
     static const char *const names[] = {"bce", "bce with weights", "mse", "span"};
-    float *x = randoms(2 * N, 3), losses[B], probs[2 * N], targets[B * K], weights[K], dx[2 * N];
+    float *x = randoms(2 * N, 3), losses[B * K], probs[2 * N], targets[B * K], weights[K],
+          dx[2 * N];
     double *xd, one = 1;
     x[1] = 80, x[2] = -90; /* exp overflows in float, not in the oracle's double */
     for (int i = 0; i < B * K; i++) targets[i] = (float)below(2);
@@ -562,16 +563,17 @@ static void test_losses(void)
     for (int way = 0; way < 4; way++) {
         double (*f)(const double *) = way < 2 ? bce_dot : way == 2 ? mse_dot : span_dot, sum = 0;
         int n = way == 3 ? 2 * N : B * K;
-        g.B = B, g.K = K, g.offsets = offsets, g.tokens = spans, g.r = &one, one = 1;
+        g.B = way == 2 ? B * K : B, g.K = way == 2 ? 1 : K, g.offsets = offsets, g.tokens = spans,
+        g.r = &one, one = 1;
         g.mask = doubles(targets, B * K), g.weights = way == 1 ? weights : NULL, g.smoothing = 0;
         if (way < 2) bert_bce_forward(losses, probs, x, targets, g.weights, B, K);
-        if (way == 2) bert_mse_forward(losses, x, targets, B, K);
+        if (way == 2) bert_mse_forward(losses, x, targets, B * K);
         if (way == 3) bert_span_forward(losses, probs, x, spans, offsets, B);
-        for (int b = 0; b < B; b++) sum += losses[b];
+        for (int b = 0; b < g.B; b++) sum += losses[b];
         expect(fabs(sum - f(xd)) <= 1e-6 * sum, "%s: %.9g, not %.9g", names[way], sum, f(xd));
         one = 0.25;
         if (way < 2) bert_bce_backward(dx, probs, targets, g.weights, B, K, 0.25f);
-        if (way == 2) bert_mse_backward(dx, x, targets, B, K, 0.25f);
+        if (way == 2) bert_mse_backward(dx, x, targets, B * K, 0.25f);
         if (way == 3) bert_span_backward(dx, probs, spans, offsets, B, 0.25f);
         expect_gradient(names[way], f, xd, 0, n, dx, 0);
     }

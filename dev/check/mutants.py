@@ -267,7 +267,7 @@ def places_to_change(text, begin):
 def random_mutants(args, top):
     with open(os.path.join(ROOT, args.file), encoding="utf-8") as f:
         text = f.read()
-    begin = text.find("#ifdef BERT_IMPLEMENTATION\n#ifndef") if args.file == "bert.h" else 0
+    begin = text.find("#if defined(BERT_IMPLEMENTATION)") if args.file == "bert.h" else 0
     places = places_to_change(text, begin)
     random.Random(args.seed).shuffle(places)
     tests = Tests(sources_for(args.file), args.jobs, top)
