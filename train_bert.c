@@ -93,7 +93,7 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
-    X(logits, SWITCH, "", PREDICT, 0, "classification, regression, ner: the raw outputs too")      \
+    X(logits, SWITCH, "", PREDICT, 0, "not of qa and mlm: the raw outputs too")      \
     X(pooling, CHOICE, "model", EMBED, 0, "model|mean|cls|pooler")                                 \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 

@@ -236,7 +236,7 @@ def main():
     p.add_argument("--train", metavar="FILE", help="text file to learn from")
     p.add_argument("--dev", metavar="FILE", help="text file to measure on")
     p.add_argument("--epochs", type=float,
-                   help="passes over it (default: 3; mlm 1, pretraining 73)")
+                   help="passes over it (default: 3; mlm, multiple_choice 1, pretraining 73)")
     p.add_argument("--seed", type=int, help="default: 0; reviews 42")
     a, extra = p.parse_known_args()
     demo = DEMOS[a.task]
