@@ -68,11 +68,18 @@ $(MANUAL): manual_%: bert.h Makefile
 
 # dev/test/*.c: one program each, of what does not fit test_bert.c; they run here, like it, from this
 # folder. The last line is the sum; a program that dies without a last line of its own is a failure.
-# -O1: they compile in a third of the time.
+# -O1: they compile in a third of the time; and bert.h's implementation, which most have in common,
+# is compiled once, but for programs that look into it or change what it calls (OWN).
 TESTS = $(patsubst %.c,%,$(wildcard dev/test/*.c))
+OWN = $(patsubst %,dev/test/%,bits failures library limits)
+TEST_CC = $(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I.
 $(TESTS) dev/examples/threads: LDLIBS += -pthread
-$(TESTS): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
-	$(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
+dev/test/bert.o: bert.h dev/test/test.h Makefile
+	$(TEST_CC) -DTEST_LIBRARY -DBERT_IMPLEMENTATION -include dev/test/test.h -x c -c bert.h -o $@
+$(OWN): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
+	$(TEST_CC) $< -o $@ $(LDLIBS)
+$(filter-out $(OWN),$(TESTS)): %: %.c dev/test/bert.o $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
+	$(TEST_CC) -DTEST_LINKED -DBERT_IMPLEMENTATION_ONCE_ $< dev/test/bert.o -o $@ $(LDLIBS)
 
 # make test builds on all cores, unless -j says how many.
 CORES := $(shell nproc 2> /dev/null || sysctl -n hw.ncpu 2> /dev/null || echo 2)

@@ -397,7 +397,7 @@ class Checks:
 
     def __init__(self, args):
         self.args, self.rng = args, random.Random(args.seed)
-        self.share = 20 if args.quick else 1
+        self.share = args.share or (20 if args.quick else 1)
         with open(os.path.join(DEV, "unicode.bin.z"), "rb") as file:
             table = zlib.decompress(file.read())
         self.unicode = ours.Unicode(table)
@@ -433,7 +433,7 @@ class Checks:
         for both in tokenizers:
             for path in files:
                 with open(path, encoding="utf-8", errors="replace") as file:
-                    for line in itertools.islice(file, None if self.share == 1 else 200):
+                    for line in itertools.islice(file, 0, None, self.share):
                         both.check(line)
         so_far("%d text files" % len(files))
 
@@ -454,9 +454,10 @@ class Checks:
         nfd, both = normalizers.NFD().normalize_str, self.both(self.chars, (False, True, False))
         classes = {self.unicode[mark] >> 8: mark for mark in random_text.marks}
         for a, b in itertools.product(random_text.marks, classes.values()):
+            whole = self.rng.randrange(self.share) == 0
             for text in ("a" + a + b, "a" + b + a):
                 same("NFD", "".join(both.ours.nfd(text, [0] * 3)[0]), nfd(text), text)
-                if self.share == 1:
+                if whole:
                     both.check(text)
         so_far("%d marks, %d classes" % (len(random_text.marks), len(classes)))
 
@@ -643,6 +644,8 @@ def main():
     parser.add_argument("--model", help="model.bin that dev/export_hf.py made of the folder: "
                         "compare its tokenizer with the folder's, too")
     parser.add_argument("--quick", action="store_true", help="a reduced run")
+    parser.add_argument("--share", type=int, help="one line, mark and string of so many [1; "
+                        "--quick: 20]")
     parser.add_argument("--all", action="store_true", help="every code point, every setting")
     parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated")
     parser.add_argument("--count", type=int, help="of random strings, options, bytes")

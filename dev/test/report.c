@@ -47,7 +47,7 @@ static void expect_name(const char *name, int least, int most, const char *want)
     FILE *f = open_memstream(&text, &size);
     int columns = print_name(f, text_of(name), least, most);
     fclose(f);
-    expect(!strcmp(text, want) && columns >= least && columns <= bert_max_(least, most),
+    expect(!strcmp(text, want) && columns >= least && columns <= imax(least, most),
            "'%s' in %d to %d: '%s', %d columns", name, least, most, text, columns);
     free(text);
 }

@@ -8,9 +8,16 @@
 #define _POSIX_C_SOURCE 200809L /* before the first header, for those that include train_bert.c */
 #endif
 #include <stddef.h>
-static void *counted_malloc(size_t size);
-static void *counted_calloc(size_t n, size_t size);
-static void counted_free(void *p);
+#if defined TEST_LINKED /* bert.h and its memory are in dev/test/bert.o */
+#define SHARED extern
+#elif defined TEST_LIBRARY
+#define SHARED
+#else
+#define SHARED static
+#endif
+SHARED void *counted_malloc(size_t size);
+SHARED void *counted_calloc(size_t n, size_t size);
+SHARED void counted_free(void *p);
 #define BERT_MALLOC counted_malloc
 #define BERT_CALLOC counted_calloc
 #define BERT_FREE counted_free
@@ -62,8 +69,12 @@ MAYBE static void done(const char *format, ...)
 /* ------------------------------------------------------------------------------------------------
    Memory: counted, and failing when told to */
 
-static long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
-static size_t largest;            /* the largest size asked for */
+#ifdef TEST_LINKED
+extern long blocks, fail_at;
+extern size_t largest;
+#else
+SHARED long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
+SHARED size_t largest;            /* the largest size asked for */
 
 /* Threads count at the same time. */
 #ifdef __GNUC__
@@ -76,7 +87,7 @@ static size_t largest;            /* the largest size asked for */
 #define SET_LARGEST(n) (largest = (n))
 #endif
 
-MAYBE static void *counted_calloc(size_t n, size_t size)
+MAYBE SHARED void *counted_calloc(size_t n, size_t size)
 {
     void *p;
     if (n && size > SIZE_MAX / n) return NULL;
@@ -89,18 +100,19 @@ MAYBE static void *counted_calloc(size_t n, size_t size)
 }
 
 /* What malloc gives is filled with NaN: whoever reads what he never wrote is found out. */
-MAYBE static void *counted_malloc(size_t size)
+MAYBE SHARED void *counted_malloc(size_t size)
 {
     void *p = counted_calloc(1, size);
     if (p) memset(p, 0xff, size);
     return p;
 }
 
-MAYBE static void counted_free(void *p)
+MAYBE SHARED void counted_free(void *p)
 {
     COUNT_BLOCKS(-(p != NULL));
     free(p);
 }
+#endif
 
 /* The tests' own memory, zeroed: freed together when a test ends, or back to a mark. */
 static void **gotten;
