@@ -433,6 +433,10 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
+
+/* Memory for gradients, m and v, zero, and seen, where there is none yet: bert_backward sees to it
+   itself, and a training that goes on writes there what it had. */
+BERTDEF int bert_training_room(Bert *m);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
 /* ------------------------------------------------------------------------------------------------
@@ -2510,14 +2514,25 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     return BERT_OK;
 }
 
+BERTDEF int bert_training_room(Bert *m)
+{
+    float **memory[] = {&m->grads_memory, &m->m_memory, &m->v_memory};
+    if (bert_check_there_(m)) return BERT_EINPUT;
+    if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
+    for (int i = 0; i < 3; i++) {
+        if (m->seen && !*memory[i]) *memory[i] = bert_floats_(m->num_parameters, 1);
+        if (!m->seen || !*memory[i]) return BERT_NO_MEMORY_(m, "for gradients and AdamW's state");
+    }
+    return BERT_OK;
+}
+
 BERTDEF int bert_backward(Bert *m, float scale)
 {
     const int labelled = m->batch.labels || m->batch.targets;
     if (!m->training || !(labelled || m->batch.next))
         return BERT_REFUSE_(m, "a backward follows a training forward with labels");
-    if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
-    if (m->seen && !m->grads_memory) m->grads_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->grads_memory) return BERT_NO_MEMORY_(m, "for the gradients");
+    int error = bert_training_room(m);
+    if (error) return error;
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     if (labelled) {
         bert_task_loss_(m, 1, scale);
@@ -2637,9 +2652,6 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     if (!m->grads_memory || step < 1)
         return BERT_REFUSE_(m, "AdamW needs gradients, and a step from 1");
     if (bert_check_alone_(m, "AdamW")) return BERT_EINPUT;
-    if (!m->m_memory) m->m_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->v_memory) m->v_memory = bert_floats_(m->num_parameters, 1);
-    if (!m->m_memory || !m->v_memory) return BERT_NO_MEMORY_(m, "for the optimizer's state");
     BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
     s.fix1 = (float)(1.0 / (1.0 - bert_power_(beta1, step)));
     s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
