@@ -374,6 +374,7 @@ typedef struct {
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
     int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: no gradient */
+    double lr_decay; /* a layer's learning rate is this share of the next one's; 0, 1: all of it */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -1824,6 +1825,7 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     memcpy(copy->tensors, m->tensors, sizeof m->tensors);
     copy->num_parameters = m->num_parameters;
     copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
+    copy->lr_decay = m->lr_decay;
     copy->params_memory = m->params_memory, copy->params = m->params;
     copy->labels = m->labels, copy->tokenizer = m->tokenizer;
     return BERT_OK;
@@ -1911,6 +1913,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
         else if (to->size) bert_draw_(&next, to, seed);
     }
     next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
+    next.lr_decay = m->lr_decay;
     next.on_gradients = m->on_gradients, next.user = m->user;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
@@ -2646,6 +2649,14 @@ static size_t bert_frozen_(const Bert *m, const BertTensor *t)
     return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
 }
 
+/* The share of the learning rate that layer l of a tensor has: the head all, the embeddings least
+   (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning"; ELECTRA's code counts one more). */
+static double bert_rate_(const Bert *m, const BertTensor *t, size_t l)
+{
+    const int above[] = {m->config.L + 1, m->config.L - (int)l, 0}; /* by group */
+    return m->lr_decay > 0.0 ? bert_power_(m->lr_decay, above[t->group]) : 1.0;
+}
+
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale)
 {
@@ -2658,19 +2669,24 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
         if (!t->used) continue;
-        s.keep = t->decay ? (float)(1.0 - (double)lr * weight_decay) : 1.0f;
+        const size_t layer = t->rows * t->cols;
         const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
         BERT_OMP_(parallel for schedule(dynamic))
         for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
             size_t at = t->offset + (size_t)block, run;
             size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
-            for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run) {
+            for (int met; at < end; at += run) {
+                const size_t l = (at - t->offset) / layer, next = t->offset + (l + 1) * layer;
+                const double rate = lr * bert_rate_(m, t, l);
                 float *p = m->params_memory + at;
+                BertAdam_ a = s;
+                a.lr = (float)rate, a.keep = t->decay ? (float)(1.0 - rate * weight_decay) : 1.0f;
+                run = bert_run_(m, at, bert_zmin_(end, next), &met);
                 if (met)
                     bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, m->grads_memory + at,
-                                    run, s);
-                else if (s.keep != 1.0f) /* what bert_adamw_run_ would do: m and v stay zero */
-                    for (size_t j = 0; j < run; j++) p[j] *= s.keep;
+                                    run, a);
+                else if (a.keep != 1.0f) /* what bert_adamw_run_ would do: m and v stay zero */
+                    for (size_t j = 0; j < run; j++) p[j] *= a.keep;
             }
         }
     }

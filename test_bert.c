@@ -1092,13 +1092,15 @@ static int has_decay(const char *key)
 
 static void test_adamw(void)
 {
-    static const float hyper[][5] = {{1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f},
-                                     {1e-2f, 0.8f, 0.95f, 1e-3f, 0.0f}};
-    for (int set = 0; set < 2; set++) {
+    static const float hyper[][6] = {{1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0},
+                                     {1e-2f, 0.8f, 0.95f, 1e-3f, 0.0f, 1},
+                                     {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f}};
+    for (int set = 0; set < 3; set++) {
         const float *h = hyper[set];
-        double lr = h[0], beta1 = h[1], beta2 = h[2], eps = h[3], norm = 0;
+        double beta1 = h[1], beta2 = h[2], eps = h[3], norm = 0;
         Bert m;
         build(&m, small_config());
+        m.lr_decay = h[5];
         size_t n = m.num_parameters;
         double *p = doubles(m.params_memory, n), *m1 = get(n, sizeof *m1), *v = get(n, sizeof *v);
         double *g = get(n, sizeof *g);
@@ -1113,7 +1115,11 @@ static void test_adamw(void)
             for (int k = 0; k < BERT_NUM_TENSORS; k++) {
                 const BertTensor *row = &m.tensors[k];
                 for (size_t i = row->offset; i < row->offset + row->size; i++) {
-                    double grad = 0.5 * g[i];
+                    double grad = 0.5 * g[i], lr = h[0];
+                    size_t layer = (i - row->offset) / (row->rows * row->cols), below = 0;
+                    if (strstr(row->key, "%d")) below = m.config.L - layer;
+                    if (strstr(row->key, ".embeddings.")) below = m.config.L + 1;
+                    for (; below > 0 && h[5] > 0; below--) lr *= h[5];
                     expect(m.grads_memory[i] == 0, "a gradient was left behind");
                     p[i] -= has_decay(row->key) ? lr * h[4] * p[i] : 0;
                     m1[i] = beta1 * m1[i] + (1 - beta1) * grad;
@@ -1129,7 +1135,7 @@ static void test_adamw(void)
         expect(apart(m.v_memory, v, n) <= 1e-5, "v: %.1e", apart(m.v_memory, v, n));
         bert_free(&m);
     }
-    done("AdamW: 10 steps of two settings against double");
+    done("AdamW: 10 steps of three settings, one with a rate for each layer, against double");
 }
 
 /* Frozen tensors have no gradient and do not move; the others have the gradients as ever. */
