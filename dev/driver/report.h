@@ -186,15 +186,23 @@ static const char *clock_text(double time)
 
 /* -- messages -- */
 
+/* Where several processes work together all but one are silent. Why such a one failed is held until
+   it is known who tells (ranks.h). */
+static struct {
+    int on;
+    char who[80], text[16384];
+} held;
+
 static void message(const char *kind, const char *format, va_list args)
 {
     char text[8192];
-    int n = snprintf(text, sizeof text, "train_bert: %s", kind);
+    int n = snprintf(text, sizeof text, "train_bert: %s%s", held.who, kind);
     live_clear();
     fflush(stdout); /* keeps the order where both go to one place */
     vsnprintf(text + n, sizeof text - (size_t)n - 1, format, args);
     strcat(text, "\n");
-    put_lines(stderr, text, 2);
+    if (!held.on) put_lines(stderr, text, 2);
+    else if (!*kind) strncat(held.text, text, sizeof held.text - strlen(held.text) - 1);
 }
 
 /* Every failure is told once, where it is found, and callers pass the 1 on. */
