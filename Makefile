@@ -8,6 +8,7 @@
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # make fuzz       MINUTES=5 of each harness in dev/fuzz (clang's libFuzzer, ASan and UBSan)
+# MPI=1 makes a train_bert for several processes (mpirun), with MPICC (default: mpicc).
 # NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
 
 CC ?= cc
@@ -43,8 +44,16 @@ all: train_bert
 # The driver's rooms (dev/driver) are part of train_bert.c.
 DRIVER = train_bert.c $(wildcard dev/driver/*.h)
 
-train_bert: $(DRIVER) bert.h Makefile
-	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
+# OpenMPI's and MPICH's mpicc call the compiler that these variables name. MPI=1 is always built anew.
+ifdef MPI
+MPICC ?= mpicc
+DRIVER_CC = OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC) -DBERT_MPI -pthread
+else
+DRIVER_CC = $(CC)
+endif
+
+train_bert: $(DRIVER) bert.h Makefile $(if $(MPI),always)
+	$(DRIVER_CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
 
 test_bert: test_bert.c $(wildcard dev/test/*.h) bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) test_bert.c -o $@ $(LDLIBS)
@@ -153,5 +162,5 @@ clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
 	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
+.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
 .DELETE_ON_ERROR:

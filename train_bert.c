@@ -23,6 +23,7 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 #include "dev/driver/loader.h"
 #include "dev/driver/log.h"
 #include "dev/driver/plan.h"
+#include "dev/driver/ranks.h"
 #include "dev/driver/save.h"
 #include "dev/driver/tasks.h"
 #include "dev/driver/threads.h"
@@ -93,7 +94,7 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
-    X(logits, SWITCH, "", PREDICT, 0, "not of qa and mlm: the raw outputs too")      \
+    X(logits, SWITCH, "", PREDICT, 0, "not of qa and mlm: the raw outputs too")                    \
     X(pooling, CHOICE, "model", EMBED, 0, "model|mean|cls|pooler")                                 \
     X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
 
@@ -142,6 +143,8 @@ static int run(Options *o, Bert *m, int argc, char **argv)
     if (command < 0)
         return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
     if (parse(&program, o, command, argc - 2, argv + 2)) return 1;
+    if (ranks.count > 1 && !(commands[command].bit & (TRAIN | EVAL)))
+        return fail("%s is one process's work: without mpirun", commands[command].name);
     if (bert_load(m, o->model)) return fail("%s", bert_error(m));
     if (m->config.undrawn && !(commands[command].bit & (TRAIN | ENCODE)))
         return fail("%s: has no weights yet: train_bert train draws them, and trains them",
@@ -168,8 +171,9 @@ static int bert_main(int argc, char **argv)
 #ifndef TESTING
 int main(int argc, char **argv)
 {
+    ranks_start();
     threads_start();
-    return bert_main(argc, argv);
+    return ranks_end(bert_main(argc, argv));
 }
 #endif
 
@@ -210,6 +214,15 @@ enum { DONE, FAILED, STOPPED };
 static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
                     const volatile sig_atomic_t *stop);
 
+/* What the ranks have to have in common of a step: its tokens. */
+static uint64_t step_hash(const Loader *l)
+{
+    uint64_t hash = l->G;
+    for (size_t i = 0; i < l->G; i++)
+        hash = ranks_hash(l->all[i].tokens, (size_t)l->all[i].offsets[l->all[i].B], hash);
+    return hash;
+}
+
 /* -- before the first step -- */
 
 static void show_run(const Training *t)
@@ -228,10 +241,12 @@ static void show_run(const Training *t)
     else if (o->freeze_layers)
         fprintf(f, "frozen     %sthe first %lld layers of %d\n",
                 o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
+    fprintf(f, "run        %lld steps of ", t->plan.total);
+    if (ranks.count > 1) fprintf(f, "%zu ranks x ", ranks.count);
     fprintf(f,
-            "run        %lld steps of %lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
+            "%lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
             "threads: %d%s\n\n",
-            t->plan.total, o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
+            o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
             o->learning_rate, t->plan.warmup, bert_threads(), threads_note());
     page_end(&page, stdout, 11);
     fflush(stdout);
@@ -243,6 +258,8 @@ static Loader training_loader(const Options *o, const Bert *m)
         .model = m,
         .batch = (size_t)o->per_device_train_batch_size,
         .group = (size_t)o->gradient_accumulation_steps,
+        .rank = ranks.rank,
+        .ranks = ranks.count,
         .shuffled = !strcmp(o->train_sampling_strategy, "random"),
         .seed = (uint64_t)o->seed,
         .mlm_probability = o->mlm_probability,
@@ -299,23 +316,33 @@ static int train_model(Bert *m, const Options *o)
     return 0;
 }
 
+/* Have all ranks the same parameters? A machine that computes otherwise is found so, too. */
+static int same_model(const Bert *m)
+{
+    double none = 0;
+    return ranks_share(0, ranks_hash(m->params_memory, m->num_parameters, 1), "model", &none, 0);
+}
+
 /* Everything up to the first step. An earlier run's files stay as they are until the first save. */
 static int train_load(Training *t)
 {
     const Options *o = t->o;
     Bert *m = t->m;
     Loader *l = &t->data, *eval = &t->eval;
-    if (folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0)) return 1;
+    if (!ranks.rank &&
+        folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0))
+        return 1;
     if (train_files(t) || train_model(m, o)) return 1;
     if (train_head(m, o->model, l->data, (uint64_t)o->seed) || loader_scan(l)) return 1;
     remember(&m->config, l);
     if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
     if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
-    if (plan_steps(&t->plan, l->steps) || log_start(&t->log, o->logging_dir)) return 1;
+    if (plan_steps(&t->plan, l->steps)) return 1;
+    if (!ranks.rank && log_start(&t->log, o->logging_dir)) return 1;
     if (o->eval_file) evaluation_room(&t->result, eval->data);
     show_run(t);
-    return 0;
+    return same_model(m);
 }
 
 /* -- the steps -- */
@@ -331,22 +358,30 @@ static int diverged(const Training *t, const char *what, double value)
 
 /* One optimizer step, on the micro-batches that the loader has made ready. Each one's loss is its
    part of the step's: its sum, by the divisor of the whole step. So losses add up to the mean, and
-   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. */
+   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. A rank
+   that has no micro-batch takes one that another has, nought times. */
 static int train_step(Training *t)
 {
     const Options *o = t->o;
     const Loader *l = &t->data;
     Bert *m = t->m;
-    double start = seconds(), tokens = 0;
+    const int times = l->num_batches > 0;
+    const size_t n = times ? l->num_batches : 1;
+    double start = seconds(), tokens = 0, sums[2] = {0, 0};
     threads_begin();
-    for (size_t i = 0; i < l->num_batches; i++) {
-        const BertBatch *x = &l->batches[i];
+    for (size_t i = 0; i < n; i++) {
+        const BertBatch *x = times ? &l->batches[i] : l->all;
         if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(t, "loss", m->loss);
-        if (bert_backward(m, 1)) return fail("%s", bert_error(m));
-        t->run.loss += (double)m->loss;
         tokens += x->offsets[x->B];
+        sums[0] += times * (double)m->loss, sums[1] += times * x->offsets[x->B];
+        if (i + 1 == n) {
+            if (ranks_share((int)stop_signal, step_hash(l), "data set", sums, 2)) return 1;
+            ranks_sum_begin(m, l->all, l->G);
+        }
+        if (bert_backward(m, (float)times)) return ranks_failed(fail("%s", bert_error(m)));
     }
+    ranks_sum_end(m);
     t->norm = bert_grad_norm(m);
     if (!isfinite(t->norm)) return diverged(t, "gradient norm", t->norm);
     t->rate = plan_rate(&t->plan, t->step);
@@ -357,7 +392,8 @@ static int train_step(Training *t)
     threads_end(3 * tokens); /* backward: twice the forward's work */
     t->step++;
     t->run.steps++;
-    t->run.tokens += tokens;
+    t->run.loss += sums[0];
+    t->run.tokens += sums[1];
     t->run.items += (double)l->step_items;
     t->run.rows += l->rows;
     t->run.seconds += seconds() - start;
@@ -423,9 +459,15 @@ static int train_eval(Training *t)
     return DONE;
 }
 
+/* Rank 0's folder, and of the others' models the same. */
+static int save_as(Training *t, const char *name)
+{
+    return same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name));
+}
+
 static int save_model(Training *t)
 {
-    if (folder_save(&t->out, t->m, "model.bin")) return 1;
+    if (save_as(t, "model.bin")) return 1;
     t->saved_step = t->step;
     return 0;
 }
@@ -435,17 +477,17 @@ static int save_model(Training *t)
    happens meanwhile costs an epoch; where "best so far" was said, best.bin follows. */
 static int train_steps(Training *t)
 {
-    while (t->step < t->plan.total && !stop_signal) {
+    while (t->step < t->plan.total && !ranks_stop(stop_signal)) {
         if (loader_step(&t->data, (uint64_t)t->step)) return 1;
         if (train_step(t)) return 1;
         train_log(t);
         const int ends = t->data.ended || t->step == t->plan.total; /* an epoch, or the run */
-        const int save = ends, measure = ends && t->o->eval_file && !stop_signal;
+        const int save = ends, measure = ends && t->o->eval_file && !ranks_stop(stop_signal);
         if (ends && t->run.rows == 0)
             warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
         if (save && save_model(t)) return 1;
         if (measure && train_eval(t) == FAILED) return 1;
-        if (t->best_step == t->step && folder_save(&t->out, t->m, "best.bin")) return 1;
+        if (t->best_step == t->step && save_as(t, "best.bin")) return 1;
     }
     return 0;
 }
@@ -456,13 +498,14 @@ static int train_end(Training *t, double runtime)
     const Evaluation *e = &t->result;
     Page page;
     live_clear();
-    if (stop_signal) {
+    const int stop = (int)ranks_stop(stop_signal);
+    if (stop) {
         if (t->step > 0 && t->saved_step != t->step && save_model(t)) return 1;
         if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
         else
             fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
                  t->step, t->plan.total);
-        return 128 + (int)stop_signal;
+        return 128 + stop;
     }
     log_number(&t->log, "train_", "runtime", runtime, 6);
     log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
@@ -525,6 +568,8 @@ static Loader evaluation_loader(const Options *o, const Bert *m)
     const Loader l = {.model = m,
                       .batch = (size_t)o->per_device_eval_batch_size,
                       .group = 1,
+                      .rank = ranks.rank,
+                      .ranks = ranks.count,
                       .mlm_probability = o->mlm_probability,
                       .short_seq_prob = o->short_seq_prob,
                       .place = evaluation_place};
@@ -542,7 +587,8 @@ static Rules rules_of(const Options *o, const Bert *m, int longest)
 }
 
 /* Mean loss and metrics, without class weights and label smoothing, so that runs compare. STOPPED,
-   without any, where *stop is set meanwhile; NULL: nothing stops it. */
+   without any, where *stop is set meanwhile; NULL: nothing stops it. Each rank has the outputs of
+   all. */
 static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
                     const volatile sig_atomic_t *stop)
 {
@@ -554,15 +600,27 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
     loader_seek(l, evaluation_place);
     do {
         if (loader_step(l, 0)) return FAILED;
-        for (size_t i = 0; i < l->num_batches; i++) {
-            const BertBatch *x = &l->batches[i];
+        packed_room(&e->packed, m, l->all, l->G);
+        const size_t from = (size_t)(l->batches - l->all);
+        float *at = e->packed.all;
+        for (size_t i = 0; i < from + l->num_batches; at += e->packed.sizes[i++]) {
+            const BertBatch *x = &l->all[i];
+            BertActs acts;
+            if (i < from) continue;
             if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
-            loss += (double)m->loss * x->divisor;
-            collect_batch(e, m, data, x, l->first + (size_t)x->place);
+            pack_outputs(&acts, at, m, x, 1);
+        }
+        if (ranks_share(stop ? (int)*stop : 0, step_hash(l), "data set", &rows, 0)) return FAILED;
+        ranks_gather(e->packed.all, e->packed.sizes, l->G);
+        at = e->packed.all;
+        for (size_t i = 0; i < l->G; at += e->packed.sizes[i++]) {
+            const BertBatch *x = &l->all[i];
+            loss += (double)*at * x->divisor;
+            collect_batch(e, m, data, x, at, l->first + (size_t)x->place);
         }
         rows += l->rows, done += l->step_items;
         progress("eval", done, l->items, start);
-        if (stop && *stop) return STOPPED;
+        if (stop && ranks_stop(*stop)) return STOPPED;
     } while (!l->ended);
     live_clear();
     e->loss = ratio(loss, rows);

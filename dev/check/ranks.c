@@ -118,7 +118,7 @@ static void check_step(Bert *m, int step, int masked)
         row += m->seen[v] != met;
     }
     double sums[3] = {(double)wrong, (double)row, ranks.rank ? 0 : (double)summed};
-    if (ranks_share(0, sums, 3)) exit(1);
+    if (ranks_share(0, 0, NULL, sums, 3)) exit(1);
     expect(sums[0] == 0, "%g of the gradients of all ranks are not the sum", sums[0]);
     expect(sums[1] == 0, "%g rows of all ranks are not as seen as they were met", sums[1]);
     expect(ranks.count == 1 || (sums[2] > 0 && sums[2] <= (double)m->num_parameters), "no sum");
@@ -144,13 +144,14 @@ static void check_scalars(void)
     double sums[RANKS_MOST] = {r, 1, ldexp(r + 1, -60), 0.1};
     double last = 0, tenth = 0;
     for (size_t i = 0; i < ranks.count; i++) last += ldexp((double)i + 1, -60), tenth += 0.1;
-    expect(!ranks_share(0, sums, 4), "somebody has failed");
+    expect(!ranks_share(0, 0, NULL, sums, 4), "somebody has failed");
     expect(sums[0] == n * (n - 1) / 2 && sums[1] == n && sums[2] == last && sums[3] == tenth,
            "%g %g %g %g", sums[0], sums[1], sums[2], sums[3]);
     expect(ranks_stop(0) == 0, "a signal that nobody got");
-    expect(!ranks_share(ranks.rank == ranks.count - 1 ? 15 : 0, sums, 1), "somebody has failed");
+    expect(!ranks_share(ranks.rank == ranks.count - 1 ? 15 : 0, 0, NULL, sums, 1),
+           "somebody has failed");
     expect(ranks_stop(ranks.count > 1 ? 0 : 15) == 15, "a signal that nobody else has heard of");
-    expect(!ranks_same(UINT64_MAX - 1, "number"), "not the same");
+    expect(!ranks_share(0, UINT64_MAX - 1, "number", sums, 0), "not the same");
     size_t each[8], all = 0, at = 0;
     float numbers[64] = {0};
     for (size_t i = 0; i < ranks.count; all += each[i++]) {
@@ -158,7 +159,7 @@ static void check_scalars(void)
         for (size_t k = 0; k < each[i] && i == ranks.rank; k++)
             numbers[all + k] = (float)(10 * i + k);
     }
-    ranks_gather(numbers, each);
+    ranks_gather(numbers, each, ranks.count);
     for (size_t i = 0; i < ranks.count; i++)
         for (size_t k = 0; k < each[i]; k++, at++)
             expect(numbers[at] == (float)(10 * i + k), "rank %zu's %zu is %g", i, k, numbers[at]);

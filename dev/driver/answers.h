@@ -327,7 +327,7 @@ static void (*const predict_of[BERT_NUM_TASKS])(Answers *a, const Output *out) =
 static void answer_batch(Answers *a, const Bert *m, const Data *data, const Lines *lines,
                          const BertBatch *x, size_t first)
 {
-    Output out = {.m = m, .d = data, .lines = lines, .x = x, .item = first};
+    Output out = {.m = m, .acts = &m->acts, .d = data, .lines = lines, .x = x, .item = first};
     while (next_output(&out)) predict_of[data->task](a, &out);
 }
 

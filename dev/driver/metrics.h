@@ -119,7 +119,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Ranks from 1; equal values share the mean of theirs. */
-static double *ranks(const double *x, size_t n)
+static double *ranks_of(const double *x, size_t n)
 {
     Ranked *r = take(n, sizeof *r, "ranks");
     double *rank = take(n, sizeof *rank, "ranks");
@@ -136,7 +136,7 @@ static double *ranks(const double *x, size_t n)
 /* scipy's spearmanr */
 static double spearman(const double *x, const double *y, size_t n)
 {
-    double *rx = ranks(x, n), *ry = ranks(y, n), r = pearson(rx, ry, n);
+    double *rx = ranks_of(x, n), *ry = ranks_of(y, n), r = pearson(rx, ry, n);
     free(rx), free(ry);
     return r;
 }

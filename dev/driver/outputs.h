@@ -2,7 +2,7 @@
 outputs.h - what a model made of a batch, example by example, and the windows of a question taken
 together; tasks.h measures it, answers.h shows it.
 
-    Output out = {.m = &m, .d = &data, .x = &batch, .item = 0};
+    Output out = {.m = &m, .acts = &m.acts, .d = &data, .x = &batch, .item = 0};
     while (next_output(&out)) ... out.logits ...
 */
 #ifndef OUTPUTS_H
@@ -13,6 +13,7 @@ together; tasks.h measures it, answers.h shows it.
 /* An example of a batch, and what the model made of it. */
 typedef struct {
     const Bert *m;
+    const BertActs *acts; /* what it made of the batch */
     const Data *d;
     const Lines *lines; /* where the data is lines of text; NULL: it is a file */
     const BertBatch *x;
@@ -68,9 +69,50 @@ static int next_output(Output *out)
     out->row = out->end_row;
     while (out->end_row < x->R && x->rows[out->end_row] < out->first + out->T) out->end_row++;
     const int row = of_tokens ? out->first : of_masks ? out->row : out->b;
-    out->logits = out->m->acts.logits + (size_t)row * bert_head_cols(&out->m->config);
+    out->logits = out->acts->logits + (size_t)row * bert_head_cols(&out->m->config);
     if (out->lines || out->d->texts.offsets) find_text(out);
     return 1;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   What metrics read of a batch's outputs, in one array: ranks send it to each other. Of mlm's logits
+   it is only whether the highest is the right word's */
+
+#define PACKED(X) X(logits, H *O) X(losses, masked ? H : 0) X(nsp, 2 * next) X(nsplosses, next)
+
+/* Makes acts those that are at at, behind the loss. copied: they are brought there, from the model's
+   last forward. Returns how many floats there are; at NULL: only that. */
+static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertBatch *x, int copied)
+{
+    const size_t B = (size_t)x->B, next = x->next ? B : 0, V = (size_t)m->config.V;
+    const int task = m->config.task, masked = has_masks(task);
+    const size_t H = bert_head_rows(task, B, (size_t)x->offsets[x->B], (size_t)x->R);
+    const size_t O = masked ? 1 : bert_head_cols(&m->config);
+    size_t n = 1;
+#define PACKED_PART(name, count)                                                                   \
+    if (at) acts->name = at + n;                                                                   \
+    if (copied) memcpy(at + n, m->acts.name, (count) * sizeof(float));                             \
+    n += count;
+    PACKED(PACKED_PART)
+    if (copied) *at = m->loss;
+    for (size_t r = 0; r < H && masked && copied; r++)
+        acts->logits[r] = bert_argmax(m->acts.logits + r * V, (int)V) == x->labels[r];
+    return n;
+}
+
+/* Those of several batches. */
+typedef struct {
+    float *all;
+    size_t *sizes; /* of each batch, in floats */
+    size_t room, num;
+} Packed;
+
+static void packed_room(Packed *p, const Bert *m, const BertBatch *x, size_t G)
+{
+    size_t n = 0;
+    p->sizes = more(p->sizes, &p->num, G, sizeof *p->sizes, "outputs");
+    for (size_t i = 0; i < G; i++) n += p->sizes[i] = pack_outputs(NULL, NULL, m, &x[i], 0);
+    p->all = more(p->all, &p->room, n, sizeof *p->all, "outputs");
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -1,51 +1,40 @@
 /*
 ranks.h - one training by several processes, on one machine or many: MPI, or its absence.
 
-    ranks_start();                         ranks.rank of ranks.count, from 0; alone: 0 of 1
-    if (ranks_share(...)) return 1;        scalars of all, added; or one of them has failed
-    ranks_sum_begin(&m, all, G);           before the step's last bert_backward, and
-    ranks_sum_end(&m);                     behind it: m's gradients are the sums of all ranks'
+    ranks_start();                  ranks.rank of ranks.count, from 0; alone: 0 of 1
+    if (ranks_share(...)) ...       scalars of all are added; or one of them has failed
+    ranks_sum_begin(&m, all, G);    before the step's last bert_backward, and
+    ranks_sum_end(&m);              behind it: m's gradients are the sums of all ranks'
     return ranks_end(result);
 
-make MPI=1 defines BERT_MPI; without it all of this is for one process, and does nothing. Each rank
-has the whole model and takes its share of every step's micro-batches (loader.h); all then take the
-same optimizer step, so their parameters stay the same to the bit.
+make MPI=1 defines BERT_MPI. Each rank has the whole model and takes its share of every step's
+micro-batches (loader.h); all then take the same optimizer step, so their parameters stay the same.
 
 MPI moves numbers, and does not add them: MPI_Allreduce may add in another order on other machines
-or in another release. A sum is here always that of rank 0, 1, 2, ..., so a run of so many ranks has
-the same bits wherever it runs.
+or in another release. Here it is always rank 0, 1, 2, ...: so many ranks give the same bits anywhere.
 
-Nobody waits for one who has failed. Between two exchanges of gradients a rank that fails leaves
-through ranks_end, which tells the others where they share next; they leave too. All else (no
-memory in the backward, a signal that kills) ends all at once.
+A rank that fails leaves through ranks_end, which tells the others where they share next, and they
+leave too. In the midst of a sum of gradients, as when it is killed, it ends all at once.
 */
 #ifndef RANKS_H
 #define RANKS_H
 
 #include "report.h"
 
-enum { RANKS_MOST = 8 }; /* scalars that are shared at once */
-
 #ifndef BERT_MPI
 
 static const struct {
     size_t rank, count;
 } ranks = {0, 1};
-
-static inline void ranks_start(void) {}
-static inline int ranks_end(int result) { return result; }
-static inline int ranks_share(int stop, double *sums, size_t n)
-{
-    return (void)stop, (void)sums, (void)n, 0;
-}
-static inline int ranks_same(uint64_t hash, const char *what) { return (void)hash, (void)what, 0; }
-static inline int ranks_stop(int here) { return here; }
-static inline void ranks_gather(float *all, const size_t *n) { (void)all, (void)n; }
-static inline void ranks_sum_begin(Bert *m, const BertBatch *all, size_t G)
-{
-    (void)m, (void)all, (void)G;
-}
-static inline void ranks_sum_end(Bert *m) { (void)m; }
+#define ranks_start() ((void)0)
+#define ranks_end(result) (result)
+#define ranks_failed(result) (result)
+#define ranks_hash(x, n, hash) ((void)(x), (void)(n), (uint64_t)(hash))
+#define ranks_share(stop, same, what, sums, n) ((void)(stop), (void)(same), (void)(sums), 0)
+#define ranks_stop(here) (here)
+#define ranks_gather(all, n, G) ((void)(all), (void)(n))
+#define ranks_sum_begin(m, all, G) ((void)0)
+#define ranks_sum_end(m) ((void)0)
 
 #else
 #include <mpi.h>
@@ -55,6 +44,7 @@ static inline void ranks_sum_end(Bert *m) { (void)m; }
 #ifndef RANKS_CHUNK
 #define RANKS_CHUNK ((size_t)1 << 23)
 #endif
+enum { RANKS_MOST = 6 }; /* scalars that are added at once */
 
 typedef struct {
     float *at;
@@ -62,11 +52,7 @@ typedef struct {
 } Span;
 
 typedef struct {
-    size_t span, at; /* the next float of the spans */
-} Cursor;
-
-typedef struct {
-    double failed, stop, same[2], sums[RANKS_MOST];
+    double failed, stop, same, sums[RANKS_MOST];
 } Shared;
 
 static struct {
@@ -77,17 +63,17 @@ static struct {
 
     /* The sum of a step's gradients. */
     const Bert *m;
-    int busy, threaded;    /* it is going on; a thread of its own may call MPI */
-    int ready;             /* so many groups are complete: the head, L layers, the embeddings */
-    unsigned char *rows;   /* (V): rows of wte that have a gradient in this step */
-    Span *spans;           /* of a group, in memory ... */
-    size_t num, room;      /* so many, of which there is room for */
-    float *pack, *pieces;  /* ... and packed; of each rank what this one adds up */
-    int *counts, *offsets; /* (3 * count) each: to send, to receive, of the sum's pieces */
+    int busy, threaded;   /* it is going on; a thread of its own may call MPI */
+    int ready;            /* so many groups are complete: the head, L layers, the embeddings */
+    unsigned char *rows;  /* (V): rows of wte that have a gradient in this step */
+    Span *spans;          /* of a group, in memory ... */
+    size_t num, room;     /* so many, of which there is room for */
+    float *pack, *pieces; /* ... and packed; of each rank what this one adds up */
+    int *counts;          /* (4 * count): sent to each, and from where; received, and whereto */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t more;
-} ranks;
+} ranks = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
 
 /* MPI's own waiting would keep a core busy, which the backward has use for. */
 static void ranks_wait(MPI_Request *request)
@@ -130,10 +116,7 @@ static void ranks_start(void)
     ranks.rank = (size_t)rank, ranks.count = (size_t)count, ranks.started = 1;
     ranks.threaded = level >= MPI_THREAD_SERIALIZED;
     ranks.all = take(ranks.count, sizeof *ranks.all, "what ranks share");
-    ranks.counts = take(3 * ranks.count, sizeof *ranks.counts, "what ranks share");
-    ranks.offsets = take(3 * ranks.count, sizeof *ranks.offsets, "what ranks share");
-    pthread_mutex_init(&ranks.lock, NULL);
-    pthread_cond_init(&ranks.more, NULL);
+    ranks.counts = take(4 * ranks.count, sizeof *ranks.counts, "what ranks share");
     atexit(ranks_leave);
     if (rank == 0) return;
     held.on = 1;
@@ -152,64 +135,71 @@ static int ranks_exchange(const Shared *mine)
         if (ranks.all[r].failed != 0) teller = r;
         ranks.stop = imax(ranks.stop, (int)ranks.all[r].stop);
     }
-    if (teller == ranks.count) return 0;
-    ranks.failed = 1;
+    ranks.failed = teller < ranks.count;
     if (teller == ranks.rank) ranks_tell();
-    return 1;
+    return ranks.failed;
 }
 
 /* Adds up n scalars over all ranks. stop: a signal that this one has got, or 0; ranks_stop() is
-   then one that some rank has got. 1: a rank has failed. */
-static int ranks_share(int stop, double *sums, size_t n)
+   then one that some rank has got. same: a hash of what all have to have the same of, as a file
+   may be another one on another machine. 1: a rank has failed, or has another. */
+static int ranks_share(int stop, uint64_t same, const char *what, double *sums, size_t n)
 {
-    Shared mine = {.stop = stop};
+    Shared mine = {.stop = stop, .same = (double)(same >> 11)};
     memcpy(mine.sums, sums, n * sizeof *sums);
     if (ranks_exchange(&mine)) return 1;
-    for (size_t i = 0; i < n; i++) {
-        sums[i] = ranks.all[0].sums[i];
-        for (size_t r = 1; r < ranks.count; r++) sums[i] += ranks.all[r].sums[i];
+    for (size_t r = 0; r < ranks.count; r++) {
+        if (ranks.all[r].same != ranks.all[0].same) {
+            ranks.failed = 1;
+            if (ranks.rank == 0) fail("rank %zu has another %s than rank 0", r, what);
+            return 1;
+        }
+        for (size_t i = 0; i < n; i++) sums[i] = (r ? sums[i] : 0) + ranks.all[r].sums[i];
     }
     return 0;
 }
 
-/* Whether all ranks have the same of it: a file may be another one on another machine. */
-static int ranks_same(uint64_t hash, const char *what)
+static uint64_t ranks_hash(const void *x, size_t n, uint64_t hash)
 {
-    const Shared mine = {.same = {(double)(hash >> 32), (double)(uint32_t)hash}};
-    if (ranks_exchange(&mine)) return 1;
-    for (size_t r = 1; r < ranks.count; r++) {
-        if (!memcmp(ranks.all[r].same, ranks.all[0].same, sizeof mine.same)) continue;
-        ranks.failed = 1;
-        if (ranks.rank == 0) fail("rank %zu has another %s than rank 0", r, what);
-        return 1;
+    for (size_t i = 0; i < n && ranks.count > 1; i++) {
+        uint32_t word;
+        memcpy(&word, (const char *)x + 4 * i, 4);
+        hash = bert_mix64(hash ^ word);
     }
-    return 0;
+    return hash;
 }
 
 /* The signal to stop by, the same one for all: as of the last ranks_share. */
 static int ranks_stop(int here) { return ranks.count > 1 ? ranks.stop : here; }
 
-/* The program's exit code. A failure in the midst of a sum finds nobody who could share it. */
+/* Passes a failure on. In the midst of a sum of gradients nobody listens: it ends all at once. */
+static int ranks_failed(int result)
+{
+    if (ranks.busy) exit(result);
+    return result;
+}
+
+/* The program's exit code. */
 static int ranks_end(int result)
 {
     const Shared mine = {.failed = result == 1};
-    if (ranks.busy) exit(1);
     if (!ranks.failed) ranks_exchange(&mine);
     ranks.started = 0;
     MPI_Finalize();
-    free(ranks.all), free(ranks.counts), free(ranks.offsets);
-    free(ranks.rows), free(ranks.spans), free(ranks.pack), free(ranks.pieces);
     return ranks.failed ? 1 : result;
 }
 
-/* Every rank's n[rank] floats, one after the other; this one's are in their place. */
-static void ranks_gather(float *all, const size_t *n)
+/* What each rank has of the step's G batches, n[i] floats of batch i, one after the other; those of
+   this one are in their place. */
+static void ranks_gather(float *all, const size_t *n, size_t G)
 {
     MPI_Request request;
-    int at = 0;
-    for (size_t r = 0; r < ranks.count; at += ranks.counts[r++])
-        ranks.counts[r] = (int)n[r], ranks.offsets[r] = at;
-    MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, ranks.counts, ranks.offsets, MPI_FLOAT,
+    int at = 0, *counts = ranks.counts, *offsets = counts + ranks.count;
+    for (size_t r = 0, i = 0; r < ranks.count; at += counts[r++]) {
+        counts[r] = 0, offsets[r] = at;
+        for (; i < G * (r + 1) / ranks.count; i++) counts[r] += (int)n[i];
+    }
+    MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, counts, offsets, MPI_FLOAT,
                     MPI_COMM_WORLD, &request);
     ranks_wait(&request);
 }
@@ -219,11 +209,6 @@ static void ranks_gather(float *all, const size_t *n)
 
 static void add_span(float *at, size_t n)
 {
-    Span *last = ranks.num ? &ranks.spans[ranks.num - 1] : NULL;
-    if (last && last->at + last->n == at) {
-        last->n += n;
-        return;
-    }
     ranks.spans = more(ranks.spans, &ranks.room, ranks.num + 1, sizeof(Span), "gradients");
     ranks.spans[ranks.num++] = (Span){at, n};
 }
@@ -248,15 +233,14 @@ static void find_spans(const Bert *m, int i)
     }
 }
 
-/* The next n floats of the spans, into the pack or back. */
-static void copy_spans(Cursor *c, float *pack, size_t n, int back)
+/* Floats at .. at+n-1 of the spans, into the pack or back. */
+static void copy_spans(float *pack, size_t at, size_t n, int back)
 {
-    while (n) {
-        const Span *s = &ranks.spans[c->span];
-        const size_t part = zmin(n, s->n - c->at);
-        memcpy(back ? s->at + c->at : pack, back ? pack : s->at + c->at, part * sizeof *pack);
-        pack += part, n -= part, c->at += part;
-        if (c->at == s->n) c->span++, c->at = 0;
+    for (const Span *s = ranks.spans; n; s++) {
+        const size_t skipped = zmin(at, s->n), part = zmin(n, s->n - skipped);
+        float *from = s->at + skipped;
+        if (part) memcpy(back ? from : pack, back ? pack : from, part * sizeof *pack);
+        pack += part, n -= part, at -= skipped;
     }
 }
 
@@ -266,7 +250,7 @@ static void copy_spans(Cursor *c, float *pack, size_t n, int back)
 static void sum_pack(size_t n)
 {
     const size_t R = ranks.count, from = n * ranks.rank / R, own = n * (ranks.rank + 1) / R - from;
-    int *send = ranks.counts, *receive = send + R, *send_at = ranks.offsets,
+    int *send = ranks.counts, *receive = send + R, *send_at = receive + R,
         *receive_at = send_at + R;
     float *sum = ranks.pack + from;
     MPI_Request request;
@@ -287,15 +271,14 @@ static void sum_pack(size_t n)
 
 static void sum_group(const Bert *m, int i)
 {
-    Cursor out = {0, 0}, back = {0, 0};
-    size_t left = 0, n;
+    size_t all = 0, n;
     find_spans(m, i);
-    for (size_t k = 0; k < ranks.num; k++) left += ranks.spans[k].n;
-    for (; left; left -= n) {
-        n = zmin(left, RANKS_CHUNK);
-        copy_spans(&out, ranks.pack, n, 0);
+    for (size_t k = 0; k < ranks.num; k++) all += ranks.spans[k].n;
+    for (size_t at = 0; at < all; at += n) {
+        n = zmin(all - at, RANKS_CHUNK);
+        copy_spans(ranks.pack, at, n, 0);
         sum_pack(n);
-        copy_spans(&back, ranks.pack, n, 1);
+        copy_spans(ranks.pack, at, n, 1);
     }
 }
 

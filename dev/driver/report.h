@@ -28,6 +28,13 @@ static size_t zmin(size_t a, size_t b) { return a < b ? a : b; }
 static size_t zadd(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MAX : a + b; }
 static size_t zmul(size_t a, size_t b) { return b && a > SIZE_MAX / b ? SIZE_MAX : a * b; }
 
+/* Where several processes work together all but one are silent. Why such a one failed is held until
+   it is known who tells (ranks.h). */
+static struct {
+    int on;
+    char who[80], text[16384];
+} held;
+
 /* -- lines for people, which never wrap on a terminal -- */
 
 /* Columns of the terminal that fd is, as it is now; 0: it is none. */
@@ -158,7 +165,8 @@ static void live(double share, const char *format, ...)
     char text[512], line[sizeof text + LIVE_ROOM];
     double now = seconds();
     va_list args;
-    if (now - last < 0.2 || !isatty(STDERR_FILENO) || !kind || !*kind || !strcmp(kind, "dumb"))
+    if (now - last < 0.2 || held.on || !isatty(STDERR_FILENO) || !kind || !*kind ||
+        !strcmp(kind, "dumb"))
         return;
 #ifdef SIGWINCH
     struct sigaction resize = {.sa_handler = on_resize, .sa_flags = SA_RESTART};
@@ -185,13 +193,6 @@ static const char *clock_text(double time)
 }
 
 /* -- messages -- */
-
-/* Where several processes work together all but one are silent. Why such a one failed is held until
-   it is known who tells (ranks.h). */
-static struct {
-    int on;
-    char who[80], text[16384];
-} held;
 
 static void message(const char *kind, const char *format, va_list args)
 {

@@ -5,7 +5,8 @@ reports.
     Evaluation e = {.rules = {.n_best = 20, .longest = 30}};
     evaluation_room(&e, &data);
     evaluation_clear(&e, &data);
-    ... bert_forward(&m, &batch, 0), collect_batch(&e, &m, &data, &batch, 0) for each batch ...
+    ... bert_forward(&m, &batch, 0), pack_outputs(&acts, packed, &m, &batch, 1),
+        collect_batch(&e, &m, &data, &batch, packed, 0) for each batch ...
     tasks[data.task].measure(&e, &data);
     evaluation_free(&e);
 */
@@ -36,6 +37,8 @@ typedef struct {
     SquadSum answerable, unanswerable; /* qa */
     Tally masks, pairs[2];             /* mlm; b follows a, b is another document's */
 
+    Packed packed; /* the outputs of a step's batches */
+
     Rules rules;         /* qa: to be set before */
     BertAnswers answers; /* of the question whose windows are being read */
 
@@ -63,13 +66,19 @@ static void evaluation_room(Evaluation *e, const Data *d)
 /* Nothing is counted yet. */
 static void evaluation_clear(Evaluation *e, const Data *d)
 {
-    const Evaluation empty = {
-        .counts = e->counts, .values = e->values, .tags = e->tags, .rules = e->rules};
+    const Evaluation empty = {.counts = e->counts,
+                              .values = e->values,
+                              .tags = e->tags,
+                              .packed = e->packed,
+                              .rules = e->rules};
     *e = empty;
     memset(e->counts, 0, (size_t)d->K * sizeof *e->counts);
 }
 
-static void evaluation_free(Evaluation *e) { free(e->counts), free(e->tags), free(e->values); }
+static void evaluation_free(Evaluation *e)
+{
+    free(e->counts), free(e->tags), free(e->values), free(e->packed.all), free(e->packed.sizes);
+}
 
 /* ------------------------------------------------------------------------------------------------
    The tasks */
@@ -244,12 +253,10 @@ static void qa_measure(Evaluation *e, const Data *d)
 
 static void masked_collect(Evaluation *e, const Output *out)
 {
-    const BertActs *a = &out->m->acts;
+    const BertActs *a = out->acts;
     const BertBatch *x = out->x;
-    const int V = out->m->config.V, b = out->b;
-    for (int r = out->row; r < out->end_row; r++)
-        tally(&e->masks, bert_argmax(a->logits + (size_t)r * (size_t)V, V) == x->labels[r],
-              a->losses[r]);
+    const int b = out->b;
+    for (int r = out->row; r < out->end_row; r++) tally(&e->masks, a->logits[r] != 0, a->losses[r]);
     if (x->next)
         tally(&e->pairs[x->next[b]], (a->nsp[2 * b + 1] > a->nsp[2 * b]) == x->next[b],
               a->nsplosses[b]);
@@ -313,11 +320,13 @@ static const Task tasks[BERT_NUM_TASKS] = {
     [BERT_MULTIPLE_CHOICE] = {choice_collect, choice_measure, NULL},
 };
 
-/* A batch that the model's last forward was of; its first example is that one of the data. */
+/* The packed outputs of a batch, whose first example is that one of the data. */
 static void collect_batch(Evaluation *e, const Bert *m, const Data *data, const BertBatch *x,
-                          size_t first)
+                          float *packed, size_t first)
 {
-    Output out = {.m = m, .d = data, .x = x, .item = first};
+    BertActs acts = m->acts;
+    Output out = {.m = m, .acts = &acts, .d = data, .x = x, .item = first};
+    pack_outputs(&acts, packed, m, x, 0);
     while (next_output(&out)) tasks[data->task].collect(e, &out);
 }
 

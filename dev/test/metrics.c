@@ -43,7 +43,7 @@ static void test_labels(void)
 static void test_numbers(void)
 {
     static const double x[] = {1, 2, 3, 4, 5}, y[] = {2, 1, 4, 4, 10}, same[] = {7, 7, 7, 7, 7};
-    double *r = ranks(y, 5);
+    double *r = ranks_of(y, 5);
     expect(r[0] == 2 && r[1] == 1 && r[2] == 3.5 && r[3] == 3.5 && r[4] == 5, "ranks %g %g %g %g",
            r[0], r[1], r[2], r[3]);
     free(r);

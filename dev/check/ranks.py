@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Several processes of train_bert against one: make MPI=1, mpirun.
+
+    python3 dev/check/ranks.py                     2, 3 and 4 ranks, every task
+    python3 dev/check/ranks.py --quick             3 ranks, and of 2 and 4 less
+    python3 dev/check/ranks.py --mpi mpich         with mpicc.mpich and mpirun.mpich
+
+Losses of so many ranks are those of one process with their batches together, to 1e-5; the same ranks
+twice give the same bits, over two network namespaces too, where this machine allows them; what an
+evaluation finds is the same to the letter. A rank that fails, is killed or is told to stop. Standard
+library only. Ends with "N passed, N failed".
+"""
+import argparse
+import glob
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import common
+from common import check, finish, write
+
+FIXTURES = os.path.join(common.DEV, "fixtures")
+CONFIG = {"vocab_size": 300, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2,
+          "intermediate_size": 40, "max_position_embeddings": 48, "type_vocab_size": 2}
+WORDS = "a the film good dull dully is not one".split()
+TASKS = ("classification", "multi", "regression", "ner", "qa", "mlm", "pretraining",
+         "multiple_choice")
+ITEMS = 37  # 12 or 8 at a time, one is left over: then there are ranks without a micro-batch
+STEPS = 50
+
+# ------------------------------------------------------------------------------------ small data
+
+def sentence(draw, least=2, most=9):
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randint(least, most)))
+
+
+def question(draw, i):
+    """A context that takes several windows, now and then."""
+    context = sentence(draw, 4, 30)
+    begin = draw.randrange(len(context.split()))
+    words = context.split()
+    answer = " ".join(words[begin:begin + 2])
+    at = len(" ".join(words[:begin])) + (begin > 0)
+    return {"id": str(i), "question": sentence(draw, 1, 3), "context": context,
+            "answers": {"text": [answer], "answer_start": [at]}}
+
+
+def text_of(task, seed, items):
+    """(content, ending) of a text file of that task."""
+    draw = random.Random(task + str(seed))
+    lines = range(items)
+    if task == "classification":
+        return "".join("%s\t%s\n" % (sentence(draw), "xyz"[i % 3]) for i in lines), "tsv"
+    if task == "multi":
+        return "".join(json.dumps({"text": sentence(draw), "labels": draw.sample("xyz", i % 4)})
+                       + "\n" for i in lines), "jsonl"
+    if task == "regression":
+        return "".join("%s\t%.3f\n" % (sentence(draw), draw.gauss(0, 1)) for i in lines), "tsv"
+    if task == "ner":
+        return "\n".join("".join("%s %s\n" % (word, draw.choice(("O", "B-X", "I-X")))
+                                 for word in sentence(draw).split()) for i in lines), "conll"
+    if task == "qa":
+        return json.dumps({"data": [question(draw, i) for i in lines]}), "json"
+    if task == "multiple_choice":
+        return "".join(json.dumps({"text": sentence(draw), "label": draw.randrange(3), "choices": [
+            sentence(draw) for _ in range(3)]}) + "\n" for i in lines), "jsonl"
+    return "".join(sentence(draw, 3, 12) + "\n" + "\n" * (i % 4 == 3) for i in lines), "txt"
+
+
+class Files:
+    """A model without weights and data of every task."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        config = write(os.path.join(folder, "config.json"), CONFIG)
+        self.model = os.path.join(folder, "scratch.bin")
+        common.run("./dev/export_hf.py", "--config", config, "--tokenizer",
+                   os.path.join(FIXTURES, "text.model.bin"), self.model)
+
+    def data(self, task, name="train", seed=1, items=ITEMS):
+        path = os.path.join(self.folder, "%s-%s.bin" % (task, name))
+        if os.path.exists(path):
+            return path
+        text, ending = text_of(task, seed, items)
+        source = write(os.path.join(self.folder, "%s-%s.%s" % (task, name, ending)), text)
+        flags = {"qa": ["--max_length", 20, "--doc_stride", 6], "mlm": ["--line_by_line"]}
+        if task in ("classification", "multi", "ner") and name != "train":
+            flags[task] = ["--like", self.data(task)]
+        common.run("./tokenizer.py", "classification" if task == "multi" else task, source, path,
+                   "--model", self.model, *flags.get(task, ["--max_length", 24]))
+        return path
+
+
+# ---------------------------------------------------------------------------------------- programs
+
+class Programs:
+    """train_bert without MPI and with it, and dev/check/ranks.c, in a folder of their own."""
+
+    def __init__(self, folder, mpi):
+        self.mpi, self.folder, self.hosts = mpi, folder, []
+        compiler = shutil.which("mpicc." + mpi) or "mpicc"
+        self.run_name = shutil.which("mpirun." + mpi) or "mpirun"
+        flags = ["-std=c99", "-O1", "-w", "-ffp-contract=off", "-fno-math-errno",
+                 "-fno-trapping-math", "-march=native", "-I" + common.ROOT]
+        self.one, self.many, self.sums = (os.path.join(folder, name)
+                                          for name in ("one", "many", "sums"))
+        driver = os.path.join(common.ROOT, "train_bert.c")
+        for cc, more, source, out in (("cc", [], driver, self.one),
+                                      (compiler, ["-DBERT_MPI", "-pthread"], driver, self.many),
+                                      (compiler, ["-pthread"], common.DEV + "/check/ranks.c",
+                                       self.sums)):
+            subprocess.run([cc] + flags + more + [source, "-o", out, "-lm"], check=True)
+
+    def mpirun(self, *programs, hosts=()):
+        """The command line of several programs, a rank each."""
+        line = [self.run_name]
+        if self.mpi == "openmpi":
+            line += ["--allow-run-as-root", "--oversubscribe"]
+        for i, program in enumerate(programs):
+            line += ([":"] if i else []) + ["-np", "1"] + [str(x) for x in program]
+        return line
+
+    def start(self, *programs):
+        env = dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=self.folder)
+        return subprocess.Popen(self.mpirun(*programs), stdout=subprocess.PIPE, env=env,
+                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+    def ranks(self, count, *args):
+        """(exit code, stdout, stderr) of so many ranks; 1: one process without MPI."""
+        if count == 1:
+            return common.attempt(self.one, *args, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        return self.several(*[[self.many, *args]] * count)
+
+    def several(self, *programs):
+        process = self.start(*programs)
+        try:
+            out, error = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            out, error = process.communicate()
+            error += "ranks.py: five minutes were not enough"
+        return process.returncode, out, error
+
+
+def train_args(files, task, out, batch, *more):
+    return ["train", "--model", files.model, "--train_file", files.data(task), "--eval_file",
+            files.data(task, "dev", 2, 19), "--output_dir", out, "--logging_dir", out,
+            "--per_device_train_batch_size", batch, "--per_device_eval_batch_size", 4,
+            "--logging_steps", 1, "--max_steps", STEPS, "--learning_rate", 1e-3, "--seed", 7,
+            "--overwrite_output_dir", *more]
+
+
+def log_of(folder):
+    with open(os.path.join(folder, "log.jsonl")) as file:
+        return [json.loads(line) for line in file]
+
+
+def bytes_of(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def far(x, y):
+    return abs(x - y) / max(abs(x), abs(y), 1e-30)
+
+
+def worst(one, many, key):
+    """The largest relative difference of that number over two logs, and how many there were."""
+    pairs = [(a[key], b[key]) for a, b in zip(one, many) if key in a]
+    same = len(one) == len(many) and all((key in a) == (key in b) for a, b in zip(one, many))
+    return (max(far(*pair) for pair in pairs) if same and pairs else float("inf")), len(pairs)
+
+
+# ------------------------------------------------------------------------------------------ checks
+
+def check_task(programs, files, task, counts, *more, name=""):
+    """count ranks of 4 examples, and one process of count x 4."""
+    for count in counts:
+        one, many = (os.path.join(files.folder, which) for which in ("out-one", "out-many"))
+        code1, said1, error1 = programs.ranks(1, *train_args(files, task, one, 4 * count, *more))
+        code, said, error = programs.ranks(count, *train_args(files, task, many, 4, *more))
+        what = "%s%s, %d ranks" % (task, name, count)
+        if not check(what + " train", (code1, code) == (0, 0), (error1, error)):
+            continue
+        logs = log_of(one), log_of(many)
+        loss, steps = worst(*logs, "loss")
+        norm, _ = worst(*logs, "grad_norm")
+        evaluated, times = worst(*logs, "eval_loss")
+        check("%s: %d losses are one process's (%.1e, norms %.1e), %d evaluations (%.1e)" %
+              (what, steps, loss, norm, times, evaluated),
+              loss < 1e-5 and norm < 1e-4 and evaluated < 1e-5 and steps == STEPS and times > 2,
+              (loss, norm, evaluated, steps, times))
+        if count == counts[-1]:
+            first = bytes_of(os.path.join(many, "model.bin")), logs[1]
+            programs.ranks(count, *train_args(files, task, many, 4, *more))
+            check(what + ": twice the same bits",
+                  first[0] == bytes_of(os.path.join(many, "model.bin")) and
+                  [row["loss"] for row in first[1] if "loss" in row] ==
+                  [row["loss"] for row in log_of(many) if "loss" in row])
+            evaluate = ["eval", "--model", os.path.join(many, "best.bin"), "--eval_file",
+                        files.data(task, "dev", 2, 19), "--per_device_eval_batch_size", 4]
+            alone, shared = programs.ranks(1, *evaluate), programs.ranks(count, *evaluate)
+            check(what + ": eval is one process's to the letter",
+                  alone[0] == 0 and alone[1] and alone[:2] == shared[:2], (alone, shared))
+
+
+def messages(error):
+    """train_bert's own lines, without what mpirun adds."""
+    return [line for line in error.splitlines() if line.startswith("train_bert:")]
+
+
+def one_message(programs, name, args, *parts, lines=1):
+    """args: of each rank. They end with that message alone, and exit code 1."""
+    start = time.time()
+    code, _, error = programs.several(*[[programs.many, *a] for a in args])
+    said = messages(error)
+    good = code == 1 and len(said) == lines and all(part in said[0] for part in parts)
+    check("%s: %s" % (name, said[0] if said else ""), good and time.time() - start < 60,
+          (code, error))
+
+
+def check_failures(programs, files):
+    out = os.path.join(files.folder, "out-fails")
+    good = train_args(files, "classification", out, 4)
+
+    def other(*pairs, base=good):
+        changed = list(base)
+        for flag, value in pairs:
+            changed[changed.index(flag) + 1] = value
+        return changed
+    bad = os.path.join(files.folder, "bad.bin")
+    write(bad, bytes_of(files.data("classification"))[:-40])
+    turned = files.data("classification", "turned", 3)
+    drawn = os.path.join(files.folder, "drawn.bin")
+    programs.ranks(1, *other(("--max_steps", 1)))
+    shutil.move(os.path.join(out, "model.bin"), drawn)
+    changed = bytearray(bytes_of(drawn))
+    changed[1100] ^= 1  # a bit of wte
+    other_model = write(os.path.join(files.folder, "other.bin"), bytes(changed))
+    one_message(programs, "the same mistake of all is told once",
+                [other(("--train_file", "/none.bin"))] * 3, "/none.bin")
+    one_message(programs, "a flag that no rank takes", [good + ["--nonsense", "1"]] * 3, "nonsense")
+    one_message(programs, "a file that rank 1 cannot read",
+                [good, other(("--train_file", "/none.bin")), good], "rank 1, on ", "/none.bin")
+    one_message(programs, "a damaged file of rank 1", [good, other(("--train_file", bad)), good],
+                "rank 1, on ", bad)
+    one_message(programs, "a damaged file of rank 2, for evaluation",
+                [good, good, other(("--eval_file", bad))], "rank 2, on ", bad)
+    one_message(programs, "another data file of rank 1",
+                [good, other(("--train_file", turned)), good], "rank 1 has another data set")
+    one_message(programs, "another model of rank 2",
+                [other(("--model", drawn))] * 2 +
+                [other(("--model", other_model))], "rank 2 has another model")
+    write(os.path.join(files.folder, "file"), "")
+    one_message(programs, "a folder that rank 0 cannot make",
+                [other(("--output_dir", os.path.join(files.folder, "file", "out")))] * 3,
+                "--output_dir")
+    one_message(programs, "a loss that is no number",
+                [other(("--learning_rate", "1e38"))] * 3, "training cannot go on", lines=2)
+    one_message(programs, "predict", [["predict", "--model", drawn]] * 2, "one process's work")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--mpi", choices=("openmpi", "mpich"), default="openmpi")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files, programs = Files(folder), Programs(folder, args.mpi)
+        for task in TASKS if not os.environ.get("RK") else ():
+            check_task(programs, files, task, [2, 3, 4] if not args.quick else [3])
+        check_failures(programs, files)
+    return finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
