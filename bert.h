@@ -256,24 +256,24 @@ typedef struct {
 } BertTensor;
 
 /* clang-format off */
-/* Activations: name, copies, rows, columns. Training keeps those of all L layers for the backward;
-   inference uses one copy for all. At the end G, gradients of activations: only training has them,
-   and all layers use them in turn. Each copy starts with a cache line. Of tasks that read CLS the
-   last layer fills B rows of res1 to ln2 alone, those of [CLS]. */
+/* Activations: name, copies, rows, columns. Training keeps those of all L layers for the backward,
+   or, with checkpointing, of most (A) one copy, as inference of all. At the end G, gradients of
+   activations: only training has them, and all layers use them in turn. Each copy starts with a
+   cache line. Of tasks that read CLS the last layer fills B rows of res1 to ln2 alone, of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
     X(ln0, 1, N, C)           /* after LayerNorm and dropout: what the first layer reads */        \
-    X(qkv, L, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
-    X(atty, L, N, C)          /* attention's output, heads side by side */                         \
-    X(attstat, L, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
-    X(res1, L, N, C)          /* x + dropout(attproj(atty)) */                                     \
-    X(ln1_mean, L, N, 1) X(ln1_rstd, L, N, 1)                                                      \
-    X(ln1, L, N, C)                                                                                \
-    X(fch, L, N, F)           /* before the activation function */                                 \
-    X(gelu, L, N, F)          /* after it */                                                       \
-    X(res2, L, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
-    X(ln2_mean, L, N, 1) X(ln2_rstd, L, N, 1)                                                      \
+    X(qkv, A, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
+    X(atty, A, N, C)          /* attention's output, heads side by side */                         \
+    X(attstat, A, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
+    X(res1, A, N, C)          /* x + dropout(attproj(atty)) */                                     \
+    X(ln1_mean, A, N, 1) X(ln1_rstd, A, N, 1)                                                      \
+    X(ln1, A, N, C)                                                                                \
+    X(fch, A, N, F)           /* before the activation function */                                 \
+    X(gelu, A, N, F)          /* after it */                                                       \
+    X(res2, A, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
+    X(ln2_mean, A, N, 1) X(ln2_rstd, A, N, 1)                                                      \
     X(ln2, L, N, C)           /* the layer's output */                                             \
     X(firstx, 1, B, C) X(firsty, 1, B, C) /* [CLS] rows: of the last layer's x and atty, */        \
     X(first, 1, B, C)         /* and of its output, which the pooler reads */                      \
@@ -375,6 +375,7 @@ typedef struct {
     size_t num_parameters;
     int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: no gradient */
     double lr_decay; /* a layer's learning rate is this share of the next one's; 0, 1: all of it */
+    int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
@@ -386,8 +387,8 @@ typedef struct {
     float *acts_memory, *batch_memory;
     size_t acts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
-    BertActs acts; /* of the last forward, as all up to loss */
-    int training, B, N, R;
+    BertActs acts;                        /* of the last forward, as all up to loss */
+    int training, B, N, R, layers, layer; /* copies of A: all, or one, which has that layer's */
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
@@ -1697,7 +1698,7 @@ static BertActs bert_acts_(const Bert *m, size_t l, size_t *floats)
 {
     const BertConfig *c = &m->config;
     const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
-    const size_t L = m->training ? c->L : 1, G = m->training != 0;
+    const size_t L = m->training ? c->L : 1, A = m->layers, G = m->training != 0;
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
     float *memory = m->acts_memory;
     size_t total = 0, size;
@@ -1825,7 +1826,7 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     memcpy(copy->tensors, m->tensors, sizeof m->tensors);
     copy->num_parameters = m->num_parameters;
     copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
-    copy->lr_decay = m->lr_decay;
+    copy->lr_decay = m->lr_decay, copy->checkpointing = m->checkpointing;
     copy->params_memory = m->params_memory, copy->params = m->params;
     copy->labels = m->labels, copy->tokenizer = m->tokenizer;
     return BERT_OK;
@@ -1913,7 +1914,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
         else if (to->size) bert_draw_(&next, to, seed);
     }
     next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
-    next.lr_decay = m->lr_decay;
+    next.lr_decay = m->lr_decay, next.checkpointing = m->checkpointing;
     next.on_gradients = m->on_gradients, next.user = m->user;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
@@ -2210,12 +2211,15 @@ static void bert_layer_forward_(Bert *m, int l)
     bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, scratch);
     bert_residual_forward(a.res2, a.ln1, a.res2, n, C, drop2);
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
+    m->layer = l;
 }
 
 /* The same in reverse order. Each line's first argument is the gradient of an activation, of which
    it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
    x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
-   came back through the branch; likewise dln1 is dres2. */
+   came back through the branch; likewise dln1 is dres2. Where the layer's activations were not
+   kept, the forward makes them again from ln2 of the layer below: the same bits, as dropout is a
+   function of place. */
 static void bert_layer_backward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
@@ -2232,6 +2236,7 @@ static void bert_layer_backward_(Bert *m, int l)
     float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
+    if (m->layers == 1 && m->layer != l) bert_layer_forward_(m, l);
 
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
                             C);
@@ -2502,7 +2507,8 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     int error = bert_check_batch_(m, batch);
     if (!error) error = bert_check_loss_(m, batch);
     if (error) return error;
-    m->training = training, m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
+    m->training = training, m->layers = training && !m->checkpointing ? c->L : 1;
+    m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     error = bert_make_room_(m, batch);
     if (error) m->training = m->B = 0; /* there is nothing to use for a backward */
     if (error) return error;

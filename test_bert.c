@@ -1445,8 +1445,8 @@ static void compare_act(double *worst, const float *got, const char *name, int l
 static BertActs layer_acts(const Bert *m, int l)
 {
     const size_t B = m->B, N = m->N, R = m->R, C = m->config.C, F = m->config.F, NH = m->config.NH;
-    const size_t H = bert_head_rows(m->config.task, B, N, R), O = bert_head_cols(&m->config), L = 2,
-                 G = 1;
+    const size_t H = bert_head_rows(m->config.task, B, N, R), O = bert_head_cols(&m->config);
+    const size_t L = 2, A = 2, G = 1;
     BertActs a = m->acts;
 #define AT_LAYER(name, copies, rows, cols)                                                         \
     if ((copies) > 1) a.name += (size_t)l * (((rows) * (cols) + 15) / 16 * 16);

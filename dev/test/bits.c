@@ -207,6 +207,7 @@ static uint64_t hash_of(const float *x, size_t n)
 }
 
 /* 20 steps with everything that training has: dropout, warmup, decay, clipping that bites. */
+static int checkpointing;
 static uint64_t train(const char *name, const int *sizes)
 {
     Bert m = {0};
@@ -214,6 +215,7 @@ static uint64_t train(const char *name, const int *sizes)
     snprintf(path, sizeof path, "dev/fixtures/%s.model.bin", name);
     must(&m, bert_load(&m, path));
     m.config.hidden_dropout = m.config.att_dropout = m.config.cls_dropout = 0.1f;
+    m.checkpointing = checkpointing;
     for (size_t i = 0; i < m.num_parameters; i++) /* a reference drawn by Python is not enough */
         if (m.params_memory[i] == 0.0f) m.params_memory[i] = 0.02f * bert_normal_(3, i);
     state = 5;
@@ -263,6 +265,44 @@ static void test_hashes(void)
         }
         done("%s: the same parameters after 20 steps, to the last bit", names[i]);
     }
+}
+
+/* Gradient checkpointing, whole and cut; two backwards of one forward; what it saves of bert-base. */
+static void test_checkpointing(void)
+{
+    static const int cuts[][4] = {{4, 1, 2, 0}, {7, 0}};
+    use_threads(2);
+    for (int i = 0; i < NAMES; i++)
+        for (checkpointing = 1; checkpointing >= 0; checkpointing--) {
+            uint64_t got = train(names[i], cuts[checkpointing]);
+            expect(got == committed(names[i]), "%s: other bits, checkpointing %d", names[i],
+                   checkpointing);
+        }
+    checkpointing = 0;
+    uint64_t twice[2];
+    for (int on = 0; on < 2; on++) {
+        Bert m = {0};
+        must(&m, bert_load(&m, "dev/fixtures/tiles.model.bin"));
+        m.checkpointing = on, m.config.hidden_dropout = m.config.att_dropout = 0.1f;
+        state = 5;
+        BertBatch x = make_batch(&m, 7, 30);
+        must(&m, bert_forward(&m, &x, 1) || bert_backward(&m, 1) || bert_backward(&m, 0.5f));
+        twice[on] = hash_of(m.grads_memory, m.num_parameters);
+        bert_free(&m), release(0);
+    }
+    expect(twice[0] == twice[1], "a second backward has other bits");
+    Bert base = {0};
+    size_t floats[2];
+    base.config.C = 768, base.config.L = 12, base.config.NH = 12, base.config.F = 3072;
+    base.config.task = BERT_CLASSIFICATION, base.config.K = 2;
+    base.training = 1, base.B = 8, base.N = 8 * 512;
+    for (int on = 0; on < 2; on++) {
+        base.layers = on ? 1 : 12;
+        bert_acts_(&base, 0, &floats[on]);
+    }
+    expect(floats[1] * 3 < floats[0], "%zu floats, not a third of %zu", floats[1], floats[0]);
+    done("gradient checkpointing: the same parameters; bert-base, 8 x 512: %.0f MB, not %.0f",
+         4e-6 * (double)floats[1], 4e-6 * (double)floats[0]);
 }
 
 /* The manual's word: 64 KB of stack are enough. */
@@ -337,7 +377,7 @@ int main(int argc, char **argv)
     }
     test_product();
     test_small_stack();
-    if (BERT_FUSED_) test_hashes();
+    if (BERT_FUSED_) test_hashes(), test_checkpointing();
     else done("hashes: skipped, this processor (or -march) has no fused multiply-add");
     return finish();
 }
