@@ -878,10 +878,10 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
     for (int n = 0; n < N; n++) {
         const float *x = inp + (size_t)n * C;
         float *y = out + (size_t)n * C;
-        float m = bert_sum_(x, C) / (float)C;
-        float s = 1.0f / sqrtf(bert_dot_(x, m, x, m, C) / (float)C + eps);
-        for (int i = 0; i < C; i++) y[i] = bert_fma_((x[i] - m) * s, w[i], b[i]);
-        mean[n] = m;
+        float mu = bert_sum_(x, C) / (float)C;
+        float s = 1.0f / sqrtf(bert_dot_(x, mu, x, mu, C) / (float)C + eps);
+        for (int i = 0; i < C; i++) y[i] = bert_fma_((x[i] - mu) * s, w[i], b[i]);
+        mean[n] = mu;
         rstd[n] = s;
     }
 }
@@ -903,9 +903,9 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
         for (int c = 0; c < C; c += BERT_CHANNELS_)
             for (int n = 0; n < N; n++) {
                 const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
-                float m = mean[n], s = rstd[n];
+                float mu = mean[n], s = rstd[n];
                 for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
-                    dw[i] = bert_fma_(d[i], (x[i] - m) * s, dw[i]);
+                    dw[i] = bert_fma_(d[i], (x[i] - mu) * s, dw[i]);
             }
     }
     if (db) bert_bias_backward_(db, dout, N, C);
@@ -913,12 +913,12 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
     for (int n = 0; n < N; n++) {
         const float *d = dout + (size_t)n * C, *x = inp + (size_t)n * C;
         float *dx = dinp + (size_t)n * C;
-        float m = mean[n], s = rstd[n];
-        for (int i = 0; i < C; i++) dx[i] = d[i] * w[i];           /* dnorm */
-        float mean_dnorm = bert_sum_(dx, C) / (float)C;            /* mean_c(dnorm) */
-        float along = bert_dot_(dx, 0.0f, x, m, C) * s / (float)C; /* mean_c(dnorm * norm) */
+        float mu = mean[n], s = rstd[n];
+        for (int i = 0; i < C; i++) dx[i] = d[i] * w[i];            /* dnorm */
+        float mean_dnorm = bert_sum_(dx, C) / (float)C;             /* mean_c(dnorm) */
+        float along = bert_dot_(dx, 0.0f, x, mu, C) * s / (float)C; /* mean_c(dnorm * norm) */
         for (int i = 0; i < C; i++)
-            dx[i] = s * bert_fma_((m - x[i]) * s, along, dx[i] - mean_dnorm);
+            dx[i] = s * bert_fma_((mu - x[i]) * s, along, dx[i] - mean_dnorm);
     }
 }
 
@@ -933,15 +933,15 @@ typedef struct {
 
 static BertMatrix_ bert_matrix_(const float *at, size_t down, size_t right)
 {
-    BertMatrix_ m = {at, down, right};
-    return m;
+    BertMatrix_ a = {at, down, right};
+    return a;
 }
 
 /* A block of a matrix: from row i and column j on. */
-static BertMatrix_ bert_from_(BertMatrix_ m, size_t i, size_t j)
+static BertMatrix_ bert_from_(BertMatrix_ a, size_t i, size_t j)
 {
-    m.at += i * m.down + j * m.right;
-    return m;
+    a.at += i * a.down + j * a.right;
+    return a;
 }
 
 /* How an element of c begins. START: with start[j], a bias, or with zero where start is NULL. ADD:
@@ -1089,12 +1089,12 @@ BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C,
 
    The T x T probabilities are never stored (FlashAttention, Dao et al. 2022). A block of queries
    walks over blocks of keys. Of the keys so far it keeps, for each query,
-       m = max_k score[k],  sum = sum_k exp(score[k] - m),
-       out = sum_k dropout(exp(score[k] - m)) * value[k]
-   Where a block raises the maximum to m', each term needs m' in place of m, and
-       exp(score[k] - m') = exp(score[k] - m) * exp(m - m'),
-   so sum and out are multiplied by shrink = exp(m - m'). After the last block out / sum is the
-   layer's output. m cancels in it, and is there only because exp(score[k]) might overflow. */
+       top = max_k score[k],  sum = sum_k exp(score[k] - top),
+       out = sum_k dropout(exp(score[k] - top)) * value[k]
+   Where a block raises the maximum to top', each term needs top' in place of top, and
+       exp(score[k] - top') = exp(score[k] - top) * exp(top - top'),
+   so sum and out are multiplied by shrink = exp(top - top'). After the last block out / sum is the
+   layer's output. top cancels in it, and is there only because exp(score[k]) might overflow. */
 enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 80 }; /* the backward has two such blocks on the stack */
 
 /* One attention head of one sequence: what each turn of the loops over pairs of both works on. */
@@ -1139,15 +1139,15 @@ static void bert_drop_probs_(float *p, const BertAttHead_ *s, int q, int k0, int
     bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
 }
 
-/* One row p of a block, query . key, becomes exp(score - m). *max becomes m, the larger of itself
-   and the row's maximum; *sum takes the row in. Returns shrink. */
+/* One row p of a block, query . key, becomes exp(score - top). *max becomes top, the larger of
+   itself and the row's maximum; *sum takes the row in. Returns shrink. */
 static float bert_online_softmax_(float *p, int nk, float scale, float *max, float *sum)
 {
-    float m = scale * bert_max_of_(p, nk, -INFINITY);
-    if (*max > m) m = *max;
-    float shrink = bert_exp_(*max - m); /* of the first block exp(-infinity), 0 */
-    for (int k = 0; k < nk; k++) p[k] = bert_exp_(bert_fma_(p[k], scale, -m));
-    *max = m;
+    float top = scale * bert_max_of_(p, nk, -INFINITY);
+    if (*max > top) top = *max;
+    float shrink = bert_exp_(*max - top); /* of the first block exp(-infinity), 0 */
+    for (int k = 0; k < nk; k++) p[k] = bert_exp_(bert_fma_(p[k], scale, -top));
+    *max = top;
     *sum = bert_fma_(*sum, shrink, bert_sum_(p, nk));
     return shrink;
 }
@@ -2557,8 +2557,8 @@ BERTDEF int bert_backward(Bert *m, float scale)
    training has not met: their gradient, m and v are zero, and reading so many zeros from memory
    would cost a quarter of a step. So all that follows goes by runs: */
 
-/* How far one can go from parameter at towards end, at most 1024, all on one side: *met tells
-   whether the run had gradients, or is part of a row of wte that never had. */
+/* How long a run is that begins with parameter at: up to 1024 of those before end. All of them have
+   had gradients (*met), or none, as they are a row of wte, or part of one, that was never seen. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
     const BertTensor *wte = &m->tensors[BERT_TENSOR_wte];
@@ -4272,12 +4272,12 @@ typedef struct {
     int per, line, left, rate; /* lines in a row, the next of them, lines in all */
 } BertAhead_;
 
-/* rows x cols of m, one of whose steps is 1, in so many portions. */
-BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ m, int rows, int cols, int times)
+/* rows x cols of a, one of whose steps is 1, in so many portions. */
+BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ a, int rows, int cols, int times)
 {
-    const int along = m.right == 1, per = ((along ? cols : rows) + 15) / 16;
+    const int along = a.right == 1, per = ((along ? cols : rows) + 15) / 16;
     const int left = (along ? rows : cols) * per, rate = (left + times - 1) / times;
-    BertAhead_ ahead = {m.at, along ? m.down : m.right, per, 0, left, rate};
+    BertAhead_ ahead = {a.at, along ? a.down : a.right, per, 0, left, rate};
     return ahead;
 }
 
