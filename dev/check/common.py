@@ -34,6 +34,11 @@ def check(name, good, why=""):
     return bool(good)
 
 
+def wrong(name, problem):
+    """The same, of what is wrong, if anything is."""
+    return check(name, not problem, "%.600s" % (problem,))
+
+
 def none(name, wrong, enough=True):
     """The same of many cases; wrong: those that differ; enough: whether there were as many as
     there should be."""

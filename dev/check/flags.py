@@ -8,12 +8,9 @@ Ends with "N passed, N failed".
 import dataclasses
 import os
 import re
-import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DRIVER = os.path.join(ROOT, "train_bert")
-passed = failed = 0
+from common import ROOT, attempt, finish, run, wrong
 
 # What only transformers 4 had.
 TRAINER_4 = """adafactor dispatch_batches evaluate_during_training evaluation_strategy fp16_backend
@@ -54,36 +51,27 @@ MEANT = {
 }
 
 
-def check(name, problem):
-    global passed, failed
-    passed, failed = passed + (not problem), failed + bool(problem)
-    if problem:
-        print("FAIL %s: %s" % (name, problem))
-
-
 def answer(command, flag, *value):
-    run = subprocess.run([DRIVER, command, "--" + flag] + list(value), stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, universal_newlines=True)
-    return run.stdout.strip() if run.returncode == 1 else "exit code %d" % run.returncode
+    code, out, error = attempt("./train_bert", command, "--" + flag, *value)
+    return (out + error).strip() if code == 1 else "exit code %d" % code
 
 
 def own_flags(command):
     """name -> default, as help shows it"""
-    text = subprocess.run([DRIVER, "help", command], stdout=subprocess.PIPE, check=True,
-                          universal_newlines=True).stdout
-    return {name: default for name, default in
-            re.findall(r"^  --(\w+) .*?(?:\[([^][]*)\])?(?: \(needed\))?$", text, re.M)}
+    return {name: default for name, default in re.findall(
+        r"^  --(\w+) .*?(?:\[([^][]*)\])?(?: \(needed\))?$",
+        run("./train_bert", "help", command), re.M)}
 
 
 def check_known(name, whose, own):
     """Taken, or answered with what happens instead."""
     text = answer("train", name, "1")
     if name in own:
-        check(name, "no such flag" in text and text)
+        wrong(name, "no such flag" in text and text)
         return
     say = (r"train_bert: --%s is a flag of .*%s.*"
            r"(that train_bert does not have: \S.{8,}|; here it is --\w+)$")
-    check(name, not re.match(say % (name, whose), text, re.S) and text)
+    wrong(name, not re.match(say % (name, whose), text, re.S) and text)
 
 
 def main():
@@ -98,7 +86,7 @@ def main():
         check_known(name, "Trainer", own)
         shown = own.get(name)
         if shown and isinstance(default, (int, float)) and not isinstance(default, bool):
-            check(name + "'s default", float(shown) != default and (shown, default))
+            wrong(name + "'s default", float(shown) != default and (shown, default))
     for name in TRAINER_4.split():
         if name not in fields:
             check_known(name, "Trainer", own)
@@ -108,15 +96,15 @@ def main():
     with open(os.path.join(ROOT, "dev", "driver", "instead.h"), encoding="utf-8") as f:
         rows = re.findall(r'\{(?:[A-Z_4]+|NULL),\s*((?:"[^"]*"\s*)+),', f.read())
     names = [name for row in rows for name in "".join(re.findall('"([^"]*)"', row)).split()]
-    check("instead.h", len(names) < 200 and len(names))
+    wrong("instead.h", len(names) < 200 and len(names))
     for name in names:  # max_length: of other commands
-        check("--%s of instead.h is no flag of its own" % name, name in own)
-        check(name, all(" no such flag; " in answer(command, name, "1")
+        wrong("--%s of instead.h is no flag of its own" % name, name in own)
+        wrong(name, all(" no such flag; " in answer(command, name, "1")
                         for command in ("train", "predict")) and "it is not answered")
     for name, flag in MEANT.items():
         text = answer("train", name, "1")
         found = re.search(r"Did you mean --(\w+)\?", text)
-        check("--" + name, (found.group(1) if found else None) != flag and text)
+        wrong("--" + name, (found.group(1) if found else None) != flag and text)
     for command, name, want in (
             ("predict", "batch_size", "--per_device_eval_batch_size?"),
             ("predict", "max_seq_length", "here it is --max_length"),
@@ -126,15 +114,14 @@ def main():
             ("predict", "data", "--predict_file?"), ("embed", "lr", "no such flag; "),
             ("predict", "logit", "--logits?"), ("train", "model_name_or_path", "dev/export_hf.py")):
         text = answer(command, name, "1")
-        check("%s --%s" % (command, name), want not in text and text)
+        wrong("%s --%s" % (command, name), want not in text and text)
     for value in "3.4e38", "3.4028e38":  # a float that no integer holds
         text = answer("train", "learning_rate", value)
-        check("--learning_rate " + value, "needs --model" not in text and text)
+        wrong("--learning_rate " + value, "needs --model" not in text and text)
     for kind, value in (("seed", "1e300"), ("max_steps", "9e18"), ("top_k", "nan")):
         text = answer("predict" if kind == "top_k" else "train", kind, value)
-        check("--%s %s" % (kind, value), "is not a whole number" not in text and text)
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+        wrong("--%s %s" % (kind, value), "is not a whole number" not in text and text)
+    return finish()
 
 
 if __name__ == "__main__":

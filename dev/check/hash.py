@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from common import ROOT, count, finish
+
 BASE = ["-std=c99", "-w", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-I" + ROOT]
 OFF = "-ffp-contract=off"
 V3, NATIVE = "-march=x86-64-v3", "-march=native"
@@ -112,24 +113,21 @@ def main():
     if os.uname().machine != "x86_64" or " fma " not in cpu:
         print("skipped: this table is for x86-64 with fused multiply-adds\n0 passed, 0 failed")
         return 0
-    passed = failed = 0
     print("| compiler | flags | threads | %d fixtures, 20 steps |\n|---|---|---|---|" % len(want))
     with tempfile.TemporaryDirectory() as folder:
         for cc, flags, threads in builds(args.quick):
             names = list(SLOW) if args.quick and cc.startswith("aarch64") else []
             result = check(folder, want, cc, flags, threads, names)
-            passed += result == "same"
-            failed += result != "same" and not result.startswith("skipped")
+            if not result.startswith("skipped"):
+                count(result == "same")
             print("| %s | %s | %s | %s |" % (cc, " ".join(flags), threads or "none", result))
             sys.stdout.flush()
         for cc in ("gcc", "clang"):
             for flags in FAST if shutil.which(cc) else ():
                 result = refused(folder, cc, flags)
-                passed += result == "refused"
-                failed += result != "refused"
+                count(result == "refused")
                 print("| %s | %s | none | %s |" % (cc, " ".join(flags), result))
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+    return finish()
 
 
 if __name__ == "__main__":

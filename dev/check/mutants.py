@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 
-from common import DEV, ROOT, check, finish
+from common import DEV, ROOT, check, finish, none
 
 LIST = os.path.join(DEV, "check", "mutants.txt")
 CC = os.environ.get("CC", "cc")
@@ -191,20 +191,30 @@ def mutate(text, pairs):
     return text
 
 
+def stale(text, row):
+    """What is wrong with a row of the list, or None."""
+    try:
+        mutate(text, row[1])
+    except LookupError as error:
+        return row[0], str(error)
+
+
 def listed_mutants(args, top):
     rows = read_list()
+    with open(os.path.join(ROOT, "bert.h"), encoding="utf-8") as f:
+        text = f.read()
+    old = [stale(text, row) for row in rows if row]  # of all, whichever are tried
+    none("the text of all %d mutants is in bert.h" % len(old), list(filter(None, old)))
     rows = rows[:rows.index(None)] if args.quick else [row for row in rows if row]
     rows = [row for row in rows if args.only in row[0]]
     tests = Tests(["test_bert.c", "dev/test/bits.c"], args.jobs, top)
-    with open(os.path.join(ROOT, "bert.h"), encoding="utf-8") as f:
-        text = f.read()
 
     def attempt(row):
         name, pairs = row
-        try:
-            changed = mutate(text, pairs)
-        except LookupError as error:
-            return name, False, str(error)
+        wrong = stale(text, row)
+        if wrong:
+            return name, False, wrong[1]
+        changed = mutate(text, pairs)
         only = "dev/test/bits.c" if name.startswith("bits:") else "test_bert.c"
         red = tests.try_mutant("bert.h", changed, only)
         return name, red not in (None, SAME, BROKEN), red or "no test noticed"

@@ -10,35 +10,23 @@ Python's standard library is all it takes. Ends with "N passed, N failed".
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DRIVER = os.path.join(ROOT, "train_bert")
-TOKENIZER = os.path.join(ROOT, "tokenizer.py")
-EXPORT = os.path.join(ROOT, "dev", "export_hf.py")
-MODEL = os.path.join(ROOT, "dev", "fixtures", "text.model.bin")
+from common import DEV, attempt, command, finish, write, wrong
+
+MODEL = os.path.join(DEV, "fixtures", "text.model.bin")
 WORDS = "good film bad dull story actor not the a is was very".split()
 CONFIG = {"vocab_size": 37, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
           "intermediate_size": 19, "type_vocab_size": 2, "max_position_embeddings": 17,
           "hidden_act": "gelu", "initializer_range": 0.5}
-passed = failed = 0
 
 
-def check(name, problem):
-    global passed, failed
-    passed, failed = passed + (not problem), failed + bool(problem)
-    told = ": %.600s" % (problem,) if problem else ""
-    print("%s %s%s" % ("FAIL" if problem else "ok  ", name, told))
-
-
-def run(arguments, lines=None, code=0):
+def run(name, *args, lines="", code=0):
     """(stdout, stderr)"""
-    done = subprocess.run(arguments, input=lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
-    assert done.returncode == code, (arguments, done.returncode, done.stderr)
-    return done.stdout, done.stderr
+    got, out, error = attempt(name, *args, stdin=lines)
+    assert got == code, (command(name, *args), got, error)
+    return out, error
 
 
 def sentence(n):
@@ -47,17 +35,14 @@ def sentence(n):
 
 def train(folder, task, text, length, flags=()):
     """out/model.bin of a short training, and its data file"""
-    data, source = os.path.join(folder, "data.bin"), os.path.join(folder, "data.txt")
-    config, scratch = os.path.join(folder, "config.json"), os.path.join(folder, "scratch.bin")
-    for path, content in (source, text), (config, json.dumps(CONFIG)):
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(content)
-    run([sys.executable, TOKENIZER, task, source, data, "--model", MODEL, "--max_length",
-         str(length)] + list(flags))
-    out = os.path.join(folder, "out")
-    run([sys.executable, EXPORT, "--config", config, "--tokenizer", MODEL, scratch])
-    run([DRIVER, "train", "--model", scratch, "--train_file", data, "--output_dir", out,
-         "--max_steps", "20", "--learning_rate", "0.02", "--overwrite_output_dir"])
+    data, out = os.path.join(folder, "data.bin"), os.path.join(folder, "out")
+    scratch = os.path.join(folder, "scratch.bin")
+    run("./tokenizer.py", task, write(os.path.join(folder, "data.txt"), text), data, "--model",
+        MODEL, "--max_length", length, *flags)
+    run("./dev/export_hf.py", "--config", write(os.path.join(folder, "config.json"), CONFIG),
+        "--tokenizer", MODEL, scratch)
+    run("./train_bert", "train", "--model", scratch, "--train_file", data, "--output_dir", out,
+        "--max_steps", 20, "--learning_rate", 0.02, "--overwrite_output_dir")
     return os.path.join(out, "model.bin"), data
 
 
@@ -81,30 +66,31 @@ def apart(a, b):
 
 def check_texts(folder, task, pairs, length):
     rows = [[sentence(random.randint(1, 14)) for _ in range(1 + pairs)] for _ in range(40)]
-    lines = ["\t".join(row) for row in rows]
+    texts = ["\t".join(row) for row in rows]
+    lines = "\n".join(texts) + "\n"
     label = (lambda i: "%.1f" % (i % 5)) if task == "regression" else (lambda i: WORDS[i % 3])
-    text = "".join("%s\t%s\n" % (line, label(i)) for i, line in enumerate(lines))
-    model, data = train(folder, task, text, length)
+    model, data = train(folder, task, "".join(
+        "%s\t%s\n" % (text, label(i)) for i, text in enumerate(texts)), length)
+    predict = ("./train_bert", "predict", "--model", model)
+    embed = ("./train_bert", "embed", "--model", model)
     name = "%s, %s, max_length %d" % (task, "pairs" if pairs else "single texts", length)
-    want = run([DRIVER, "predict", "--model", model, "--predict_file", data])[0]
-    got, errors = run([DRIVER, "predict", "--model", model], "\n".join(lines) + "\n")
-    check(name + ": lines are answered as the file", apart(want, got))
+    want = run(*predict, "--predict_file", data)[0]
+    got, errors = run(*predict, lines=lines)
+    wrong(name + ": lines are answered as the file", apart(want, got))
     told = "cut at %d" % length in errors
-    check(name + ": what is cut is told", told != (pairs or length < 17) and errors)
+    wrong(name + ": what is cut is told", told != (pairs or length < 17) and errors)
     if length < 16:
-        other = run([DRIVER, "predict", "--model", model, "--max_length", "17"],
-                    "\n".join(lines) + "\n")[0]
-        check(name + ": --max_length has the last word", not apart(want, other) and "no difference")
-    vectors = run([DRIVER, "embed", "--model", model, "--predict_file", data])[0]
-    flags = ["--pair"] if pairs else []
-    got = run([DRIVER, "embed", "--model", model] + flags, "\n".join(lines) + "\n")[0]
-    check(name + ": vectors", vectors != got and "they differ")
+        other = run(*predict, "--max_length", 17, lines=lines)[0]
+        wrong(name + ": --max_length has the last word", not apart(want, other) and "no difference")
+    vectors = run(*embed, "--predict_file", data)[0]
+    got = run(*embed, *["--pair"] * pairs, lines=lines)[0]
+    wrong(name + ": vectors", vectors != got and "they differ")
     if pairs:
-        got = run([DRIVER, "predict", "--model", model], lines[0] + "\nno tab\n", 1)
-        check(name + ": a line without a tab", "stdin:2: no tab" not in got[1] and got)
+        got = run(*predict, lines=texts[0] + "\nno tab\n", code=1)
+        wrong(name + ": a line without a tab", "stdin:2: no tab" not in got[1] and got)
     else:
-        got = run([DRIVER, "predict", "--model", model], "good\tbad\n")
-        check(name + ": a line with a tab", "its tab is a blank" not in got[1] and got)
+        got = run(*predict, lines="good\tbad\n")
+        wrong(name + ": a line with a tab", "its tab is a blank" not in got[1] and got)
 
 
 def check_qa(folder):
@@ -120,13 +106,13 @@ def check_qa(folder):
         model, _ = train(folder, "qa", text, 16, ["--doc_stride", "4"])
         lines = "".join(json.dumps({"question": question["question"], "context": context}) + "\n"
                         for question in asked)
-        got = run([DRIVER, "predict", "--model", model, "--top_k", "100"], lines)[0]
+        got = run("./train_bert", "predict", "--model", model, "--top_k", 100, lines=lines)[0]
         nothing = sum(any(not best["answer"] for best in json.loads(line)["nbest"])
                       for line in got.splitlines())
-        check("qa, %s: no answer is one of the answers" % ("v2.0" if v2 else "1.1"),
+        wrong("qa, %s: no answer is one of the answers" % ("v2.0" if v2 else "1.1"),
               nothing != (len(asked) if v2 else 0) and got)
-        got = run([DRIVER, "predict", "--model", model], "Who?\n", 1)[1]
-        check("qa: a plain line", '{"question": "...", "context": "..."}' not in got and got)
+        got = run("./train_bert", "predict", "--model", model, lines="Who?\n", code=1)[1]
+        wrong("qa: a plain line", '{"question": "...", "context": "..."}' not in got and got)
 
 
 def main():
@@ -137,8 +123,7 @@ def main():
                 for length in 7, 12, 17:
                     check_texts(folder, task, pairs, length)
         check_qa(folder)
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+    return finish()
 
 
 if __name__ == "__main__":

@@ -21,14 +21,10 @@ import time
 import unicodedata
 
 import common
-from common import ROOT, finish, write
+from common import ROOT, finish, write, wrong
 
 DRIVER = os.path.join(ROOT, "train_bert")
 WIDE = "\u8a13\u7df4\u8cc7\u6599\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b"
-
-
-def check(name, problem):
-    common.check(name, not problem, problem)
 
 
 def columns(letter):
@@ -82,7 +78,7 @@ def check_tables():
     for of_table, table in zip((0, 2), tables):
         for low, high in table:
             width.update(dict.fromkeys(range(int(low, 16), int(high, 16) + 1), of_table))
-    wrong = []
+    others = []
     for c in range(0x110000):
         letter = chr(c)
         if unicodedata.category(letter) in ("Cn", "Cs", "Co", "Cc"):
@@ -90,9 +86,9 @@ def check_tables():
         joins = 0x1160 <= c <= 0x11FF or 0xD7B0 <= c <= 0xD7FF  # Hangul
         right = 0 if joins else 1 if c == 0xAD else columns(letter)
         if right != width.get(c, 1):
-            wrong.append("U+%04X: %d, not %d" % (c, width.get(c, 1), right))
-    check("columns of all code points of Unicode %s" % unicodedata.unidata_version,
-          wrong[:3] or len(width) < 100000)
+            others.append("U+%04X: %d, not %d" % (c, width.get(c, 1), right))
+    wrong("columns of all code points of Unicode %s" % unicodedata.unidata_version,
+          others[:3] or len(width) < 100000)
 
 
 def run(arguments, width, resizes=(), seconds=20, environment=None):
@@ -160,31 +156,31 @@ def make_files(folder):
 def check_pty(folder, train, long_run):
     for width in 40, 60, 80, 200:
         screen = run(long_run, width, seconds=1.5)
-        check("%d columns: nothing wraps" % width, screen.wrapped[:1])
-        check("%d columns: a bar, time left and, where there is room, speed" % width,
+        wrong("%d columns: nothing wraps" % width, screen.wrapped[:1])
+        wrong("%d columns: a bar, time left and, where there is room, speed" % width,
               not any(re.match(r"\d+/\d+ \[[=> ]+\] +[\d:]+ left" + (" +\\d+ tok/s" * (width > 40)),
                                line) for line in screen.live) and screen.live[-3:])
         if width >= 80:
-            check("%d columns: the loss too" % width,
+            wrong("%d columns: the loss too" % width,
                   not any("loss" in line for line in screen.live) and screen.live[-3:])
         screen = run(train, width)
-        check("%d columns: a whole run with its reports" % width,
+        wrong("%d columns: a whole run with its reports" % width,
               screen.wrapped[:1] or not any("steps in" in line for line in screen.lines)
               and screen.lines)
     for widths in (80, 40, 200), (200, 60, 40), (40, 20, 80), (80, 5, 1, 80):
         screen = run(long_run, widths[0],
                      [(0.8 + 0.5 * i, width) for i, width in enumerate(widths[1:])])
-        check("resized while training: %s" % (widths,),
+        wrong("resized while training: %s" % (widths,),
               screen.wrapped[:1] if min(widths) >= 20 else not screen.live)
     table = [line for line in run(train, 200).lines if re.search(r" 0\.\d+     [01]\.", line)]
     starts = {sum(map(columns, line[:line.index("0.")])) for line in table}
-    check("the table's columns stand under each other",
+    wrong("the table's columns stand under each other",
           (len(starts) != 1 or len(table) != 2) and table)
     for kind in "dumb", "":
         screen = run(train, 80, environment={"TERM": kind, "OMP_NUM_THREADS": "1"})
-        check("TERM=%r: no live line" % kind, screen.live[:1] or screen.wrapped[:1])
+        wrong("TERM=%r: no live line" % kind, screen.live[:1] or screen.wrapped[:1])
     for command in [["help", "train"], ["--help"], ["train", "--learning_rat", "1"]]:
-        check("%s: nothing wraps" % " ".join(command), run(command, 40).wrapped[:1])
+        wrong("%s: nothing wraps" % " ".join(command), run(command, 40).wrapped[:1])
 
 
 def tmux(*arguments):
@@ -205,7 +201,7 @@ def check_tmux(folder, long_run):
             time.sleep(0.7)
             lines = tmux("capture-pane", "-p").rstrip().split("\n")
             live = [line for line in lines if "left" in line]
-            check("tmux at %d columns: one live line, the last" % width,
+            wrong("tmux at %d columns: one live line, the last" % width,
                   (live != lines[-1:] or not re.match(r"\d+/\d+ \[", live[0])) and lines[-4:])
     finally:
         tmux("kill-server")

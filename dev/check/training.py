@@ -10,7 +10,8 @@
     dev/check/training.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
                                                             make demo: best epoch by dev accuracy
 
-All but accuracy fail where two losses differ by more than 1e-3. PyTorch runs padded, with the
+All but accuracy fail where two losses differ by more than 3e-5 (pretraining 1e-3): a learning rate
+that is a fifth too low differs by 1.5e-4 after 10 steps. PyTorch runs padded, with the
 attention mask, fused AdamW, its own shuffle and dropout; train_bert as in the README.
 """
 import argparse
@@ -163,12 +164,12 @@ def curve(a, work):
 
 def compare(a, ours, theirs):
     """The losses of each step, one by one."""
-    worst = 0.0
+    worst, most = 0.0, 1e-3 if a.what == "pretraining" else 3e-5
     for step in range(a.steps):
         loss = theirs(step)
         difference = abs(ours[step] - loss)
         worst = max(worst, difference)
-        count(difference <= 1e-3)
+        count(difference <= most)
         if step % 20 == 19:
             print("step %d: train_bert %.6f, PyTorch %.6f" % (step + 1, ours[step], loss))
     print("largest difference of %d losses: %.2e" % (a.steps, worst))
