@@ -441,6 +441,10 @@ BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF int bert_training_room(Bert *m);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
+/* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
+   first tensor in the backward's whose gradient has; its layer, as of dropout. NULL: none. */
+BERTDEF const char *bert_not_finite(const Bert *m, int *layer);
+
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
@@ -1553,15 +1557,15 @@ BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 #error "bert.h: define all of BERT_MALLOC, BERT_CALLOC and BERT_FREE, or none"
 #endif
 
-/* n floats (zero: cleared) that start with a cache line, and bert_free_floats_ to free them.
+/* n floats, zero, that start with a cache line, and bert_free_floats_ to free them.
    malloc's start 16 bytes into one: then vectors lie across two lines, and where two threads'
    columns meet both write to one line, which goes back and forth between the cores. */
 enum { BERT_LINE_ = 64 };
-static float *bert_floats_(size_t n, int zero)
+static float *bert_floats_(size_t n)
 {
     size_t size = n < SIZE_MAX / 8 ? n * sizeof(float) + 2 * BERT_LINE_ : SIZE_MAX;
     if (size == SIZE_MAX) return NULL;
-    char *memory = (char *)(zero ? BERT_CALLOC(size, 1) : BERT_MALLOC(size));
+    char *memory = (char *)BERT_CALLOC(size, 1);
     if (!memory) return NULL;
     char *floats = memory + 2 * BERT_LINE_ - (uintptr_t)memory % BERT_LINE_;
     memcpy(floats - sizeof memory, &memory, sizeof memory); /* for bert_free_floats_ */
@@ -1693,8 +1697,12 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
     BERT_TENSORS(BERT_POINT_ROW_)
 }
 
-/* The activations of m's batch, of the layers those of layer l; floats (or NULL): all there are. */
-static BertActs bert_acts_(const Bert *m, size_t l, size_t *floats)
+#define BERT_ACT_(name, ...) BERT_ACT_##name##_,
+enum { BERT_ACTS(BERT_ACT_) BERT_NUM_ACTS_ };
+
+/* The activations of m's batch, of the layers those of layer l. sizes (or NULL): of a copy of each,
+   and behind them of all. */
+static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
 {
     const BertConfig *c = &m->config;
     const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
@@ -1706,9 +1714,10 @@ static BertActs bert_acts_(const Bert *m, size_t l, size_t *floats)
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
     acts.NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                    \
-    total = bert_plus_(total, bert_times_(COPIES, size));
+    total = bert_plus_(total, bert_times_(COPIES, size));                                          \
+    if (sizes) *sizes++ = (ROWS) * (COLS);
     BERT_ACTS(BERT_ACT_ROW_)
-    if (floats) *floats = total;
+    if (sizes) *sizes = total;
     return acts;
 }
 
@@ -1768,7 +1777,7 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
         return BERT_REFUSE_(m, "the model's sizes overflow memory");
     m->users = (long *)BERT_CALLOC(1, sizeof *m->users);
-    m->params_memory = m->users ? bert_floats_(m->num_parameters, 1) : NULL;
+    m->params_memory = m->users ? bert_floats_(m->num_parameters) : NULL;
     if (!m->params_memory) {
         bert_free(m);
         return BERT_NO_MEMORY_(m, "for the parameters");
@@ -1931,7 +1940,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
 {
     if (n <= *room) return BERT_OK;
     bert_free_floats_(*memory);
-    *memory = bert_floats_(n, 0);
+    *memory = bert_floats_(n);
     *room = *memory ? n : 0;
     return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
 }
@@ -1984,10 +1993,11 @@ static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertB
    tokens' dropout rows, then its copy. */
 static int bert_make_room_(Bert *m, const BertBatch *x)
 {
-    size_t floats, counts[BERT_NUM_ARRAYS_];
+    size_t sizes[BERT_NUM_ACTS_ + 1], counts[BERT_NUM_ARRAYS_];
     size_t kept = bert_plus_(2 * ((size_t)m->N + m->B), bert_count_batch_(counts, &m->config, x));
-    bert_acts_(m, 0, &floats);
-    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, floats, "activations");
+    bert_acts_(m, 0, sizes);
+    int error =
+        bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS_], "activations");
     m->scratch.threads = bert_threads();
     if (!error)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
@@ -2510,7 +2520,7 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     m->training = training, m->layers = training && !m->checkpointing ? c->L : 1;
     m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
     error = bert_make_room_(m, batch);
-    if (error) m->training = m->B = 0; /* there is nothing to use for a backward */
+    if (error) m->training = m->B = m->N = m->R = 0; /* there is nothing to use for a backward */
     if (error) return error;
     bert_keep_batch_(m, batch);
     bert_key_rows_(m, batch);
@@ -2529,7 +2539,7 @@ BERTDEF int bert_training_room(Bert *m)
     if (bert_check_there_(m)) return BERT_EINPUT;
     if (!m->seen) m->seen = (unsigned char *)BERT_CALLOC((size_t)m->config.V, 1);
     for (int i = 0; i < 3; i++) {
-        if (m->seen && !*memory[i]) *memory[i] = bert_floats_(m->num_parameters, 1);
+        if (m->seen && !*memory[i]) *memory[i] = bert_floats_(m->num_parameters);
         if (!m->seen || !*memory[i]) return BERT_NO_MEMORY_(m, "for gradients and AdamW's state");
     }
     return BERT_OK;
@@ -2550,6 +2560,53 @@ BERTDEF int bert_backward(Bert *m, float scale)
     if (m->batch.next) bert_nsp_backward_(m, scale);
     bert_encoder_backward_(m);
     return BERT_OK;
+}
+
+static int bert_finite_(const float *x, size_t n)
+{
+    while (n > 0 && fabsf(x[n - 1]) <= FLT_MAX) n--;
+    return n == 0;
+}
+
+/* The embeddings are layer -1, the head is layer L. */
+static int bert_group_(const Bert *m, int l)
+{
+    return l < 0 ? BERT_GROUP_EMBEDDINGS : l < m->config.L ? BERT_GROUP_LAYER : BERT_GROUP_HEAD;
+}
+
+/* The first of layer l's parameters, or gradients, that is not finite. */
+static const char *bert_bad_tensor_(const Bert *m, const float *memory, int l)
+{
+    for (int i = 0; memory && i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *t = &m->tensors[i];
+        const size_t size = t->size / t->layers, at = t->layers > 1 ? l * size : 0;
+        if (t->group == bert_group_(m, l) && !bert_finite_(memory + t->offset + at, size))
+            return t->name;
+    }
+    return NULL;
+}
+
+BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
+{
+#define BERT_ACT_NAME_(name, ...) #name,
+    static const char *const names[] = {BERT_ACTS(BERT_ACT_NAME_)};
+    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_, BERT_ACT_dx_};
+    const int L = m->config.L;
+    size_t sizes[BERT_NUM_ACTS_ + 1];
+    float *acts[BERT_NUM_ACTS_];
+    const char *bad = NULL;
+    for (int l = -1; l <= L && !bad; l++) {
+        const BertActs a = bert_acts_(m, bert_max_(0, bert_min_(l, L - 1)), sizes);
+        const int group = bert_group_(m, l), in_layer = group == BERT_GROUP_LAYER;
+        const int kept = !in_layer || m->layers > 1 || m->layer == l;
+        memcpy(acts, &a, sizeof acts);
+        bad = bert_bad_tensor_(m, m->params_memory, *layer = l);
+        for (int i = begin[group]; i < begin[group + 1] && !bad; i++) /* not set: zero, or finite */
+            if (kept || (m->training && i == BERT_ACT_ln2_))
+                bad = bert_finite_(acts[i], sizes[i]) ? NULL : names[i];
+    }
+    for (int l = L; l >= -1 && !bad; l--) bad = bert_bad_tensor_(m, m->grads_memory, *layer = l);
+    return bad;
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -1081,6 +1081,75 @@ static void test_nan(void)
     done("NaN in a parameter is seen in loss and gradient norm");
 }
 
+static void expect_bad(Bert *m, const char *name, int layer)
+{
+    int l = 99;
+    const char *bad = bert_not_finite(m, &l);
+    expect(bad && !strcmp(bad, name) && l == layer, "%s of layer %d, not %s of %d",
+           bad ? bad : "none", l, name, layer);
+}
+
+/* Each tensor in each layer; each activation that can overflow of finite ones; gradients; with
+   checkpointing and at inference, where most layers' activations are gone. */
+static void test_not_finite(void)
+{
+    for (int way = 0; way < 3; way++) { /* kept, checkpointing, inference */
+        Bert m;
+        BertConfig c = small_config();
+        int l;
+        c.L = 3;
+        build(&m, c);
+        expect(!bert_not_finite(&m, &l), "before a forward");
+        BertBatch batch = random_batch(&m, lengths, BATCH);
+        m.checkpointing = way == 1;
+        must(&m, bert_forward(&m, &batch, way < 2));
+        expect(!bert_not_finite(&m, &l), "all is finite");
+        for (int i = 0; i < BERT_NUM_TENSORS; i++)
+            for (int k = 0; k < (int)m.tensors[i].layers && m.tensors[i].size; k++) {
+                const BertTensor *t = &m.tensors[i];
+                float *last = m.params_memory + t->offset + (k + 1) * t->rows * t->cols - 1;
+                const float was = *last, bad[] = {NAN, INFINITY, -INFINITY};
+                *last = bad[i % 3];
+                expect_bad(&m, t->name, t->group == BERT_GROUP_HEAD ? 3 : t->layers > 1 ? k : -1);
+                *last = was;
+            }
+        const size_t one = (size_t)c.C * 3 * c.C; /* of qkvw */
+        const struct {
+            float *at;
+            const char *name, *kept;
+            int layer;
+        } rows[] = {{m.params.wte, "emb", "emb", -1},
+                    {m.params.qkvw + one, "qkv", "ln2", 1},
+                    {m.params.fcw + 2 * (size_t)c.F * c.C, "fch", "fch", 2},
+                    {m.params.clsw, "logits", "logits", 3}};
+        for (int i = 0; i < 4; i++) {
+            const int gone = way > 0 && i == 1; /* found in what is left: ln2, or what is above */
+            float was[64];
+            memcpy(was, rows[i].at, sizeof was);
+            for (int k = 0; k < c.C; k++) rows[i].at[k] = k % 2 ? 3e38f : -3e38f;
+            if (!i) memcpy(m.params.wpe, m.params.wte, c.C * sizeof(float));
+            BertBatch zeros = batch;
+            int *tokens = get(batch.offsets[BATCH], sizeof *tokens);
+            if (!i) zeros.tokens = tokens;
+            must(&m, bert_forward(&m, &zeros, way < 2));
+            if (gone && way == 2) expect_bad(&m, "qkv", 2);
+            else expect_bad(&m, gone ? rows[i].kept : rows[i].name, rows[i].layer);
+            memcpy(rows[i].at, was, sizeof was);
+            if (!i) memset(m.params.wpe, 0, c.C * sizeof(float));
+        }
+        must(&m, bert_forward(&m, &batch, 1) || bert_backward(&m, 1));
+        expect(!bert_not_finite(&m, &l), "all gradients are finite");
+        m.grads.fcb[c.F] = INFINITY, m.grads.wpe[0] = NAN;
+        expect_bad(&m, "fcb", 1);
+        m.grads.fcb[c.F] = 0;
+        expect_bad(&m, "wpe", -1);
+        must(&m, bert_backward(&m, INFINITY));
+        expect_bad(&m, "poolw", 3);
+        bert_free(&m);
+    }
+    done("bert_not_finite: the first tensor, activation or gradient with a NaN or an infinity");
+}
+
 /* ------------------------------------------------------------------------------------------------
    Optimizer, table, task */
 
@@ -1606,12 +1675,14 @@ static void test_parity(const char *model, const char *ref, const char *name, in
     const float *losses = record(20, "train.losses"), *norms = record(20, "train.norms");
     float *change = get(m.num_parameters, sizeof *change);
     double worst_loss = 0, worst_norm = 0;
+    int layer;
     memcpy(change, m.params_memory, m.num_parameters * sizeof *change);
     for (int t = 0; t < 20 && hyper && order && losses && norms; t++) {
         BertBatch b = recorded_batch(order[t]);
         bert_zero_grad(&m);
         must(&m, bert_forward(&m, &b, 1));
         must(&m, bert_backward(&m, 1));
+        expect(!bert_not_finite(&m, &layer), "step %d: not finite", t);
         float norm = bert_grad_norm(&m);
         float lr = hyper[0] * bert_linear_schedule(t, (long)hyper[6], (long)hyper[7]);
         must(&m, bert_adamw(&m, lr, hyper[1], hyper[2], hyper[3], hyper[4], t + 1,
@@ -2377,18 +2448,23 @@ static void one_thread(void)
 #endif
 }
 
-static void (*const tests[])(void) = {
-    test_embeddings,     test_layernorm,    test_linear,
-    test_attention,      test_activations,  test_crossentropy,
-    test_losses,         test_tasks,        test_no_loss,
-    test_dropout,        test_fixtures,     test_packed,
-    test_threads,        one_thread,        test_model_dropout,
-    test_whole_gradient, test_nan,          test_adamw,
-    test_freeze,         test_on_gradients, test_schedule_and_clip,
-    test_table,          test_set_task,     test_files,
-    test_edges,          test_forged,       test_bad_batches,
-    test_bad_losses,     test_no_memory,    test_fuzzed_models,
-    test_tokenizer,      test_encode,       test_damaged_tokenizers};
+static void (*const tests[])(void) = {test_embeddings,    test_layernorm,
+                                      test_linear,        test_attention,
+                                      test_activations,   test_crossentropy,
+                                      test_losses,        test_tasks,
+                                      test_no_loss,       test_dropout,
+                                      test_fixtures,      test_packed,
+                                      test_threads,       one_thread,
+                                      test_model_dropout, test_whole_gradient,
+                                      test_nan,           test_not_finite,
+                                      test_adamw,         test_freeze,
+                                      test_on_gradients,  test_schedule_and_clip,
+                                      test_table,         test_set_task,
+                                      test_files,         test_edges,
+                                      test_forged,        test_bad_batches,
+                                      test_bad_losses,    test_no_memory,
+                                      test_fuzzed_models, test_tokenizer,
+                                      test_encode,        test_damaged_tokenizers};
 
 int main(int argc, char **argv)
 {
