@@ -87,10 +87,10 @@ A Bert is for one thread at a time: what takes a Bert * writes into it. bert_enc
 bert_share only read it, and any number of threads may call them, but not beside bert_load,
 bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
     Bert mine = {0}; bert_share(&mine, &m);   on m's parameters, which nobody then changes
-A step may be cut into micro-batches, with the bits of the whole. Each part is a batch of its own,
-whose offsets start at 0 and whose rows count its own tokens. It has to know its place in the step
-and the divisor of all (of pretraining also next_divisor, the sum of B): then gradients add up, and
-so do the parts' losses. One bert_adamw ends the step:
+A step may be cut into micro-batches, with the bits of the whole: batches of their own, whose
+offsets start at 0 and whose rows count their own tokens. Each has to know its place in the step and
+the divisor of all (of pretraining also next_divisor, the sum of B): then gradients add up, and so
+do losses. One bert_adamw ends the step:
     for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
     for (int i = 0, place = 0; i < parts; place += part[i].B, i++) {
         part[i].place = place, part[i].divisor = divisor;
@@ -107,7 +107,6 @@ so do the parts' losses. One bert_adamw ends the step:
 #ifdef __cplusplus
 extern "C" {
 #endif
-
 #if !defined(BERTDEF) && defined(BERT_STATIC)
 #define BERTDEF static
 #elif !defined(BERTDEF)
@@ -124,8 +123,7 @@ enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 /* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
 enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
-/* What is shown of a regression's single logit: the value; its sigmoid, as the pipeline does of a
-   cross-encoder; the value, as sentence-transformers' Identity says. */
+/* A regression shows its logit; its sigmoid (a cross-encoder's pipeline); its logit (Identity). */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
 /* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and two
@@ -379,11 +377,9 @@ typedef struct {
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
-    /* Where set, bert_backward calls it when it is done with the gradients of the HEAD, of a LAYER
-       (from the last to the first), of the EMBEDDINGS; not of what is frozen. */
+    /* Told when the gradients of HEAD, LAYER (last first), EMBEDDINGS are done; not of frozen. */
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
-
     float *acts_memory, *batch_memory;
     size_t acts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
@@ -392,7 +388,6 @@ typedef struct {
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
-
     BertStrings labels;
     BertTokenizer tokenizer;
     long *users; /* how many Berts have this params_memory, labels and tokenizer (bert_share) */
@@ -409,9 +404,8 @@ BERTDEF void bert_free(Bert *m);                    /* empties it, but for its m
 /* Draws the parameters as the table says (BertPreTrainedModel._init_weights; padding_idx: zero). */
 BERTDEF int bert_init(Bert *m, uint64_t seed);
 
-/* Makes copy a second Bert on m's parameters, labels and tokenizer, for another thread to compute
-   with. Frees what copy had; on failure copy is empty, but for its message. While there are several
-   they refuse bert_init, bert_adamw and bert_set_task; the last one frees what they share. */
+/* Makes copy, over what it had, a second Bert on m's parameters, labels and tokenizer. While there
+   are several they refuse bert_init, bert_adamw, bert_set_task; the last one frees those. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
@@ -435,10 +429,8 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
-
-/* Memory for gradients, m and v, zero, and seen, where there is none yet: bert_backward sees to it
-   itself, and a training that goes on writes there what it had. */
-BERTDEF int bert_training_room(Bert *m);
+BERTDEF int
+bert_training_room(Bert *m);          /* gradients, m, v, seen: zero; bert_backward has it done */
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
@@ -545,11 +537,10 @@ typedef struct {
 /* Encoded texts, end to end as BertBatch wants them. Each bert_encode appends. One for a thread. */
 typedef struct {
     int B, N;
-    int *tokens, *types; /* (N) */
-    BertSpan *spans;     /* (N) */
-    int *offsets;        /* (B+1) */
-    int cut;             /* tokens that the last bert_encode left out */
-    char message[256];   /* what was wrong, where bert_encode failed; then nothing was appended */
+    int *tokens, *types, *offsets; /* (N), (N), (B+1) */
+    BertSpan *spans;               /* (N) */
+    int cut;                       /* tokens that the last bert_encode left out */
+    char message[256]; /* what was wrong, where bert_encode failed; then nothing was appended */
     size_t tokens_room, types_room, spans_room, offsets_room;
     struct BertWork_ *work;
 } BertEncoding; /* BertEncoding e = {0} is valid */
@@ -635,9 +626,8 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
                           const BertStrings *labels);
 
 /* Question answering: the best spans of a context, whose windows are added one by one. Set the
-   first four, the rest zero. Hugging Face has two ways. run_qa: the best of all windows, scored
-   against each other by bert_answers_end. Its pipeline: the best of each window, scored in it, for
-   the caller to take from the list before the next one is added. */
+   first four, the rest zero. As run_qa: the best of all windows, which bert_answers_end scores. As
+   the pipeline: the best of each, scored in it, for the caller to take before the next is added. */
 enum { BERT_MOST_ANSWERS = 100 };
 typedef struct {
     float start_logit, end_logit;
@@ -677,7 +667,6 @@ BERTDEF int bert_save(Bert *m, const char *path);
 /* ============================================================================================== */
 #if defined(BERT_IMPLEMENTATION) && !defined(BERT_IMPLEMENTATION_ONCE_)
 #define BERT_IMPLEMENTATION_ONCE_
-
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
