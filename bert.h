@@ -1096,7 +1096,7 @@ typedef struct {
     size_t first, at;              /* its first token; its first query in qkv */
     int T, C, NH, HS, h;
     float scale;      /* 1 / sqrt(HS) */
-    BertDropout drop; /* of its probabilities; query q's row is that of its token */
+    BertDropout drop; /* of its probabilities: element k of the row that query q's token has */
     const BertScratch *scratch;
 } BertAttHead_;
 
@@ -1124,12 +1124,6 @@ static void bert_block_(float *p, const BertAttHead_ *s, BertMatrix_ x, BertMatr
     x = bert_from_(x, q0, 0), y = bert_from_(y, k0, 0);
     bert_matmul_serial_(p, BERT_KEYS_, x, bert_matrix_(y.at, 1, y.down), nq, nk, s->HS, NULL,
                         BERT_START_, s->scratch);
-}
-
-/* Dropout of row q of a block of probabilities: element k of the row belongs to key k. */
-static void bert_drop_probs_(float *p, const BertAttHead_ *s, int q, int k0, int nk)
-{
-    bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
 }
 
 /* One row p of a block, query . key, becomes exp(score - top). *max becomes top, the larger of
@@ -1161,7 +1155,7 @@ static void bert_attend_(float *out, float *stat, const BertAttHead_ *s, int q0,
             float shrink = bert_online_softmax_(p_i, nk, s->scale, &max[i], &sum[i]);
             if (k0)
                 for (int c = 0; c < s->HS; c++) out[i * C + c] *= shrink;
-            bert_drop_probs_(p_i, s, q0 + i, k0, nk);
+            bert_drop_row_(p_i, p_i, k0, nk, s->drop, s->first + q0 + i);
         }
         bert_matmul_serial_(out, C, bert_matrix_(p, BERT_KEYS_, 1), bert_from_(s->value, k0, 0), nq,
                             s->HS, nk, NULL, k0 ? BERT_ADD_ : BERT_START_, s->scratch);
@@ -1203,9 +1197,9 @@ static void bert_softmax_backward_(float *p, float *d, const BertAttHead_ *s, co
 {
     float max = stat[0], inv = 1.0f / stat[1];
     for (int k = 0; k < nk; k++) p[k] = bert_exp_(bert_fma_(p[k], s->scale, -max)) * inv;
-    bert_drop_probs_(d, s, q, k0, nk);
+    bert_drop_row_(d, d, k0, nk, s->drop, s->first + q);
     for (int k = 0; k < nk; k++) d[k] = p[k] * (d[k] - mean) * s->scale;
-    bert_drop_probs_(p, s, q, k0, nk);
+    bert_drop_row_(p, p, k0, nk, s->drop, s->first + q);
 }
 
 /* Queries q0 .. q0+nq-1 of a head: their dquery, and what they add to all dkey and dvalue. */
@@ -1755,9 +1749,8 @@ BERTDEF int bert_build(Bert *m, BertConfig config)
     int error = bert_check_config_(m, &config);
     if (!bert_as_written_())
         return BERT_REFUSE_(m,
-                            "bert.h was compiled with -fassociative-math or "
-                            "-funsafe-math-optimizations, which change the order of sums: compile "
-                            "it without");
+                            "compile without -fassociative-math, -funsafe-math-optimizations: they "
+                            "change the order of sums");
     if (error) return error;
     if (m->params_memory)
         return BERT_REFUSE_(m, "bert_build makes an empty Bert a model: free it first");
@@ -2216,9 +2209,8 @@ static void bert_layer_forward_(Bert *m, int l)
 /* The same in reverse order. Each line's first argument is the gradient of an activation, of which
    it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
    x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
-   came back through the branch; likewise dln1 is dres2. Where the layer's activations were not
-   kept, the forward makes them again from ln2 of the layer below: the same bits, as dropout is a
-   function of place. */
+   came back through the branch; likewise dln1 is dres2. With checkpointing the
+   forward makes the layer's activations again, the same, as dropout's masks are. */
 static void bert_layer_backward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
@@ -2604,16 +2596,13 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
    would cost a quarter of a step. So all that follows goes by runs: */
 
 /* How long a run is that begins with parameter at: up to 1024 of those before end. All of them have
-   had gradients (*met), or none, as they are a row of wte, or part of one, that was never seen. */
+   had gradients (*met), or none, as they are of a row of wte, the first tensor, never seen. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
-    const BertTensor *wte = &m->tensors[BERT_TENSOR_wte];
-    const size_t first = wte->offset, C = wte->cols, row = (at - first) / C;
-    const int inside = at >= first && row < wte->rows;
+    const size_t C = m->tensors[BERT_TENSOR_wte].cols, row = at / C;
+    const int inside = row < m->tensors[BERT_TENSOR_wte].rows;
     *met = !inside || m->seen[row];
-    if (at < first) end = bert_zmin_(end, first);
-    if (inside) end = bert_zmin_(end, first + (row + 1) * C);
-    return bert_zmin_(end - at, 1024);
+    return bert_zmin_(bert_zmin_(end, inside ? (row + 1) * C : end) - at, 1024);
 }
 
 /* Parameters that a thread takes at once, then the next: threads are not equally fast. */
@@ -2692,20 +2681,19 @@ static double bert_power_(double x, int n)
     return power;
 }
 
-/* How many floats at the start of a tensor are frozen: they have no gradient, and nothing changes
-   them. Their part of m and v is never written, and so never gets memory. */
-static size_t bert_frozen_(const Bert *m, const BertTensor *t)
+/* What is frozen has no gradient, and nothing changes it. Its part of m and v is never written, and
+   so never gets memory. */
+static int bert_frozen_(const Bert *m, const BertTensor *t, int l)
 {
-    if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings ? t->size : 0;
-    if (t->group != BERT_GROUP_LAYER) return 0;
-    return bert_zmin_((size_t)m->freeze_layers, t->layers) * t->rows * t->cols;
+    if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings;
+    return t->group == BERT_GROUP_LAYER && l < m->freeze_layers;
 }
 
 /* The share of the learning rate that layer l of a tensor has: the head all, the embeddings least
    (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning"; ELECTRA's code counts one more). */
-static double bert_rate_(const Bert *m, const BertTensor *t, size_t l)
+static double bert_rate_(const Bert *m, const BertTensor *t, int l)
 {
-    const int above[] = {m->config.L + 1, m->config.L - (int)l, 0}; /* by group */
+    const int above[] = {m->config.L + 1, m->config.L - l, 0}; /* by group */
     return m->lr_decay > 0.0 ? bert_power_(m->lr_decay, above[t->group]) : 1.0;
 }
 
@@ -2720,25 +2708,22 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
     s.fix2 = (float)(1.0 / sqrt(1.0 - bert_power_(beta2, step)));
     for (int i = 0; i < BERT_NUM_TENSORS; i++) {
         const BertTensor *t = &m->tensors[i];
-        if (!t->used) continue;
-        const size_t layer = t->rows * t->cols;
-        const ptrdiff_t size = (ptrdiff_t)t->size, frozen = (ptrdiff_t)bert_frozen_(m, t);
-        BERT_OMP_(parallel for schedule(dynamic))
-        for (ptrdiff_t block = frozen; block < size; block += BERT_BLOCK_) {
-            size_t at = t->offset + (size_t)block, run;
-            size_t end = bert_zmin_(at + BERT_BLOCK_, t->offset + t->size);
-            for (int met; at < end; at += run) {
-                const size_t l = (at - t->offset) / layer, next = t->offset + (l + 1) * layer;
-                const double rate = lr * bert_rate_(m, t, l);
-                float *p = m->params_memory + at;
-                BertAdam_ a = s;
-                a.lr = (float)rate, a.keep = t->decay ? (float)(1.0 - rate * weight_decay) : 1.0f;
-                run = bert_run_(m, at, bert_zmin_(end, next), &met);
-                if (met)
-                    bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, m->grads_memory + at,
-                                    run, a);
-                else if (a.keep != 1.0f) /* what bert_adamw_run_ would do: m and v stay zero */
-                    for (size_t j = 0; j < run; j++) p[j] *= a.keep;
+        const ptrdiff_t size = (ptrdiff_t)(t->rows * t->cols); /* of a layer */
+        for (int l = 0; l < (int)t->layers; l++) {
+            if (!t->used || bert_frozen_(m, t, l)) continue;
+            const double rate = lr * bert_rate_(m, t, l);
+            const size_t first = t->offset + (size_t)l * (size_t)size;
+            s.lr = (float)rate, s.keep = t->decay ? (float)(1.0 - rate * weight_decay) : 1.0f;
+            BERT_OMP_(parallel for schedule(dynamic))
+            for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
+                size_t at = first + (size_t)block, run;
+                size_t end = bert_zmin_(at + BERT_BLOCK_, first + (size_t)size);
+                for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run) {
+                    float *p = m->params_memory + at, *g = m->grads_memory + at;
+                    if (met) bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, g, run, s);
+                    else if (s.keep != 1.0f) /* as bert_adamw_run_ does: m and v stay zero */
+                        for (size_t j = 0; j < run; j++) p[j] *= s.keep;
+                }
             }
         }
     }
@@ -3216,9 +3201,8 @@ static int bert_check_added_(Bert *m)
     for (int i = 0; i < t->words[BERT_NUM_ADDED]; i++, a += 2)
         if (a[0] <= (i ? a[-2] : -1) || a[0] >= pieces || (a[1] & ~63) != 0)
             return BERT_BAD_FILE_(
-                m,
-                "added token %d: id %d with flags %d, expected ids that rise below %d, flags 0..63",
-                i, a[0], a[1], pieces);
+                m, "added token %d: id %d, flags %d: ids rise, below %d, flags 0..63", i, a[0],
+                a[1], pieces);
     return BERT_OK;
 }
 
@@ -4273,13 +4257,7 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge of c computes whole, and stores in part.
-
-   Gains, measured on MiniLM with two threads: fetching ahead 10% of a product outside the cache,
-   20% of dW; tiles that are functions of their own 20% of dW; transposing in vectors a third of a
-   forward at N = 96; the mirrored product 18% of a sentence of 16 tokens, one task for each thread
-   4%. Of a step: cutting dW's rows 3%, floats that start a cache line (bert_floats_) 20%, dynamic
-   blocks of AdamW 5%; of a forward, only [CLS] rows in the last layer: an eighth. */
+   A tile over the edge of c computes whole, and stores in part. */
 enum {
     BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192, /* up to so many rows panels are made one by one, fetched ahead */
@@ -4617,11 +4595,8 @@ static size_t bert_cut_(int n, int tile, int i, int parts)
 static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     int down, across;
-    if (rows < 1 || cols < 1) return;
-    if (!scratch) {
-        bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
-        return;
-    }
+    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
+    if (!scratch || rows < 1 || cols < 1) return;
     bert_plan_(&down, &across, a, rows, cols, scratch->threads,
                bert_mirrored_(b, rows, cols, inner, how));
     BERT_OMP_(parallel for schedule(dynamic) num_threads(scratch->threads))
