@@ -230,7 +230,7 @@ static void put_answers(const Output *out, BertAnswer answer, const BertAnswer *
    handle_impossible_answer) an empty one is among them. */
 static void line_predict(Answers *a, const Output *out)
 {
-    const BertText id = out->lines->line[out->question].id;
+    const JsonField id = out->lines->line[out->question].id;
     const Rules rules = {.n_best = a->top_k ? a->top_k : 1, .longest = a->rules.longest};
     BertAnswer best[BERT_MOST_ANSWERS] = {{0}};
     const BertTokenizer *t = &out->m->tokenizer;
@@ -240,9 +240,9 @@ static void line_predict(Answers *a, const Output *out)
     if (!last) return;
     if (a->rules.may_lack) found_add(&a->found, t, out->text, a->spans.none);
     printf("{");
-    if (id.size && id.bytes[-1] == '"') put_string("\"id\": ", id);
-    else if (id.size) printf("\"id\": "), fwrite(id.bytes, 1, id.size, stdout); /* a number */
-    if (id.size) printf(", ");
+    if (id.kind == JSON_STRING) put_string("\"id\": ", id.text);
+    if (id.kind == JSON_NUMBER) printf("\"id\": "), fwrite(id.text.bytes, 1, id.text.size, stdout);
+    if (id.kind) printf(", ");
     const int n = found_best(&a->found, best, rules.n_best);
     put_answers(out, best[0], best, a->top_k ? n : -1);
     puts("}");

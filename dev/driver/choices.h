@@ -56,14 +56,14 @@ static int choices_of_list(Choices *c, char *at, char *end)
 static const char *choices_of_object(Choices *c, char *bytes, size_t n, BertText *text)
 {
     static const char *const names[] = {"text", "choices"};
-    BertText found[2] = {{NULL, 0}, {NULL, 0}};
+    JsonField found[2] = {{JSON_NOTHING, {NULL, 0}}};
     char *copy = c->copy = more(c->copy, &c->copy_room, n, 1, "a line");
     memcpy(copy, bytes, n);
-    if (!json_fields(copy, copy + n, names, 2, -1, found)) return "not a JSON object";
-    *text = found[0];
-    if (!text->bytes || text->bytes == copy || text->bytes[-1] != '"')
-        return "no string in field text";
-    if (!found[1].bytes || !choices_of_list(c, bytes + (found[1].bytes - copy), bytes + n))
+    if (!json_fields(copy, copy + n, names, 2, found)) return "not a JSON object";
+    if (found[0].kind != JSON_STRING) return "no string in field text";
+    *text = found[0].text;
+    if (found[1].kind != JSON_OTHER ||
+        !choices_of_list(c, bytes + (found[1].text.bytes - copy), bytes + n))
         return "no list of strings in field choices";
     return NULL;
 }

@@ -143,30 +143,53 @@ static char *json_field(char *at, char *end, BertText *key, BertText *value, int
     return at;
 }
 
-/* The values of a JSON object's fields that have one of n names (NULL: none), the last where one
-   comes twice, as in Python: the first few are strings, the others strings or numbers; strings -1:
-   all are what they are. null is no value, nor is what else there is; in place of a string it
-   leaves size 1 without bytes. 0: not JSON. */
-static int json_fields(char *at, char *end, const char *const *names, int n, int strings,
-                       BertText *values)
+/* What a field has. A number and what else there is, true, false, a list, an object, are as they
+   stand there; null is nothing. */
+enum { JSON_NOTHING, JSON_STRING, JSON_NUMBER, JSON_OTHER };
+typedef struct {
+    int kind;
+    BertText text;
+} JsonField;
+
+/* The fields of a JSON object that have one of n names (NULL: none), the last where one comes twice,
+   as in Python. 0: not JSON. */
+static int json_fields(char *at, char *end, const char *const *names, int n, JsonField *fields)
 {
     char *next = json_skip(at, end, '{'), *last = json_skip(next, end, '}');
     while (!last) {
-        BertText key, value;
-        int quoted;
-        at = json_field(next, end, &key, &value, &quoted);
+        BertText key;
+        JsonField field = {JSON_NOTHING, {NULL, 0}};
+        at = json_skip(next, end, '"');
+        if (at) at = json_skip(json_string(at, end, &key), end, ':');
+        at = json_skip(at, end, 0);
+        if (!at || at == end) return 0;
+        char *from = at;
+        const int string = *from == '"', number = is_one_of(*from, "-0123456789");
+        at = string ? json_string(at + 1, end, &field.text) : json_value(at, end, 1);
         if (!at) return 0;
-        int null = !quoted && *value.bytes == 'n';
-        int number = !quoted && is_one_of(*value.bytes, "-0123456789");
-        for (int i = 0; i < n; i++) {
-            if (!names[i] || !same_text(key, text_of(names[i]))) continue;
-            BertText none = {NULL, i < strings && !null};
-            values[i] = quoted || (strings < 0 ? !null : i >= strings && number) ? value : none;
-        }
+        if (*from != 'n') field.kind = string ? JSON_STRING : number ? JSON_NUMBER : JSON_OTHER;
+        if (!string && field.kind) field.text.bytes = from, field.text.size = (size_t)(at - from);
+        for (int i = 0; i < n; i++)
+            if (names[i] && same_text(key, text_of(names[i]))) fields[i] = field;
         next = json_skip(at, end, ',');
         last = json_skip(at, end, '}');
     }
     return json_skip(last, end, 0) == end;
+}
+
+/* A line that is an object: its text, a second one, which it may have to have, and an id, a string
+   or a number; of these names. Returns the name of what is no string, "" where the line is no
+   object, or NULL. */
+static const char *json_texts(char *bytes, size_t n, const char *const names[3], int both,
+                              BertText texts[2], JsonField *id)
+{
+    JsonField found[3] = {{JSON_NOTHING, {NULL, 0}}};
+    if (!json_fields(bytes, bytes + n, names, 3, found)) return "";
+    if (found[0].kind != JSON_STRING) return names[0];
+    if (found[1].kind != JSON_STRING && (both || found[1].kind != JSON_NOTHING)) return names[1];
+    texts[0] = found[0].text, texts[1] = found[1].text;
+    if (found[2].kind != JSON_OTHER) *id = found[2];
+    return NULL;
 }
 
 #endif

@@ -303,7 +303,7 @@ static BertText text_of(const char *string)
 
 static int same_text(BertText a, BertText b)
 {
-    return a.size == b.size && !memcmp(a.bytes, b.bytes, a.size);
+    return a.size == b.size && (!a.size || !memcmp(a.bytes, b.bytes, a.size));
 }
 
 static int is_one_of(char letter, const char *letters)

@@ -19,7 +19,7 @@ pipes, gets each line's answer.
 
 typedef struct {
     BertText text; /* that answers are part of: qa: the context */
-    BertText id;   /* of the JSON object, or empty */
+    JsonField id;  /* of the JSON object */
     int end;       /* its last sequence, and one: it may have windows or choices */
 } Line;
 
@@ -99,17 +99,16 @@ static const char *expected(const Input *in, const char *found)
     return what;
 }
 
-/* Takes a line apart; its parts are a text, its pair, an id. Returns what is wrong, or NULL. */
-static const char *object_parts(Input *in, char *bytes, size_t n, BertText *parts)
+/* Takes a line apart; its parts are a text and its pair. Returns what is wrong, or NULL. */
+static const char *object_parts(Input *in, char *bytes, size_t n, BertText *parts, JsonField *id)
 {
     static char what[200];
     const int task = in->data.task, qa = in->how.windows;
     const char *pair = qa ? "context" : task == BERT_NER ? NULL : "text_pair";
     const char *names[3] = {qa ? "question" : "text", pair, "id"};
-    if (!json_fields(bytes, bytes + n, names, 3, 2, parts))
-        return expected(in, "not a JSON object");
-    const int lacks = !parts[0].bytes ? 0 : !parts[1].bytes && (qa || parts[1].size) ? 1 : -1;
-    if (lacks >= 0) return snprintf(what, sizeof what, "no string in field %s", names[lacks]), what;
+    const char *lacks = json_texts(bytes, n, names, qa, parts, id);
+    if (lacks && !*lacks) return expected(in, "not a JSON object");
+    if (lacks) return snprintf(what, sizeof what, "no string in field %s", lacks), what;
     if (!parts[1].bytes && reads_pairs(&in->model->config, task))
         return "no field text_pair: the model was trained on pairs of texts";
     return NULL;
@@ -164,12 +163,13 @@ static const char *take_choices(Input *in, char *bytes, size_t n)
 static int take_line(Input *in, char *bytes, size_t n)
 {
     const int qa = in->how.windows, object = qa || in->json;
-    BertText parts[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+    BertText parts[2] = {{NULL, 0}, {NULL, 0}};
+    JsonField id = {JSON_NOTHING, {NULL, 0}};
     const char *what = not_text(bytes, n, in->number, &in->lost);
     if (!what && object && json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank */
     if (!what && in->data.task == BERT_MULTIPLE_CHOICE) what = take_choices(in, bytes, n);
     else if (!what) {
-        what = object ? object_parts(in, bytes, n, parts) : plain_parts(in, bytes, n, parts);
+        what = object ? object_parts(in, bytes, n, parts, &id) : plain_parts(in, bytes, n, parts);
         if (!what) what = encode_parts(in, parts);
     }
     if (what) return snprintf(in->why, sizeof in->why, "%s", what), 1;
@@ -177,7 +177,7 @@ static int take_line(Input *in, char *bytes, size_t n)
         warn("stdin:%zu: cut at %d of %d tokens, and later lines likewise (--max_length; the model "
              "reads %d)",
              in->number, in->how.max_length, in->how.max_length + in->e.cut, in->model->config.P);
-    const Line line = {parts[qa], parts[2], in->e.B};
+    const Line line = {parts[qa], id, in->e.B};
     in->lines.line[in->lines.n++] = line;
     in->lines.unfinished = qa && in->e.cut > 0;
     return 0;

@@ -145,6 +145,7 @@ static void test_bad_lines(void)
                {1, "{\"text\": \"a\"}", "no list of strings in field choices" OBJECT},
                {1, "{\"text\": \"a\", \"choices\": null}", "no list of strings in"},
                {1, "{\"text\": \"a\", \"choices\": \"b\"}", "no list of strings in"},
+               {1, "{\"text\": \"a\", \"choices\": \"[]\"}", "no list of strings in"},
                {1, "{\"text\": \"a\", \"choices\": {\"a\": \"b\"}}", "no list of strings in"},
                {1, "{\"text\": \"a\", \"choices\": [\"a\", 1]}", "no list of strings in"},
                {1, "{\"text\": \"a\", \"choices\": [[\"a\", \"b\"]]}", "no list of strings in"},

@@ -304,24 +304,38 @@ static void test_json(void)
     const char *names[] = {"a"};
     char text[4096];
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        BertText value = {0};
+        JsonField value = {JSON_NOTHING, {NULL, 0}};
         strcpy(text, good[i]);
-        expect(json_fields(text, text + strlen(text), names, 1, 0, &value), "refused: %s", good[i]);
+        expect(json_fields(text, text + strlen(text), names, 1, &value), "refused: %s", good[i]);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        BertText value = {0};
+        JsonField value = {JSON_NOTHING, {NULL, 0}};
         strcpy(text, bad[i]);
-        expect(!json_fields(text, text + strlen(text), names, 1, 0, &value), "taken: %s", bad[i]);
+        expect(!json_fields(text, text + strlen(text), names, 1, &value), "taken: %s", bad[i]);
     }
     for (int depth = 800; depth <= 1000; depth += 200) {
-        BertText value = {0};
+        JsonField value = {JSON_NOTHING, {NULL, 0}};
         strcpy(text, "{\"a\":");
         for (int i = 0; i < depth; i++) strcat(text, "[");
         for (int i = 0; i < depth; i++) strcat(text, "]");
         strcat(text, "}");
-        expect(json_fields(text, text + strlen(text), names, 1, 0, &value) == (depth < 900),
+        expect(json_fields(text, text + strlen(text), names, 1, &value) == (depth < 900),
                "depth %d", depth);
     }
+    const char *const kinds[] = {"n", "s", "i", "l", "t", "e"};
+    static const struct {
+        int kind;
+        const char *text;
+    } want[] = {{JSON_NOTHING, ""},     {JSON_STRING, "b\"c"}, {JSON_NUMBER, "-1.5e3"},
+                {JSON_OTHER, "[1, 2]"}, {JSON_OTHER, "true"},  {JSON_STRING, ""}};
+    JsonField fields[6] = {{JSON_NOTHING, {NULL, 0}}};
+    strcpy(text, "{\"n\": 1, \"n\" : null, \"x\": {\"s\": 2}, \"s\": \"b\\\"c\", \"i\": -1.5e3 , "
+                 "\"l\":[1, 2], \"t\": true, \"e\": 5, \"e\": \"\"}");
+    expect(json_fields(text, text + strlen(text), kinds, 6, fields), "refused: %s", text);
+    for (int i = 0; i < 6; i++)
+        expect(fields[i].kind == want[i].kind && same_text(fields[i].text, text_of(want[i].text)),
+               "field %s: kind %d, '%.*s'", kinds[i], fields[i].kind, (int)fields[i].text.size,
+               fields[i].text.bytes);
     train_task(BERT_QA, 0);
 #define QA_LINE(id) "{\"question\": \"a\", \"context\": \"b a b\", \"id\": " id "}\n"
     expect(call_text("predict --model out/model.bin", QA_LINE("+-")) == 1 &&
