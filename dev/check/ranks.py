@@ -11,7 +11,6 @@ evaluation finds is the same to the letter. A rank that fails, is killed or is t
 library only. Ends with "N passed, N failed".
 """
 import argparse
-import glob
 import json
 import os
 import random
@@ -103,7 +102,8 @@ class Programs:
     """train_bert without MPI and with it, and dev/check/ranks.c, in a folder of their own."""
 
     def __init__(self, folder, mpi):
-        self.mpi, self.folder, self.hosts = mpi, folder, []
+        self.mpi, self.folder = mpi, folder
+        self.before, self.where = [], []  # of mpirun: which host it is on, and which there are
         compiler = shutil.which("mpicc." + mpi) or "mpicc"
         self.run_name = shutil.which("mpirun." + mpi) or "mpirun"
         flags = ["-std=c99", "-O1", "-w", "-ffp-contract=off", "-fno-math-errno",
@@ -117,11 +117,11 @@ class Programs:
                                        self.sums)):
             subprocess.run([cc] + flags + more + [source, "-o", out, "-lm"], check=True)
 
-    def mpirun(self, *programs, hosts=()):
+    def mpirun(self, *programs):
         """The command line of several programs, a rank each."""
-        line = [self.run_name]
+        line = self.before + [self.run_name]
         if self.mpi == "openmpi":
-            line += ["--allow-run-as-root", "--oversubscribe"]
+            line += ["--allow-run-as-root", "--oversubscribe"] + self.where
         for i, program in enumerate(programs):
             line += ([":"] if i else []) + ["-np", "1"] + [str(x) for x in program]
         return line
@@ -130,6 +130,17 @@ class Programs:
         env = dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=self.folder)
         return subprocess.Popen(self.mpirun(*programs), stdout=subprocess.PIPE, env=env,
                                 stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+
+    def pids(self, count):
+        """Of the ranks that run, in their order."""
+        found = []
+        for name in os.listdir("/proc"):
+            try:
+                if os.readlink("/proc/%s/exe" % name) == os.path.realpath(self.many):
+                    found.append(int(name))
+            except OSError:
+                pass
+        return sorted(found) if len(found) == count else []
 
     def ranks(self, count, *args):
         """(exit code, stdout, stderr) of so many ranks; 1: one process without MPI."""
@@ -210,6 +221,15 @@ def check_task(programs, files, task, counts, *more, name=""):
                   alone[0] == 0 and alone[1] and alone[:2] == shared[:2], (alone, shared))
 
 
+def check_sums(programs, counts):
+    models = [os.path.join(FIXTURES, name + ".model.bin")
+              for name in ("text", "mlm", "pretraining", "multiple_choice", "qa")]
+    for count in counts:
+        code, out, error = programs.several(*[[programs.sums, *models]] * count)
+        check("dev/check/ranks.c, %d ranks" % count, code == 0 and "6 passed, 0 failed" in out,
+              (out, error))
+
+
 def messages(error):
     """train_bert's own lines, without what mpirun adds."""
     return [line for line in error.splitlines() if line.startswith("train_bert:")]
@@ -266,6 +286,122 @@ def check_failures(programs, files):
     one_message(programs, "predict", [["predict", "--model", drawn]] * 2, "one process's work")
 
 
+def stopped(programs, files, name, number, rank, where=()):
+    """Signal number, sent to mpirun (rank None) or a rank in the midst of a training of 3."""
+    out = os.path.join(files.folder, "out-" + name.replace(" ", "-"))
+    args = train_args(files, "classification", out, 4, "--num_train_epochs", 100000)
+    args[args.index("--max_steps") + 1] = 10 ** 6
+    programs.where = list(where)
+    process = programs.start(*[[programs.many, *args]] * 3)
+    programs.where = []
+    log, best = os.path.join(out, "log.jsonl"), os.path.join(out, "best.bin")
+    for _ in range(600):
+        if os.path.exists(best) and os.path.exists(log) and len(log_of(out)) > 20:
+            break
+        time.sleep(0.1)
+    pids = programs.pids(3)
+    if pids:
+        os.kill(process.pid if rank is None else pids[rank], number)
+    try:
+        _, error = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return check(name, False, "it does not end")
+    time.sleep(0.2)
+    model = os.path.join(out, "model.bin")
+    evaluate = ["eval", "--model", model, "--eval_file", files.data("classification")]
+    good = pids and process.returncode and not programs.pids(3) and not os.path.exists(
+        os.path.join(out, "model.bin.tmp")) and programs.ranks(1, *evaluate)[0] == 0
+    said = messages(error)
+    if number != signal.SIGKILL:
+        steps = [row["step"] for row in log_of(out) if "loss" in row]
+        good = good and len(said) == 1 and "the model after step %d of" % steps[-1] in said[0]
+    return check("%s: model.bin is whole; %s" % (name, " ".join(said)), good,
+                 (process.returncode, error, os.listdir(out)))
+
+
+def check_signals(programs, files):
+    stopped(programs, files, "rank 0 is killed", signal.SIGKILL, 0)
+    stopped(programs, files, "rank 2 is killed", signal.SIGKILL, 2)
+    stopped(programs, files, "SIGTERM to rank 1", signal.SIGTERM, 1)
+    stopped(programs, files, "SIGINT to rank 0", signal.SIGINT, 0)
+    if programs.mpi == "openmpi":
+        stopped(programs, files, "SIGUSR1 to mpirun", signal.SIGUSR1, None)
+    # OpenMPI's sends SIGKILL a second later, unless told otherwise
+    stopped(programs, files, "SIGTERM to mpirun", signal.SIGTERM, None,
+            ["--mca", "odls_base_sigkill_timeout", "8"] if programs.mpi == "openmpi" else [])
+
+
+# --------------------------------------------------------------------------------------- two hosts
+
+class Hosts:
+    """Two network namespaces, a link of so many Gbit/s between them (None: as fast as it is)."""
+
+    def __init__(self, folder, gbit=None):
+        self.names = ["ranks-%d-%d" % (os.getpid(), i) for i in range(2)]
+        self.agent = write(os.path.join(folder, "agent"), "#!/bin/sh\nshift\nexec ip netns exec "
+                           "{0} unshare -u sh -c \"hostname {0}; $*\"\n".format(self.names[1]))
+        os.chmod(self.agent, 0o755)
+        self.refused = self.make(gbit)
+
+    def make(self, gbit):
+        a, b = self.names
+        lines = ["ip netns add " + a, "ip netns add " + b,
+                 "ip link add rk0 netns %s type veth peer name rk1 netns %s" % (a, b)]
+        for name, link, address in ((a, "rk0", "10.77.0.1/24"), (b, "rk1", "10.77.0.2/24")):
+            lines += ["ip -n %s addr add %s dev %s" % (name, address, link),
+                      "ip -n %s link set lo up" % name, "ip -n %s link set %s up" % (name, link)]
+            if gbit:
+                lines.append("ip netns exec %s tc qdisc add dev %s root tbf rate %dmbit burst 1mb "
+                             "latency 100ms" % (name, link, 1000 * gbit))
+        lines.append("unshare -u true")
+        for line in lines:
+            try:
+                done = subprocess.run(line.split(), stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, text=True)
+            except OSError as error:
+                return "%s: %s" % (line, error)
+            if done.returncode:
+                return "%s: %s" % (line, done.stdout.strip())
+        return None
+
+    def use(self, programs):
+        """mpirun runs on the first, and a rank on each."""
+        programs.before = ["ip", "netns", "exec", self.names[0], "unshare", "-u", "sh", "-c",
+                           "hostname %s; exec \"$@\"" % self.names[0], "sh"]
+        net = ["10.77.0.0/24"]
+        programs.where = ["--mca", "plm_rsh_agent", self.agent, "--host", "10.77.0.1,10.77.0.2",
+                          "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include"] + net + [
+                              "--mca", "oob_tcp_if_include"] + net
+
+    def close(self, programs):
+        programs.before, programs.where = [], []
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
+
+
+def check_hosts(programs, files):
+    """The bits of two ranks on one host."""
+    hosts = Hosts(files.folder)
+    if hosts.refused:
+        print("skipped  two hosts: " + hosts.refused)
+        return hosts.close(programs)
+    models = []
+    for apart in 0, 1:
+        out = os.path.join(files.folder, "out-hosts")
+        if apart:
+            hosts.use(programs)
+        args = train_args(files, "mlm", out, 4)
+        code, _, error = programs.ranks(2, *args)
+        models.append(code == 0 and bytes_of(os.path.join(out, "model.bin")))
+    check("two network namespaces: the bits of one host", models[0] and models[0] == models[1],
+          (code, error))
+    one_message(programs, "two hosts, a file that rank 1 cannot read",
+                [args, args[:3] + ["--train_file", "/none.bin"] + args[5:]],
+                "rank 1, on %s: " % hosts.names[1], "/none.bin")
+    return hosts.close(programs)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true")
@@ -275,7 +411,11 @@ def main():
         files, programs = Files(folder), Programs(folder, args.mpi)
         for task in TASKS if not os.environ.get("RK") else ():
             check_task(programs, files, task, [2, 3, 4] if not args.quick else [3])
+        check_sums(programs, [1, 2, 3, 4] if not args.quick else [3])
         check_failures(programs, files)
+        check_signals(programs, files)
+        if args.mpi == "openmpi":
+            check_hosts(programs, files)
     return finish()
 
 

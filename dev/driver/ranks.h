@@ -100,13 +100,16 @@ static void ranks_leave(void)
     if (!ranks.started) return;
     ranks.started = 0;
     ranks_tell();
-    fflush(stdout), fflush(stderr);
     MPI_Abort(MPI_COMM_WORLD, 1);
 }
+
+/* OpenMPI's mpirun passes on SIGUSR1 as it is; a SIGTERM it follows by SIGKILL a second later. */
+static void on_usr1(int number) { (void)number, raise(SIGTERM); }
 
 /* Ranks above 0 say nothing but why they failed. */
 static void ranks_start(void)
 {
+    const struct sigaction usr1 = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
     int level = 0, rank = 0, count = 1, length = 0;
     char host[MPI_MAX_PROCESSOR_NAME + 1] = "";
     MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level);
@@ -118,6 +121,7 @@ static void ranks_start(void)
     ranks.all = take(ranks.count, sizeof *ranks.all, "what ranks share");
     ranks.counts = take(4 * ranks.count, sizeof *ranks.counts, "what ranks share");
     atexit(ranks_leave);
+    sigaction(SIGUSR1, &usr1, NULL);
     if (rank == 0) return;
     held.on = 1;
     snprintf(held.who, sizeof held.who, "rank %d, on %.40s: ", rank, host);
@@ -173,11 +177,7 @@ static uint64_t ranks_hash(const void *x, size_t n, uint64_t hash)
 static int ranks_stop(int here) { return ranks.count > 1 ? ranks.stop : here; }
 
 /* Passes a failure on. In the midst of a sum of gradients nobody listens: it ends all at once. */
-static int ranks_failed(int result)
-{
-    if (ranks.busy) exit(result);
-    return result;
-}
+static int ranks_failed(int result) { return ranks.busy ? exit(result), 1 : result; }
 
 /* The program's exit code. */
 static int ranks_end(int result)
