@@ -53,7 +53,7 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
     X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
     X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between [as in training]")        \
-    X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, {\"text\", \"text_pair\"}")                \
+    X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, with \"text_pair\" or \"choices\"")        \
     X(max_length, COUNT, "", TEXT, 0,                                                              \
       "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384]")        \
     X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \

@@ -111,7 +111,7 @@ static int answer_start(Answering *a)
     if (!text && (a->in.json || a->in.wants_pairs || a->in.max_length))
         return fail("--json, --pair and --max_length go with text on standard input, not with "
                     "--predict_file");
-    int task = embed ? BERT_NONE : m->config.task == BERT_PRETRAINING ? BERT_MLM : m->config.task;
+    const int task = embed ? BERT_NONE : predicted_task(&m->config);
     if (text ? text_start(&a->in, task, embed) : loader_file(l, a->predict_file)) return 1;
     const Data *data = text ? &a->in.data : l->data;
     if (draws_pairs(data->task))

@@ -87,11 +87,17 @@ static int check_smoothing(double factor, const Data *data)
                 data->multi_label ? "multi-label " : "", task->name);
 }
 
-/* eval and predict: the head must be there. That of pretraining has mlm's in it. */
+/* What is predicted with its head: that of pretraining has mlm's in it. */
+static int predicted_task(const BertConfig *c)
+{
+    return c->task == BERT_PRETRAINING ? BERT_MLM : c->task;
+}
+
+/* eval and predict: the head must be there. */
 static int check_head(Bert *m, const char *path, const Data *d)
 {
-    if (m->config.task == BERT_PRETRAINING && d->task == BERT_MLM &&
-        bert_set_task(m, BERT_MLM, 0, 0, NULL, 0))
+    if (m->config.task != d->task && predicted_task(&m->config) == d->task &&
+        bert_set_task(m, d->task, 0, 0, NULL, 0))
         return fail("%s: %s", path, bert_error(m));
     if (m->config.task == BERT_NONE)
         return fail("%s: has no head%s%s: fine-tune it first (train_bert train)", path,
