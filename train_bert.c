@@ -90,6 +90,9 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
     X(freeze_layers, STEPS, "0", TRAIN, 0, "the first so many layers are not trained")             \
     X(freeze_embeddings, SWITCH, "", TRAIN, 0, "nor are the embeddings")                           \
+    X(layerwise_lr_decay, FACTOR, "1", TRAIN, 0,                                                   \
+      "a layer's learning rate is this share of the next one's; the head's is whole")              \
+    X(reinit_layers, STEPS, "0", TRAIN, 0, "the last so many layers and the pooler are drawn")     \
     X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
@@ -307,6 +310,11 @@ static int train_model(Bert *m, const Options *o)
     if (o->freeze_layers < 0 || o->freeze_layers > c->L)
         return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
                     o->freeze_layers, c->L, c->L);
+    if (o->reinit_layers < 0 || o->reinit_layers > c->L - o->freeze_layers)
+        return fail("--reinit_layers is %lld: of the model's %d layers %lld are frozen, 0 to %lld "
+                    "can be drawn anew",
+                    o->reinit_layers, c->L, o->freeze_layers, c->L - o->freeze_layers);
+    m->lr_decay = o->layerwise_lr_decay;
     m->freeze_layers = (int)o->freeze_layers;
     m->freeze_embeddings = o->freeze_embeddings != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
@@ -334,6 +342,9 @@ static int train_load(Training *t)
         return 1;
     if (train_files(t) || train_model(m, o)) return 1;
     if (train_head(m, o->model, l->data, (uint64_t)o->seed) || loader_scan(l)) return 1;
+    if (o->reinit_layers &&
+        reinit_layers(m, (int)o->reinit_layers, random_at((uint64_t)o->seed, 2)))
+        return 1;
     remember(&m->config, l);
     if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;

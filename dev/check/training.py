@@ -55,9 +55,16 @@ class Torch:
         self.model = getattr(transformers, "BertFor" + kind).from_pretrained(folder, **extra)
         still = ("bias", "LayerNorm.weight")
         named = list(self.model.named_parameters())
-        groups = [{"params": [p for n, p in named if not n.endswith(still)],
-                   "weight_decay": a.weight_decay},
-                  {"params": [p for n, p in named if n.endswith(still)], "weight_decay": 0.0}]
+        layers, groups = self.model.config.num_hidden_layers, []
+        for name, p in named:  # as Zhang et al. 2021: see adamw.py
+            below = layers + 1 if "embeddings." in name else 0
+            if ".layer." in name:
+                below = layers - int(name.split(".layer.")[1].split(".")[0])
+            if below == layers + 1 and a.freeze_embeddings:
+                p.requires_grad_(False)  # nor is it part of the norm that is clipped
+                continue
+            groups.append({"params": [p], "lr": a.learning_rate * a.layerwise_lr_decay ** below,
+                           "weight_decay": 0.0 if name.endswith(still) else a.weight_decay})
         self.optimizer = torch.optim.AdamW(groups, lr=a.learning_rate, fused=True)
         self.schedule = transformers.get_linear_schedule_with_warmup(
             self.optimizer, a.warmup_steps, steps)
@@ -124,7 +131,8 @@ def flags(work, start, train, a, *more):
     return [*start, "--train_file", train, "--output_dir", work + "/out",
             "--logging_dir", work + "/logs", "--per_device_train_batch_size", a.batch,
             "--learning_rate", a.learning_rate, "--warmup_steps", a.warmup_steps,
-            "--weight_decay", a.weight_decay, *more]
+            "--weight_decay", a.weight_decay, "--layerwise_lr_decay", a.layerwise_lr_decay,
+            *["--freeze_embeddings"] * a.freeze_embeddings, *more]
 
 
 def train_bert(work, given):
@@ -195,7 +203,7 @@ def task_curve(a, work):
         run("./dev/export_hf.py", "--config", config, "--tokenizer", a.hf_dir, start[1])
     run("./dev/export_hf.py", a.hf_dir, model, "--task", "none")
     run("./tokenizer.py", a.what, text, work + "/train.bin", "--model",
-        model, "--max_length", 384 if a.what == "qa" else 128)
+        model, "--max_length", a.max_length or (384 if a.what == "qa" else 128))
     run("make", "-s", "-C", ROOT, "batches", "train_bert")
     given = flags(work, start, work + "/train.bin", a, "--max_steps", a.steps, "--logging_steps", 1,
                   "--hidden_dropout_prob", 0, "--attention_probs_dropout_prob", 0)
@@ -266,6 +274,9 @@ def main():
     p.add_argument("--learning_rate", type=float, help="default: 5e-5; pretraining: 1e-3")
     p.add_argument("--warmup_steps", type=int, help="default: 500 (curve, accuracy) or 20")
     p.add_argument("--weight_decay", type=float, default=0.01)
+    p.add_argument("--max_length", type=int, help="of a TASK; default: 128, qa 384")
+    p.add_argument("--layerwise_lr_decay", type=float, default=1.0)
+    p.add_argument("--freeze_embeddings", type=int, default=0)
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     p.add_argument("--only", choices=("train_bert", "torch"), help="one of the two")
     a = p.parse_args()

@@ -27,7 +27,8 @@ be. The flags themselves, and the commands, are the program's tables.
     X(NUMBER, double, "X", "a number >= 0", 0, FLT_MAX)                                            \
     X(POSITIVE, double, "X", "a number > 0", FLT_MIN, FLT_MAX)                                     \
     X(SHARE, double, "X", "a number >= 0 and < 1", 0, 0.99999994) /* the last float below 1 */     \
-    X(PART, double, "X", "a number > 0 and < 1", FLT_MIN, 0.99999994)
+    X(PART, double, "X", "a number > 0 and < 1", FLT_MIN, 0.99999994)                              \
+    X(FACTOR, double, "X", "a number > 0 and <= 1", FLT_MIN, 1)
 
 #define KIND_NAME(name, ...) name,
 #define KIND_TYPE(name, type, ...) typedef type name##_t;

@@ -65,6 +65,32 @@ static int train_head(Bert *m, const char *path, const Data *data, uint64_t seed
     return 0;
 }
 
+/* Draws the top layers anew, and the pooler where the task has a use for it: a pretrained model's
+   are the most given to what it was pretrained for (Zhang et al. 2021). */
+static int reinit_layers(Bert *m, int top, uint64_t seed)
+{
+    Bert drawn = {0};
+    BertConfig c = m->config;
+    const size_t below = (size_t)(c.L - top);
+    const int pooler = m->tensors[BERT_TENSOR_poolw].size && m->tensors[BERT_TENSOR_poolw].used;
+    c.L = top;
+    c.V = c.P = c.S = 1, c.padding_idx = -1, c.model_max_length = 0; /* which nobody needs */
+    int failed = bert_build(&drawn, c) || bert_init(&drawn, seed);
+    if (failed) fail("%s", bert_error(&drawn));
+    for (int i = 0; !failed && i < BERT_NUM_TENSORS; i++) {
+        const BertTensor *from = &drawn.tensors[i], *to = &m->tensors[i];
+        const int layers = to->group == BERT_GROUP_LAYER;
+        if (!layers && (!pooler || (i != BERT_TENSOR_poolw && i != BERT_TENSOR_poolb))) continue;
+        memcpy(m->params_memory + to->offset + (layers ? below * to->rows * to->cols : 0),
+               drawn.params_memory + from->offset, from->size * sizeof(float));
+    }
+    bert_free(&drawn);
+    if (failed) return 1;
+    printf("           drawn anew, to be trained: the last %d of %zu layers%s\n", top,
+           below + (size_t)top, pooler ? ", and the pooler" : "");
+    return 0;
+}
+
 /* What the model is to remember of the data it learns from, for lines of text to come. */
 static void remember(BertConfig *c, const Loader *l)
 {

@@ -428,6 +428,47 @@ static void test_frozen_run(void)
     done("driver: frozen layers and embeddings stay, the rest is trained");
 }
 
+/* With --learning_rate 0: what differs was drawn, and a decay so small leaves the lower layers. */
+static void test_drawn_run(void)
+{
+    static const char *const lines[] = {"--learning_rate 0 --reinit_layers 1",
+                                        "--seed 7 --learning_rate 0 --reinit_layers 1",
+                                        "--layerwise_lr_decay 1e-30"};
+    Bert before = {0}, after[3];
+    const size_t layer = 3 * IC * IC, all = IV * IC * sizeof(float);
+    memset(after, 0, sizeof after);
+    must(&before, bert_load(&before, "model.bin"));
+    for (int i = 0; i < 3; i++) {
+        char line[300];
+        snprintf(line, sizeof line, TRAIN_CALL "--max_steps 4 %s", lines[i]);
+        expect(call(line) == 0, "%.500s", output);
+        must(&after[i], bert_load(&after[i], "out/model.bin"));
+        const float *a = before.params.qkvw, *b = after[i].params.qkvw;
+        expect(!memcmp(before.params.wte, after[i].params.wte, all), "%s: wte", line);
+        expect(!memcmp(a, b, layer * sizeof *a), "%s: layer 0", line);
+        expect(!memcmp(a + layer, b + layer, layer * sizeof *a) == (i == 2), "%s: layer 1", line);
+        expect(memcmp(before.params.poolw, after[i].params.poolw, IC * IC * sizeof *a) != 0,
+               "%s: the pooler", line);
+        for (int k = 0; k < IC && i < 2; k++)
+            expect(after[i].params.ln2w[IC + k] == 1 && after[i].params.fcprojb[IC + k] == 0,
+                   "%s: LayerNorm, biases", line);
+        expect(!memcmp(before.params.clsw, after[i].params.clsw, IK * IC * sizeof *a) == (i < 2),
+               "%s: the head", line);
+        expect(i == 2 ||
+                   strstr(output, "drawn anew, to be trained: the last 1 of 2 layers, and the "
+                                  "pooler"),
+               "%.800s", output);
+    }
+    expect(memcmp(after[0].params.qkvw, after[1].params.qkvw, 2 * layer * sizeof(float)) != 0,
+           "--seed draws the same");
+    expect_error(TRAIN_CALL "--reinit_layers 3", "--reinit_layers is 3", "0 to 2");
+    expect_error(TRAIN_CALL "--reinit_layers 2 --freeze_layers 1", "1 are frozen", "0 to 1");
+    expect_error(TRAIN_CALL "--layerwise_lr_decay 0", "--layerwise_lr_decay", "> 0 and <= 1");
+    bert_free(&before);
+    for (int i = 0; i < 3; i++) bert_free(&after[i]);
+    done("driver: layers that are drawn anew, and others that learn less");
+}
+
 #define SCRATCH_CALL                                                                               \
     "train --model scratch.bin --train_file part-*.bin --output_dir out --num_train_epochs 2 "     \
     "--logging_steps 1"
@@ -559,9 +600,10 @@ static void test_bad_commands(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {
-        make_files, test_driver,     test_report_columns, test_every_task,   test_may_lack,
-        test_text,  test_frozen_run, test_from_scratch,   test_bad_commands, leave_folder};
+    static void (*const tests[])(void) = {make_files,        test_driver,    test_report_columns,
+                                          test_every_task,   test_may_lack,  test_text,
+                                          test_frozen_run,   test_drawn_run, test_from_scratch,
+                                          test_bad_commands, leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
