@@ -26,11 +26,10 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import AutoTokenizer, pipeline
 
-from common import tiny_bert, wide
+from common import DEV, ROOT, check, finish, tiny_bert, wide, write
+import export_hf
 
 transformers.utils.logging.disable_progress_bar()
-DEV = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(DEV)
 WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] the film is good bad Film caf\u00e9 cafe ##s ##ly dull "
          ", . ! \u4e2d \u6587 \u3042 \u304b query : a ##x").split()
 TEXTS = ["the film is good.", "Caf\u00e9s, dully BAD!", "\u4e2d\u6587 \u3042\u304b", "",
@@ -50,11 +49,7 @@ def row(name):
 # Folders
 
 def put(folder, name, value):
-    path = os.path.join(folder, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    data = value if isinstance(value, (bytes, str)) else json.dumps(value)
-    with open(path, "wb") as f:
-        f.write(data if isinstance(data, bytes) else data.encode())
+    write(os.path.join(folder, name), value)
 
 
 def edit(folder, name, **fields):
@@ -872,8 +867,6 @@ for _pad, _good in ((None, 1), (-1, 1), (3, 1), (len(WORDS), 0), (-len(WORDS) - 
         edit(d, "config.json", pad_token_id=pad)
         if not good:
             return refused(d, "pad_token_id")
-        sys.path.insert(0, DEV)
-        import export_hf
         ours = export_hf.read_model(export(d)).config["padding_idx"]
         theirs = transformers.BertModel.from_pretrained(d).embeddings.word_embeddings.padding_idx
         assert ours == (-1 if theirs is None else theirs), (ours, theirs)
@@ -881,7 +874,7 @@ for _pad, _good in ((None, 1), (-1, 1), (3, 1), (len(WORDS), 0), (-len(WORDS) - 
 
 
 def main():
-    wanted, failed, passed = " ".join(sys.argv[1:]), 0, 0
+    wanted = " ".join(sys.argv[1:])
     with tempfile.TemporaryDirectory() as tmp:
         for i, (name, function) in enumerate(ROWS):
             if wanted not in name:
@@ -889,14 +882,11 @@ def main():
             try:
                 what, distance = function(os.path.join(tmp, "%03d" % i))
                 assert distance <= 1e-5, "%g apart" % distance
-                passed += 1
-                print("ok    %-55s %s" % (name, what if distance == 0.0 and what.startswith(
-                    "refused") else "%s, %.1e apart" % (what, distance)), flush=True)
+                check("%-55s %s" % (name, what if distance == 0.0 and what.startswith(
+                    "refused") else "%s, %.1e apart" % (what, distance)), True)
             except Exception as e:
-                failed += 1
-                print("FAIL  %-55s %s: %s" % (name, type(e).__name__, e), flush=True)
-    print("%d passed, %d failed" % (passed, failed))
-    return failed > 0
+                check(name, False, "%s: %s" % (type(e).__name__, e))
+    return finish()
 
 
 if __name__ == "__main__":
