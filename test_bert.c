@@ -1125,7 +1125,7 @@ static void test_not_finite(void)
         for (int i = 0; i < 4; i++) {
             const int gone = way > 0 && i == 1; /* found in what is left: ln2, or what is above */
             float was[64];
-            memcpy(was, rows[i].at, sizeof was);
+            memcpy(was, rows[i].at, c.C * sizeof *was);
             for (int k = 0; k < c.C; k++) rows[i].at[k] = k % 2 ? 3e38f : -3e38f;
             if (!i) memcpy(m.params.wpe, m.params.wte, c.C * sizeof(float));
             BertBatch zeros = batch;
@@ -1134,7 +1134,7 @@ static void test_not_finite(void)
             must(&m, bert_forward(&m, &zeros, way < 2));
             if (gone && way == 2) expect_bad(&m, "qkv", 2);
             else expect_bad(&m, gone ? rows[i].kept : rows[i].name, rows[i].layer);
-            memcpy(rows[i].at, was, sizeof was);
+            memcpy(rows[i].at, was, c.C * sizeof *was);
             if (!i) memset(m.params.wpe, 0, c.C * sizeof(float));
         }
         must(&m, bert_forward(&m, &batch, 1) || bert_backward(&m, 1));

@@ -50,8 +50,8 @@ class Span(ctypes.Structure):
 
 class Encoding(ctypes.Structure):
     _fields_ = [("B", ctypes.c_int), ("N", ctypes.c_int), ("tokens", ctypes.POINTER(ctypes.c_int)),
-                ("types", ctypes.POINTER(ctypes.c_int)), ("spans", ctypes.POINTER(ctypes.c_int)),
-                ("offsets", ctypes.POINTER(ctypes.c_int)), ("cut", ctypes.c_int),
+                ("types", ctypes.POINTER(ctypes.c_int)), ("offsets", ctypes.POINTER(ctypes.c_int)),
+                ("spans", ctypes.POINTER(ctypes.c_int)), ("cut", ctypes.c_int),
                 ("message", ctypes.c_char * 256), ("room", ctypes.c_size_t * 4),
                 ("work", ctypes.c_void_p)]
 
