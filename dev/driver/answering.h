@@ -47,13 +47,14 @@ static int predict_batch(Answering *a, const BertBatch *x)
 {
     const Data *data = a->l.data;
     const Lines *lines = data == &a->in.data ? &a->in.lines : NULL;
+    const size_t first = a->l.first + (size_t)x->place;
     Bert *m = a->m;
     size_t numbers =
         bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R) *
         bert_head_cols(&m->config);
     if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
-    if (check_finite(data, a->l.first, m->acts.logits, numbers)) return 1;
-    answer_batch(&a->answers, m, data, lines, x, a->l.first);
+    if (check_finite(data, first, m->acts.logits, numbers)) return 1;
+    answer_batch(&a->answers, m, data, lines, x, first);
     return fflush(stdout) || ferror(stdout); /* bert_main tells */
 }
 
@@ -68,7 +69,7 @@ static int embed_batch(Answering *a, const BertBatch *x)
     kind = own ? BERT_POOL_DEFAULT : mean ? BERT_POOL_MEAN : kind;
     if (infer(m, x) || bert_embed(m, a->vectors, kind, a->normalize ? 1 : normal))
         return fail("%s: %s", path, bert_error(m));
-    if (check_finite(a->l.data, a->l.first, a->vectors, n)) return 1;
+    if (check_finite(a->l.data, a->l.first + (size_t)x->place, a->vectors, n)) return 1;
     for (size_t i = 0; i < n; i++) {
         put_float(i % C ? ", " : "{\"embedding\": [", a->vectors[i]);
         if (i % C == C - 1) puts("]}");

@@ -132,6 +132,37 @@ static void test_lines(void)
     bert_free(&m);
 }
 
+/* Lines so long that the tokens of a batch are bounded, not its lines: it may end inside of one. */
+static void test_long_lines(void)
+{
+    enum { LINES = 60, LONG = 40 };
+    static Item items[LINES];
+    static char words[LINES * 4][LONG + 1];
+    Bert m = {0};
+    BertConfig config = tiny_config(2 * LONG + 3);
+    config.init_range = 0.5f;
+    write_zeros("long.bin", "model.bin", config);
+    must(&m, bert_load(&m, "long.bin"));
+    must(&m, bert_init(&m, 1));
+    must(&m, bert_set_task(&m, BERT_MULTIPLE_CHOICE, 1, 0, NULL, 1));
+    must(&m, bert_save(&m, "long.bin"));
+    for (int i = 0; i < LINES * 4; i++) {
+        words[i][0] = 'b'; /* then ##a, again and again */
+        for (int t = 1, T = LONG / 2 + below(LONG / 2); t < T; t++) words[i][t] = 'a';
+    }
+    for (int i = 0; i < LINES; i++) {
+        items[i].n = 3, items[i].text = words[4 * i];
+        for (int k = 0; k < 3; k++) items[i].choice[k] = words[4 * i + 1 + k];
+    }
+    Image im = lines_of(items, LINES, 0);
+    expect(!call_text("predict --model long.bin", (const char *)im.data), "%.300s", output);
+    const char *at = output;
+    for (int i = 0; i < LINES && at; i++) at = expect_answer(&m, &items[i], at);
+    expect(at && !*at, "more than there were: %.100s", at ? at : "");
+    bert_free(&m);
+    done("choices: %d lines of more tokens than a batch may have", LINES);
+}
+
 static void test_bad_lines(void)
 {
 #define PLAIN ": a line is a text and its choices with tabs between\n"
@@ -252,8 +283,9 @@ static void test_bad_files(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,   test_lines,     test_bad_lines,
-                                          test_numbers, test_bad_files, leave_folder};
+    static void (*const tests[])(void) = {make_files,     test_lines,   test_long_lines,
+                                          test_bad_lines, test_numbers, test_bad_files,
+                                          leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
