@@ -172,7 +172,7 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* one logit: 1 */   \
     INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
-    INT(multi_label, "problem type", 0, c->task == BERT_CLASSIFICATION) /* 1: multi-label */       \
+    INT(multi_label, "multi_label", 0, c->task == BERT_CLASSIFICATION) /* 0: one label of K */     \
     INT(pooler, "pooler", 0, 1) /* the model has one (1 for every task that uses it) */            \
     FLOAT(eps) /* layer_norm_eps */ FLOAT(hidden_dropout) /* hidden_dropout_prob */                \
     FLOAT(att_dropout) /* attention_probs_dropout_prob */                                          \
@@ -376,15 +376,16 @@ typedef struct {
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
-    unsigned char *seen; /* (V): the rows of wte that bert_backward has met; see bert_run_ */
-    /* Told when the gradients of HEAD, LAYER (last first), EMBEDDINGS are done; not of frozen. */
+    unsigned char *seen; /* (V): 1: row of wte has had a gradient; the optimizer skips others */
+    /* Each backward calls it when it is done with HEAD, a LAYER, EMBEDDINGS that is not frozen. */
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
     float *acts_memory, *batch_memory;
     size_t acts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
-    BertActs acts;                        /* of the last forward, as all up to loss */
-    int training, B, N, R, layers, layer; /* copies of A: all, or one, which has that layer's */
+    BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
+    int training, B, N, R;
+    int layers, layer;      /* copies of A; where there is one, the layer that it is of */
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
@@ -429,9 +430,9 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
-BERTDEF int
-bert_training_room(Bert *m);          /* gradients, m, v, seen: zero; bert_backward has it done */
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
+/* As the first backward: gradients, m, v and seen are zero; a resumed run fills the last three. */
+BERTDEF int bert_training_room(Bert *m);
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
    first tensor in the backward's whose gradient has; its layer, as of dropout. NULL: none. */
@@ -1882,7 +1883,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
     Bert next;
     BertConfig config = m->config;
     memset(&next, 0, sizeof next); /* = {0} is warned of in C++ */
-    if (bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
+    if (bert_check_there_(m) || bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_REFUSE_(m, "%zu label names for K = %d", labels->count, K);
     config.task = task, config.K = K, config.multi_label = multi_label;
@@ -1985,7 +1986,7 @@ static int bert_make_room_(Bert *m, const BertBatch *x)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
                               bert_scratch_size(m->scratch.threads), "products");
     if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept, "tokens");
-    m->acts = bert_acts_(m, 0, NULL);
+    m->acts = bert_acts_(m, m->config.L - 1, NULL);
     return error;
 }
 
@@ -2090,7 +2091,7 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
     double sum = 0.0;
     if (!batch->labels || loss.labels != loss.count) return (double)loss.count;
     for (size_t i = 0; i < loss.labels; i++)
-        if (batch->labels[i] >= 0)
+        if (batch->labels[i] >= 0 && (size_t)batch->labels[i] < loss.columns)
             sum += batch->class_weights ? batch->class_weights[batch->labels[i]] : 1.0f;
     return sum;
 }
@@ -2222,7 +2223,8 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
     const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
-    float *dln2 = a.dx, *dres1 = a.dx, *dx = a.dx, *dgelu = a.dfch, *dfch = a.dfch;
+    float *dln2 = a.dx, *dres1 = a.dx, *dgelu = a.dfch, *dfch = a.dfch;
+    float *dx = m->freeze_embeddings && l == m->freeze_layers ? NULL : a.dx; /* NULL: no reader */
     float *dres2 = a.spare1, *dln1 = a.spare1, *datty = a.spare1;
     float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
@@ -2342,11 +2344,11 @@ static void bert_encoder_backward_(Bert *m)
 /* BertPooler: pooled = tanh(linear([CLS])) */
 static void bert_pooler_forward_(Bert *m)
 {
-    int B = m->B, C = m->config.C, last = m->config.L - 1;
+    int B = m->B, C = m->config.C;
     BertActs *a = &m->acts;
-    const float *x = bert_output_(m, last);
-    if (bert_first_only_(m, last)) memcpy(a->first, x, (size_t)B * C * sizeof *x);
-    else bert_gather_(a->first, x, m->batch.offsets, B, C);
+    if (bert_first_only_(m, m->config.L - 1))
+        memcpy(a->first, a->ln2, (size_t)B * C * sizeof(float));
+    else bert_gather_(a->first, a->ln2, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C,
                         &m->scratch);
     bert_tanh_forward(a->pooled, a->pooled, (size_t)B * C); /* in place: its backward reads out */
@@ -2424,7 +2426,7 @@ static void bert_head_forward_(Bert *m)
     const int O = (int)bert_head_cols(&m->config);
     const BertTensors *w = &m->params;
     const BertActs *a = &m->acts;
-    const float *x = bert_reads_(m) == BERT_READS_CLS ? a->pooled : bert_output_(m, L - 1);
+    const float *x = bert_reads_(m) == BERT_READS_CLS ? a->pooled : a->ln2;
     if (cols == BERT_COLS_K) {
         bert_dropout_forward(a->headx, x, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
         bert_linear_forward(a->logits, a->headx, w->clsw, w->clsb, H, C, O, &m->scratch);
@@ -2455,8 +2457,8 @@ static void bert_head_backward_(Bert *m)
         bert_transform_backward_(m);
         if (H > 0) memset(m->seen, 1, (size_t)O); /* the softmax gives each row of wte a gradient */
     } else if (cols == 2)
-        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, bert_output_(m, L - 1), w->qaw, H, C,
-                             O, 0, &m->scratch);
+        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, a->ln2, w->qaw, H, C, O, 0,
+                             &m->scratch);
 }
 
 /* The task's loss of its logits (without labels only probs), or, with backward, dlogits, for scale
@@ -2582,7 +2584,7 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
         const int kept = !in_layer || m->layers > 1 || m->layer == l;
         memcpy(acts, &a, sizeof acts);
         bad = bert_bad_tensor_(m, m->params_memory, *layer = l);
-        for (int i = begin[group]; i < begin[group + 1] && !bad; i++) /* not set: zero, or finite */
+        for (int i = begin[group]; i < begin[group + 1] && !bad; i++) /* not set: zero, or older */
             if (kept || (m->training && i == BERT_ACT_ln2_))
                 bad = bert_finite_(acts[i], sizes[i]) ? NULL : names[i];
     }
@@ -2700,7 +2702,7 @@ static double bert_rate_(const Bert *m, const BertTensor *t, int l)
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale)
 {
-    if (!m->grads_memory || step < 1)
+    if (!m->v_memory || step < 1) /* made last */
         return BERT_REFUSE_(m, "AdamW needs gradients, and a step from 1");
     if (bert_check_alone_(m, "AdamW")) return BERT_EINPUT;
     BertAdam_ s = {lr, beta1, beta2, eps, 1.0f, 1.0f, 1.0f, grad_scale};
@@ -2908,14 +2910,14 @@ static int bert_map_(const BertTokenizer *t, uint32_t c, int which, const uint32
 
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c)
 {
-    uint32_t info = t->lookup ? t->lookup->info[c] : 0;
+    uint32_t info = t->lookup && c < BERT_POINTS_ ? t->lookup->info[c] : 0;
     return info & BERT_WORD_ && !(info & BERT_PUNCTUATION_) && !(info & BERT_ACCENT_);
 }
 
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
 {
     const uint32_t *to;
-    int n = t->lookup ? bert_min_(3, bert_map_(t, c, 1, &to)) : 0;
+    int n = t->lookup && c < BERT_POINTS_ ? bert_min_(3, bert_map_(t, c, 1, &to)) : 0;
     for (int i = 0; i < n; i++) lower[i] = to[i];
     return n;
 }
@@ -3424,6 +3426,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
 {
     BertEncodeOptions o = {0, BERT_LONGEST_FIRST, 0, 0, 0, 0, 0};
     if (options) o = *options;
+    if (e->work) e->work->more = e->cut = 0; /* of the text before */
     if (!o.max_length || o.truncation == BERT_DO_NOT_TRUNCATE) o.max_length = m->config.P;
     const int least = o.no_special ? 0 : pair ? 3 : 2;
     if (!m->tokenizer.lookup) return BERT_REFUSE_(e, "the model has no tokenizer (vocabulary)");
@@ -3440,7 +3443,7 @@ BERTDEF int bert_encode_texts(const Bert *m, BertEncoding *e, const BertText *te
     struct BertWork_ *w = e->work;
     if (!w || !bert_grow_(&w->tokens, &w->tokens_room, 1, sizeof *w->tokens)) /* never NULL */
         return BERT_NO_MEMORY_(e, "to encode");
-    w->num_tokens = w->failed = w->more = w->next = e->cut = 0;
+    w->num_tokens = w->failed = w->next = 0;
     w->options = o, w->pair = pair != NULL;
     w->sizes[0] = bert_tokenize_(&m->tokenizer, w, 0, text, text_n);
     w->sizes[1] = bert_tokenize_(&m->tokenizer, w, 1, pair, pair ? pair_n : 0) - w->sizes[0];
@@ -3567,7 +3570,9 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
     const int reads = bert_reads_(m), only_cls = reads == BERT_READS_CLS;
-    if (B < 1) return BERT_REFUSE_(m, "an embedding follows a forward");
+    if (B < 1 || m->training || pooling < BERT_POOL_DEFAULT || pooling > BERT_POOL_POOLER)
+        return BERT_REFUSE_(m, "an embedding follows a forward with training 0; pooling is %d",
+                            pooling);
     if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
     if (normalize < 0) normalize = m->config.normalize;
     if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !(reads & BERT_READS_CLS))
@@ -3580,7 +3585,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
                             "the model task none (bert_set_task)",
                             task);
     const int pooler = pooling == BERT_POOL_POOLER, of_cls = pooler || only_cls; /* x (B,C) */
-    const float *x = pooler ? m->acts.pooled : bert_output_(m, m->config.L - 1);
+    const float *x = pooler ? m->acts.pooled : m->acts.ln2;
     for (int b = 0; b < B; b++) {
         const int rows = pooling == BERT_POOL_MEAN ? offsets[b + 1] - offsets[b] : 1;
         const float *from = x + (size_t)(of_cls ? b : offsets[b]) * C;
@@ -3641,7 +3646,7 @@ static BertText bert_rest_(BertText text, const char *from)
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label)
 {
     BertTag tag = {'O', 0, {NULL, 0}, {NULL, 0}, {"_", 1}};
-    if (!labels || !labels->count) return tag;
+    if (!labels || (size_t)label >= labels->count) return tag;
     const BertText whole = tag.kind = tag.name = bert_string(labels, (size_t)label);
     if (!whole.size) return tag;
     const char *second = whole.bytes + 1;

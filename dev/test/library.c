@@ -316,6 +316,70 @@ static void test_same_file(void)
     done("a file is written as it was read; a folder is none");
 }
 
+/* What a caller may get wrong, and what a failure leaves behind. */
+static void test_misuse(void)
+{
+    Bert m = {0};
+    BertEncoding e = {0};
+    BertEncodeOptions o = {.max_length = 4, .windows = 1, .at_once = 1}, bad = {.truncation = 9};
+    uint64_t at[] = {0, 5, 10};
+    char bytes[] = "B-LOCI-LOC";
+    const BertStrings names = {2, at, bytes};
+    int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3}, labels[] = {1, 1 << 20, -1};
+    float weights[] = {1, 2}, vector[64];
+    uint32_t lower[3];
+    BertBatch x = {0};
+    expect(bert_tag(&names, 1).letter == 'I' && bert_tag(&names, 2).letter == 'O' &&
+               bert_tag(&names, -1).letter == 'O',
+           "tags of no label");
+    expect(bert_set_task(&m, BERT_NONE, 0, 0, NULL, 1) == BERT_EINPUT &&
+               strstr(bert_error(&m), "empty"),
+           "'%s'", bert_error(&m));
+
+    must(&m, bert_load(&m, "dev/fixtures/text.model.bin"));
+    expect(!bert_is_alnum(&m.tokenizer, UINT32_MAX) && bert_is_alnum(&m.tokenizer, 'a') &&
+               !bert_lower_case(&m.tokenizer, 0x110000, lower),
+           "beyond Unicode");
+    expect(!bert_encode(&m, &e, "a good film, a dull one", NULL, &o) && e.cut > 0, "no windows");
+    expect(bert_encode(&m, &e, "a", NULL, &bad) == BERT_EINPUT && !e.cut &&
+               bert_encode_more(&m, &e) == BERT_EINPUT,
+           "a refused text's windows are those of the text before");
+    bert_free(&m), bert_encoding_free(&e);
+
+    m = tiny(BERT_NER, 2, 0);
+    x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets;
+    x.labels = labels, x.class_weights = weights;
+    expect(bert_divisor(&m, &x) == 2, "divisor %g", bert_divisor(&m, &x));
+    expect(bert_forward(&m, &x, 1) == BERT_EINPUT, "a label beyond K");
+    labels[1] = 0;
+    must(&m, bert_forward(&m, &x, 1));
+    expect(bert_embed(&m, vector, BERT_POOL_CLS, 0) == BERT_EINPUT, "a vector with dropout");
+    for (int k = 1; k < 4; k++) { /* of seen, gradients, m and v the first k are there */
+        fail_at = k;
+        expect(bert_training_room(&m) == BERT_EMEMORY, "%d of 4", k);
+        fail_at = -1;
+        expect(bert_adamw(&m, 0.1f, 0.9f, 0.999f, 1e-8f, 0, 1, 1) == BERT_EINPUT, "AdamW, %d", k);
+        Bert next = tiny(BERT_NER, 2, 0);
+        bert_free(&m), m = next;
+        must(&m, bert_forward(&m, &x, 0));
+    }
+    expect(bert_embed(&m, vector, BERT_POOL_POOLER + 1, 0) == BERT_EINPUT, "pooling 4");
+    must(&m, bert_embed(&m, vector, BERT_POOL_CLS, 0));
+    bert_free(&m);
+
+    BertConfig c = {.V = 20, .C = 8, .L = 2, .NH = 2, .F = 8, .P = 16, .S = 1, .padding_idx = -1};
+    c.eps = 1e-12f, c.init_range = 0.5f;
+    must(&m, bert_build(&m, c)), must(&m, bert_init(&m, 1));
+    x.labels = NULL, x.class_weights = NULL;
+    for (int training = 1; training >= 0; training--) {
+        must(&m, bert_forward(&m, &x, training));
+        if (training) memcpy(vector, m.acts.ln2, 24 * sizeof(float));
+    }
+    expect(!memcmp(vector, m.acts.ln2, 24 * sizeof(float)), "in training ln2 is another layer's");
+    bert_free(&m);
+    done("misuse: refused, or harmless");
+}
+
 /* Refusals that need more than a damaged file or a wrong argument of an ordinary size. */
 static void test_refusals(void)
 {
@@ -386,6 +450,7 @@ int main(void)
     test_kept_batch();
     test_wide_sizes();
     test_same_file();
+    test_misuse();
     test_refusals();
     return finish();
 }
