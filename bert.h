@@ -3,13 +3,13 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
 
 Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
-One C file defines BERT_IMPLEMENTATION before the include, and is compiled with
+One C file defines BERT_IMPLEMENTATION before the include. To compile it, for example:
     -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp -lm
 libc, libm and 64 KB of stack in each thread are all it needs. OpenMP is optional; its threads spin
 while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive. Settings:
     BERT_STATIC              declare everything static: a private copy for one C file
-    BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr): your own allocator, all three or none
-    BERT_NO_SIMD             plain loops in place of vectors (slower; the oracle of the tests)
+    BERT_MALLOC(size), BERT_CALLOC(n, size), BERT_FREE(ptr): your own, which do as C's; all or none
+    BERT_NO_SIMD             plain loops in place of vectors (slower: a reference for tests)
 
 TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes a model file.
     #define BERT_IMPLEMENTATION
@@ -49,14 +49,14 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
         return bert_encoding_free(&e), bert_free(&m), 0;
     }
 
-DIMENSIONS: one letter, one meaning.
+DIMENSIONS
     B  sequences in a batch      C   hidden size           V  vocabulary (word embeddings)
     N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
     T  tokens of one sequence    F   intermediate size     S  token types (segments)
     L  layers                    K   labels                R  tokens that mlm predicts
     H  rows of the logits        O   their columns
-A batch is packed: its sequences stand end to end in tokens (N) and types (N); sequence b is
-offsets[b] .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
+BATCH. Its sequences stand end to end in tokens (N) and types (N); sequence b is tokens offsets[b]
+.. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
 mask: every layer but attention sees a plain (N, C) array, attention never leaves a sequence.
 Hugging Face computes the same numbers for the tokens that are not padding.
 
@@ -68,30 +68,29 @@ THE MODEL, by the names of its activations:
     ln1 -----+--linear--> fch (N,F) --activation--> gelu (N,F) --linear, dropout--> + --> res2 (N,C)
              +--------------------------------------------------------------------> +
     res2 --LayerNorm--> ln2 (N,C): x of the next layer; of the last one it is what heads read:
-    classification, regression, ln2's [CLS] rows = first (B,C) --linear, tanh--> pooled (B,C)
-    multiple_choice             pooled --dropout--> headx (B,C) --linear--> logits (B,K)
+    classification, regression, multiple_choice: ln2's [CLS] rows = first (B,C) --linear, tanh-->
+                                pooled (B,C) --dropout--> headx (B,C) --linear--> logits (B,K)
     ner                         ln2 --dropout--> headx (N,C) --linear--> logits (N,K)
     qa                          ln2 --linear--> logits (N,2): an answer starts here, ends here
     mlm, pretraining            ln2's masked rows = mlmx (R,C) --linear--> mlmh --activation-->
                                 mlmact --LayerNorm--> headx (R,C) --wte's rows--> logits (R,V)
     pretraining                 pooled, as above --linear--> nsp (B,2): is it the next segment?
-    logits (H,O), labels --> probs (H,O) and losses (H) --> loss
-The backward goes against the arrows, from dlogits (H,O) to dx (N,C) of ln2, layer by layer down to
-dx of ln0 and the embeddings. Where a path splits in two (-+-) their gradients are added.
+    logits (H,O) --> probs (H,O), and with labels --> losses (H) --> loss
+The backward goes against the arrows, from dlogits (H,O) to dx (N,C), which is first ln2's gradient,
+then that of each layer's x. Where a path splits (-+-) the gradients of both branches are added.
 
-RULES. Behind the declarations come the layers, each tool before the first that needs it; the model,
-its heads, forward and backward; optimizer, tokenizer, answers, files; what makes it fast is last.
-A name that ends in _ is private. dX is the derivative of the loss by X. X (N,C) is a flat array of
-N rows of C floats. b counts sequences, n tokens, l layers, i channels, k labels.
-A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode, bert_decode and
-bert_share only read it, and any number of threads may call them, but not beside bert_load,
-bert_build, bert_set_task or bert_free. To compute in several threads, give each a Bert of its own:
+RULES. Behind the declarations come the layers; the model, its heads, forward and backward;
+optimizer, tokenizer, answers, files; what makes it fast is last, with exp and tanh. A name that
+ends in _ is private. dX is the derivative of the loss by X. X (N,C) is N rows of C floats, flat.
+THREADS. A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode,
+bert_decode and bert_share only read it, and any number of threads may call them, but not beside
+bert_load, bert_build, bert_set_task or bert_free. To compute in several, give each its own Bert:
     Bert mine = {0}; bert_share(&mine, &m);   on m's parameters, which nobody then changes
-A step may be cut into micro-batches, with the bits of the whole: batches of their own, whose
-offsets start at 0 and whose rows count their own tokens. Each has to know its place in the step and
-the divisor of all (of pretraining also next_divisor, the sum of B): then gradients add up, and so
-do losses. One bert_adamw ends the step:
-    for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
+MICRO-BATCHES. A step may be cut into batches of their own (offsets start at 0, rows count a part's
+tokens) with one seed and step, which is new in each step. Each knows its place, and the divisor of
+all (of pretraining also next_divisor, the sum of B): then gradients and losses add up, the
+gradients to the bits of the whole. One bert_adamw ends the step:
+    double divisor = 0; for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
     for (int i = 0, place = 0; i < parts; place += part[i].B, i++) {
         part[i].place = place, part[i].divisor = divisor;
         if (bert_forward(&m, &part[i], 1) || bert_backward(&m, 1)) return 1;
@@ -117,18 +116,16 @@ extern "C" {
    Names and sizes */
 
 /* What functions return: all is well; a file cannot be opened, read or written; a file is no model,
-   or a damaged one; no memory; an argument is out of range. bert_error(m) says it in a sentence. */
+   or a damaged one; no memory; an argument is out of range. bert_error(m) or e.message says it. */
 enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_EINPUT = -4 };
 
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 /* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
 enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
-/* A regression shows its logit; its sigmoid (a cross-encoder's pipeline); its logit (Identity). */
+/* How programs show a regression's logit; IDENTITY: as it is, as the model's config asks. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table: a new task is a row. A new loss is a BERT_LOSS_, a row in bert_loss_ and two
-   branches in bert_task_loss_; bert_check_labels_ has to know the range of its labels, or
-   bert_has_targets that it reads floats (targets). Each row is
+/* The task table. A new task is a row; what a new loss or head needs more is said at bert_loss_.
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
@@ -159,8 +156,8 @@ typedef struct {
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
 /* clang-format off */
-/* The configuration: config.json's fields under the letters of the legend, words 2..19 of a model
-   file's header; from padding_idx on what else is known of model and training, words 43..51. */
+/* The configuration: config.json's fields, words 2..19 of a model file's header; from padding_idx
+   on what else is known of model and training, words 43..51. No field has a default: 0 is 0. */
 #define BERT_CONFIG(INT, FLOAT) /* INT(field, name in messages, least value, most) */              \
     INT(V, "V (vocab_size)", 1, 1 << 28)                                                           \
     INT(C, "C (hidden_size)", 1, 1 << 20)                                                          \
@@ -172,13 +169,13 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* one logit: 1 */   \
     INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
-    INT(multi_label, "multi_label", 0, c->task == BERT_CLASSIFICATION) /* 0: one label of K */     \
+    INT(multi_label, "multi_label (problem type)", 0, c->task == BERT_CLASSIFICATION)              \
     INT(pooler, "pooler", 0, 1) /* the model has one (1 for every task that uses it) */            \
     FLOAT(eps) /* layer_norm_eps */ FLOAT(hidden_dropout) /* hidden_dropout_prob */                \
     FLOAT(att_dropout) /* attention_probs_dropout_prob */                                          \
     FLOAT(cls_dropout) /* classifier_dropout; negative (null): as hidden_dropout */                \
     FLOAT(init_range) /* initializer_range */                                                      \
-    INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* where embed cuts texts; 0: nowhere */     \
+    INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* for programs: embed cuts there; 0: P */   \
     INT(padding_idx, "padding_idx (pad_token_id)", -1, bert_max_(c->V, 1) - 1) /* -1: none */      \
     INT(trained_length, "trained max_length", 0, 1 << 24) /* of its training data; 0: unknown */   \
     INT(trained_pairs, "trained on", 0, 2) /* 1: single texts, 2: pairs; 0: unknown */             \
@@ -245,8 +242,8 @@ enum { BERT_GROUP_EMBEDDINGS, BERT_GROUP_LAYER, BERT_GROUP_HEAD };
 enum { BERT_DRAWN_ZERO, BERT_DRAWN_ONE, BERT_DRAWN_NORMAL };
 
 /* A row of the table with this model's numbers. size = layers * rows * cols; 0: it has no such
-   tensor. offset: in params_memory (and grads, m, v). used: 0 where the task has no use for it and
-   keeps it for others: it gets no gradient and no weight decay. */
+   tensor. offset: in params_memory (and grads, m, v). used: 0 where the task only keeps it for
+   other tasks: it gets no gradient and no weight decay. */
 typedef struct {
     const char *name, *key;
     size_t layers, rows, cols, size, offset;
@@ -254,10 +251,10 @@ typedef struct {
 } BertTensor;
 
 /* clang-format off */
-/* Activations: name, copies, rows, columns. Training keeps those of all L layers for the backward,
-   or, with checkpointing, of most (A) one copy, as inference of all. At the end G, gradients of
-   activations: only training has them, and all layers use them in turn. Each copy starts with a
-   cache line. Of tasks that read CLS the last layer fills B rows of res1 to ln2 alone, of [CLS]. */
+/* Activations: name, copies, rows, columns. A is L in training, for the backward, but 1 with
+   checkpointing; at inference A and L are 1. G is 1 in training, else 0: gradients of activations,
+   which all layers use in turn. Each copy starts with a cache line. Where a task reads CLS alone,
+   the last layer fills only B rows of res1 to ln2, those of [CLS]. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)           /* word + position + type */                                         \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -273,12 +270,12 @@ typedef struct {
     X(res2, A, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
     X(ln2_mean, A, N, 1) X(ln2_rstd, A, N, 1)                                                      \
     X(ln2, L, N, C)           /* the layer's output */                                             \
-    X(firstx, 1, B, C) X(firsty, 1, B, C) /* [CLS] rows: of the last layer's x and atty, */        \
-    X(first, 1, B, C)         /* and of its output, which the pooler reads */                      \
+    X(firstx, 1, B, C) X(firsty, 1, B, C) /* [CLS] rows of the last layer's x and atty */          \
+    X(first, 1, B, C)         /* [CLS] rows of its output, which the pooler reads */               \
     X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
-    X(mlmx, 1, R, C)          /* the masked rows of the encoder's output, */                       \
-    X(mlmh, 1, R, C)          /* after the transform's dense, */                                   \
-    X(mlmact, 1, R, C)        /* and after its activation function */                              \
+    X(mlmx, 1, R, C)          /* masked rows of the last layer's output */                         \
+    X(mlmh, 1, R, C)          /* mlmx after the transform's dense */                               \
+    X(mlmact, 1, R, C)        /* mlmh after the activation function */                             \
     X(mlmln_mean, 1, R, 1) X(mlmln_rstd, 1, R, 1)                                                  \
     X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
     X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
@@ -288,12 +285,12 @@ typedef struct {
     X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
     X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)                                                     \
     X(dx, G, N, C)            /* of what flows from layer to layer */                              \
-    X(spare1, G, N, C) X(spare2, G, N, C) /* of whatever comes next */                             \
+    X(spare1, G, N, C) X(spare2, G, N, C) /* of one after the other */                             \
     X(dqkv, G, N, 3 * C) X(dfch, G, N, F) /* dfch: first gelu's, then fch's */                     \
     X(dlogits, G, H, O) X(dnsp, G, B, 2)
 
 /* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
-   What a task has no use for is refused, or NULL. Without labels and targets there is no loss. */
+   A task refuses what it has no use for. Without labels and targets there is no loss. */
 #define BERT_BATCH(X)                                                                              \
     X(tokens, int, N)          /* N = offsets[B] */                                                \
     X(types, int, N)                                                                               \
@@ -315,7 +312,7 @@ typedef struct {
 #define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
     int B, R, place; /* place: of its first sequence in the optimizer step */
-    int choices;     /* multiple_choice: sequences of an example; 0, without labels: all B are */
+    int choices;     /* multiple_choice: an example's sequences; 0 (only without labels): B */
     BERT_BATCH(BERT_ARRAY_)
     float label_smoothing; /* classification, ner, mlm, multiple_choice: as Trainer's */
     double divisor;        /* what the sum of losses is divided by; 0: bert_divisor: the mean */
@@ -360,7 +357,7 @@ typedef struct {
 } BertTokenizer;
 
 /* Memory in which each thread of a product lays out what it reads: bert_scratch_size(threads)
-   floats, for one call at a time. Layers that are given NULL for it make the same bits slowly. */
+   floats, for one call at a time. A layer makes the same bits slowly with NULL for it. */
 typedef struct {
     float *memory;
     int threads; /* that a layer may use */
@@ -371,8 +368,8 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
-    int freeze_layers, freeze_embeddings; /* the first so many layers, wte .. ln0b: no gradient */
-    double lr_decay; /* a layer's learning rate is this share of the next one's; 0, 1: all of it */
+    int freeze_layers, freeze_embeddings; /* no gradient for the first so many, wte .. ln0b */
+    double lr_decay;   /* a layer's learning rate is this share of the next one's; 0 or 1: equal */
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
@@ -384,8 +381,7 @@ typedef struct {
     size_t acts_room, batch_room, scratch_room; /* floats there is room for */
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
-    int training, B, N, R;
-    int layers, layer;      /* copies of A; where there is one, the layer that it is of */
+    int training, B, N, R, layers, layer; /* copies of A; of which layer it is, where it is one */
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
@@ -405,18 +401,18 @@ BERTDEF void bert_free(Bert *m);                    /* empties it, but for its m
 /* Draws the parameters as the table says (BertPreTrainedModel._init_weights; padding_idx: zero). */
 BERTDEF int bert_init(Bert *m, uint64_t seed);
 
-/* Makes copy, over what it had, a second Bert on m's parameters, labels and tokenizer. While there
-   are several they refuse bert_init, bert_adamw, bert_set_task; the last one frees those. */
+/* Makes copy, over what it had, a second Bert on m's parameters, labels, tokenizer, with its settings
+   but on_gradients. Several refuse bert_init, bert_adamw, bert_set_task; the last one frees those. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn, as from_pretrained does. labels (K strings) may be NULL.
-   What is frozen stays so; gradients and optimizer state go. On failure m stays as it was. */
+   Settings stay; gradients and optimizer state go. On failure only m's message changes. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
-/* Forward: acts (logits, ln2, ...) and, with labels, loss. training: dropout is on, and what the
-   backward needs is kept. Refuses tokens, types, lengths and labels that are out of range. */
+/* Copies the batch, which is not m->batch; makes acts (logits, ln2, ...) and, with labels, loss.
+   training: with dropout, and keeps what the backward needs. Refuses what is out of range. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
 /* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. */
@@ -425,7 +421,7 @@ BERTDEF size_t bert_head_cols(const BertConfig *c);
 BERTDEF int bert_has_targets(const BertConfig *c);
 BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch);
 
-/* Rows with a label, or their class weights' sum: makes a sum of losses torch's "mean". */
+/* What torch's "mean" divides losses by: rows with a label, or the sum of their class weights. */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
 /* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
@@ -435,7 +431,7 @@ BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has
 BERTDEF int bert_training_room(Bert *m);
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
-   first tensor in the backward's whose gradient has; its layer, as of dropout. NULL: none. */
+   first tensor in the backward's whose gradient has; NULL: none. *layer: embeddings -1, head L. */
 BERTDEF const char *bert_not_finite(const Bert *m, int *layer);
 
 /* ------------------------------------------------------------------------------------------------
@@ -521,7 +517,7 @@ BERTDEF float bert_clip_scale(float norm, float max_norm);
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale);
 
-/* Of the learning rate at a step from 0: transformers' get_linear_schedule_with_warmup. */
+/* A step's share of the learning rate, from step 0: transformers' linear schedule with warmup. */
 BERTDEF double bert_linear_schedule(long step, long warmup, long total);
 
 /* ------------------------------------------------------------------------------------------------
@@ -551,11 +547,11 @@ enum { BERT_LONGEST_FIRST, BERT_ONLY_FIRST, BERT_ONLY_SECOND, BERT_DO_NOT_TRUNCA
 typedef struct {
     int max_length; /* tokens of a sequence, [CLS] and [SEP] among them; 0: P */
     int truncation; /* BERT_LONGEST_FIRST, ... */
-    int windows;    /* the tokens that are cut go into further sequences, each of which repeats */
-    int stride;     /* so many tokens of the one before (return_overflowing_tokens) */
+    int windows;    /* what is cut goes into further sequences (return_overflowing_tokens) */
+    int stride;     /* so many tokens of one are repeated in the next */
     int no_special; /* without [CLS] and [SEP] */
     int is_words;   /* a text is given as its words (is_split_into_words) */
-    int at_once;    /* so many windows; while cut is above 0, bert_encode_more goes on. 0: all */
+    int at_once;    /* windows of one call; bert_encode_more goes on while cut is above 0. 0: all */
 } BertEncodeOptions;
 
 /* A text, or a pair (pair NULL: none), that end in a zero byte; options may be NULL. */
@@ -572,15 +568,15 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 
 /* Ids to text, as HF's decode: [CLS] and its like are left out with skip_special, blanks before
    punctuation go; clean_up does that once more, across tokens (clean_up_tokenization_spaces).
-   Returns the text's bytes; where that, or a little more, is not below room, out is empty. */
+   Returns the text's bytes, or, with out empty, how many it may have; room for 2 more is enough. */
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
-/* The code point at s[*at], *at moves behind it; U+FFFD where Python's errors="replace" has it. */
+/* The code point at s[*at], *at < n, and moves behind it; U+FFFD as Python's errors="replace". */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
-/* Of the model's Unicode table: whether c is a letter or a number (of some, No, it does not know);
+/* Of the model's Unicode table: whether c is a letter or a number (those of category No: in part);
    its lower case, at most 3 code points, whose number it returns (0: c stays). */
 BERTDEF int bert_is_alnum(const BertTokenizer *t, uint32_t c);
 BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower);
@@ -592,8 +588,8 @@ BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
    the [MASK]s of the texts, which m->batch.rows (m->R) counts in e->tokens. */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 
-/* out (B,C): each sequence of m's last forward as a vector: the mean over its tokens, its [CLS] row
-   or the pooler's, as sentence-transformers; normalize: of length 1; -1: as the model says. */
+/* out (B,C): each sequence of m's last forward (with its dropout) as a vector, as in sentence-
+   transformers: the tokens' mean, [CLS] or the pooler's; normalize: of length 1; -1: as m says. */
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 
 /* The k highest of n logits, highest first (of equals the first): their indices, and with probs
@@ -601,13 +597,13 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
 BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where x[0] is NaN */
 
-/* A label of ner, say B-LOC, taken apart; Hugging Face's pipeline and seqeval differ in odd ones
-   (LOC, E-LOC, B). Where labels have no names, kind and name have no bytes. */
+/* A label of ner taken apart: B-LOC is B, 1, LOC, LOC, LOC. Hugging Face's pipeline and seqeval
+   differ in LOC, E-LOC or B. Where labels have no names, kind and name have no bytes. */
 typedef struct {
     char letter;   /* its first: B, I, E, S, or O */
     int begins;    /* it has B- */
-    BertText kind; /* what follows B- or I-: the pipeline joins neighbours of one kind ... */
-    BertText name; /* ... to an entity of this name, which is what follows the first dash */
+    BertText kind; /* what follows B- or I-; the pipeline joins neighbours of one kind */
+    BertText name; /* what follows the first dash: of the pipeline's entity */
     BertText type; /* of a seqeval entity: what follows the letter and a dash; "_": nothing */
 } BertTag;
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
@@ -628,7 +624,7 @@ BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *
 
 /* Question answering: the best spans of a context, whose windows are added one by one. Set the
    first four, the rest zero. As run_qa: the best of all windows, which bert_answers_end scores. As
-   the pipeline: the best of each, scored in it, for the caller to take before the next is added. */
+   the pipeline: the best of each, for the caller to take after each bert_answers_add. */
 enum { BERT_MOST_ANSWERS = 100 };
 typedef struct {
     float start_logit, end_logit;
@@ -639,12 +635,12 @@ typedef struct {
 typedef struct {
     int n_best, max_tokens; /* 20 and 30 in run_qa; n_best: 1 to BERT_MOST_ANSWERS */
     int may_lack;           /* SQuAD v2: that there is no answer is one of the answers */
-    int by_window;          /* the pipeline's way: the list is of the last window alone */
+    int by_window;          /* the pipeline's way: best is of the last window alone, and scored */
     int count, windows;
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
 } BertAnswers;
 
-/* logits (T,2): start and end of each token; spans (T,2): its place in the text; -1 -1: none. */
+/* logits (T,2), T > 0: start and end of each token; spans (T,2): where it stands; -1 -1: [CLS]. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
 
 /* Scores them. Returns the answer's index; -1: no span, or [CLS] is above it by over threshold. */
@@ -653,7 +649,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 /* ------------------------------------------------------------------------------------------------
    Model files */
 
-/* Reads a model file, or copies one from memory, over what m had; on failure m is empty. */
+/* Reads a model file, or copies one from memory, over m and its settings; if it fails m is empty. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
@@ -3570,9 +3566,9 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
     const int reads = bert_reads_(m), only_cls = reads == BERT_READS_CLS;
-    if (B < 1 || m->training || pooling < BERT_POOL_DEFAULT || pooling > BERT_POOL_POOLER)
-        return BERT_REFUSE_(m, "an embedding follows a forward with training 0; pooling is %d",
-                            pooling);
+    if (B < 1) return BERT_REFUSE_(m, "an embedding follows a forward");
+    if (pooling < BERT_POOL_DEFAULT || pooling > BERT_POOL_POOLER)
+        return BERT_REFUSE_(m, "pooling is %d, not in 0..%d", pooling, BERT_POOL_POOLER);
     if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
     if (normalize < 0) normalize = m->config.normalize;
     if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !(reads & BERT_READS_CLS))

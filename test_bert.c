@@ -1510,7 +1510,7 @@ static void compare_act(double *worst, const float *got, const char *name, int l
     expect(d <= 1e-5, "act.%d.%s is off by %.1e", layer, name, d);
 }
 
-/* Those of layer l, by the public table: a copy begins with a cache line of 16 floats. */
+/* Those of layer l, by the public table: before the last one's, which begin with a cache line. */
 static BertActs layer_acts(const Bert *m, int l)
 {
     const size_t B = m->B, N = m->N, R = m->R, C = m->config.C, F = m->config.F, NH = m->config.NH;
@@ -1518,7 +1518,7 @@ static BertActs layer_acts(const Bert *m, int l)
     const size_t L = 2, A = 2, G = 1;
     BertActs a = m->acts;
 #define AT_LAYER(name, copies, rows, cols)                                                         \
-    if ((copies) > 1) a.name += (size_t)l * (((rows) * (cols) + 15) / 16 * 16);
+    if ((copies) > 1) a.name -= ((rows) * (cols) + 15) / 16 * 16 * (m->config.L - 1 - l);
     BERT_ACTS(AT_LAYER)
 #undef AT_LAYER
     return a;
