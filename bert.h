@@ -401,8 +401,8 @@ BERTDEF void bert_free(Bert *m);                    /* empties it, but for its m
 /* Draws the parameters as the table says (BertPreTrainedModel._init_weights; padding_idx: zero). */
 BERTDEF int bert_init(Bert *m, uint64_t seed);
 
-/* Makes copy, over what it had, a second Bert on m's parameters, labels, tokenizer, with its settings
-   but on_gradients. Several refuse bert_init, bert_adamw, bert_set_task; the last one frees those. */
+/* Makes copy, over what it had, a second Bert on m's parameters, labels, tokenizer; it has m's
+   settings, but no on_gradients. Several refuse what would change parameters; the last frees all. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
@@ -649,7 +649,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 /* ------------------------------------------------------------------------------------------------
    Model files */
 
-/* Reads a model file, or copies one from memory, over m and its settings; if it fails m is empty. */
+/* Reads a model file, or copies one from memory, over m and its settings; on failure m is empty. */
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
