@@ -382,7 +382,7 @@ typedef struct {
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
     int training, B, N, R, layers, layer; /* copies of A; of which layer it is, where it is one */
-    uint64_t *dropout_rows; /* (N+B): place << 32 | position, of each token and of each [CLS] */
+    uint64_t *dropout_rows; /* (N+B): place << 32 | position, of tokens, then of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
     BertStrings labels;
@@ -402,7 +402,7 @@ BERTDEF void bert_free(Bert *m);                    /* empties it, but for its m
 BERTDEF int bert_init(Bert *m, uint64_t seed);
 
 /* Makes copy, over what it had, a second Bert on m's parameters, labels, tokenizer; it has m's
-   settings, but no on_gradients. Several refuse what would change parameters; the last frees all. */
+   settings, but no on_gradients. While several share, they refuse to change parameters. */
 BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
@@ -749,7 +749,7 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Numbers are floats, and the same bits everywhere: so much has to be true of the compiler. */
+   Logits and training have the same bits everywhere: so much has to be true of the compiler. */
 
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
 #error                                                                                             \
@@ -791,8 +791,8 @@ static inline double bert_fma64_(double a, double b, double c) { return a * b + 
 
 /* ------------------------------------------------------------------------------------------------
    Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree,
-   whatever the width of the processor's vectors. What is done to 16 elements is a function of its
-   own, because compilers then make vectors of it. */
+   whatever the width of the processor's vectors: bert_sum_ of a[i], bert_dot_ of (a[i] - x) *
+   (b[i] - y). What is done to 16 elements is a function of its own, so that it becomes vectors. */
 enum { BERT_SUMS_ = 16 };
 
 static inline float bert_tree_(float *s)
@@ -812,7 +812,6 @@ static inline void bert_dot_16_(float *s, const float *a, float x, const float *
     for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[l] - x, b[l] - y, s[l]);
 }
 
-/* sum a[i] */
 static inline float bert_sum_(const float *a, int n)
 {
     float s[BERT_SUMS_] = {0};
@@ -822,7 +821,6 @@ static inline float bert_sum_(const float *a, int n)
     return bert_tree_(s);
 }
 
-/* sum (a[i] - x) * (b[i] - y) */
 static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
 {
     float s[BERT_SUMS_] = {0};
@@ -965,7 +963,7 @@ static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
         }
 }
 
-/* The product on all threads, and on the one that calls it: at speed where scratch is not NULL. */
+/* The product on all threads; on the thread that calls. Both are fast where scratch is not NULL. */
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
 #define bert_matmul_ bert_matmul_plain_
 #define bert_matmul_serial_ bert_matmul_plain_
@@ -1041,7 +1039,7 @@ BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int s
     return bert_mix64(bert_mix64(bert_mix64(seed) ^ step) ^ where);
 }
 
-/* Elements first .. first + count - 1 of row n; out may be inp. */
+/* Row n's elements first .. first + count - 1, from out[0] and inp[0] on; out may be inp. */
 static void bert_drop_row_(float *out, const float *inp, int first, int count, BertDropout drop,
                            size_t n)
 {
@@ -1087,10 +1085,10 @@ BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C,
    layer's output. top cancels in it, and is there only because exp(score[k]) might overflow. */
 enum { BERT_QUERIES_ = 48, BERT_KEYS_ = 80 }; /* the backward has two such blocks on the stack */
 
-/* One attention head of one sequence: what each turn of the loops over pairs of both works on. */
+/* A pair of a sequence and an attention head: what a thread works on at a time. */
 typedef struct {
     BertMatrix_ query, key, value; /* (T,HS) */
-    size_t first, at;              /* its first token; its first query in qkv */
+    size_t first, at;              /* its first token; where in qkv its first query begins */
     int T, C, NH, HS, h;
     float scale;      /* 1 / sqrt(HS) */
     BertDropout drop; /* of its probabilities: element k of the row that query q's token has */
@@ -1187,7 +1185,7 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
    score = query . key^T / sqrt(HS), so
        dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS) */
 
-/* One row of two blocks: p, products of query and key, becomes drop(prob); d, ddrop, becomes
+/* Row q of blocks p and d: p, products of query and key, becomes drop(prob); d, ddrop, becomes
    dscore / sqrt(HS). */
 static void bert_softmax_backward_(float *p, float *d, const BertAttHead_ *s, const float *stat,
                                    float mean, int q, int k0, int nk)
@@ -1247,11 +1245,11 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
 
 /* ------------------------------------------------------------------------------------------------
    The activation function between fc and fcproj (config.json's hidden_act), element by element:
-       gelu      x * P(x), P(x) = P(Z <= x) for Z from N(0,1)        (Hendrycks and Gimpel 2016)
+       gelu      x * cdf(x), cdf(x) = P(Z <= x) for Z from N(0,1)    (Hendrycks and Gimpel 2016)
        gelu_new  x / 2 * (1 + tanh(u)), u = sqrt(2/pi) * (x + 0.044715 x^3)
        relu      max(x, 0)
-   P(x) = (1 + erf(x / sqrt 2)) / 2, and its derivative is the density exp(-x^2/2) / sqrt(2 pi), so
-       gelu' = P(x) + x * density(x)
+   cdf(x) = (1 + erf(x / sqrt 2)) / 2; its derivative is the density exp(-x^2/2) / sqrt(2 pi), so
+       gelu' = cdf(x) + x * density(x)
    The tanh form's (1 + tanh(u)) / 2 is the logistic function h = 1 / (1 + exp(-2u)), which loses no
    digits; its derivative is dh / du = 2 h (1 - h), so
        gelu_new = x h,  gelu_new' = h + x * 2 h (1 - h) * u',
@@ -1350,7 +1348,7 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    loss a row): probs = softmax(logits), and with W = weights, e = smoothing, y = labels[n]
        losses[n] = -(1 - e) * W[y] * log(probs[n][y]) - e / K * sum_k W[k] * log(probs[n][k])
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
-   loss; labels NULL: probabilities only. For mlm K is the vocabulary. */
+   loss; labels NULL: probabilities only. K counts classes: of mlm V. */
 
 /* log(x), x > 0, to 2e-16: libm's differs from one system to the next. */
 static double bert_log_(double x)
@@ -1381,7 +1379,8 @@ static float bert_softmax_(float *p, float *max_x, const float *x, int n)
     return (float)bert_log_(sum);
 }
 
-/* With rest = log(sum_j exp(logits[j] - max)), -log(probs[k]) = rest - (logits[k] - max). */
+/* With rest = log(sum_j exp(logits[j] - max)), -log(probs[k]) = rest - (logits[k] - max), and
+   sum_k W[k] * -log(probs[k]) = rest * sum_k W[k] - sum_k W[k] * (logits[k] - max). */
 BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
                                        const int *labels, const float *weights, float smoothing,
                                        int N, int K)
@@ -1645,7 +1644,7 @@ BERTDEF size_t bert_head_cols(const BertConfig *c)
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
 static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 {
-    enum { KEPT = 1, USED = 2 }; /* by the task; who has neither has no such tensor */
+    enum { KEPT = 1, USED = 2 }; /* by the task; 0: no such tensor */
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
     const size_t layers[] = {1, L, 1}; /* of each group */
     const int cols = bert_task(c->task)->cols, reads = bert_task(c->task)->reads, ALL = USED;
@@ -1680,8 +1679,8 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
 #define BERT_ACT_(name, ...) BERT_ACT_##name##_,
 enum { BERT_ACTS(BERT_ACT_) BERT_NUM_ACTS_ };
 
-/* The activations of m's batch, of the layers those of layer l. sizes (or NULL): of a copy of each,
-   and behind them of all. */
+/* The activations of m's batch; what each layer has is layer l's. sizes (or NULL): the floats in a
+   copy of each, then in all. */
 static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
 {
     const BertConfig *c = &m->config;
@@ -1743,11 +1742,11 @@ static int bert_as_written_(void)
 
 BERTDEF int bert_build(Bert *m, BertConfig config)
 {
-    int error = bert_check_config_(m, &config);
     if (!bert_as_written_())
         return BERT_REFUSE_(m,
                             "compile without -fassociative-math, -funsafe-math-optimizations: they "
                             "change the order of sums");
+    int error = bert_check_config_(m, &config);
     if (error) return error;
     if (m->params_memory)
         return BERT_REFUSE_(m, "bert_build makes an empty Bert a model: free it first");
@@ -1924,12 +1923,13 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
     return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
 }
 
-/* The loss of a batch: which function makes it, whether that knows class_weights and
-   label_smoothing; how many losses, of as many rows of logits (but of SPAN), and of how many
-   columns; against how many labels (0: against targets). */
+/* The loss of a batch. A new one is a BERT_LOSS_, a row of kinds in that order, two branches in
+   bert_task_loss_, and a range in bert_check_labels_ or, with targets, a term in bert_has_targets.
+   A head of other columns has a WHO in bert_layout_ and branches in bert_head_forward_ and
+   bert_head_backward_. */
 typedef struct {
-    int kind, weights, smoothing;
-    size_t count, columns, labels;
+    int kind, weights, smoothing;  /* its function; whether it has class_weights, label_smoothing */
+    size_t count, columns, labels; /* losses, columns of logits, labels (0: it reads targets) */
 } BertLoss_;
 
 static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
@@ -2085,7 +2085,7 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
 {
     const BertLoss_ loss = bert_loss_(&m->config, batch);
     double sum = 0.0;
-    if (!batch->labels || loss.labels != loss.count) return (double)loss.count;
+    if (!batch->labels || loss.kind == BERT_LOSS_SPAN) return (double)loss.count;
     for (size_t i = 0; i < loss.labels; i++)
         if (batch->labels[i] >= 0 && (size_t)batch->labels[i] < loss.columns)
             sum += batch->class_weights ? batch->class_weights[batch->labels[i]] : 1.0f;
@@ -2109,7 +2109,7 @@ static void bert_keep_batch_(Bert *m, const BertBatch *x)
     if (to->next_divisor == 0.0) to->next_divisor = (double)x->B;
 }
 
-/* The rows that key the batch's dropout: place << 32 | position, of each token and each [CLS]. */
+/* The rows that key the batch's dropout: of each token, then of each [CLS]. */
 static void bert_key_rows_(Bert *m, const BertBatch *x)
 {
     m->dropout_rows = (uint64_t *)(void *)m->batch_memory;
@@ -2141,19 +2141,19 @@ static float *bert_output_(const Bert *m, int l)
     return l < 0 ? m->acts.ln0 : bert_acts_(m, l, NULL).ln2;
 }
 
-/* out (R,C) = rows of x (N,C): the [CLS] ones, where rows is offsets, or the masked ones. */
-static void bert_gather_(float *out, const float *x, const int *rows, int R, int C)
+/* out (n,C) = rows of x (N,C): the [CLS] ones, where rows is offsets, or the masked ones. */
+static void bert_gather_(float *out, const float *x, const int *rows, int n, int C)
 {
-    for (int r = 0; r < R; r++)
+    for (int r = 0; r < n; r++)
         memcpy(out + (size_t)r * C, x + (size_t)rows[r] * C, (size_t)C * sizeof *x);
 }
 
-/* bert_gather_'s backward: dx (N,C) is zero but in those rows. dout (R,C) may be dx: as rows rise,
+/* bert_gather_'s backward: dx (N,C) is zero but in those rows. dout (n,C) may be dx: as rows rise,
    rows[r] >= r, and the last row is moved first. */
-static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, int N, int C)
+static void bert_scatter_(float *dx, const float *dout, const int *rows, int n, int N, int C)
 {
     int end = N; /* the rows from here on are done */
-    for (int r = R - 1; r >= 0; end = rows[r--]) {
+    for (int r = n - 1; r >= 0; end = rows[r--]) {
         float *to = dx + (size_t)rows[r] * C;
         memmove(to, dout + (size_t)r * C, (size_t)C * sizeof *dx);
         memset(to + C, 0, (size_t)(end - rows[r] - 1) * C * sizeof *dx);
@@ -2162,7 +2162,7 @@ static void bert_scatter_(float *dx, const float *dout, const int *rows, int R, 
 }
 
 /* Whether only the [CLS] rows of a layer are read: no others are computed after its attention. */
-static int bert_first_only_(const Bert *m, int l)
+static int bert_cls_only_(const Bert *m, int l)
 {
     return l == m->config.L - 1 && bert_reads_(m) == BERT_READS_CLS;
 }
@@ -2176,7 +2176,7 @@ static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    const int first = bert_first_only_(m, l), n = first ? B : N; /* rows after the attention */
+    const int cls = bert_cls_only_(m, l), n = cls ? B : N; /* rows after the attention */
     const BertScratch *scratch = &m->scratch;
     BertTensors w;
     const BertActs a = bert_acts_(m, l, NULL);
@@ -2187,7 +2187,7 @@ static void bert_layer_forward_(Bert *m, int l)
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, scratch);
     bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att, scratch);
-    if (first) {
+    if (cls) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
         x = a.firstx, y = a.firsty;
@@ -2206,13 +2206,12 @@ static void bert_layer_forward_(Bert *m, int l)
 /* The same in reverse order. Each line's first argument is the gradient of an activation, of which
    it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
    x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
-   came back through the branch; likewise dln1 is dres2. With checkpointing the
-   forward makes the layer's activations again, the same, as dropout's masks are. */
+   came back through the branch; likewise dln1 is dres2. Checkpointing runs the forward again. */
 static void bert_layer_backward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
-    const int first = bert_first_only_(m, l), n = first ? B : N;
+    const int cls = bert_cls_only_(m, l), n = cls ? B : N;
     const BertScratch *scratch = &m->scratch;
     BertTensors w, g; /* a frozen layer has no gradients */
     const BertActs a = bert_acts_(m, l, NULL);
@@ -2238,9 +2237,9 @@ static void bert_layer_backward_(Bert *m, int l)
     bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
                             C);
     bert_dropout_backward(dattproj, dres1, n, C, drop1);
-    bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, first ? a.firsty : a.atty,
+    bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, cls ? a.firsty : a.atty,
                          w.attprojw, n, C, C, 0, scratch);
-    if (first) { /* from the [CLS] rows to all */
+    if (cls) { /* from the [CLS] rows to all */
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
@@ -2267,10 +2266,9 @@ static void bert_encoder_forward_(Bert *m)
 
 /* mlm's decoder is wte, whose gradient so has two parts: the decoder's, dwte += dlogits^T . headx,
    for every row, and the embeddings', demb, for the rows of the batch's tokens. Rows that only the
-   decoder's part reaches come from one product. The others get both parts sequence by sequence, the
-   decoder's first: a step cut into micro-batches then has the bits of the whole. For each of these,
-   at most N, all R masked rows and all N tokens are walked over: R C multiply-adds, which the
-   product does a second time, and N comparisons. */
+   decoder's part reaches come from one product. The others, at most N, get both parts sequence by
+   sequence, the decoder's first: a step cut into micro-batches then has the bits of the whole. It
+   costs them their part of the product, R C multiply-adds, twice. */
 
 /* One of the others; old is what it was before the product. */
 static void bert_tied_row_(const Bert *m, float *row, const float *old, int token)
@@ -2308,15 +2306,13 @@ static void bert_tied_backward_(Bert *m)
     }
 }
 
-/* From the gradient of the encoder's output, dx, to those of its parameters, and no further down
-   than one of them is not frozen. */
+/* From the gradient of the encoder's output, dx, down to the lowest part that is not frozen. */
 static void bert_encoder_backward_(Bert *m)
 {
     const BertConfig *c = &m->config;
     const int N = m->N, C = c->C;
     BertTensors *g = &m->grads;
     BertActs *a = &m->acts;
-    if (m->on_gradients) m->on_gradients(m->user, BERT_GROUP_HEAD, 0);
     for (int l = c->L - 1; l >= (m->freeze_embeddings ? m->freeze_layers : 0); l--) {
         bert_layer_backward_(m, l);
         if (m->on_gradients && l >= m->freeze_layers) m->on_gradients(m->user, BERT_GROUP_LAYER, l);
@@ -2342,8 +2338,7 @@ static void bert_pooler_forward_(Bert *m)
 {
     int B = m->B, C = m->config.C;
     BertActs *a = &m->acts;
-    if (bert_first_only_(m, m->config.L - 1))
-        memcpy(a->first, a->ln2, (size_t)B * C * sizeof(float));
+    if (bert_cls_only_(m, m->config.L - 1)) memcpy(a->first, a->ln2, (size_t)B * C * sizeof(float));
     else bert_gather_(a->first, a->ln2, m->batch.offsets, B, C);
     bert_linear_forward(a->pooled, a->first, m->params.poolw, m->params.poolb, B, C, C,
                         &m->scratch);
@@ -2411,10 +2406,9 @@ static void bert_nsp_backward_(Bert *m, float scale)
 }
 
 /* The task's head: from the encoder's output to logits (H,O), by the columns of the task table.
-       K    BertForSequenceClassification (x is pooled), BertForTokenClassification (x is ln2):
-            logits = classifier(dropout(x))
-       V    mlm, whose decoder is the word embeddings: logits = transform(ln2) . wte^T + mlmdecb
-       2    BertForQuestionAnswering: logits = qa_outputs(ln2) */
+       K    logits = classifier(dropout(x)), x is ln2 of ner, else pooled
+       V    mlm, pretraining: logits = transform(ln2) . wte^T + mlmdecb, wte the word embeddings
+       2    qa: logits = qa_outputs(ln2) */
 static void bert_head_forward_(Bert *m)
 {
     const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
@@ -2537,6 +2531,7 @@ BERTDEF int bert_backward(Bert *m, float scale)
         bert_head_backward_(m);
     } else memset(m->acts.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
     if (m->batch.next) bert_nsp_backward_(m, scale);
+    if (m->on_gradients) m->on_gradients(m->user, BERT_GROUP_HEAD, 0);
     bert_encoder_backward_(m);
     return BERT_OK;
 }
@@ -2591,10 +2586,10 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 /* ------------------------------------------------------------------------------------------------
    The optimizer. Half of MiniLM's parameters are rows of wte, and most of them are words that
    training has not met: their gradient, m and v are zero, and reading so many zeros from memory
-   would cost a quarter of a step. So all that follows goes by runs: */
+   would cost a quarter of a step. So all that follows goes by runs of parameters, in or outside a
+   row of wte, the first tensor. */
 
-/* How long a run is that begins with parameter at: up to 1024 of those before end. All of them have
-   had gradients (*met), or none, as they are of a row of wte, the first tensor, never seen. */
+/* How long the run from parameter at on is: up to end, at most 1024. *met: 0 in a row not seen. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
     const size_t C = m->tensors[BERT_TENSOR_wte].cols, row = at / C;
@@ -2711,7 +2706,8 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
             if (!t->used || bert_frozen_(m, t, l)) continue;
             const double rate = lr * bert_rate_(m, t, l);
             const size_t first = t->offset + (size_t)l * (size_t)size;
-            s.lr = (float)rate, s.keep = t->decay ? (float)(1.0 - rate * weight_decay) : 1.0f;
+            s.lr = (float)rate;
+            s.keep = t->decay ? (float)bert_fma64_(-rate, weight_decay, 1.0) : 1.0f;
             BERT_OMP_(parallel for schedule(dynamic))
             for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
                 size_t at = first + (size_t)block, run;
@@ -3481,7 +3477,7 @@ static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
     return kept;
 }
 
-/* The blanks that the library (do_not: of one token; else transformers, of a text) takes out. */
+/* Takes blanks out, with do_not as the library from one token, else as transformers from a text. */
 static size_t bert_clean_up_(char *s, size_t n, int do_not)
 {
     static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
@@ -3631,7 +3627,7 @@ BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k
     return count;
 }
 
-/* What follows of it from that byte on. */
+/* The text from that byte on. */
 static BertText bert_rest_(BertText text, const char *from)
 {
     text.size -= (size_t)(from - text.bytes);
@@ -3703,7 +3699,7 @@ static void bert_answer_insert_(BertAnswers *a, BertAnswer span, int most)
     a->best[at] = span;
 }
 
-/* Scores a window's spans, and that there is none, by themselves. */
+/* Scores a window's spans and none within the window. */
 static void bert_score_window_(BertAnswers *a, BertAnswer *none, const float *logits,
                                const int *spans, int T)
 {
@@ -3722,7 +3718,8 @@ static void bert_score_window_(BertAnswers *a, BertAnswer *none, const float *lo
     }
 }
 
-/* run_qa looks at the n best starts and ends, the pipeline at all. */
+/* Each start with each end from there on is a span; run_qa takes the n best of both, the pipeline
+   all. none is the lowest of the windows'. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
@@ -4182,13 +4179,12 @@ static inline float bert_normal_cdf_(float x, float *bell)
 }
 
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
-BERTDEF size_t bert_scratch_size(int threads) { return 0 * (size_t)threads; }
+BERTDEF size_t bert_scratch_size(int threads) { return (void)threads, 0; }
 #else
 /* ------------------------------------------------------------------------------------------------
    Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON, but for the
-   multiply-add. With BERT_NO_SIMD, or a compiler without them, all products are plain loops.
-   The tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3 vectors
-   leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
+   multiply-add. A tile is what a matmul keeps in registers: ROWS x COLS sums. Of 32 registers 8 x 3
+   vectors leave 3 for a row of b and some for a's broadcasts; of 16, 6 x 2 leave 4. */
 #ifdef __AVX512F__
 #include <immintrin.h>
 enum { BERT_LANES_ = 16, BERT_TILE_ROWS_ = 8, BERT_TILE_VECS_ = 3 };
@@ -4253,7 +4249,7 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
                 +----+----+----+     all strips pass over them.
        DEPTH
      +---------++----+----+----+     A strip is TILE_ROWS rows of a, DEPTH long. It stays in the
-   T | strip   || tile    |    |     first-level cache while it passes over the panels, a tile for
+ROWS | strip   || tile    |    |     first-level cache while it passes over the panels, a tile for
      +---------++----+----+----+     each. It is read where it lies, if its rows lie along k; else
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
@@ -4322,11 +4318,11 @@ BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], co
         BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(bert_all_(strip[i * down]), b[v], sum[i][v]);
 }
 
-/* One tile: c (rows, cols) = start + strip . panel; where start is NULL, c += strip . panel, or,
+/* One tile: c (rows, cols) = first + strip . panel; where first is NULL, c += strip . panel, or,
    chain, c's sums go on. panel is (depth, vecs * LANES). soon is the tile of c that comes next. */
 BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
                              const float *strip, const size_t down, const size_t right,
-                             const float *panel, int depth, const float *start, int chain,
+                             const float *panel, int depth, const float *first, int chain,
                              const float *soon, BertAhead_ *ahead)
 {
     const int n = BERT_LANES_, whole = rows == BERT_TILE_ROWS_ && cols % n == 0;
@@ -4334,7 +4330,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
     const size_t ldt = whole ? ldc : (size_t)BERT_TILE_COLS_;
     int k = 0;
     if (!whole) memset(edge, 0, sizeof edge);
-    for (int i = 0; i < rows && !whole && !start; i++)
+    for (int i = 0; i < rows && !whole && !first; i++)
         memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
@@ -4356,7 +4352,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
             float *to = t + i * ldt + v * n;
             if (v * n >= cols) continue;
             if (chain) bert_put_(to, sum[i][v]);
-            else bert_put_(to, bert_get_(start ? start + v * n : to) + sum[i][v]);
+            else bert_put_(to, bert_get_(first ? first + v * n : to) + sum[i][v]);
         }
     for (int i = 0; i < rows && !whole; i++)
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
@@ -4434,12 +4430,12 @@ static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
    whose sizes and steps are constants: copied into a larger one, gcc runs out of registers. */
 #define BERT_TILE_ARGUMENTS_                                                                       \
     float *c, size_t ldc, int rows, int cols, BertMatrix_ strip, const float *panel, int depth,    \
-        const float *start, int chain, const float *soon, BertAhead_ *ahead
+        const float *first, int chain, const float *soon, BertAhead_ *ahead
 typedef void BertTile_(BERT_TILE_ARGUMENTS_);
 #define BERT_TILE_KIND_(name, vecs, down, right)                                                   \
     BERT_APART_ void name(BERT_TILE_ARGUMENTS_)                                                    \
     {                                                                                              \
-        bert_tile_(c, ldc, rows, cols, vecs, strip.at, down, right, panel, depth, start, chain,    \
+        bert_tile_(c, ldc, rows, cols, vecs, strip.at, down, right, panel, depth, first, chain,    \
                    soon, ahead);                                                                   \
     }
 BERT_TILE_KIND_(bert_tile_rows_1_, 1, strip.down, 1)
@@ -4451,7 +4447,7 @@ BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_)
 
 /* A strip times the panels of so many columns, from left to right. */
 static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, int rows,
-                                     const float *panels, int depth, int cols, const float *start,
+                                     const float *panels, int depth, int cols, const float *first,
                                      int chain, BertAhead_ *ahead)
 {
     static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
@@ -4461,7 +4457,7 @@ static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, in
         const int width = bert_min_(BERT_TILE_COLS_, cols - j), vecs = bert_panel_vecs_(width);
         const float *soon = width < cols - j ? c + j + width : c + BERT_TILE_ROWS_ * ldc;
         kinds[bert_min_(vecs, 3) - 1](c + j, ldc, rows, width, strip, panels, depth,
-                                      start ? start + j : NULL, chain, soon, ahead);
+                                      first ? first + j : NULL, chain, soon, ahead);
     }
 }
 
@@ -4501,9 +4497,8 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
         }
 }
 
-/* The product of few rows and a transposed matrix, b[k][j] = w[j][k], be it a linear's weights or
-   attention's keys, as its mirror image c^T = w . a^T, whose tiles, HIGH rows of w and one vector
-   wide, read w where it lies: packed, each of its elements would serve a few multiply-adds. */
+/* Few rows times b = w^T, a linear's weights or attention's keys: c^T = w . a^T is computed, whose
+   tiles, HIGH rows of w and one vector wide, read w where it lies. To pack w pays for more rows. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4574,7 +4569,7 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
    for each thread, which are not equally fast, or one where a block is soon done. The longer side
    of c is cut first, so that little is packed twice; of dW the rows, so that two threads do not
-   write side by side. A block has at least 64 rows, and at most 1024. */
+   write side by side. More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
