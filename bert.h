@@ -3489,8 +3489,8 @@ static size_t bert_clean_up_(char *s, size_t n, int do_not)
     return n;
 }
 
-/* What an id is shown as: its string, or, of a normalized added token, that one's normal form. The
-   library knows a special token by what is shown: of other form it is not special. */
+/* What an id is shown as: its string, or a normalized added token's normal form. The library knows
+   a special token by what is shown: one whose normal form differs is not special. */
 static BertText bert_shown_(const BertTokenizer *t, int id, int *special)
 {
     const struct BertLookup_ *k = t->lookup;
@@ -3859,8 +3859,8 @@ static void bert_put_u64_(int32_t *h, BertBytes_ x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-/* A section of the file from byte `at` on: so many bytes of it are numbers of unit bytes, the rest
-   is text. array is the address of what points to it in memory: &m->params_memory, ... */
+/* A section of the file, from byte `at` on: its first `numbers` bytes are numbers of unit bytes, the
+   rest is text. array is the address of its pointer in memory: &m->params_memory, ... */
 typedef struct {
     void *array;
     size_t unit;
@@ -4003,7 +4003,6 @@ static void bert_none_in_version_1_(BertTokenizer *t, int word, const char *toke
         t->words[word] = -1;
 }
 
-/* What ties data files to a vocabulary. */
 static uint64_t bert_hash_tokenizer_(const BertTokenizer *t)
 {
     const BertStrings *v = &t->vocabulary;
