@@ -374,7 +374,7 @@ typedef struct {
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): 1: row of wte has had a gradient; the optimizer skips others */
-    /* Each backward calls it when it is done with HEAD, a LAYER, EMBEDDINGS that is not frozen. */
+    /* Called when a backward has made the gradients of HEAD, LAYER L-1 .. 0, EMBEDDINGS, if any. */
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
     float *acts_memory, *batch_memory;
