@@ -378,7 +378,7 @@ typedef struct {
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
     float *acts_memory, *batch_memory;
-    size_t acts_room, batch_room, scratch_room; /* floats there is room for */
+    size_t acts_room, batch_room, scratch_room; /* floats, which only grow */
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
     int training, B, N, R, layers, layer; /* copies of A; of which layer it is, where it is one */
@@ -424,7 +424,7 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch);
 /* What torch's "mean" divides losses by: rows with a label, or the sum of their class weights. */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
-/* Adds scale * d loss / d parameter to m's gradients, for its last forward, a training one. */
+/* Adds scale * d loss / d parameter to the gradients, for the last forward, which was a training. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 /* As the first backward: gradients, m, v and seen are zero; a resumed run fills the last three. */
@@ -3859,7 +3859,7 @@ static void bert_put_u64_(int32_t *h, BertBytes_ x)
     h[1] = (int32_t)(uint32_t)(x >> 32);
 }
 
-/* A section of the file, from byte `at` on: its first `numbers` bytes are numbers of unit bytes, the
+/* A section of the file, from byte at on: its first `numbers` bytes are numbers of unit bytes, the
    rest is text. array is the address of its pointer in memory: &m->params_memory, ... */
 typedef struct {
     void *array;
