@@ -409,8 +409,12 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files, programs = Files(folder), Programs(folder, args.mpi)
-        for task in TASKS if not os.environ.get("RK") else ():
+        for task in TASKS:
             check_task(programs, files, task, [2, 3, 4] if not args.quick else [3])
+        check_task(programs, files, "mlm", [3], "--gradient_accumulation_steps", 2,
+                   name=", two batches a step")
+        check_task(programs, files, "ner", [3], "--freeze_layers", 1, "--freeze_embeddings",
+                   name=", frozen below")
         check_sums(programs, [1, 2, 3, 4] if not args.quick else [3])
         check_failures(programs, files)
         check_signals(programs, files)
