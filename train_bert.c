@@ -95,7 +95,8 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(reinit_layers, STEPS, "0", TRAIN, 0, "the last so many layers and the pooler are drawn")     \
     X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
     X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
-    X(logging_dir, PATH, "", TRAIN, 0, "folder for log.jsonl, which a new run replaces")           \
+    X(logging_dir, PATH, "", TRAIN, 0,                                                             \
+      "folder for log.jsonl and TensorBoard's events, which a new run replaces")                   \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
     X(logits, SWITCH, "", PREDICT, 0, "not of qa and mlm: the raw outputs too")                    \
     X(pooling, CHOICE, "model", EMBED, 0, "model|mean|cls|pooler")                                 \

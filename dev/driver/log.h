@@ -1,16 +1,17 @@
 /*
-log.h - log.jsonl, and what the live line says.
+log.h - log.jsonl, TensorBoard's events beside it, and what the live line says.
 */
 #ifndef LOG_H
 #define LOG_H
 
-#include "save.h"
+#include "events.h"
 
 /* log.jsonl: an object a line under Trainer's names. A new run replaces it, as Trainer's
    trainer_state.json has the history of one run: two in one file could not be told apart. */
 typedef struct {
     FILE *f;  /* NULL: there is none */
     int open; /* a line was begun */
+    Events events;
 } Log;
 
 static int log_start(Log *log, const char *folder)
@@ -20,7 +21,8 @@ static int log_start(Log *log, const char *folder)
     if (make_folder("--logging_dir", folder)) return 1;
     snprintf(path, sizeof path, "%s/log.jsonl", folder);
     log->f = fopen(path, "w");
-    return log->f ? 0 : fail("%s: cannot be written: %s", path, strerror(errno));
+    if (!log->f) return fail("%s: cannot be written: %s", path, strerror(errno));
+    return events_start(&log->events, folder, 0);
 }
 
 static void log_number(Log *log, const char *prefix, const char *name, double value, int digits)
@@ -29,12 +31,14 @@ static void log_number(Log *log, const char *prefix, const char *name, double va
     fprintf(log->f, "%s\"%s%s\": ", log->open ? ", " : "{", prefix, name);
     put_number(log->f, value, digits);
     log->open = 1;
+    if (strcmp(name, "step")) events_number(&log->events, prefix, name, value);
 }
 
 static void log_free(Log *log)
 {
     if (log->f) fclose(log->f);
     log->f = NULL;
+    events_free(&log->events);
 }
 
 /* A log that cannot be written costs the log, not the training. */
@@ -45,7 +49,7 @@ static void log_end(Log *log, double epoch, long long step)
     if (!log->f) return;
     fputs("}\n", log->f);
     log->open = 0;
-    if (!fflush(log->f) && !ferror(log->f)) return;
+    if (!fflush(log->f) && !ferror(log->f) && events_end(&log->events, step)) return;
     warn("the log cannot be written: %s; going on without it", strerror(errno));
     log_free(log);
 }
