@@ -18,6 +18,7 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 #include "bert.h"
 
 #include "dev/driver/answering.h"
+#include "dev/driver/checkpoint.h"
 #include "dev/driver/flags.h"
 #include "dev/driver/head.h"
 #include "dev/driver/loader.h"
@@ -25,6 +26,7 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 #include "dev/driver/plan.h"
 #include "dev/driver/ranks.h"
 #include "dev/driver/save.h"
+#include "dev/driver/strategy.h"
 #include "dev/driver/tasks.h"
 #include "dev/driver/threads.h"
 #include "dev/driver/weights.h"
@@ -94,7 +96,23 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
       "a layer's learning rate is this share of the next one's; the head's is whole")              \
     X(reinit_layers, STEPS, "0", TRAIN, 0, "the last so many layers and the pooler are drawn")     \
     X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
-    X(logging_steps, COUNT, "500", TRAIN, 0, "steps between two lines of the log")                 \
+    X(eval_strategy, CHOICE, "", TRAIN, 0, "no|epoch|steps [no; with --eval_file: epoch]")         \
+    X(eval_steps, EVERY, "", TRAIN, 0, "steps between two evaluations [logging_steps]")            \
+    X(metric_for_best_model, NAME, "", TRAIN, 0,                                                   \
+      "what best.bin goes by [the first; with load_best_model_at_end: loss]")                      \
+    X(greater_is_better, TRUTH, "", TRAIN, 0, "is a higher one better? [true, but for a loss]")    \
+    X(load_best_model_at_end, SWITCH, "", TRAIN, 0,                                                \
+      "model.bin becomes the best model, not the last")                                            \
+    X(early_stopping_patience, COUNT, "", TRAIN, 0, "so many evaluations no better end the run")   \
+    X(early_stopping_threshold, NUMBER, "0", TRAIN, 0, "better by no more than this is no better") \
+    X(save_strategy, CHOICE, "no", TRAIN, 0, "no|epoch|steps|best [no; Trainer: steps]")           \
+    X(save_steps, EVERY, "500", TRAIN, 0, "steps between two checkpoints")                         \
+    X(save_total_limit, COUNT, "", TRAIN, 0, "the oldest beyond so many go; the best stays")       \
+    X(resume_from_checkpoint, LAST, "", TRAIN, 0,                                                  \
+      "folder of a run that was stopped: it goes on [the last in output_dir]")                     \
+    X(logging_strategy, CHOICE, "steps", TRAIN, 0, "no|epoch|steps [steps]")                       \
+    X(logging_first_step, SWITCH, "", TRAIN, 0, "a line for the first step, too")                  \
+    X(logging_steps, EVERY, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0,                                                             \
       "folder for log.jsonl and TensorBoard's events, which a new run replaces")                   \
     X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
@@ -105,6 +123,8 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
 #define FLAG_FIELD(name, kind, ...) kind##_t name;
 typedef struct {
     FLAGS(FLAG_FIELD)
+    int argc;
+    char **argv; /* the command line */
 } Options;
 
 /* ------------------------------------------------------------------------------------------------
@@ -159,7 +179,7 @@ static int run(Options *o, Bert *m, int argc, char **argv)
 /* The exit code: 0; 1 for an error, told on stderr; 128 + n where signal n stopped the training. */
 static int bert_main(int argc, char **argv)
 {
-    Options o = {0};
+    Options o = {.argc = argc, .argv = argv};
     Bert m = {0};
     open_standard();
     clearerr(stdout);
@@ -192,25 +212,30 @@ typedef struct {
     double rows; /* that have a label */
 } Sums;
 
-enum { NEVER = -1 }; /* in place of a step */
-
 typedef struct {
     const Options *o;
     Bert *m;
     Loader data, eval; /* of train_file, eval_file */
     Evaluation result; /* the last one */
+    int measured;      /* there was one */
     Folder out;        /* output_dir */
     Log log;
     float *class_weights; /* (K) or NULL */
     Plan plan;
-    double rate, norm; /* of the last step */
+    Strategy when;
+    double rate, norm;    /* of the last step */
+    double start;         /* seconds() when it began, as if it had never been stopped */
+    long long saved_step; /* of model.bin, or NEVER */
+    int kept;             /* there is a checkpoint of just this state */
 
-    /* How far it is. With data.place, the model and its optimizer's state this is all that a run
-       which goes on where it was stopped has to have again. */
-    long long step;                  /* optimizer steps that are done */
-    Sums run, line;                  /* so far, and at the last log line */
-    long long saved_step, best_step; /* of model.bin, and of the best evaluation; NEVER */
-    double best, best_loss;          /* that evaluation's first metric and loss */
+    /* How far it is: with data.place, the model and its optimizer's state this is all that a run
+       which goes on where it was stopped has to have again. state knows where all of it is. */
+    long long step; /* optimizer steps that are done */
+    long long due;  /* after the last one, and not done yet */
+    Sums run, line; /* so far, and at the last log line */
+    Best best;      /* evaluation */
+    double seconds;
+    RunState state;
 } Training;
 
 static Loader evaluation_loader(const Options *o, const Bert *m); /* below, at Evaluation */
@@ -231,7 +256,6 @@ static uint64_t step_hash(const Loader *l)
 
 static void show_run(const Training *t)
 {
-    const BertConfig *c = &t->m->config;
     const Options *o = t->o;
     const Loader *l = &t->data;
     Page page;
@@ -239,12 +263,7 @@ static void show_run(const Training *t)
     show_data(f, "train", l->data, l->label_counts);
     if (l->files.count > 1) fprintf(f, "           and %zu more\n", l->files.count - 1);
     if (o->eval_file) show_data(f, "eval", t->eval.data, NULL);
-    fprintf(f, "dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout,
-            c->att_dropout, c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
-    if (o->freeze_embeddings && !o->freeze_layers) fprintf(f, "frozen     the embeddings\n");
-    else if (o->freeze_layers)
-        fprintf(f, "frozen     %sthe first %lld layers of %d\n",
-                o->freeze_embeddings ? "the embeddings and " : "", o->freeze_layers, c->L);
+    show_rates(f, t->m);
     fprintf(f, "run        %lld steps of ", t->plan.total);
     if (ranks.count > 1) fprintf(f, "%zu ranks x ", ranks.count);
     fprintf(f,
@@ -282,6 +301,35 @@ static Plan training_plan(const Options *o)
     return p;
 }
 
+/* What evaluations there are, and which is the best. */
+static int train_strategy(Training *t)
+{
+    const Options *o = t->o;
+    const char *needs = o->early_stopping_patience          ? "--early_stopping_patience"
+                        : o->load_best_model_at_end         ? "--load_best_model_at_end"
+                        : o->metric_for_best_model          ? "--metric_for_best_model"
+                        : !strcmp(o->save_strategy, "best") ? "--save_strategy best"
+                                                            : NULL;
+    const char *eval = o->eval_strategy ? o->eval_strategy : o->eval_file ? "epoch" : "no";
+    t->when.logging = o->logging_strategy, t->when.eval = eval, t->when.save = o->save_strategy;
+    t->when.logging_steps = o->logging_steps, t->when.eval_steps = o->eval_steps;
+    t->when.save_steps = o->save_steps, t->when.logs_first = o->logging_first_step != 0;
+    t->when.loads_best = o->load_best_model_at_end != 0;
+    t->best.metric = o->metric_for_best_model;
+    if (!t->best.metric && o->load_best_model_at_end) t->best.metric = "loss";
+    t->best.patience = o->early_stopping_patience, t->best.threshold = o->early_stopping_threshold;
+    t->best.step = NEVER;
+    if (!strcmp(t->when.eval, "no") && needs)
+        return fail("%s needs --eval_file, and an --eval_strategy other than no", needs);
+    if (strcmp(t->when.eval, "no") && !o->eval_file)
+        return fail("--eval_strategy %s needs --eval_file", t->when.eval);
+    if (o->eval_file) {
+        evaluation_room(&t->result, t->eval.data);
+        if (best_start(&t->best, &t->result, t->eval.data, o->greater_is_better)) return 1;
+    }
+    return strategy_start(&t->when, t->plan.total);
+}
+
 static int train_files(Training *t)
 {
     t->data = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
@@ -299,10 +347,7 @@ static int train_model(Bert *m, const Options *o)
     BertConfig *c = &m->config;
     Page page;
     FILE *f = page_begin(&page);
-    fprintf(f,
-            "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
-            "intermediate %d, positions %d, vocabulary %d\n",
-            o->model, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+    show_model(f, o->model, m);
     if (c->undrawn) {
         fprintf(f, "           drawn, to be trained from scratch: it has no weights yet\n");
         bert_init(m, random_at((uint64_t)o->seed, 1));
@@ -332,6 +377,84 @@ static int same_model(const Bert *m)
     return ranks_share(0, ranks_hash(m->params_memory, m->num_parameters, 1), "model", &none, 0);
 }
 
+/* What decides the result, as name=value lines: flags, and what is in files. Nothing is read of the
+   model that a run which goes on had begun with; where that was output_dir's own, it is gone. */
+static int train_settings(Training *t)
+{
+    const Options *o = t->o;
+    const char *out = o->output_dir;
+    const int own = o->resume_from_checkpoint &&
+                    (same_file(o->model, out, "model.bin") || same_file(o->model, out, "best.bin"));
+    uint64_t hashes[3] = {HASH_START, HASH_START, HASH_START}, size = 0;
+    Page page;
+    for (size_t i = 0; i < t->data.files.count; i++)
+        if (hash_file(&hashes[0], &size, t->data.files.all[i].path, UINT64_MAX)) return 1;
+    if (o->eval_file && hash_file(&hashes[1], &size, o->eval_file, UINT64_MAX)) return 1;
+    if (hash_file(&hashes[2], &size, o->model, UINT64_MAX)) return 1;
+    FILE *f = page_begin(&page);
+    put_settings(f, &program, o, 0, free_flags);
+    put_strategy(f, &t->when, &t->best);
+    fprintf(f, "per_device_train_batch_size x gradient_accumulation_steps=%lld\n",
+            o->per_device_train_batch_size * o->gradient_accumulation_steps *
+                (long long)ranks.count);
+    fprintf(f, "the content of train_file=%016llx\n", (Wide)hashes[0]);
+    if (strcmp(t->when.eval, "no"))
+        fprintf(f, "the content of eval_file=%016llx\n", (Wide)hashes[1]);
+    if (own) fprintf(f, "the content of model=*\n");
+    else fprintf(f, "the content of model=%016llx\n", (Wide)hashes[2]);
+    if (fclose(f)) exit(fail("out of memory"));
+    t->state.settings = page.text;
+    return 0;
+}
+
+static RunState run_state(Training *t)
+{
+    Place *at = &t->data.place;
+    Sums *run = &t->run, *line = &t->line;
+    const RunState state = {.m = t->m,
+                            .at = {&t->step,       &t->due,         &at->epoch,    &at->shard,
+                                   &at->item,      &at->steps,      &run->steps,   &run->loss,
+                                   &run->items,    &run->tokens,    &run->seconds, &run->rows,
+                                   &line->steps,   &line->loss,     &line->items,  &line->tokens,
+                                   &line->seconds, &line->rows,     &t->best.step, &t->best.value,
+                                   &t->best.loss,  &t->best.misses, &t->log.bytes, &t->log.hash,
+                                   &t->log.lines,  &t->seconds}};
+    return state;
+}
+
+/* An earlier run's files go out of the way. */
+static int train_begin(Training *t)
+{
+    if (t->out.begun) return 0;
+    checkpoints_aside(t->out.path, t->out.overwrite);
+    return folder_begin(&t->out);
+}
+
+/* Goes on where another run was stopped, which differs from this one in nothing that decides the
+   result. */
+static int train_resume(Training *t)
+{
+    const char *folder = t->o->resume_from_checkpoint, *out = t->o->output_dir;
+    const long long last = last_checkpoint(out, LLONG_MAX);
+    if (!*folder && !last) return fail("--resume_from_checkpoint: %s has no checkpoint-N", out);
+    if (!*folder) folder = path_of(out, "checkpoint-", last, "");
+    if (load_checkpoint(&t->state, folder)) return 1;
+    if (t->step < 1 || t->step > t->plan.total || loader_resume(&t->data))
+        return fail("%s: step %lld of %lld, and its place in the data, cannot be", folder, t->step,
+                    t->plan.total);
+    t->kept = t->out.begun = same_file(folder, out, path_of("", "checkpoint-", t->step, "") + 1);
+    if (!t->kept && same_file(out, folder, ".."))
+        return fail(
+            "--resume_from_checkpoint %s: of an earlier run in --output_dir, which would be "
+            "removed: give another --output_dir",
+            folder);
+    t->start = seconds() - t->seconds;
+    if (!ranks.rank && (train_begin(t) || restore_best(&t->state, folder, out))) return 1;
+    printf("resumed    %s: %lld of %lld steps are made\n\n", folder, t->step, t->plan.total);
+    fflush(stdout);
+    return 0;
+}
+
 /* Everything up to the first step. An earlier run's files stay as they are until the first save. */
 static int train_load(Training *t)
 {
@@ -350,10 +473,12 @@ static int train_load(Training *t)
     if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
     if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
     if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
-    if (plan_steps(&t->plan, l->steps)) return 1;
-    if (!ranks.rank && log_start(&t->log, o->logging_dir)) return 1;
-    if (o->eval_file) evaluation_room(&t->result, eval->data);
+    if (plan_steps(&t->plan, l->steps) || train_strategy(t) || train_settings(t)) return 1;
     show_run(t);
+    t->start = seconds();
+    if (!ranks.rank) sweep_checkpoints(o->output_dir);
+    if (o->resume_from_checkpoint && train_resume(t)) return 1;
+    if (!ranks.rank && log_start(&t->log, o->logging_dir)) return 1;
     return same_model(m);
 }
 
@@ -364,6 +489,9 @@ static int diverged(const Training *t, const char *what, double value)
     fail("step %lld: the %s is %g: training cannot go on. A lower --learning_rate (%g now) or more "
          "--warmup_steps may help.",
          t->step + 1, what, value, t->o->learning_rate);
+    const long long good = t->out.begun ? last_checkpoint(t->o->output_dir, t->step) : 0;
+    if (good) /* from one of this very step it would come to the same */
+        return fail("%s/checkpoint-%lld is the last that is good", t->o->output_dir, good);
     if (t->saved_step == NEVER) return fail("nothing was saved");
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
@@ -412,8 +540,7 @@ static int train_step(Training *t)
     return 0;
 }
 
-/* A line every logging_steps, and one at the end: short runs have theirs too. Between them the live
-   line. */
+/* A line where it is due, between them the live line. */
 static void train_log(Training *t)
 {
     const Sums *run = &t->run, *line = &t->line;
@@ -427,25 +554,26 @@ static void train_log(Training *t)
         .speed = (run->tokens - line->tokens) / (run->seconds - line->seconds),
         .left = run->seconds / run->steps * (double)(t->plan.total - t->step),
     };
-    if (t->step % t->o->logging_steps != 0 && t->step != t->plan.total) {
+    if (!(t->due & DUE_LOG)) {
         log_live(&now);
         return;
     }
     log_line(&t->log, &now);
     t->line = t->run;
+    t->due &= ~DUE_LOG;
 }
 
-/* By the first metric; of equal ones the lower loss. A metric that is none (NaN) is below all. */
-static int is_better(const Training *t)
+/* Rank 0's folder, and of the others' models the same. */
+static int save_as(Training *t, const char *name)
 {
-    const double metric = t->result.metrics[0].value;
-    if (t->best_step == NEVER) return 1;
-    if (isnan(t->best) != isnan(metric)) return isnan(t->best);
-    if (isnan(metric) || metric == t->best) return t->result.loss < t->best_loss;
-    return metric > t->best;
+    const int first = !ranks.rank && !t->out.begun;
+    if (same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name))) return 1;
+    if (first) checkpoints_aside(t->out.path, t->out.overwrite);
+    return 0;
 }
 
-/* Measures the model, decides whether it is the best so far, and says both. */
+/* Measures the model, decides whether it is the best so far, says both, and saves the best: nothing
+   comes between. */
 static int train_eval(Training *t)
 {
     const Evaluation *e = &t->result;
@@ -454,7 +582,9 @@ static int train_eval(Training *t)
     int end = evaluate(t->o, t->m, &t->eval, &t->result, &stop_signal);
     if (end != DONE) return end;
     start = seconds() - start;
-    if (is_better(t)) t->best = e->metrics[0].value, t->best_loss = e->loss, t->best_step = t->step;
+    const int best = best_of(&t->best, e, t->step);
+    t->measured = 1, t->kept = 0, t->due &= ~DUE_EVAL;
+    if (best && !strcmp(t->when.save, "best")) t->due |= DUE_SAVE;
     FILE *f = page_begin(&page);
     fprintf(f, "eval       epoch %.2f  loss %.4f", t->data.epoch, e->loss);
     log_number(&t->log, "eval_", "loss", e->loss, 17);
@@ -462,75 +592,127 @@ static int train_eval(Training *t)
         fprintf(f, "  %s %.4f", e->metrics[i].name, e->metrics[i].value);
         log_number(&t->log, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
     }
-    fputs(t->best_step == t->step ? "  best so far\n" : "\n", f);
+    fputs(best ? "  best so far\n" : "\n", f);
     page_end(&page, stdout, 11);
     fflush(stdout);
     log_number(&t->log, "eval_", "runtime", start, 6);
     log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / start, 6);
     log_end(&t->log, t->data.epoch, t->step);
-    return DONE;
-}
-
-/* Rank 0's folder, and of the others' models the same. */
-static int save_as(Training *t, const char *name)
-{
-    return same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name));
+    return best && save_as(t, "best.bin") ? FAILED : DONE;
 }
 
 static int save_model(Training *t)
 {
+    t->due &= ~DUE_MODEL;
+    if (t->saved_step == t->step) return 0;
     if (save_as(t, "model.bin")) return 1;
     t->saved_step = t->step;
     return 0;
 }
 
-/* What is due after a step is decided once: a signal that comes later ends an evaluation, and then
-   the run, and changes nothing else. The model is saved before it is measured, so that nothing that
-   happens meanwhile costs an epoch; where "best so far" was said, best.bin follows. */
+/* A checkpoint, from which a run goes on as if it had not been stopped. */
+static int keep_checkpoint(Training *t)
+{
+    t->due &= ~DUE_SAVE;
+    if (save_model(t)) return 1;
+    if (t->kept) return 0;
+    t->kept = 1;
+    if (ranks.rank) return 0;
+    log_mark(&t->log, t->o->logging_dir);
+    t->seconds = seconds() - t->start;
+    return save_checkpoint(&t->state, t->out.path, t->step, t->best.step != NEVER);
+}
+
+/* The oldest go only when the last has shown that a step can be made from it. */
+static void limit_kept(const Training *t)
+{
+    if (!ranks.rank && t->kept && t->o->save_total_limit)
+        limit_checkpoints(t->out.path, t->o->save_total_limit, t->best.step);
+}
+
+/* The next step; then it is decided, once, what is due after it. */
+static int next_step(Training *t)
+{
+    if (loader_step(&t->data, (uint64_t)t->step) || train_step(t)) return 1;
+    limit_kept(t);
+    t->kept = 0;
+    t->due = due(&t->when, t->step, t->data.ended, t->step == t->plan.total);
+    if (t->due & DUE_MODEL && t->run.rows == 0)
+        warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
+    return 0;
+}
+
+static int is_over(const Training *t)
+{
+    return !t->due && (t->step == t->plan.total || out_of_patience(&t->best));
+}
+
+/* A signal that comes after a step ends an evaluation, and then the run, and changes nothing else:
+   what is due and not done is in the checkpoint. The model is saved before it is measured, so that
+   nothing that happens meanwhile costs an epoch. */
 static int train_steps(Training *t)
 {
-    while (t->step < t->plan.total && !ranks_stop(stop_signal)) {
-        if (loader_step(&t->data, (uint64_t)t->step)) return 1;
-        if (train_step(t)) return 1;
+    while (!ranks_stop(stop_signal) && !is_over(t)) {
+        if (!t->due && next_step(t)) return 1;
         train_log(t);
-        const int ends = t->data.ended || t->step == t->plan.total; /* an epoch, or the run */
-        const int save = ends, measure = ends && t->o->eval_file && !ranks_stop(stop_signal);
-        if (ends && t->run.rows == 0)
-            warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
-        if (save && save_model(t)) return 1;
-        if (measure && train_eval(t) == FAILED) return 1;
-        if (t->best_step == t->step && save_as(t, "best.bin")) return 1;
+        if (t->due & DUE_MODEL && save_model(t)) return 1;
+        if (t->due & DUE_EVAL && !ranks_stop(stop_signal) && train_eval(t) == FAILED) return 1;
+        if (t->due & DUE_SAVE && keep_checkpoint(t)) return 1;
     }
     return 0;
 }
 
-static int train_end(Training *t, double runtime)
+/* Where a signal has come: nothing that was computed is lost. */
+static int train_stop(Training *t, int signal)
 {
-    const char *folder = t->o->output_dir;
+    const char *out = t->o->output_dir;
+    if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
+    else if (keep_checkpoint(t)) return 1;
+    else {
+        fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld. To go on:",
+             out, t->step, t->plan.total);
+        put_command(stderr, t->o->argc, t->o->argv, "resume_from_checkpoint",
+                    path_of(out, "checkpoint-", t->step, ""));
+    }
+    return 128 + signal;
+}
+
+/* --load_best_model_at_end: model.bin becomes best.bin. */
+static int load_best(const Training *t)
+{
+    char path[PATH_MAX + MOST_NAME];
+    if (ranks.rank) return 0;
+    snprintf(path, sizeof path, "%s/best.bin", t->out.path);
+    return share_file(path, t->out.path, "model.bin");
+}
+
+static int train_end(Training *t)
+{
+    const double runtime = seconds() - t->start;
     const Evaluation *e = &t->result;
+    const char *out = t->o->output_dir;
+    const int loads = t->when.loads_best && t->best.step != NEVER;
+    const int stop = (int)ranks_stop(stop_signal);
     Page page;
     live_clear();
-    const int stop = (int)ranks_stop(stop_signal);
-    if (stop) {
-        if (t->step > 0 && t->saved_step != t->step && save_model(t)) return 1;
-        if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
-        else
-            fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld", folder,
-                 t->step, t->plan.total);
-        return 128 + stop;
-    }
+    if (stop) return train_stop(t, stop);
+    if (save_model(t) || (loads && load_best(t))) return 1;
+    limit_kept(t);
     log_number(&t->log, "train_", "runtime", runtime, 6);
     log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
     log_number(&t->log, "train_", "steps_per_second", (double)t->step / runtime, 6);
     log_number(&t->log, "train_", "loss", t->run.loss / t->run.steps, 17);
     log_end(&t->log, t->data.epoch, t->step);
     FILE *f = page_begin(&page);
-    if (t->o->eval_file && tasks[t->m->config.task].report)
+    if (t->measured && (!loads || t->step == t->best.step) && tasks[t->m->config.task].report)
         tasks[t->m->config.task].report(f, e, t->eval.data);
-    fprintf(f, "\n%lld steps in %.1f s. %s/model.bin is the last model", t->step, runtime, folder);
-    if (t->best_step != NEVER)
-        fprintf(f, ", best.bin the one of step %lld (%s %.4f)", t->best_step, e->metrics[0].name,
-                t->best);
+    fprintf(f, "\n%lld steps in %.1f s", t->step, runtime);
+    if (out_of_patience(&t->best) && t->step < t->plan.total)
+        fprintf(f, ", of %lld: %lld evaluations were no better", t->plan.total, t->best.misses);
+    fprintf(f, ". %s/model.bin is the %s model", out, loads ? "best" : "last");
+    if (t->best.step != NEVER)
+        fprintf(f, ", best.bin the one of step %lld (%s %.4f)", t->best.step,
+                best_name(&t->best, e), t->best.value);
     fprintf(f, "\n");
     page_end(&page, stdout, 2);
     return 0;
@@ -542,6 +724,7 @@ static void training_free(Training *t)
     evaluation_free(&t->result);
     folder_close(&t->out);
     log_free(&t->log);
+    state_free(&t->state);
     free(t->class_weights);
 }
 
@@ -553,16 +736,16 @@ static int command_train(const Options *o, Bert *m)
     struct sigaction old[2],
         stop = {.sa_handler = on_signal,
                 .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
-    Training t = {.o = o, .m = m, .saved_step = NEVER, .best_step = NEVER};
+    Training t = {.o = o, .m = m, .saved_step = NEVER};
+    t.state = run_state(&t);
     int result = train_load(&t);
     stop_signal = 0;
     for (int i = 0; i < 2; i++) {
         sigaction(signals[i], NULL, &old[i]);
         if (old[i].sa_handler != SIG_IGN) sigaction(signals[i], &stop, NULL); /* nohup stays */
     }
-    double start = seconds();
     if (!result) result = train_steps(&t);
-    if (!result) result = train_end(&t, seconds() - start);
+    if (!result) result = train_end(&t);
     for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
     stop_signal = 0;
     training_free(&t);

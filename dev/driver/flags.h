@@ -17,6 +17,9 @@ be. The flags themselves, and the commands, are the program's tables.
 #define KINDS(X)                                                                                   \
     X(PATH, const char *, "PATH", "a path", 0, 0)                                                  \
     X(OBJECT, const char *, "JSON", "a JSON object", 0, 0)                                         \
+    X(NAME, const char *, "NAME", "a name", 0, 0)                                                  \
+    X(LAST, const char *, "[PATH]", "a path, or nothing", 0, 0)                                    \
+    X(TRUTH, const char *, "[WORD]", "true or false", 0, 0)                                        \
     X(CHOICE, const char *, "WORD", "one of ", 0, 0)                                               \
     X(SWITCH, long long, "", "", 0, 1)                                                             \
     X(COUNT, long long, "N", "a whole number from 1 to 2147483647", 1, INT_MAX)                    \
@@ -28,7 +31,9 @@ be. The flags themselves, and the commands, are the program's tables.
     X(POSITIVE, double, "X", "a number > 0", FLT_MIN, FLT_MAX)                                     \
     X(SHARE, double, "X", "a number >= 0 and < 1", 0, 0.99999994) /* the last float below 1 */     \
     X(PART, double, "X", "a number > 0 and < 1", FLT_MIN, 0.99999994)                              \
-    X(FACTOR, double, "X", "a number > 0 and <= 1", FLT_MIN, 1)
+    X(FACTOR, double, "X", "a number > 0 and <= 1", FLT_MIN, 1)                                    \
+    X(EVERY, double, "N", "a whole number from 1, or a share of all steps below 1", FLT_MIN,       \
+      INT_MAX)
 
 #define KIND_NAME(name, ...) name,
 #define KIND_TYPE(name, type, ...) typedef type name##_t;
@@ -47,7 +52,7 @@ typedef struct {
     size_t field;      /* in the options */
     const char *value; /* the default, or "" */
     int takes, needs;  /* commands, as bits */
-    const char *help;  /* CHOICE: the choices */
+    const char *help;  /* CHOICE: the choices; a remark may follow them */
 } Flag;
 
 typedef struct {
@@ -62,12 +67,14 @@ typedef struct {
     int num_commands;
 } Program;
 
-/* What follows word in the list, where it stands between separators or its ends; else NULL. */
+/* What follows word in the list, where it stands between separators or its ends; else NULL. A list
+   ends at a blank. */
 static const char *in_list(const char *list, const char *word, char separator)
 {
     size_t n = strlen(word);
     for (const char *at = list; n && (at = strstr(at, word)) != NULL; at++)
-        if ((at == list || at[-1] == separator) && (at[n] == separator || !at[n])) return at + n;
+        if ((at == list || at[-1] == separator) && (at[n] == separator || at[n] == ' ' || !at[n]))
+            return at + n;
     return NULL;
 }
 
@@ -77,9 +84,10 @@ static int set_flag(void *options, const Flag *flag, const char *text)
     Kind kind = flag->kind;
     char *field = (char *)options + flag->field, *end;
     if (kind <= CHOICE) {
+        const char *words = kind == TRUTH ? "true|false|True|False" : flag->help;
         memcpy(field, &text, sizeof text);
-        return *text &&
-               (kind != CHOICE || (!strchr(text, '|') && in_list(flag->help, text, '|') != NULL));
+        if (kind < TRUTH) return *text || kind == LAST;
+        return !strchr(text, '|') && !strchr(text, ' ') && in_list(words, text, '|') != NULL;
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
@@ -87,6 +95,7 @@ static int set_flag(void *options, const Flag *flag, const char *text)
         memcpy(field, &number, sizeof number);
         return good;
     }
+    if (kind == EVERY) good &= number < 1 || number == floor(number);
     long long whole = good ? (long long)number : 0;
     memcpy(field, &whole, sizeof whole);
     return good && (double)whole == number;
@@ -214,6 +223,8 @@ static int parse_flag(const Program *p, void *options, int command, char **argv,
     if (kind == SWITCH && equals) return fail("--%s takes no value", name), 0;
     if (kind == SWITCH) return set_flag(options, &p->flags[i], "1");
     value = equals ? equals + 1 : left > 1 && strncmp(argv[1], "--", 2) ? argv[1] : NULL;
+    if (!value && (kind == LAST || kind == TRUTH))
+        return set_flag(options, &p->flags[i], kind == LAST ? "" : "true");
     if (!value) return fail("--%s needs a value: %s%s", name, kinds[kind].wants, choices), 0;
     if (!set_flag(options, &p->flags[i], value)) {
         for (int k = 0; k < NUM_NO_CHOICES; k++)
@@ -246,6 +257,31 @@ static int parse(const Program *p, void *options, int command, int argc, char **
                         p->flags[i].help);
     }
     return 0;
+}
+
+/* The value of each flag that is not its default, as lines name=value: but for those of the list. */
+static void put_settings(FILE *f, const Program *p, const void *options, int command,
+                         const char *but)
+{
+    for (int i = 0; i < p->num_flags; i++) {
+        Flag flag = p->flags[i];
+        const char *text = NULL, *usual = flag.value, *field = (const char *)options + flag.field;
+        double number = 0, other = 0;
+        long long whole = 0, least = 0;
+        if (flag.kind < SWITCH) memcpy(&text, field, sizeof text);
+        else if (flag.kind < REAL) memcpy(&whole, field, sizeof whole);
+        else memcpy(&number, field, sizeof number);
+        if (!(flag.takes & p->commands[command].bit) || in_list(but, flag.name, '|')) continue;
+        flag.field = 0;
+        if (flag.kind >= REAL) set_flag(&other, &flag, *usual ? usual : "-1"); /* as parse has it */
+        else if (flag.kind >= SWITCH && *usual) set_flag(&least, &flag, usual);
+        if (flag.kind < SWITCH ? !text || !strcmp(text, usual) : whole == least && number == other)
+            continue;
+        fprintf(f, "%s=", flag.name);
+        if (flag.kind < SWITCH) fputs(text, f);
+        else put_number(f, flag.kind < REAL ? (double)whole : number, 17);
+        fputs("\n", f);
+    }
 }
 
 /* What is written goes on behind the names where lines are broken. */

@@ -16,7 +16,8 @@ static const char TRAINER[] = "Trainer", TRAINER_4[] = "Trainer (of transformers
 
 static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS sets its threads",
                   ON_CPU[] = "it computes on the processor, and there only",
-                  EACH_EPOCH[] = "with --eval_file it evaluates after every epoch",
+                  EACH_EPOCH[] =
+                      "with --eval_file it evaluates after every epoch, or as --eval_strategy says",
                   IN_FLOAT32[] = "all numbers are float32", ADAMW[] = "the optimizer is AdamW",
                   NO_TORCH[] = "there is no PyTorch in it",
                   IN_LOG[] = "--logging_dir has the log, and TensorBoard's events",
@@ -26,9 +27,7 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
                   DOWNLOADED[] = "dev/download.py and dev/export_hf.py make model.bin before",
                   FROM_SCRATCH[] = "dev/export_hf.py --config config.json --tokenizer HF_FOLDER "
                                    "model.bin makes a model that train draws, from scratch",
-                  LENGTH[] = "examples are cut when tokenizer.py --max_length makes the data file",
-                  NO_RESUME[] = "a training starts afresh; --model out/model.bin goes on from its "
-                                "parameters, with a new optimizer";
+                  LENGTH[] = "examples are cut when tokenizer.py --max_length makes the data file";
 
 static const Instead instead[] = {
     {TRAINER, "bf16 bf16_full_eval fp16 fp16_full_eval tf32", IN_FLOAT32},
@@ -38,20 +37,11 @@ static const Instead instead[] = {
      "where memory is short, a smaller --per_device_train_batch_size with more "
      "--gradient_accumulation_steps is the same step"},
     {TRAINER, "optim optim_args optim_target_modules", ADAMW},
-    {TRAINER, "eval_strategy eval_steps eval_delay eval_on_start", EACH_EPOCH},
-    {TRAINER,
-     "save_strategy save_steps save_total_limit save_only_model save_on_each_node "
-     "enable_jit_checkpoint",
-     "model.bin is saved after every epoch and where Ctrl-C or SIGTERM ends it, best.bin whenever "
-     "an "
-     "evaluation is the best"},
-    {TRAINER, "load_best_model_at_end",
-     "best.bin is always the best model, where there is --eval_file, and model.bin the last"},
-    {TRAINER, "metric_for_best_model greater_is_better",
-     "best.bin goes by the first metric that an evaluation prints; of equal ones the lower loss "
-     "counts"},
-    {TRAINER, "resume_from_checkpoint ignore_data_skip restore_callback_states_from_checkpoint",
-     NO_RESUME},
+    {TRAINER, "eval_delay eval_on_start", EACH_EPOCH},
+    {TRAINER, "save_only_model save_on_each_node enable_jit_checkpoint",
+     "--save_strategy makes checkpoints, of which all is needed to go on"},
+    {TRAINER, "ignore_data_skip restore_callback_states_from_checkpoint",
+     "--resume_from_checkpoint goes on as if the run had not been stopped"},
     {TRAINER, "do_train do_eval do_predict",
      "the commands train, eval and predict are in its place"},
     {TRAINER, "data_seed", "--seed is that of the order too"},
@@ -73,8 +63,6 @@ static const Instead instead[] = {
      NO_TORCH},
     {TRAINER, "use_cache", "a cache is for decoders, and BERT is none"},
     {TRAINER, "neftune_noise_alpha", "embeddings get no noise"},
-    {TRAINER, "logging_strategy logging_first_step",
-     "a line comes every --logging_steps, and one at the end"},
     {TRAINER, "logging_nan_inf_filter debug",
      "a loss or gradient that is not finite ends the training with a message"},
     {TRAINER, "include_num_input_tokens_seen", "the lines of the log have tokens/s"},
@@ -96,7 +84,7 @@ static const Instead instead[] = {
     {TRAINER, "skip_memory_metrics", "memory is not measured"},
 
     {TRAINER_4, "adafactor", ADAMW},
-    {TRAINER_4, "evaluate_during_training evaluation_strategy", EACH_EPOCH},
+    {TRAINER_4, "evaluate_during_training evaluation_strategy", "--eval_strategy"},
     {TRAINER_4, "fp16_backend fp16_opt_level half_precision_backend", IN_FLOAT32},
     {TRAINER_4, "group_by_length", "no batch is padded, so nothing goes by length"},
     {TRAINER_4, "include_inputs_for_metrics", "the metrics are the task's own"},
@@ -187,7 +175,7 @@ static const Instead instead[] = {
     {NULL, "threads num_threads n_threads jobs num_workers workers",
      "OMP_NUM_THREADS in the environment sets the threads"},
     {NULL, "device cuda gpu gpus n_gpu num_gpus", ON_CPU},
-    {NULL, "resume continue", NO_RESUME},
+    {NULL, "resume continue", "--resume_from_checkpoint"},
     {NULL, "init tokenizer from_scratch scratch", FROM_SCRATCH},
     {NULL, "early_stopping early_stopping_patience patience",
      "a training runs to its end, and best.bin is its best model"},

@@ -174,6 +174,12 @@ static int loader_scan(Loader *l)
 /* ------------------------------------------------------------------------------------------------
    Steps */
 
+/* Epochs up to the place, with the fraction. */
+static double epochs_done(const Loader *l)
+{
+    return (double)l->place.epoch + fmin(1, (double)l->place.steps / (double)l->steps);
+}
+
 /* The next step is that of another place. */
 static void loader_seek(Loader *l, Place place)
 {
@@ -201,6 +207,13 @@ static int start_pass(Loader *l)
     draw_pass(l, at->epoch, shard);
     l->ready = 1;
     return 0;
+}
+
+/* Goes on at a place that was stored. 1: there is no such place. */
+static int loader_resume(Loader *l)
+{
+    l->epoch = epochs_done(l);
+    return l->place.shard >= l->files.count || start_pass(l) || l->place.item >= l->n;
 }
 
 /* Example i of a batch, which begins at token N; returns where it ends. */
@@ -306,11 +319,11 @@ static int loader_step(Loader *l, uint64_t step)
 
     Place *at = &l->place;
     at->item += l->step_items, at->steps++;
-    l->epoch = (double)at->epoch + fmin(1, (double)at->steps / (double)l->steps);
     l->ready = at->item < l->n;
     if (!l->ready) at->item = 0, at->shard++;
     l->ended = !l->ready && at->shard >= l->files.count;
     if (l->ended) at->epoch++, at->shard = at->steps = 0;
+    l->epoch = epochs_done(l);
     return 0;
 }
 

@@ -9,20 +9,38 @@ log.h - log.jsonl, TensorBoard's events beside it, and what the live line says.
 /* log.jsonl: an object a line under Trainer's names. A new run replaces it, as Trainer's
    trainer_state.json has the history of one run: two in one file could not be told apart. */
 typedef struct {
-    FILE *f;  /* NULL: there is none */
-    int open; /* a line was begun */
+    FILE *f;                     /* NULL: there is none */
+    int open;                    /* a line was begun */
+    uint64_t bytes, hash, lines; /* of what a checkpoint knows of it */
     Events events;
 } Log;
 
+/* Begins it, or goes on behind the bytes that a checkpoint knows of: what was written after them is
+   written again. */
 static int log_start(Log *log, const char *folder)
 {
     char path[PATH_MAX];
+    uint64_t hash = HASH_START, size = 0;
     if (!folder) return 0;
     if (make_folder("--logging_dir", folder)) return 1;
     snprintf(path, sizeof path, "%s/log.jsonl", folder);
-    log->f = fopen(path, "w");
-    if (!log->f) return fail("%s: cannot be written: %s", path, strerror(errno));
-    return events_start(&log->events, folder, 0);
+    const int there = !access(path, F_OK);
+    if (log->bytes && !there) warn("%s: is not there, and begins anew", path);
+    if (!log->bytes || !there) {
+        log->f = fopen(path, "w"), log->lines = 0;
+        if (!log->f) return fail("%s: cannot be written: %s", path, strerror(errno));
+        return events_start(&log->events, folder, 0);
+    }
+    if (hash_file(&hash, &size, path, log->bytes)) return 1;
+    if (size != log->bytes || hash != log->hash)
+        return fail(
+            "%s: does not begin with the %llu bytes that this run had written: give another "
+            "--logging_dir, or put the file back",
+            path, (unsigned long long)log->bytes);
+    log->f = fopen(path, "r+");
+    if (!log->f || ftruncate(fileno(log->f), (off_t)log->bytes) || fseek(log->f, 0, SEEK_END))
+        return fail("%s: cannot be written: %s", path, strerror(errno));
+    return events_start(&log->events, folder, (long long)log->lines);
 }
 
 static void log_number(Log *log, const char *prefix, const char *name, double value, int digits)
@@ -41,14 +59,29 @@ static void log_free(Log *log)
     events_free(&log->events);
 }
 
-/* A log that cannot be written costs the log, not the training. */
+/* What is there now is what a checkpoint knows: it is brought onto the disk. A log that cannot be
+   written costs the log, not the training. */
+static void log_mark(Log *log, const char *folder)
+{
+    char path[PATH_MAX];
+    uint64_t hash = HASH_START, bytes = 0;
+    if (!log->f) return;
+    snprintf(path, sizeof path, "%s/log.jsonl", folder);
+    if (!fflush(log->f) && !fsync(fileno(log->f)) && !hash_file(&hash, &bytes, path, UINT64_MAX)) {
+        log->hash = hash, log->bytes = bytes;
+        return;
+    }
+    warn("%s: cannot be written: %s; going on without it", path, strerror(errno));
+    log_free(log);
+}
+
 static void log_end(Log *log, double epoch, long long step)
 {
     log_number(log, "", "epoch", epoch, 17);
     log_number(log, "", "step", (double)step, 17);
     if (!log->f) return;
     fputs("}\n", log->f);
-    log->open = 0;
+    log->open = 0, log->lines++;
     if (!fflush(log->f) && !ferror(log->f) && events_end(&log->events, step)) return;
     warn("the log cannot be written: %s; going on without it", strerror(errno));
     log_free(log);

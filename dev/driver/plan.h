@@ -45,6 +45,26 @@ static double plan_rate(const Plan *p, long long step)
     return p->rate * schedule_share(&p->schedule, (double)step);
 }
 
+static void show_model(FILE *f, const char *path, const Bert *m)
+{
+    const BertConfig *c = &m->config;
+    fprintf(f,
+            "model      %s: %zu parameters\n           %d layers, %d heads, hidden %d, "
+            "intermediate %d, positions %d, vocabulary %d\n",
+            path, m->num_parameters, c->L, c->NH, c->C, c->F, c->P, c->V);
+}
+
+static void show_rates(FILE *f, const Bert *m)
+{
+    const BertConfig *c = &m->config;
+    fprintf(f, "dropout    hidden %g, attention %g, classifier %g\n", c->hidden_dropout,
+            c->att_dropout, c->cls_dropout < 0 ? c->hidden_dropout : c->cls_dropout);
+    if (m->freeze_embeddings && !m->freeze_layers) fprintf(f, "frozen     the embeddings\n");
+    else if (m->freeze_layers)
+        fprintf(f, "frozen     %sthe first %d layers of %d\n",
+                m->freeze_embeddings ? "the embeddings and " : "", m->freeze_layers, c->L);
+}
+
 static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
 {
     fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path,

@@ -23,11 +23,13 @@ static void open_standard(void)
             exit(fail("/dev/null: cannot be opened: %s", strerror(errno)));
 }
 
+enum { MOST_NAME = 64 }; /* bytes of a name that a run makes in its folder */
+
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
 static int make_folder(const char *flag, const char *folder)
 {
     char path[PATH_MAX];
-    if (strlen(folder) + 32 > sizeof path) return fail("%s: the name is too long", flag);
+    if (strlen(folder) + MOST_NAME > sizeof path) return fail("%s: the name is too long", flag);
     snprintf(path, sizeof path, "%s/", folder); /* access fails where that is not a folder */
     for (char *at = path + 1; *at; at++) {
         if (*at != '/') continue;
@@ -77,6 +79,15 @@ static void unlock_folder(Lock *lock)
     lock->fd = 0;
 }
 
+/* Are path and folder/name one file? */
+static int same_file(const char *path, const char *folder, const char *name)
+{
+    char other[PATH_MAX + MOST_NAME];
+    struct stat a, b;
+    snprintf(other, sizeof other, "%s/%s", folder, name);
+    return !stat(path, &a) && !stat(other, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
 /* A file in the making. */
 typedef struct {
     char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
@@ -118,6 +129,75 @@ static int whole_end(Whole *w, int failed)
     return 0;
 }
 
+/* All of it, in as many pieces as the system likes. */
+static int write_all(const Whole *w, const void *from, size_t n)
+{
+    for (const char *at = from, *end = at + n; at < end;) {
+        ssize_t wrote = write(w->fd, at, zmin((size_t)(end - at), (size_t)1 << 30));
+        if (wrote < 0 && errno != EINTR)
+            return fail("%s: cannot be written: %s", w->path, strerror(errno));
+        if (wrote > 0) at += wrote;
+    }
+    return 0;
+}
+
+/* folder/name becomes the file that is at from: another name of it where the file system has such,
+   else a copy. Nothing writes into a file that has its name. */
+static int share_file(const char *from, const char *folder, const char *name)
+{
+    Whole w;
+    char piece[1 << 16];
+    snprintf(w.path, sizeof w.path, "%s/%s", folder, name);
+    snprintf(w.temporary, sizeof w.temporary, "%s/%s.tmp", folder, name);
+    unlink(w.temporary);
+    if (!link(from, w.temporary)) {
+        int failed = rename(w.temporary, w.path) ? errno : 0;
+        unlink(w.temporary); /* rename leaves it where both are names of one file */
+        return failed ? fail("%s: cannot be saved: %s", w.path, strerror(failed)) : 0;
+    }
+    FILE *f = fopen(from, "rb");
+    if (!f) return fail("%s: cannot be opened: %s", from, strerror(errno));
+    int failed = whole_begin(&w, folder, name);
+    if (failed) return fclose(f), 1;
+    for (size_t n; !failed && (n = fread(piece, 1, sizeof piece, f)) > 0;)
+        failed = write_all(&w, piece, n);
+    if (!failed && ferror(f)) failed = fail("%s: cannot be read: %s", from, strerror(errno));
+    fclose(f);
+    return whole_end(&w, failed);
+}
+
+/* What follows hashes by words of 8 bytes, the last one filled up with zeros: FNV-1a, with a shift
+   that brings high bits down. */
+#define HASH_START UINT64_C(14695981039346656037)
+
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+    for (; n > 0; p += zmin(n, 8), n -= zmin(n, 8)) {
+        uint64_t word = 0;
+        for (size_t i = 0; i < 8 && i < n; i++) word |= (uint64_t)p[i] << 8 * i;
+        hash = (hash ^ word) * UINT64_C(1099511628211);
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+/* Goes on with a file's first so many bytes, or with all of them where it has fewer; how many these
+   are is added to *size. */
+static int hash_file(uint64_t *hash, uint64_t *size, const char *path, uint64_t bytes)
+{
+    unsigned char piece[1 << 16];
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    for (size_t n = sizeof piece; bytes > 0 && n == sizeof piece; bytes -= n) {
+        n = fread(piece, 1, bytes < sizeof piece ? (size_t)bytes : sizeof piece, f);
+        *hash = hash_bytes(*hash, piece, n), *size += n;
+    }
+    int failed = ferror(f) ? fail("%s: cannot be read: %s", path, strerror(errno)) : 0;
+    fclose(f);
+    return failed;
+}
+
 /* What an earlier run has left in the folder under these names would be taken for this run's: it
    becomes earlier-NAME, or where overwrite is set nothing. */
 static int set_aside(const char *folder, const char *const *names, int n, int overwrite)
@@ -155,10 +235,19 @@ static int folder_open(Folder *f, const char *flag, const char *path, int overwr
 
 static void folder_close(Folder *f) { unlock_folder(&f->lock); }
 
+/* What is there of an earlier run goes out of the way of this one's. */
+static int folder_begin(Folder *f)
+{
+    static const char *const names[] = {"model.bin", "best.bin"};
+    if (f->begun) return 0;
+    int failed = set_aside(f->path, names, 2, f->overwrite);
+    f->begun = !failed; /* should a save fail, the next must not set that aside again */
+    return failed;
+}
+
 /* Writes a model there. */
 static int folder_save(Folder *f, Bert *m, const char *name)
 {
-    static const char *const names[] = {"model.bin", "best.bin"};
     Whole file;
     for (size_t i = 0; i < m->num_parameters; i++)
         if (!isfinite(m->params_memory[i]))
@@ -169,9 +258,7 @@ static int folder_save(Folder *f, Bert *m, const char *name)
     }
     if (whole_begin(&file, f->path, name)) return 1;
     int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
-    if (!failed && !f->begun) /* now there is something in their place */
-        failed = set_aside(f->path, names, 2, f->overwrite),
-        f->begun = !failed; /* should this save fail, the next must not set that aside again */
+    if (!failed) failed = folder_begin(f); /* now there is something in their place */
     return whole_end(&file, failed);
 }
 

@@ -564,7 +564,7 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--nonsense 1", "--nonsense", "flag"},
         {TRAIN_CALL "--fp16 1", "--fp16", "Trainer"},
         {TRAIN_CALL "--evaluation_strategy epoch", "--evaluation_strategy is a flag of Trainer",
-         "evaluates after every epoch"},
+         "--eval_strategy"},
         {TRAIN_CALL "--per-gpu-train-batch-size 4", "--per_gpu_train_batch_size",
          "here it is --per_device_train_batch_size\n"},
         {TRAIN_CALL "--test_file 4", "--test_file", "eval --eval_file"},

@@ -190,11 +190,10 @@ static void test_best(void)
                 {0.1, 1.0, NAN, 0.1, 0},  {NAN, 1.0, NAN, 0.5, 1}, {NAN, 1.0, NAN, 1.5, 0},
                 {-0.5, 1.0, -0.4, 1.0, 1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        Training t = {.best = rows[i].best, .best_loss = rows[i].best_loss, .best_step = 0};
-        t.result.metrics[0].value = rows[i].metric, t.result.loss = rows[i].loss;
-        expect(is_better(&t) == rows[i].better, "row %zu", i);
-        t.best_step = NEVER;
-        expect(is_better(&t), "row %zu is not the first", i);
+        Best b = {.value = rows[i].best, .loss = rows[i].best_loss};
+        expect(is_better(&b, rows[i].metric, rows[i].loss) == rows[i].better, "row %zu", i);
+        b.step = NEVER;
+        expect(is_better(&b, rows[i].metric, rows[i].loss), "row %zu is not the first", i);
     }
     done("best.bin: the higher metric, of equal ones the lower loss; one that is no number is "
          "below");
@@ -217,7 +216,7 @@ static void test_signal(void)
     int error = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), old = dup(2);
     dup2(error, 2);
     stop_signal = SIGINT;
-    const int code = train_end(&t, 1);
+    const int code = train_end(&t);
     stop_signal = 0;
     dup2(old, 2), close(old);
     output[imax(0, (int)pread(error, output, sizeof output - 1, 0))] = 0;

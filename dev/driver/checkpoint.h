@@ -1,0 +1,234 @@
+/*
+checkpoint.h - where a training can go on: output_dir/checkpoint-N, N the optimizer steps that were
+made.
+
+    model.bin   a model file as any other: eval, predict and export read it
+    best.bin    the best model so far, where there is one
+    state.bin   all else that the next step depends on: state.h
+
+The folder is made as checkpoint-N.tmp, each file is brought onto the disk, and then it is renamed:
+it is whole, or it is not there. Before anything of it is removed it is renamed again.
+*/
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include "state.h"
+
+#include <dirent.h>
+
+/* Removes a folder of a checkpoint. What is not of one is left, and then so is the folder. */
+static void remove_checkpoint(const char *path)
+{
+    static const char *const names[] = {"state.bin",     "state.bin.tmp", "model.bin",
+                                        "model.bin.tmp", "best.bin",      "best.bin.tmp"};
+    char file[PATH_MAX + MOST_NAME];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(file, sizeof file, "%s/%s", path, names[i]);
+        unlink(file);
+    }
+    rmdir(path);
+}
+
+static void sync_folder(const char *path)
+{
+    int folder = open(path, O_RDONLY);
+    if (folder >= 0) fsync(folder), close(folder); /* not every file system can */
+}
+
+/* folder/PREFIX-N.SUFFIX: of all that are there N, rising; the caller frees them. */
+static size_t list_steps(long long **steps, const char *folder, const char *prefix,
+                         const char *suffix)
+{
+    size_t n = 0, room = 0;
+    DIR *all = opendir(folder);
+    *steps = NULL;
+    for (struct dirent *entry; all && (entry = readdir(all)) != NULL;) {
+        char name[MOST_NAME];
+        const size_t skip = strlen(prefix);
+        const long long step =
+            strncmp(entry->d_name, prefix, skip) ? 0 : strtoll(entry->d_name + skip, NULL, 10);
+        snprintf(name, sizeof name, "%s%lld%s", prefix, step, suffix);
+        if (step < 1 || strcmp(name, entry->d_name)) continue;
+        *steps = more(*steps, &room, n + 1, sizeof **steps, "the names of checkpoints");
+        size_t at = n++;
+        for (; at > 0 && (*steps)[at - 1] > step; at--) (*steps)[at] = (*steps)[at - 1];
+        (*steps)[at] = step;
+    }
+    if (all) closedir(all);
+    return n;
+}
+
+/* Where in folder that is, in turns of four: path_of(...) may be an argument several times. */
+static const char *path_of(const char *folder, const char *prefix, long long step,
+                           const char *suffix)
+{
+    static char paths[4][PATH_MAX + MOST_NAME];
+    static int turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s%lld%s", folder, prefix, step, suffix);
+    return path;
+}
+
+/* What killed runs have left of checkpoints in the making, or on their way out. */
+static void sweep_checkpoints(const char *folder)
+{
+    static const char *const suffixes[] = {".tmp", ".old"};
+    for (int k = 0; k < 2; k++) {
+        long long *steps;
+        size_t n = list_steps(&steps, folder, "checkpoint-", suffixes[k]);
+        for (size_t i = 0; i < n; i++)
+            remove_checkpoint(path_of(folder, "checkpoint-", steps[i], suffixes[k]));
+        free(steps);
+    }
+}
+
+/* It has no name any more before anything in it is removed. */
+static void drop_checkpoint(const char *folder, const char *prefix, long long step)
+{
+    const char *temporary = path_of(folder, "checkpoint-", step, ".tmp");
+    remove_checkpoint(temporary);
+    if (!rename(path_of(folder, prefix, step, ""), temporary)) remove_checkpoint(temporary);
+}
+
+/* An earlier run's become earlier-checkpoint-N, or where overwrite is set nothing. */
+static void checkpoints_aside(const char *folder, int overwrite)
+{
+    long long *steps;
+    size_t n = list_steps(&steps, folder, "earlier-checkpoint-", "");
+    for (size_t i = 0; i < n; i++) drop_checkpoint(folder, "earlier-checkpoint-", steps[i]);
+    free(steps);
+    n = list_steps(&steps, folder, "checkpoint-", "");
+    for (size_t i = 0; i < n; i++)
+        if (overwrite || rename(path_of(folder, "checkpoint-", steps[i], ""),
+                                path_of(folder, "earlier-checkpoint-", steps[i], "")))
+            drop_checkpoint(folder, "checkpoint-", steps[i]);
+    if (n && !overwrite)
+        printf("kept       %s/checkpoint-%lld%s of an earlier run as earlier-checkpoint-%lld\n",
+               folder, steps[n - 1], n > 1 ? " and others" : "", steps[n - 1]);
+    free(steps);
+}
+
+/* Trainer's save_total_limit: the oldest go, but for the last and that of the best step. */
+static void limit_checkpoints(const char *folder, long long limit, long long best)
+{
+    long long *steps;
+    size_t n = list_steps(&steps, folder, "checkpoint-", ""), left = n;
+    for (size_t i = 0; i + 1 < n && left > (size_t)limit; i++)
+        if (steps[i] != best) drop_checkpoint(folder, "checkpoint-", steps[i]), left--;
+    free(steps);
+}
+
+/* The last step that folder has a checkpoint of, below before; 0: none. */
+static long long last_checkpoint(const char *folder, long long before)
+{
+    long long *steps, last = 0;
+    size_t n = list_steps(&steps, folder, "checkpoint-", "");
+    for (size_t i = 0; i < n; i++)
+        if (steps[i] < before) last = steps[i];
+    free(steps);
+    return last;
+}
+
+/* Makes folder/checkpoint-N of folder's model.bin, and of its best.bin where there is a best. One
+   that is there, of a run that was stopped later and goes on from an earlier one, goes. */
+static int save_checkpoint(const RunState *c, const char *folder, long long step, int has_best)
+{
+    char temporary[PATH_MAX + MOST_NAME], path[PATH_MAX + MOST_NAME], from[PATH_MAX + MOST_NAME];
+    char old[PATH_MAX + MOST_NAME];
+    uint64_t hashes[2] = {0, 0}, size = 0;
+    snprintf(path, sizeof path, "%s", path_of(folder, "checkpoint-", step, ""));
+    snprintf(temporary, sizeof temporary, "%s", path_of(folder, "checkpoint-", step, ".tmp"));
+    snprintf(old, sizeof old, "%s", path_of(folder, "checkpoint-", step, ".old"));
+    remove_checkpoint(temporary);
+    if (mkdir(temporary, 0777)) return fail("%s: cannot be made: %s", temporary, strerror(errno));
+    int failed = 0;
+    for (int i = 0; i < 1 + has_best && !failed; i++) {
+        const char *name = i ? "best.bin" : "model.bin";
+        hashes[i] = HASH_START;
+        snprintf(from, sizeof from, "%s/%s", folder, name);
+        failed =
+            hash_file(&hashes[i], &size, from, UINT64_MAX) || share_file(from, temporary, name);
+    }
+    if (!failed) failed = save_state(c, temporary, hashes[0], hashes[1]);
+    if (!failed) sync_folder(temporary);
+    if (!failed) rename(path, old); /* of the same run, which was stopped later */
+    if (!failed && rename(temporary, path)) {
+        failed = fail("%s: cannot be saved: %s", path, strerror(errno));
+        rename(old, path);
+    }
+    if (failed) return remove_checkpoint(temporary), 1;
+    sync_folder(folder);
+    remove_checkpoint(old);
+    return 0;
+}
+
+/* A command line as a shell reads it, with another value of a flag, which stands at its end. */
+static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+=./,:@%";
+    char end[PATH_MAX + 2 * MOST_NAME];
+    fputs("   ", f);
+    for (int i = 0; i <= argc + 1; i++) {
+        const char *at = i < argc ? argv[i] : i == argc ? end : value;
+        const size_t n = strlen(flag);
+        snprintf(end, sizeof end, "--%s", flag);
+        if (i < argc && !strncmp(at, "--", 2) && !strncmp(at + 2, flag, n) &&
+            (!at[n + 2] || at[n + 2] == '=')) {
+            if (!at[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
+            continue;
+        }
+        const int quoted = !*at || at[strspn(at, plain)];
+        fputs(quoted ? " '" : " ", f);
+        for (; *at; at++)
+            if (quoted && *at == '\'') fputs("'\\''", f);
+            else fputc(*at, f);
+        if (quoted) fputc('\'', f);
+    }
+    fputs("\n", f);
+}
+
+/* Is the folder's file the one that was saved there? */
+static int check_file(char *path, const char *folder, const char *name, uint64_t hash)
+{
+    uint64_t now = HASH_START, size = 0;
+    snprintf(path, PATH_MAX + MOST_NAME, "%s/%s", folder, name);
+    if (hash_file(&now, &size, path, UINT64_MAX)) return 1;
+    return now == hash ? 0 : fail("%s: is not the file that was saved there", path);
+}
+
+/* Gives c's model, which has the shape already, the parameters and all of RUN_FIELDS that were
+   saved. */
+static int load_checkpoint(RunState *c, const char *folder)
+{
+    char path[PATH_MAX + MOST_NAME];
+    int32_t w[HEADER_WORDS];
+    Bert saved = {0};
+    if (strlen(folder) + MOST_NAME > PATH_MAX) return fail("%s: the name is too long", folder);
+    snprintf(path, sizeof path, "%s/state.bin", folder);
+    FILE *f = fopen(path, "rb");
+    if (!f) return fail("%s: cannot be opened: %s", path, strerror(errno));
+    int failed = read_state(c, path, f, w);
+    fclose(f);
+    if (failed || (c->best && check_file(path, folder, "best.bin", c->best)) ||
+        check_file(path, folder, "model.bin", wide(w + 8)))
+        return 1;
+    failed = bert_load(&saved, path) ? fail("%s", bert_error(&saved)) : 0;
+    if (!failed && saved.num_parameters != c->m->num_parameters)
+        failed =
+            fail("%s: %zu parameters, not %zu", path, saved.num_parameters, c->m->num_parameters);
+    if (!failed)
+        memcpy(c->m->params_memory, saved.params_memory, saved.num_parameters * sizeof(float));
+    bert_free(&saved);
+    return failed;
+}
+
+/* The folder's best.bin becomes that of the run. */
+static int restore_best(const RunState *c, const char *folder, const char *output)
+{
+    char path[PATH_MAX + MOST_NAME];
+    snprintf(path, sizeof path, "%s/best.bin", folder);
+    return c->best && share_file(path, output, "best.bin");
+}
+
+#endif

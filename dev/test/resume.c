@@ -1,0 +1,579 @@
+/* A training that was stopped and goes on is one that was never stopped: the same bits of model.bin,
+   best.bin and log.jsonl. It is stopped after each step, by a signal, by kill -9 before any call of
+   the system, by a disk that is full; it goes on with other threads and other micro-batches. */
+#define TESTING
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Before its call number `until` the process is killed, or that call fails. */
+static long until = -1, calls;
+static int error_then; /* 0: it is killed */
+
+static int ends(void)
+{
+    if (until < 0 || calls++ != until) return 0;
+    if (!error_then) kill(getpid(), SIGKILL);
+    errno = error_then;
+    return 1;
+}
+
+/* A signal comes where the driver writes this line. */
+static const char *signal_at;
+static int signal_then;
+
+static const char *signal_where(const char *text)
+{
+    if (!signal_at || strncmp(text, signal_at, strlen(signal_at))) return text;
+    signal_at = NULL;
+    raise(signal_then);
+    return text;
+}
+
+#include "test.h"
+
+static int links = 1; /* the file system has other names of a file */
+
+#define open(...) (ends() ? -1 : open(__VA_ARGS__))
+#define write(fd, from, n) (ends() ? -1 : write(fd, from, n))
+#define fsync(fd) (ends() ? -1 : 0) /* killing does not need the disk */
+#define mkdir(path, mode) (ends() ? -1 : mkdir(path, mode))
+#define rmdir(path) (ends() ? -1 : rmdir(path))
+#define unlink(path) (ends() ? -1 : unlink(path))
+#define link(from, to) (ends() || !links ? -1 : link(from, to))
+#define rename(from, to) (ends() ? -1 : rename(from, to))
+#define puts(text) puts(signal_where(text))
+#include "train_bert.c"
+#undef open
+#undef write
+#undef fsync
+#undef mkdir
+#undef rmdir
+#undef unlink
+#undef link
+#undef rename
+#undef puts
+
+#include "files.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* ------------------------------------------------------------------------------------------------
+   Runs and what they leave */
+
+static const struct {
+    const char *name;
+    int task, multi;
+    const char *with;
+} runs[] = {{"classification", BERT_CLASSIFICATION, 0, "--class_weights 1,2,3"},
+            {"multi-label", BERT_CLASSIFICATION, 1, "--weight_decay 0.1"},
+            {"regression", BERT_REGRESSION, 0, "--lr_scheduler_type cosine --warmup_steps 5"},
+            {"ner", BERT_NER, 0, "--label_smoothing_factor 0.1"},
+            {"qa", BERT_QA, 0, "--freeze_embeddings"},
+            {"mlm", BERT_MLM, 0, "--mlm_probability 0.4"},
+            {"pretraining", BERT_PRETRAINING, 0, "--short_seq_prob 0.4"},
+            {"multiple choice", BERT_MULTIPLE_CHOICE, 0, "--max_grad_norm 0.1"}};
+enum { NUM_RUNS = sizeof runs / sizeof runs[0], LAST_STEP = 30 };
+
+static char train[512]; /* the flags that all parts of a run have */
+
+static void shell(const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (system(line)) expect(0, "%s", line);
+}
+
+/* Three files of a task, one to measure on, and the flags of a run on them. */
+static void make_run(int i)
+{
+    const int single = runs[i].task == BERT_CLASSIFICATION && !runs[i].multi;
+    char name[32];
+    for (int k = 0; k < 4; k++) {
+        Image im = single ? class_image(EXAMPLES + k, 1, label_names, IP)
+                          : task_image(runs[i].task, runs[i].multi);
+        snprintf(name, sizeof name, k < 3 ? "part-%d.bin" : "dev.bin", k);
+        write_data(name, im);
+    }
+    snprintf(train, sizeof train,
+             "train --model encoder.bin --train_file part-*.bin --eval_file dev.bin --max_steps %d "
+             "--learning_rate 0.01 --eval_strategy steps --eval_steps 4 --logging_steps 1 "
+             "--hidden_dropout_prob 0.2 --seed 7 %s ",
+             LAST_STEP, runs[i].with);
+}
+
+static int run_with(const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    int n = snprintf(line, sizeof line, "%s", train);
+    va_start(args, format);
+    vsnprintf(line + n, sizeof line - (size_t)n, format, args);
+    va_end(args);
+    return call(line);
+}
+
+static int there(const char *folder, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return !access(path, F_OK);
+}
+
+/* The file, and of a log all but what a clock says, and the last digit of a loss, which is a sum of
+   the micro-batches' floats. */
+static unsigned char *content(const char *folder, const char *name, size_t *size)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    unsigned char *all = read_file(path, size);
+    if (strcmp(name, "log.jsonl")) return all;
+    char *to = (char *)all, *at = to;
+    for (all[*size] = 0; *at;) {
+        const size_t n = strcspn(at, ",\n") + 1;
+        const int clock = memchr(at, '"', n) && (strstr(at, "runtime") || strstr(at, "_per_sec"));
+        char field[128];
+        snprintf(field, sizeof field, "%.*s", (int)n, at);
+        if (strstr(field, "loss\": ")) {
+            to += sprintf(to, "%.5g", strtod(strchr(field, ':') + 1, NULL));
+            at += n;
+            continue;
+        }
+        if (!clock || !(strstr(field, "runtime") || strstr(field, "_per_second")))
+            memmove(to, at, n), to += n;
+        at += n;
+    }
+    *size = (size_t)(to - (char *)all);
+    return all;
+}
+
+/* Has the folder what "whole" has? files: 2, the models, 3, the log too. */
+static void expect_files(const char *folder, int files, const char *what)
+{
+    static const char *const names[] = {"model.bin", "best.bin", "log.jsonl"};
+    for (int i = 0; i < files; i++) {
+        size_t n, m, at = 0;
+        unsigned char *is = content(folder, names[i], &n), *was = content("whole", names[i], &m);
+        while (at < n && at < m && is[at] == was[at]) at++;
+        expect(n == m && at == n,
+               "%s: %s of %zu bytes, not %zu, differs from byte %zu on: '%.40s', not '%.40s'", what,
+               names[i], n, m, at, is + at, was + at);
+    }
+    expect(!there(folder, "model.bin.tmp") && !there(folder, "best.bin.tmp"), "%s: half a file",
+           what);
+}
+
+static void expect_same(const char *folder, const char *format, ...)
+{
+    char what[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    expect_files(folder, 3, what);
+}
+
+static void set_threads(int n)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(n);
+#else
+    (void)n;
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Tests */
+
+/* From the checkpoint of each of 30 steps, every task. */
+static void test_steps(void)
+{
+    static const char *const splits[] = {"4 --gradient_accumulation_steps 1",
+                                         "2 --gradient_accumulation_steps 2",
+                                         "1 --gradient_accumulation_steps 4"};
+    for (int i = 0; i < NUM_RUNS; i++) {
+        make_run(i);
+        shell("rm -rf whole part; mkdir part");
+        int code = run_with("--per_device_train_batch_size 4 --output_dir whole --logging_dir "
+                            "whole --save_strategy steps --save_steps 1");
+        expect(code == 0, "%s: %.300s", runs[i].name, output);
+        for (int step = 1; step < LAST_STEP; step++) {
+            size_t size;
+            unsigned char *log = read_file("whole/log.jsonl", &size);
+            remove("part/model.bin"), remove("part/best.bin");
+            write_file("part/log.jsonl", log, size);
+            set_threads(1 + (i < 3 && step == LAST_STEP - 4));
+            links = step % 3;
+            code = run_with("--per_device_train_batch_size %s --output_dir part --logging_dir part "
+                            "--resume_from_checkpoint whole/checkpoint-%d "
+                            "--per_device_eval_batch_size %d",
+                            splits[step % 3], step, 1 + step % 5);
+            expect(code == 0, "%s, from step %d: %.300s", runs[i].name, step, output);
+            expect_same("part", "%s, from step %d", runs[i].name, step);
+        }
+        links = 1, set_threads(1);
+        release(0);
+    }
+    done("resumed at each of 30 steps, every task, other threads and micro-batches: the same bits");
+}
+
+/* SIGINT and SIGTERM after each step, also where an evaluation is due and not done. */
+static void test_signals(void)
+{
+    make_run(0);
+    shell("rm -rf whole");
+    expect(run_with("--output_dir whole --logging_dir whole") == 0, "%.300s", output);
+    for (int step = 1; step < LAST_STEP; step++) {
+        char at[64], command[1024];
+        const int signal = step % 2 ? SIGTERM : SIGINT;
+        shell("rm -rf part");
+        snprintf(at, sizeof at, "step %d/%d", step, LAST_STEP);
+        signal_at = at, signal_then = signal;
+        int code = run_with("--output_dir part --logging_dir part");
+        expect(code == 128 + signal && !signal_at, "step %d: exit code %d", step, code);
+        snprintf(at, sizeof at, "part/model.bin is the model after step %d of", step);
+        const char *from = strstr(output, "   train_bert train ");
+        if (!expect(strstr(output, at) && from, "step %d: '%.300s'", step, output)) continue;
+        snprintf(command, sizeof command, "%.*s", (int)strcspn(from + 14, "\n"), from + 14);
+        for (char *c = command, *to = c; (*to = *c) != 0; c++) to += *c != '\''; /* as a shell */
+        expect(call(command) == 0, "%s: %.300s", command, output);
+        expect_same("part", "stopped after step %d", step);
+    }
+    /* again and again */
+    shell("rm -rf part");
+    for (int step = 2; step < LAST_STEP; step += 3) {
+        char at[32];
+        snprintf(at, sizeof at, "step %d/%d", step, LAST_STEP);
+        signal_at = at, signal_then = SIGTERM;
+        int code = run_with("--output_dir part --logging_dir part %s --save_total_limit 2",
+                            step > 2 ? "--resume_from_checkpoint" : "");
+        expect(code == 128 + SIGTERM, "step %d: exit code %d, %.300s", step, code, output);
+    }
+    expect(!run_with("--output_dir part --logging_dir part --resume_from_checkpoint"), "%.300s",
+           output);
+    expect_same("part", "stopped ten times");
+    expect_error("train --model encoder.bin --train_file part-0.bin --output_dir none "
+                 "--resume_from_checkpoint",
+                 "none", "has no checkpoint-N");
+    release(0);
+    done("SIGINT, SIGTERM: exit code, and the command that is told goes on to the same bits");
+}
+
+/* Calls that it makes where none is the last; with `at` it is killed before that one, or that one
+   fails. Returns the exit code, 1000 + signal where it was killed. */
+static int child(long at, int error, const char *with, long *made)
+{
+    int status, tell[2];
+    fflush(stdout);
+    if (pipe(tell)) exit(2);
+    pid_t pid = fork();
+    if (pid == 0) {
+        until = at < 0 ? LONG_MAX : at, calls = 0, error_then = error;
+        int code = run_with("--output_dir part --logging_dir part --save_strategy steps "
+                            "--save_steps 3 --save_total_limit 2 %s",
+                            with);
+        until = -1;
+        if (write(tell[1], &calls, sizeof calls) != sizeof calls) _exit(99);
+        _exit(code);
+    }
+    close(tell[1]);
+    long n = 0;
+    if (read(tell[0], &n, sizeof n) == sizeof n && made) *made = n;
+    close(tell[0]);
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* Every checkpoint that is there loads. */
+static int expect_whole(const char *what, long at)
+{
+    long long *steps;
+    size_t n = list_steps(&steps, "part", "checkpoint-", "");
+    for (size_t i = 0; i < n; i++) {
+        char path[64];
+        Bert m = {0};
+        Loader l = {0};
+        Training t = {.m = &m};
+        int32_t w[HEADER_WORDS];
+        snprintf(path, sizeof path, "part/checkpoint-%lld/model.bin", steps[i]);
+        expect(!bert_load(&m, path), "%s %ld: %s", what, at, bert_error(&m));
+        snprintf(path, sizeof path, "part/checkpoint-%lld/state.bin", steps[i]);
+        FILE *f = fopen(path, "rb");
+        t.data = l, t.state = run_state(&t);
+        expect(f && !check_state(&t.state, path, f, w), "%s %ld: %s", what, at, path);
+        if (f) fclose(f);
+        bert_free(&m);
+    }
+    free(steps);
+    return n > 0;
+}
+
+/* kill -9 before a call of the system: most of them are a checkpoint's. */
+static void test_kills(void)
+{
+    long made = 0, killed = 0, resumed = 0;
+    make_run(0);
+    shell("rm -rf whole part");
+    expect(run_with("--output_dir whole --logging_dir whole") == 0, "%.300s", output);
+    expect(child(-1, 0, "", &made) == 0 && made > 200, "%ld calls", made);
+    expect_same("part", "not killed");
+    for (int i = 0; i < 60; i++) {
+        const long at = below((int)made);
+        shell("rm -rf part");
+        killed += child(at, 0, "", NULL) == 1000 + SIGKILL;
+        int any = expect_whole("killed before call", at), code = 1;
+        if (any && i % 2) /* and once more on the way */
+            child(below((int)made), 0, "--resume_from_checkpoint", NULL),
+                any = expect_whole("killed again before call", at);
+        resumed += any;
+        code = child(-1, 0, any ? "--resume_from_checkpoint" : "", NULL);
+        expect(code == 0, "killed before call %ld: exit code %d", at, code);
+        expect_same("part", "killed before call %ld of %ld", at, made);
+        expect_whole("in the end, after call", at);
+        long long *steps;
+        size_t n = list_steps(&steps, "part", "checkpoint-", ".tmp");
+        expect(n == 0, "killed before call %ld: half a checkpoint is left", at);
+        free(steps), release(0);
+    }
+    expect(killed == 60 && resumed > 30, "%ld killed, %ld resumed", killed, resumed);
+    done("kill -9 before 60 of %ld calls of the system, and again: whole checkpoints, same bits",
+         made);
+}
+
+/* A disk that is full, for one call or from a length of a file on. */
+static void test_full(void)
+{
+    long made = 0, errors = 0;
+    struct rlimit limit = {0, RLIM_INFINITY};
+    make_run(0);
+    shell("rm -rf whole part");
+    expect(run_with("--output_dir whole --logging_dir whole") == 0, "%.300s", output);
+    expect(child(-1, 0, "", &made) == 0, "a run");
+    for (int i = 0; i < 40; i++) {
+        const long at = below((int)made);
+        shell("rm -rf part");
+        int code = child(at, ENOSPC, "", NULL), any = expect_whole("call fails:", at);
+        expect(code == 0 || code == 1, "call %ld fails: exit code %d", at, code);
+        const int went_on = code == 0;
+        errors += code;
+        code = child(-1, 0, any ? "--resume_from_checkpoint" : "", NULL);
+        expect(code == 0, "call %ld failed: exit code %d", at, code);
+        expect_files("part", went_on ? 2 : 3, "a call failed"); /* without the log, say */
+        release(0);
+    }
+    expect(errors > 5, "%ld of 40 failed", errors);
+    shell("rm -rf part");
+    struct stat model, state;
+    expect(!child(-1, 0, "", NULL) && !stat("part/model.bin", &model) &&
+               !stat("part/checkpoint-30/state.bin", &state) && state.st_size > model.st_size,
+           "no files");
+    for (long bytes = (long)model.st_size; bytes < (long)state.st_size; bytes += 701) {
+        shell("rm -rf part");
+        fflush(stdout);
+        int status;
+        pid_t pid = fork();
+        if (pid == 0) {
+            signal(SIGXFSZ, SIG_IGN);
+            limit.rlim_cur = (rlim_t)bytes;
+            setrlimit(RLIMIT_FSIZE, &limit);
+            _exit(run_with("--output_dir part --save_strategy steps --save_steps 3"));
+        }
+        waitpid(pid, &status, 0);
+        expect(WIFEXITED(status) && WEXITSTATUS(status) == 1, "%ld bytes: status %d", bytes,
+               status);
+        expect(!expect_whole("bytes:", bytes) && !there("part", "checkpoint-3.tmp") &&
+                   there("part", "model.bin"),
+               "%ld bytes: half a checkpoint", bytes);
+    }
+    done("a full disk: an error, and what was saved before goes on to the same bits");
+}
+
+/* Each byte of state.bin, and its length; each file of the folder. */
+static void test_damage(void)
+{
+    size_t size;
+    make_run(0);
+    shell("rm -rf whole part");
+    expect(run_with("--output_dir whole --logging_dir whole --save_strategy steps --save_steps 5 "
+                    "--max_steps 10") == 0,
+           "%.300s", output);
+    unsigned char *state = read_file("whole/checkpoint-5/state.bin", &size);
+    int refused = 0;
+    for (int i = 0; i < 300; i++) {
+        const size_t at = i < 60 ? (size_t)i : (size_t)below((int)size);
+        const int cut = i % 5 == 4;
+        unsigned char *other = get(size + 1, 1);
+        memcpy(other, state, size);
+        if (cut) write_file("whole/checkpoint-5/state.bin", other, i % 2 ? at : size + 1);
+        else {
+            other[at] ^= (unsigned char)(1 << below(8));
+            write_file("whole/checkpoint-5/state.bin", other, size);
+        }
+        int code = run_with("--max_steps 10 --output_dir part --resume_from_checkpoint "
+                            "whole/checkpoint-5");
+        expect(code == 1 && strstr(output, "whole/checkpoint-5/state.bin: "),
+               "byte %zu%s: exit code %d, %.300s", at, cut ? " is the last" : "", code, output);
+        expect(!there("part", "model.bin"), "byte %zu: a model was saved", at);
+        refused += code == 1;
+    }
+    write_file("whole/checkpoint-5/state.bin", state, size);
+    static const char *const names[] = {"model.bin", "best.bin"};
+    for (int i = 0; i < 2; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "whole/checkpoint-5/%s", names[i]);
+        unsigned char *file = read_file(path, &size);
+        file[size / 2] ^= 1;
+        shell("rm %s", path);
+        write_file(path, file, size);
+        expect(run_with("--max_steps 10 --output_dir part --resume_from_checkpoint "
+                        "whole/checkpoint-5") == 1 &&
+                   strstr(output, path) && strstr(output, "is not the file that was saved there"),
+               "%s: %.300s", path, output);
+        file[size / 2] ^= 1;
+        write_file(path, file, size);
+    }
+    expect(run_with("--max_steps 10 --output_dir part --logging_dir part --resume_from_checkpoint "
+                    "whole/checkpoint-5") == 0 &&
+               strstr(output, "log.jsonl: is not there, and begins anew"),
+           "%.300s", output);
+    write_file("part/log.jsonl", "{}\n{}\n", 6);
+    expect(run_with("--max_steps 10 --output_dir part --logging_dir part --resume_from_checkpoint "
+                    "whole/checkpoint-5") == 1 &&
+               strstr(output, "part/log.jsonl: does not begin with the"),
+           "%.300s", output);
+    release(0);
+    done("damage: %d changed and cut state.bin, models and logs of another run are refused",
+         refused);
+}
+
+/* What decides the result is refused by its name, with both values; what does not, is not. */
+static void test_flags(void)
+{
+    static const struct {
+        const char *with, *want;
+    } rows[] = {
+        {"--learning_rate 0.02", "learning_rate was 0.01 and now is 0.02"},
+        {"--seed 8", "seed was 7 and now is 8"},
+        {"--weight_decay 0.1", "weight_decay was not set at all and now is 0.1"},
+        {"--class_weights balanced", "class_weights was 1,2,3 and now is balanced"},
+        {"--max_steps 31", "max_steps was 30 and now is 31"},
+        {"--lr_scheduler_type constant",
+         "lr_scheduler_type was not set at all and now is constant"},
+        {"--hidden_dropout_prob 0.1", "hidden_dropout_prob was 0.2 and now is 0.1"},
+        {"--eval_steps 5", "eval_steps was 4 and now is 5"},
+        {"--eval_strategy epoch", "eval_strategy was steps and now is epoch"},
+        {"--early_stopping_patience 2", "early_stopping_patience was not set at all and now is 2"},
+        {"--metric_for_best_model loss",
+         "metric_for_best_model was the first, the higher the better and now is loss, the lower"},
+        {"--train_file part-0.bin", "the content of train_file was "},
+        {"--eval_file part-0.bin", "the content of eval_file was "},
+        {"--model model.bin", "the content of model was "},
+        {"--per_device_train_batch_size 2",
+         "per_device_train_batch_size x gradient_accumulation_steps was 8 and now is 2"},
+        {"--freeze_layers 1", "freeze_layers was not set at all and now is 1"},
+    };
+    make_run(0);
+    shell("rm -rf whole part");
+    expect(run_with(
+               "--output_dir whole --logging_dir whole --save_strategy steps --save_steps 7") == 0,
+           "%.300s", output);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int code = run_with("--output_dir part --resume_from_checkpoint whole/checkpoint-7 %s",
+                            rows[i].with);
+        expect(code == 1 && strstr(output, rows[i].want), "%s: %d, '%.400s'", rows[i].with, code,
+               strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
+    }
+    shell("cp encoder.bin other.bin; mkdir -p others; cp part-?.bin others; cp dev.bin d.bin");
+    expect(run_with("--model other.bin --train_file others/part-*.bin --eval_file d.bin "
+                    "--output_dir part --logging_dir whole --logging_strategy epoch --save_steps 2 "
+                    "--load_best_model_at_end --metric_for_best_model f1 --save_strategy best "
+                    "--resume_from_checkpoint=whole/checkpoint-7") == 1 &&
+               strstr(output, "metric_for_best_model"),
+           "%.300s", output);
+    expect(run_with("--model other.bin --train_file others/part-*.bin --eval_file d.bin "
+                    "--output_dir part --logging_strategy epoch --save_steps 2 --save_strategy "
+                    "best --learning_rate 0.0100 --resume_from_checkpoint=whole/checkpoint-7") == 0,
+           "%.300s", output);
+    size_t n, m;
+    unsigned char *is = content("part", "model.bin", &n), *was = content("whole", "model.bin", &m);
+    expect(n == m && !memcmp(is, was, n), "another model");
+    release(0);
+    done("resumed with other flags: what decides the result is refused by name and value");
+}
+
+/* A run in its own folder, whose model.bin it had begun with; one that is alive; a new run there. */
+static void test_folders(void)
+{
+    make_run(0);
+    shell("rm -rf whole part; mkdir whole part; cp encoder.bin whole/model.bin; cp encoder.bin "
+          "part/model.bin");
+    expect(run_with("--model whole/model.bin --output_dir whole --logging_dir whole") == 0,
+           "%.300s", output);
+    signal_at = "step 9/", signal_then = SIGTERM;
+    expect(run_with("--model part/model.bin --output_dir part --logging_dir part") == 143, "%s",
+           output + strlen(output) / 2);
+    expect(run_with("--model part/model.bin --output_dir part --logging_dir part "
+                    "--resume_from_checkpoint") == 0,
+           "%.300s", output);
+    expect_same("part", "in the folder of its model");
+    expect(there("part", "earlier-model.bin"), "the model that it began with is gone");
+
+    /* another process has the lock */
+    int ready[2];
+    char byte = 0;
+    if (pipe(ready)) exit(2);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        Lock lock = {.fd = 0};
+        if (!lock_folder(&lock, "--output_dir", "part") && write(ready[1], &byte, 1) == 1) pause();
+        _exit(0);
+    }
+    if (read(ready[0], &byte, 1) != 1) exit(2);
+    expect(run_with("--output_dir part --resume_from_checkpoint") == 1 &&
+               strstr(output, "another run is writing into part"),
+           "%.300s", output);
+    kill(pid, SIGKILL), waitpid(pid, NULL, 0);
+    close(ready[0]), close(ready[1]);
+    expect(run_with("--model part/earlier-model.bin --output_dir part --resume_from_checkpoint") ==
+               0,
+           "a lock of a process that died: %.300s", output);
+
+    /* a new run takes nothing of the one before for its own */
+    expect(run_with("--output_dir part --seed 8") == 0 &&
+               strstr(output, "kept       part/checkpoint-9 of an earlier run as earlier-check"),
+           "%.600s", output);
+    expect(!there("part", "checkpoint-9") && there("part", "earlier-checkpoint-9"), "not moved");
+    expect(run_with("--output_dir part --seed 8 --resume_from_checkpoint") == 1, "%.300s", output);
+    expect(run_with("--output_dir part --overwrite_output_dir") == 0 &&
+               !there("part", "earlier-checkpoint-9"),
+           "%.300s", output);
+    release(0);
+    done("folders: a run's own model, a lock, and an earlier run's checkpoints, which are kept");
+}
+
+int main(void)
+{
+    static void (*const tests[])(void) = {test_steps,  test_signals, test_kills,  test_full,
+                                          test_damage, test_flags,   test_folders};
+    enter_folder("resume");
+    set_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
+        if (!getenv("ONLY") || (size_t)atoi(getenv("ONLY")) == i) tests[i](), release(0);
+    }
+    leave_folder();
+    return finish();
+}
