@@ -2754,7 +2754,7 @@ enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ 
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
 enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
-/* Characters of a piece or an added token (real: 40), slots looked at for a piece (real: 35). */
+/* Characters of a piece or an added token (real: 40), slots looked at for one (real: 35). */
 enum { BERT_LONGEST_ = 255, BERT_PROBES_ = 128 };
 enum { BERT_HANGUL_ = 0xAC00, BERT_SYLLABLES_ = 11172 }; /* first, number: 19 x 21 x 28 */
 
@@ -2770,28 +2770,22 @@ typedef struct {
     size_t room;
 } BertChars_;
 
-/* An added token to be found in raw texts, or (late) in normalized ones: which, its characters. */
-typedef struct {
-    int late, token, n;
-    const uint32_t *c;
-} BertAdded_;
+/* Strings that are looked up: pieces that begin a word, those that go on (##), and added tokens in
+   raw texts and in normalized ones. */
+enum { BERT_FIRST_, BERT_TAIL_, BERT_RAW_, BERT_LATE_, BERT_KINDS_ };
 
 typedef struct {
-    uint32_t tag; /* low half of the piece's hash, whose high bits chose the slot */
-    int32_t id;   /* + 1; 0: an empty slot */
+    uint32_t tag; /* low half of the string's hash, whose high bits chose the slot */
+    int32_t key;  /* 1 + kind + KINDS * (the piece's id, or which added token); 0: an empty slot */
 } BertSlot_;
 
 /* What bert_load makes of the tokenizer's tables, to look things up. */
 struct BertLookup_ {
     uint32_t *info;   /* (BERT_POINTS_): properties, and in the high half 1 + row of maps, or 0 */
-    BertSlot_ *slots; /* (1 << bits): the pieces, open addressing */
-    int bits, longest_piece;
-    BertAdded_ *added; /* sorted: first those for raw texts, num_raw, then the late ones */
-    uint32_t *letters; /* their characters */
-    size_t num_letters, letters_room;
-    int num_raw, num_added;
+    BertSlot_ *slots; /* (1 << bits): the strings, open addressing */
+    int bits, longest[BERT_KINDS_];       /* in characters */
     unsigned char begins[2][BERT_HEADS_]; /* raw, late: one begins with such a character % HEADS */
-    char *shown; /* what decode shows of those, their normal forms in UTF-8; of added token a: */
+    char *shown; /* what decode shows of the late ones: normal forms in UTF-8; of added token a */
     size_t *shown_at, shown_room; /* shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
 };
 
@@ -3009,33 +3003,52 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
 
 /* A polynomial in an odd number, modulo 2^64, which has an inverse: a character can be put on at
    the end, or taken off again, so the prefixes of a word cost a step each. */
-#define BERT_HASH_SEED_(tail) ((uint64_t)(tail) << 32)
+#define BERT_HASH_SEED_(kind) ((uint64_t)(kind) << 32)
 #define BERT_HASH_ON_(h, c) (((h) + (c)) * 0x9E3779B97F4A7C15u)
 #define BERT_HASH_OFF_(h, c) ((h)*0xF1DE83E19937733Du - (c))
 
-/* Whether vocabulary[id], without its ## where tail, is the n characters at c. */
-static int bert_is_piece_(const BertTokenizer *t, int id, int tail, const BertChar_ *c, int n)
+/* Whether string i of that kind is the n characters at c. */
+static int bert_is_string_(const BertTokenizer *t, int kind, int i, const BertChar_ *c, int n)
 {
-    const uint64_t *offsets = t->vocabulary.offsets + id;
-    size_t at = (size_t)offsets[0] + (tail ? 2 : 0), end = (size_t)offsets[1];
+    const struct BertLookup_ *k = t->lookup;
+    BertText s = bert_string(&t->vocabulary, (size_t)(kind < BERT_RAW_ ? i : t->added[2 * i]));
+    size_t at = kind == BERT_TAIL_ ? 2 : 0;
+    if (kind == BERT_LATE_) s.bytes = k->shown + k->shown_at[i];
+    if (kind == BERT_LATE_) s.size = k->shown_at[i + 1] - k->shown_at[i];
     for (; n > 0; n--, c++)
-        if (at >= end || bert_utf8(t->vocabulary.bytes, end, &at) != c->c) return 0;
-    return at == end;
+        if (at >= s.size || bert_utf8(s.bytes, s.size, &at) != c->c) return 0;
+    return at == s.size;
 }
 
-/* The slot of a piece: its own, or the empty one where it would be. NULL: PROBES slots have others;
-   anybody can make pieces whose hashes are equal, and bert_load refuses so many of them. */
-static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int tail, const BertChar_ *c,
+/* The slot of a string: its own, or the empty one where it would be. NULL: PROBES others are there;
+   anybody can make strings whose hashes are equal, and bert_load refuses so many of them. */
+static BertSlot_ *bert_slot_(const BertTokenizer *t, uint64_t h, int kind, const BertChar_ *c,
                              int n)
 {
     const struct BertLookup_ *k = t->lookup;
     size_t i = (size_t)(h >> (64 - k->bits)), mask = ((size_t)1 << k->bits) - 1;
     for (int probe = 0; probe < BERT_PROBES_; probe++, i = (i + 1) & mask) {
         BertSlot_ *slot = &k->slots[i];
-        if (!slot->id) return slot;
-        if (slot->tag == (uint32_t)h && bert_is_piece_(t, slot->id - 1, tail, c, n)) return slot;
+        const int key = slot->key - 1;
+        if (key < 0) return slot;
+        if (slot->tag == (uint32_t)h && key % BERT_KINDS_ == kind &&
+            bert_is_string_(t, kind, key / BERT_KINDS_, c, n))
+            return slot;
     }
     return NULL;
+}
+
+/* The longest string of that kind that the n characters at c begin with, and its length; or -1. */
+static int bert_longest_(const BertTokenizer *t, int kind, const BertChar_ *c, int n, int *length)
+{
+    uint64_t h = BERT_HASH_SEED_(kind);
+    n = bert_min_(n, t->lookup->longest[kind]);
+    for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
+    for (; n > 0; n--, h = BERT_HASH_OFF_(h, c[n].c)) {
+        const BertSlot_ *slot = bert_slot_(t, h, kind, c, *length = n);
+        if (slot && slot->key) return (slot->key - 1) / BERT_KINDS_;
+    }
+    return -1;
 }
 
 /* A token of the text's characters from start to end. */
@@ -3052,19 +3065,11 @@ static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const BertChar_ *c = w->normal.at;
+    const int known = to - from <= t->words[BERT_LONGEST_WORD];
     int first = w->num_tokens, id = 0;
-    for (int at = from, n; at < to && id >= 0; at += n) {
-        int tail = at > from;
-        uint64_t h = BERT_HASH_SEED_(tail);
-        id = -1;
-        n = to - from > t->words[BERT_LONGEST_WORD] ? 0
-                                                    : bert_min_(to - at, t->lookup->longest_piece);
-        for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[at + i].c);
-        for (; n > 0; h = BERT_HASH_OFF_(h, c[at + n].c)) {
-            const BertSlot_ *slot = bert_slot_(t, h, tail, c + at, n);
-            if ((id = slot ? slot->id - 1 : -1) >= 0) break;
-            n--;
-        }
+    for (int at = from, n = 0; at < to && id >= 0; at += n) {
+        id = known ? bert_longest_(t, at > from ? BERT_TAIL_ : BERT_FIRST_, c + at, to - at, &n)
+                   : -1;
         if (id >= 0) bert_token_(w, id, c[at].from, c[at + n - 1].from + 1);
     }
     if (id >= 0) return;
@@ -3089,33 +3094,15 @@ static void bert_split_words_(const BertTokenizer *t, struct BertWork_ *w, int f
 
 /* ---- Added tokens */
 
-/* Of added[low] .. added[high-1], alike before depth, the first whose character there is >= c. */
-static int bert_first_with_(const BertAdded_ *added, int low, int high, int depth, uint32_t c)
+/* The leftmost and there longest added token from *at on: which, or -1; *at moves behind it. */
+static int bert_find_added_(const BertTokenizer *t, int late, const BertChar_ *c, int n, int *at,
+                            int *start, int *end)
 {
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (added[middle].n <= depth || added[middle].c[depth] < c) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-
-/* The leftmost and there longest added token from *at on: its index, or -1; *at moves behind it. */
-static int bert_find_added_(const struct BertLookup_ *k, int late, const BertChar_ *c, int n,
-                            int *at, int *start, int *end)
-{
-    const int first = late ? k->num_raw : 0, behind = late ? k->num_added : k->num_raw;
-    for (int i = *at; i < n && first < behind; i++) {
-        int low = first, high = behind, found = -1;
-        if (!k->begins[late][c[i].c % BERT_HEADS_]) continue;
-        for (int j = i; j < n && low < high; j++) { /* those that go on as the text does */
-            low = bert_first_with_(k->added, low, high, j - i, c[j].c);
-            high = bert_first_with_(k->added, low, high, j - i, c[j].c + 1);
-            if (low < high && k->added[low].n == j - i + 1)
-                found = k->added[low].token, *end = j + 1;
-        }
+    for (int i = *at, length; i < n; i++) {
+        if (!t->lookup->begins[late][c[i].c % BERT_HEADS_]) continue;
+        const int found = bert_longest_(t, BERT_RAW_ + late, c + i, n - i, &length);
         if (found < 0) continue;
-        *start = i, *at = *end;
+        *start = i, *at = *end = i + length;
         return found;
     }
     *start = *end = *at = n;
@@ -3130,7 +3117,7 @@ static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int l
     const BertChar_ *c = late ? w->normal.at : w->chars.at;
     const int n = late ? w->normal.n : w->chars.n;
     for (int done = 0, at = 0, start, end, k = 0; k >= 0 && !w->failed;) {
-        k = bert_find_added_(t->lookup, late, c, n, &at, &start, &end);
+        k = bert_find_added_(t, late, c, n, &at, &start, &end);
         const int flags = k < 0 ? 0 : t->added[2 * k + 1];
         if (flags & BERT_SINGLE_WORD_ && ((start > 0 && info[c[start - 1].c] & BERT_WORD_) ||
                                           (end < n && info[c[end].c] & BERT_WORD_)))
@@ -3200,60 +3187,43 @@ static int bert_check_added_(Bert *m)
     return BERT_OK;
 }
 
-/* By their characters; of two alike the first counts. */
-static int bert_compare_added_(const void *left, const void *right)
+/* The n characters at c as string i of that kind; of two alike the last piece counts, but the first
+   added token. False: too many collide. */
+static int bert_add_string_(const BertTokenizer *t, int kind, int i, const BertChar_ *c, int n)
 {
-    const BertAdded_ *a = (const BertAdded_ *)left, *b = (const BertAdded_ *)right;
-    if (a->late != b->late) return a->late - b->late;
-    for (int i = 0; i < a->n && i < b->n; i++)
-        if (a->c[i] != b->c[i]) return a->c[i] < b->c[i] ? -1 : 1;
-    return a->n != b->n ? a->n - b->n : a->token - b->token;
+    uint64_t h = BERT_HASH_SEED_(kind);
+    for (int j = 0; j < n; j++) h = BERT_HASH_ON_(h, c[j].c);
+    BertSlot_ *slot = bert_slot_(t, h, kind, c, n);
+    if (!slot) return 0;
+    if (kind < BERT_RAW_ || !slot->key)
+        slot->tag = (uint32_t)h, slot->key = 1 + kind + BERT_KINDS_ * i;
+    t->lookup->longest[kind] = bert_max_(t->lookup->longest[kind], n);
+    return 1;
 }
 
-/* Added token a, whose string is in w->chars. */
-static void bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
+/* Added token a, whose string is in w->chars; what normalizes to nothing is never found. */
+static int bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
 {
     struct BertLookup_ *k = t->lookup;
     const int late = (t->added[2 * a + 1] & BERT_NORMALIZED_) != 0;
     if (late) bert_normalize_(t, w, 0, w->chars.n);
-    const BertChar_ *c = late ? w->normal.at : w->chars.at;
-    size_t n = (size_t)(late ? w->normal.n : w->chars.n), shown = k->shown_at[a];
-    if (!bert_grow_(&k->letters, &k->letters_room, k->num_letters + n, sizeof *k->letters) ||
-        !bert_grow_(&k->shown, &k->shown_room, shown + 4 * n, 1))
-        w->failed = 1;
-    if (w->failed) return;
-    if (n) { /* what normalizes to nothing is never found */
-        BertAdded_ added = {late, a, (int)n, NULL};
-        k->added[k->num_added++] = added;
-        k->num_raw += !late;
-        k->begins[late][c[0].c % BERT_HEADS_] = 1;
-    }
-    for (size_t i = 0; i < n; i++) k->letters[k->num_letters++] = c[i].c;
-    for (size_t i = 0; i < n && late; i++) shown += bert_put_utf8(k->shown + shown, c[i].c);
+    const BertChars_ *c = late ? &w->normal : &w->chars;
+    size_t shown = k->shown_at[a];
+    w->failed |= !bert_grow_(&k->shown, &k->shown_room, shown + 4 * (size_t)c->n, 1);
+    for (int i = 0; i < c->n && late && !w->failed; i++)
+        shown += bert_put_utf8(k->shown + shown, c->at[i].c);
     k->shown_at[a + 1] = shown;
-}
-
-/* The string in w->chars as a piece, without its ##, if it has that. False: too many collide. */
-static int bert_add_piece_(const BertTokenizer *t, struct BertWork_ *w, int id)
-{
-    const BertChar_ *c = w->chars.at;
-    int n = w->chars.n, tail = n > 2 && c[0].c == '#' && c[1].c == '#';
-    if (tail) c += 2, n -= 2;
-    uint64_t h = BERT_HASH_SEED_(tail);
-    for (int i = 0; i < n; i++) h = BERT_HASH_ON_(h, c[i].c);
-    BertSlot_ *slot = bert_slot_(t, h, tail, c, n);
-    if (!slot) return 0;
-    slot->tag = (uint32_t)h, slot->id = id + 1; /* of two that are alike the last counts */
-    if (n > t->lookup->longest_piece) t->lookup->longest_piece = n;
-    return 1;
+    if (!c->n || w->failed) return 1;
+    k->begins[late][c->at[0].c % BERT_HEADS_] = 1;
+    return bert_add_string_(t, BERT_RAW_ + late, a, c->at, c->n);
 }
 
 /* Each code point's properties, then, by rising id, added tokens and pieces. Returns NULL, or what
    is wrong: long ones would cost a text's characters so many steps each; no known model has any. */
 static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
-    const char *wrong = NULL;
-    struct BertLookup_ *k = t->lookup;
+    const char *wrong = NULL, *many = "too many strings of one hash";
+    const struct BertLookup_ *k = t->lookup;
     uint32_t *info = k->info;
     const uint32_t *u = t->unicode + 3, *maps = u + 3 * (size_t)t->unicode[0];
     for (; u < maps; u += 3)
@@ -3263,18 +3233,18 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
         int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
         bert_characters_(w, bert_string(&t->vocabulary, (size_t)id));
         if (w->failed) break;
-        if (added) bert_add_token_(t, w, a);
+        if (added && !bert_add_token_(t, w, a)) wrong = many;
         if (added && w->chars.n > BERT_LONGEST_) wrong = "a long added token";
-        if (w->chars.n && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_) &&
-            !bert_add_piece_(t, w, id))
-            wrong = "too many pieces of one hash";
+        const BertChar_ *c = w->chars.at;
+        const int n = w->chars.n, tail = n > 2 && c[0].c == '#' && c[1].c == '#' ? 2 : 0;
+        if (n && !(added && t->added[2 * a + 1] & BERT_NO_PIECE_) &&
+            !bert_add_string_(t, tail ? BERT_TAIL_ : BERT_FIRST_, id, c + tail, n - tail))
+            wrong = many;
         a += added;
     }
-    if (bert_min_(k->longest_piece, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
+    const int longest = bert_max_(k->longest[BERT_FIRST_], k->longest[BERT_TAIL_]);
+    if (bert_min_(longest, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
         wrong = "a long piece, for long words";
-    const uint32_t *c = k->letters; /* all of them are there, and do not move any more */
-    for (int i = 0; i < k->num_added; c += k->added[i++].n) k->added[i].c = c;
-    qsort(k->added, (size_t)k->num_added, sizeof *k->added, bert_compare_added_);
     return wrong;
 }
 
@@ -3295,14 +3265,13 @@ static int bert_make_lookup_(Bert *m)
     if (error) return error;
     struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
     if (k) {
-        for (k->bits = 1; (size_t)1 << k->bits < 2 * t->vocabulary.count;) k->bits++;
+        const size_t added = (size_t)t->words[BERT_NUM_ADDED];
+        for (k->bits = 1; (size_t)1 << k->bits < 2 * (t->vocabulary.count + added);) k->bits++;
         k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
         k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
-        size_t added = (size_t)t->words[BERT_NUM_ADDED] + 1;
-        k->added = (BertAdded_ *)BERT_CALLOC(added, sizeof *k->added);
-        k->shown_at = (size_t *)BERT_CALLOC(added, sizeof *k->shown_at);
+        k->shown_at = (size_t *)BERT_CALLOC(added + 1, sizeof *k->shown_at);
     }
-    if (!k || !k->info || !k->slots || !k->added || !k->shown_at) w.failed = 1;
+    if (!k || !k->info || !k->slots || !k->shown_at) w.failed = 1;
     else wrong = bert_fill_lookup_(t, &w);
     bert_free_work_(&w);
     if (wrong)
@@ -3315,8 +3284,8 @@ static void bert_free_tokenizer_(BertTokenizer *t)
 {
     struct BertLookup_ *k = t->lookup;
     if (k) {
-        void *own[] = {k->info, k->slots, k->added, k->letters, k->shown, k->shown_at, k};
-        for (int i = 0; i < 7; i++) BERT_FREE(own[i]);
+        void *own[] = {k->info, k->slots, k->shown, k->shown_at, k};
+        for (int i = 0; i < 5; i++) BERT_FREE(own[i]);
     }
     BERT_FREE(t->vocabulary.offsets);
     BERT_FREE(t->added);
