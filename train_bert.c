@@ -714,6 +714,7 @@ static int train_end(Training *t)
         fprintf(f, ", best.bin the one of step %lld (%s %.4f)", t->best.step,
                 best_name(&t->best, e), t->best.value);
     fprintf(f, "\n");
+    if (t->log.f) fprintf(f, "python3 dev/plot.py %s draws it\n", t->o->logging_dir);
     page_end(&page, stdout, 2);
     return 0;
 }

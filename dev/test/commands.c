@@ -54,6 +54,7 @@ static void test_driver(void)
     expect(call(LEARN " --logging_dir logs") == 0, "train: %.300s", output);
     expect(strstr(output, "step 20/240") && strstr(output, "step 240/240"), "train's log: %.300s",
            output);
+    expect(strstr(output, "dev/plot.py logs draws") != NULL, "what draws the log: %.9000s", output);
     must(&m, bert_load(&m, "out/model.bin"));
     expect(call("eval --model out/best.bin --eval_file data.bin") == 0, "eval: %.300s", output);
     const char *accuracy = strstr(output, "accuracy");
