@@ -424,7 +424,7 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch);
 /* What torch's "mean" divides losses by: rows with a label, or the sum of their class weights. */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 
-/* Adds scale * d loss / d parameter to the gradients, for the last forward, which was a training. */
+/* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
 /* As the first backward: gradients, m, v and seen are zero; a resumed run fills the last three. */

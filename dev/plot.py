@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Draws trainings: loss, metric, learning rate and gradient norm over the steps (pip install matplotlib).
+"""Draws trainings: loss, metric, learning rate, gradient norm over the steps (needs matplotlib).
 
     python3 dev/plot.py logs                       logs/log.jsonl to logs/plot.svg
     python3 dev/plot.py a/logs b/logs --out x.png  several runs, a line each
     python3 dev/plot.py 1/logs 2/logs 3/logs --band "three seeds"
-                                                   one line, their mean, in a band from least to most
+                                                   one line, their mean, in a band least to most
     python3 dev/plot.py logs --metric f1           another metric than the first of the log
 
-LOG is a folder of --logging_dir, or a log.jsonl. --out's ending says what it becomes: .svg, .png, .pdf.
+LOG is a folder of --logging_dir, or a log.jsonl. --out ends in .svg, .png or .pdf.
 """
 import argparse
 import json
@@ -64,7 +64,8 @@ def draw(axes, logs, names, key, style, band, mark):
             continue
         steps, mean, least, most = mean_band(runs)
         colour = COLOURS[i % len(COLOURS)]
-        axes.plot(steps, mean, style, color=colour, label=name + mark, linewidth=1.4, markersize=3.5)
+        axes.plot(steps, mean, style, color=colour, label=name + mark, linewidth=1.4,
+                  markersize=3.5)
         if band:
             axes.fill_between(steps, least, most, color=colour, alpha=0.2, linewidth=0)
 

@@ -1,5 +1,5 @@
 /*
-adamw.c - bert_adamw's steps with their gradients: dev/check/adamw.py gives torch.optim.AdamW the same.
+adamw.c - bert_adamw's steps with their gradients, which dev/check/adamw.py gives to PyTorch's.
 
     ./adamw MODEL.bin STEPS RATE LR_DECAY WEIGHT_DECAY FREEZE_LAYERS FREEZE_EMBEDDINGS OUT
 

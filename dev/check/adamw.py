@@ -6,10 +6,11 @@
 
 200 steps of bert_adamw, each on gradients that bert_backward made; torch gets the same ones in
 float64. The groups are written from Hugging Face's keys, as Zhang et al. 2021 make them
-(asappresearch/revisit-bert-finetuning, run_glue.py): the head's rate is whole, the top layer has its
-share d, the lowest of L layers d^L, the embeddings d^(L+1). Each tensor at every 20th step: to 1e-5 of
-its largest value, and its change to 1e-5 but for the parameters' own rounding to float32, once a step.
-Then train_bert and training.py with the flags. Ends with "N passed, N failed".
+(asappresearch/revisit-bert-finetuning, run_glue.py): the head's rate is whole, the top layer has
+its share d, the lowest of L layers d^L, the embeddings d^(L+1). Each tensor at every 20th step:
+to 1e-5 of its largest value, and its change to 1e-5 but for the parameters' own rounding to
+float32, once a step. Then train_bert and training.py with the flags. Ends with "N passed, N
+failed".
 """
 import json
 import os

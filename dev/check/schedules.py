@@ -130,7 +130,8 @@ def trained(work):
         return [row["learning_rate"] for row in rows if "learning_rate" in row]
 
     for name, arguments in (("polynomial", {"power": 2, "lr_end": 1e-6}), ("cosine", None),
-                            ("warmup_stable_decay", {"num_decay_steps": 4, "decay_type": "1-sqrt"})):
+                            ("warmup_stable_decay", {"num_decay_steps": 4,
+                                                     "decay_type": "1-sqrt"})):
         got, want = rates(name, arguments), theirs(name, 5e-5, 3, 12, arguments)[:12]
         none("train_bert's log, " + name, [
             (a, b) for a, b in zip(got, want) if abs(a - b) > 1e-7 * abs(b)], len(got) == 12)

@@ -7,11 +7,11 @@ A file is records one after the other (TFRecord), little endian:
 
     uint64 size, uint32 checksum of those 8 bytes, the event, uint32 checksum of the event
 
-A checksum is CRC-32C, turned by 15 bits, plus 0xa282ead8. An event is a protocol buffer: fields of a
+A checksum is CRC-32C, turned by 15 bits, plus 0xa282ead8. An event is a protocol buffer: fields, a
 key (number << 3 | kind) and a value; kind 0: a number in groups of 7 bits, the low ones first (a
 varint), 1: 8 bytes, 2: a varint's number of bytes, 5: 4 bytes.
 
-    event   1 double wall time, 2 varint step, 3 string version (the first event), 5 summary, 10 source
+    event   1 double wall time, 2 varint step, 3 string version (first event), 5 summary, 10 source
     summary 1 value, again and again;  value: 1 string tag, 2 float;  source: 1 string writer
 */
 #ifndef EVENTS_H
@@ -171,7 +171,7 @@ static int is_ours(FILE *f)
     return ours;
 }
 
-/* An earlier run's file in the folder, the last by its name: its path, or ""; more: are there others. */
+/* An earlier run's file in the folder, the last by its name: its path, or ""; more: others too. */
 static void find_events(const char *folder, char *path, size_t room)
 {
     DIR *directory = opendir(folder);

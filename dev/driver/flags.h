@@ -259,7 +259,7 @@ static int parse(const Program *p, void *options, int command, int argc, char **
     return 0;
 }
 
-/* The value of each flag that is not its default, as lines name=value: but for those of the list. */
+/* The value of each flag that is not its default, as lines name=value, but those of the list. */
 static void put_settings(FILE *f, const Program *p, const void *options, int command,
                          const char *but)
 {

@@ -151,8 +151,8 @@ typedef struct {
     BertText text;
 } JsonField;
 
-/* The fields of a JSON object that have one of n names (NULL: none), the last where one comes twice,
-   as in Python. 0: not JSON. */
+/* The fields of a JSON object that have one of n names (NULL: none), the last where one comes
+   twice, as in Python. 0: not JSON. */
 static int json_fields(char *at, char *end, const char *const *names, int n, JsonField *fields)
 {
     char *next = json_skip(at, end, '{'), *last = json_skip(next, end, '}');

@@ -75,12 +75,12 @@ static int next_output(Output *out)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   What metrics read of a batch's outputs, in one array: ranks send it to each other. Of mlm's logits
+   What metrics read of a batch's outputs, in one array: ranks send it each other. Of mlm's logits
    it is only whether the highest is the right word's */
 
 #define PACKED(X) X(logits, H *O) X(losses, masked ? H : 0) X(nsp, 2 * next) X(nsplosses, next)
 
-/* Makes acts those that are at at, behind the loss. copied: they are brought there, from the model's
+/* Makes acts those that are at at, behind the loss. copied: they are brought there from the model's
    last forward. Returns how many floats there are; at NULL: only that. */
 static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertBatch *x, int copied)
 {

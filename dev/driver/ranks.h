@@ -11,7 +11,7 @@ make MPI=1 defines BERT_MPI. Each rank has the whole model and takes its share o
 micro-batches (loader.h); all then take the same optimizer step, so their parameters stay the same.
 
 MPI moves numbers, and does not add them: MPI_Allreduce may add in another order on other machines
-or in another release. Here it is always rank 0, 1, 2, ...: so many ranks give the same bits anywhere.
+or in another release. Here it is always rank 0, 1, 2, ...: so many ranks give one hash anywhere.
 
 A rank that fails leaves through ranks_end, which tells the others where they share next, and they
 leave too. In the midst of a sum of gradients, as when it is killed, it ends all at once.

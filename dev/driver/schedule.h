@@ -1,6 +1,6 @@
 /*
-schedule.h - learning rate schedules: a row each, by which --lr_scheduler_type knows its choices, and
-their arguments (--lr_scheduler_kwargs).
+schedule.h - learning rate schedules: a row each, by which --lr_scheduler_type knows its choices,
+and their arguments (--lr_scheduler_kwargs).
 */
 #ifndef SCHEDULE_H
 #define SCHEDULE_H

@@ -1,6 +1,6 @@
 /*
-state.h - state.bin: what a training that goes on has to have again beside its model. Its byte table,
-writer and reader.
+state.h - state.bin: what a training that goes on has to have again beside its model. Its byte
+table, writer and reader.
 
 state.bin is little endian: a header of 256 int32, unused words zero, then arrays, each padded with
 zero bytes to a multiple of 8. "u64" takes two words, the low one first.

@@ -267,7 +267,7 @@ static void test_hashes(void)
     }
 }
 
-/* Gradient checkpointing, whole and cut; two backwards of one forward; what it saves of bert-base. */
+/* Gradient checkpointing, whole and cut; two backwards of one forward; what bert-base saves. */
 static void test_checkpointing(void)
 {
     static const int cuts[][4] = {{4, 1, 2, 0}, {7, 0}};

@@ -1,4 +1,4 @@
-/* A training that was stopped and goes on is one that was never stopped: the same bits of model.bin,
+/* A training that was stopped and goes on is one that never was: the same bits of model.bin,
    best.bin and log.jsonl. It is stopped after each step, by a signal, by kill -9 before any call of
    the system, by a disk that is full; it goes on with other threads and other micro-batches. */
 #define TESTING
@@ -514,7 +514,7 @@ static void test_flags(void)
     done("resumed with other flags: what decides the result is refused by name and value");
 }
 
-/* A run in its own folder, whose model.bin it had begun with; one that is alive; a new run there. */
+/* A run in its own folder, whose model.bin it began with; one that is alive; a new run there. */
 static void test_folders(void)
 {
     make_run(0);
