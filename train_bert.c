@@ -92,6 +92,7 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
     X(freeze_layers, STEPS, "0", TRAIN, 0, "the first so many layers are not trained")             \
     X(freeze_embeddings, SWITCH, "", TRAIN, 0, "nor are the embeddings")                           \
+    X(gradient_checkpointing, SWITCH, "", TRAIN, 0, "less memory, more time, the same bits")       \
     X(layerwise_lr_decay, FACTOR, "1", TRAIN, 0,                                                   \
       "a layer's learning rate is this share of the next one's; the head's is whole")              \
     X(reinit_layers, STEPS, "0", TRAIN, 0, "the last so many layers and the pooler are drawn")     \
@@ -363,6 +364,7 @@ static int train_model(Bert *m, const Options *o)
     m->lr_decay = o->layerwise_lr_decay;
     m->freeze_layers = (int)o->freeze_layers;
     m->freeze_embeddings = o->freeze_embeddings != 0;
+    m->checkpointing = o->gradient_checkpointing != 0;
     if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
     if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
     if (o->attention_probs_dropout_prob >= 0)

@@ -32,10 +32,10 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
 static const Instead instead[] = {
     {TRAINER, "bf16 bf16_full_eval fp16 fp16_full_eval tf32", IN_FLOAT32},
     {TRAINER,
-     "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
-     "gradient_checkpointing_kwargs auto_find_batch_size",
-     "where memory is short, a smaller --per_device_train_batch_size with more "
-     "--gradient_accumulation_steps is the same step"},
+     "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing_kwargs "
+     "auto_find_batch_size",
+     "where memory is short, --gradient_checkpointing, or a smaller --per_device_train_batch_size "
+     "with more --gradient_accumulation_steps, is the same step"},
     {TRAINER, "optim optim_args optim_target_modules", ADAMW},
     {TRAINER, "eval_delay eval_on_start", EACH_EPOCH},
     {TRAINER, "save_only_model save_on_each_node enable_jit_checkpoint",

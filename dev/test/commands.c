@@ -429,6 +429,25 @@ static void test_frozen_run(void)
     done("driver: frozen layers and embeddings stay, the rest is trained");
 }
 
+/* Over a command line with dropout and two micro-batches a step. */
+static void test_checkpointed_run(void)
+{
+    Bert m[2];
+    memset(m, 0, sizeof m);
+    for (int i = 0; i < 2; i++) {
+        expect(call(i ? TRAIN_CALL "--max_steps 4 --gradient_accumulation_steps 2 "
+                                   "--hidden_dropout_prob 0.1 --gradient_checkpointing"
+                      : TRAIN_CALL "--max_steps 4 --gradient_accumulation_steps 2 "
+                                   "--hidden_dropout_prob 0.1") == 0,
+               "%.500s", output);
+        must(&m[i], bert_load(&m[i], "out/model.bin"));
+    }
+    expect(!memcmp(m[0].params_memory, m[1].params_memory, m[0].num_parameters * sizeof(float)),
+           "other bits");
+    bert_free(&m[0]), bert_free(&m[1]);
+    done("driver: --gradient_checkpointing trains to the same bits");
+}
+
 /* With --learning_rate 0: what differs was drawn, and a decay so small leaves the lower layers. */
 static void test_drawn_run(void)
 {
@@ -601,10 +620,10 @@ static void test_bad_commands(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,        test_driver,    test_report_columns,
-                                          test_every_task,   test_may_lack,  test_text,
-                                          test_frozen_run,   test_drawn_run, test_from_scratch,
-                                          test_bad_commands, leave_folder};
+    static void (*const tests[])(void) = {
+        make_files,     test_driver,       test_report_columns, test_every_task,
+        test_may_lack,  test_text,         test_frozen_run,     test_checkpointed_run,
+        test_drawn_run, test_from_scratch, test_bad_commands,   leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }
