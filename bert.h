@@ -1743,9 +1743,7 @@ static int bert_as_written_(void)
 BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     if (!bert_as_written_())
-        return BERT_REFUSE_(m,
-                            "compile without -fassociative-math, -funsafe-math-optimizations: they "
-                            "change the order of sums");
+        return BERT_REFUSE_(m, "compile without -fassociative-math, -funsafe-math-optimizations");
     int error = bert_check_config_(m, &config);
     if (error) return error;
     if (m->params_memory)
@@ -2177,7 +2175,7 @@ static void bert_layer_forward_(Bert *m, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N; /* rows after the attention */
-    const BertScratch *scratch = &m->scratch;
+    const BertScratch *s = &m->scratch;
     BertTensors w;
     const BertActs a = bert_acts_(m, l, NULL);
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
@@ -2185,19 +2183,19 @@ static void bert_layer_forward_(Bert *m, int l)
     const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     bert_point_(&w, m->params_memory, m->tensors, l);
-    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, scratch);
-    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att, scratch);
+    bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, s);
+    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att, s);
     if (cls) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
         x = a.firstx, y = a.firsty;
     }
-    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, scratch);
+    bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, s);
     bert_residual_forward(a.res1, x, a.res1, n, C, drop1);
     bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
-    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, scratch);
+    bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, s);
     bert_activation_forward(a.gelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, scratch);
+    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, s);
     bert_residual_forward(a.res2, a.ln1, a.res2, n, C, drop2);
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
     m->layer = l;
@@ -2212,7 +2210,7 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N;
-    const BertScratch *scratch = &m->scratch;
+    const BertScratch *s = &m->scratch;
     BertTensors w, g; /* a frozen layer has no gradients */
     const BertActs a = bert_acts_(m, l, NULL);
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
@@ -2229,24 +2227,23 @@ static void bert_layer_backward_(Bert *m, int l)
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
                             C);
     bert_dropout_backward(dfcproj, dres2, n, C, drop2);
-    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, 0,
-                         scratch);
+    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, 0, s);
     bert_activation_backward(dfch, dgelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_backward(dln1, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, 1, scratch);
+    bert_linear_backward(dln1, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, 1, s);
 
     bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
                             C);
     bert_dropout_backward(dattproj, dres1, n, C, drop1);
     bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, cls ? a.firsty : a.atty,
-                         w.attprojw, n, C, C, 0, scratch);
+                         w.attprojw, n, C, C, 0, s);
     if (cls) { /* from the [CLS] rows to all */
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
     bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att,
-                            scratch);
+                            s);
     bert_linear_backward(dx, g.qkvw, g.qkvb, a.dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C, 1,
-                         scratch);
+                         s);
 }
 
 /* BertEmbeddings, then the layers. */
@@ -3541,9 +3538,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
         return BERT_REFUSE_(m, "the model has no pooler");
     if (pooling == BERT_POOL_MEAN && only_cls)
-        return BERT_REFUSE_(m,
-                            "task %d computes only [CLS] of the last layer, there is no mean: give "
-                            "the model task none (bert_set_task)",
+        return BERT_REFUSE_(m, "task %d computes only [CLS], no mean: bert_set_task makes it none",
                             task);
     const int pooler = pooling == BERT_POOL_POOLER, of_cls = pooler || only_cls; /* x (B,C) */
     const float *x = pooler ? m->acts.pooled : m->acts.ln2;
