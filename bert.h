@@ -2750,7 +2750,7 @@ enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
 enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
-enum { BERT_POINTS_ = 0x110000, BERT_HEADS_ = 128 };
+enum { BERT_POINTS_ = 0x110000, BERT_BEGINS_ = 128 };
 /* Characters of a piece or an added token (real: 40), slots looked at for one (real: 35). */
 enum { BERT_LONGEST_ = 255, BERT_PROBES_ = 128 };
 enum { BERT_HANGUL_ = 0xAC00, BERT_SYLLABLES_ = 11172 }; /* first, number: 19 x 21 x 28 */
@@ -2780,8 +2780,8 @@ typedef struct {
 struct BertLookup_ {
     uint32_t *info;   /* (BERT_POINTS_): properties, and in the high half 1 + row of maps, or 0 */
     BertSlot_ *slots; /* (1 << bits): the strings, open addressing */
-    int bits, longest[BERT_KINDS_];       /* in characters */
-    unsigned char begins[2][BERT_HEADS_]; /* raw, late: one begins with such a character % HEADS */
+    int bits, longest[BERT_KINDS_];        /* in characters */
+    unsigned char begins[2][BERT_BEGINS_]; /* raw, late: one begins with a character % BEGINS */
     char *shown; /* what decode shows of the late ones: normal forms in UTF-8; of added token a */
     size_t *shown_at, shown_room; /* shown[shown_at[a]] .. shown[shown_at[a + 1] - 1] */
 };
@@ -2803,13 +2803,13 @@ struct BertWork_ {
     int text, word;           /* that the tokens belong to; a text given in words counts those */
     int failed;               /* no memory */
     BertEncodeOptions options;
-    int pair, sizes[2]; /* tokens of both texts, */
-    int keep[2];        /* so many of which a sequence may have; */
+    int pair, sizes[2]; /* whether there is a second text; the tokens of both */
+    int keep[2];        /* how many tokens of each a sequence may have */
     int more, next;     /* windows: whether there are more, the next one's first token */
 };
 
-/* Room for that many elements in the array (or NULL) whose pointer is at that address; what is
-   there stays. False, and nothing changes, without memory or where an int could not count them. */
+/* Makes room for need elements in the array whose pointer (or NULL) is at `array`; they stay there.
+   Returns 0, and changes nothing, without memory or where an int could not count them. */
 static int bert_grow_(void *array, size_t *room, size_t need, size_t size)
 {
     void *old, *p = NULL;
@@ -2917,10 +2917,10 @@ static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, 
     for (int i = 0; i < n; i++) bert_push_(w, &w->normal, lower[i], from);
 }
 
-/* The marks that have gathered, in the order of their combining classes; those of one class keep
-   theirs. A counting sort: a megabyte of marks takes no longer than a megabyte of text. The Rust
-   library hands the sources out in the text's order, so marks that change places do not keep
-   theirs; what a decomposition added (from -1) shares that of the one before it. */
+/* Emits the marks that have gathered, stably sorted by combining class; a counting sort takes no
+   longer for a megabyte of marks than for one of text. As in the Rust library the sources (from)
+   stay in the text's order, so a mark that changes places gets another one's; what a decomposition
+   added (-1) shares that of the mark before it. */
 static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 {
     const int n = w->marks.n;
@@ -2998,7 +2998,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
 
 /* ---- Words and pieces */
 
-/* A polynomial in an odd number, modulo 2^64, which has an inverse: a character can be put on at
+/* A polynomial in an odd number, modulo 2^64, whose inverse is OFF's: a character can be put on at
    the end, or taken off again, so the prefixes of a word cost a step each. */
 #define BERT_HASH_SEED_(kind) ((uint64_t)(kind) << 32)
 #define BERT_HASH_ON_(h, c) (((h) + (c)) * 0x9E3779B97F4A7C15u)
@@ -3096,7 +3096,7 @@ static int bert_find_added_(const BertTokenizer *t, int late, const BertChar_ *c
                             int *start, int *end)
 {
     for (int i = *at, length; i < n; i++) {
-        if (!t->lookup->begins[late][c[i].c % BERT_HEADS_]) continue;
+        if (!t->lookup->begins[late][c[i].c % BERT_BEGINS_]) continue;
         const int found = bert_longest_(t, BERT_RAW_ + late, c + i, n - i, &length);
         if (found < 0) continue;
         *start = i, *at = *end = i + length;
@@ -3106,8 +3106,8 @@ static int bert_find_added_(const BertTokenizer *t, int late, const BertChar_ *c
     return -1;
 }
 
-/* Cuts a text at its added tokens, and normalizes what is between them; late: cuts that, at those
-   that are looked for there, and what is between them into words. */
+/* Cuts a text at its added tokens, and normalizes what is between them. late: cuts a normalized
+   part at those of normalized texts, and what is between them into words. */
 static void bert_split_added_(const BertTokenizer *t, struct BertWork_ *w, int late)
 {
     const uint32_t *info = t->lookup->info;
@@ -3211,7 +3211,7 @@ static int bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
         shown += bert_put_utf8(k->shown + shown, c->at[i].c);
     k->shown_at[a + 1] = shown;
     if (!c->n || w->failed) return 1;
-    k->begins[late][c->at[0].c % BERT_HEADS_] = 1;
+    k->begins[late][c->at[0].c % BERT_BEGINS_] = 1;
     return bert_add_string_(t, BERT_RAW_ + late, a, c->at, c->n);
 }
 
