@@ -1292,26 +1292,18 @@ static inline float bert_dgelu_tanh_(float x)
 
 BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act)
 {
-    if (act == BERT_GELU) {
-        BERT_EACH_(out[i] = bert_gelu_(inp[i]))
-    } else if (act == BERT_GELU_TANH) {
-        BERT_EACH_(out[i] = bert_gelu_tanh_(inp[i]))
-    } else {
-        BERT_EACH_(out[i] = inp[i] < 0.0f ? 0.0f : inp[i])
-    }
+    if (act == BERT_GELU) BERT_EACH_(out[i] = bert_gelu_(inp[i]))
+    else if (act == BERT_GELU_TANH) BERT_EACH_(out[i] = bert_gelu_tanh_(inp[i]))
+    else BERT_EACH_(out[i] = inp[i] < 0.0f ? 0.0f : inp[i])
 }
 
 /* dinp = dout * f'(inp); dinp may be dout */
 BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
                                       int act)
 {
-    if (act == BERT_GELU) {
-        BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_(inp[i]))
-    } else if (act == BERT_GELU_TANH) {
-        BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_tanh_(inp[i]))
-    } else {
-        BERT_EACH_(dinp[i] = inp[i] > 0.0f ? dout[i] : 0.0f)
-    }
+    if (act == BERT_GELU) BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_(inp[i]))
+    else if (act == BERT_GELU_TANH) BERT_EACH_(dinp[i] = dout[i] * bert_dgelu_tanh_(inp[i]))
+    else BERT_EACH_(dinp[i] = inp[i] > 0.0f ? dout[i] : 0.0f)
 }
 
 /* ------------------------------------------------------------------------------------------------
