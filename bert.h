@@ -771,8 +771,7 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
 #endif
 
 /* a * b + c, rounded once. Every product that is added to something is written with it, so that no
-   compiler has a choice of what to fuse. A processor without such an instruction rounds twice, and
-   has other bits. */
+   compiler has a choice of what to fuse. A processor without it rounds twice: other bits. */
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
     defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
 enum { BERT_FUSED_ = 1 };
@@ -990,8 +989,7 @@ BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, c
 
 /* out[n][o] = sum_c inp[n][c] * w[o][c] + b[o], so
        dinp = dout . w,  dw += dout^T . inp,  db += sum_n dout
-   Each of dinp (N,C), dw and db may be NULL: nobody needs it. With add, dinp += dout . w, where the
-   two branches of a residual join. */
+   Each of dinp (N,C), dw, db may be NULL. add: dinp += dout . w, where two branches join. */
 BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
                                   const float *inp, const float *w, int N, int C, int OC, int add,
                                   const BertScratch *scratch)
@@ -1006,8 +1004,7 @@ BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Random numbers: a number is a hash of what it is for, not of what came before, so threads and
-   resumed runs draw the same ones. */
+   Random numbers: each is a hash of what it is for, the same in any thread and in a resumed run. */
 
 /* The finalizer of splitmix64 (Steele et al. 2014). */
 BERTDEF uint64_t bert_mix64(uint64_t x)
@@ -1185,8 +1182,7 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
    score = query . key^T / sqrt(HS), so
        dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS) */
 
-/* Row q of blocks p and d: p, products of query and key, becomes drop(prob); d, ddrop, becomes
-   dscore / sqrt(HS). */
+/* Row q of two blocks: p, query . key, becomes drop(prob); d, ddrop, becomes dscore / sqrt(HS). */
 static void bert_softmax_backward_(float *p, float *d, const BertAttHead_ *s, const float *stat,
                                    float mean, int q, int k0, int nk)
 {
@@ -1354,8 +1350,7 @@ static double bert_log_(double x)
     return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
 }
 
-/* p = softmax(x). Returns log(sum_i exp(x[i] - max)), and max apart: in the two numbers' sum the
-   last bits of a small loss would be lost. */
+/* p = softmax(x). Returns log(sum_i exp(x[i] - max)), and max apart: their sum has fewer bits. */
 static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
     float max = bert_max_of_(x, n, x[0]);
@@ -1671,8 +1666,7 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
 #define BERT_ACT_(name, ...) BERT_ACT_##name##_,
 enum { BERT_ACTS(BERT_ACT_) BERT_NUM_ACTS_ };
 
-/* The activations of m's batch; what each layer has is layer l's. sizes (or NULL): the floats in a
-   copy of each, then in all. */
+/* Activations, of layers layer l's. sizes (or NULL): the floats in a copy of each, then in all. */
 static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
 {
     const BertConfig *c = &m->config;
@@ -1915,8 +1909,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
 
 /* The loss of a batch. A new one is a BERT_LOSS_, a row of kinds in that order, two branches in
    bert_task_loss_, and a range in bert_check_labels_ or, with targets, a term in bert_has_targets.
-   A head of other columns has a WHO in bert_layout_ and branches in bert_head_forward_ and
-   bert_head_backward_. */
+   A head of other columns has a WHO in bert_layout_, branches in bert_head_forward_, _backward_. */
 typedef struct {
     int kind, weights, smoothing;  /* its function; whether it has class_weights, label_smoothing */
     size_t count, columns, labels; /* losses, columns of logits, labels (0: it reads targets) */
@@ -1958,8 +1951,7 @@ static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertB
     return total;
 }
 
-/* Memory for the batch's activations, for each thread's products, and for the batch itself: the
-   tokens' dropout rows, then its copy. */
+/* Memory for a batch's activations and products, for its dropout rows and, behind them, a copy. */
 static int bert_make_room_(Bert *m, const BertBatch *x)
 {
     size_t sizes[BERT_NUM_ACTS_ + 1], counts[BERT_NUM_ARRAYS_];
@@ -2138,8 +2130,7 @@ static void bert_gather_(float *out, const float *x, const int *rows, int n, int
         memcpy(out + (size_t)r * C, x + (size_t)rows[r] * C, (size_t)C * sizeof *x);
 }
 
-/* bert_gather_'s backward: dx (N,C) is zero but in those rows. dout (n,C) may be dx: as rows rise,
-   rows[r] >= r, and the last row is moved first. */
+/* bert_gather_'s backward: dx (N,C) is zero but in those rows, which rise. dout (n,C) may be dx. */
 static void bert_scatter_(float *dx, const float *dout, const int *rows, int n, int N, int C)
 {
     int end = N; /* the rows from here on are done */
@@ -2415,8 +2406,7 @@ static void bert_head_forward_(Bert *m)
     } else if (cols == 2) bert_linear_forward(a->logits, x, w->qaw, w->qab, H, C, O, &m->scratch);
 }
 
-/* From dlogits to dx, of the [CLS] rows (B,C) where only they were computed. The decoder's part of
-   wte's gradient is in bert_tied_backward_. */
+/* From dlogits to dx, of [CLS] rows alone if no others are read; the decoder's dwte comes later. */
 static void bert_head_backward_(Bert *m)
 {
     const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
@@ -2440,8 +2430,7 @@ static void bert_head_backward_(Bert *m)
                              &m->scratch);
 }
 
-/* The task's loss of its logits (without labels only probs), or, with backward, dlogits, for scale
-   times the loss. */
+/* The task's loss (no labels: only probs) or, with backward, dlogits for scale times the loss. */
 static void bert_task_loss_(Bert *m, int backward, float scale)
 {
     const BertBatch *x = &m->batch;
@@ -2575,8 +2564,7 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 /* ------------------------------------------------------------------------------------------------
    The optimizer. Half of MiniLM's parameters are rows of wte, and most of them are words that
    training has not met: their gradient, m and v are zero, and reading so many zeros from memory
-   would cost a quarter of a step. So all that follows goes by runs of parameters, in or outside a
-   row of wte, the first tensor. */
+   would cost a quarter of a step. So what follows goes by runs, each in or outside a row of wte. */
 
 /* How long the run from parameter at on is: up to end, at most 1024. *met: 0 in a row not seen. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
@@ -2663,8 +2651,7 @@ static double bert_power_(double x, int n)
     return power;
 }
 
-/* What is frozen has no gradient, and nothing changes it. Its part of m and v is never written, and
-   so never gets memory. */
+/* What is frozen has no gradient and does not change; its m and v, never written, get no memory. */
 static int bert_frozen_(const Bert *m, const BertTensor *t, int l)
 {
     if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings;
@@ -2759,8 +2746,7 @@ typedef struct {
     size_t room;
 } BertChars_;
 
-/* Strings that are looked up: pieces that begin a word, those that go on (##), and added tokens in
-   raw texts and in normalized ones. */
+/* Kinds: pieces that begin a word, that go on (##), added tokens in raw and in normalized texts. */
 enum { BERT_FIRST_, BERT_TAIL_, BERT_RAW_, BERT_LATE_, BERT_KINDS_ };
 
 typedef struct {
@@ -2826,8 +2812,7 @@ static void bert_push_(struct BertWork_ *w, BertChars_ *to, uint32_t c, int from
 
 /* ---- Characters */
 
-/* U+FFFD stands for the longest start of a character that is there, else for one byte (Unicode 15,
-   3.9, "maximal subparts"). */
+/* U+FFFD stands for a start of a character, else a byte (Unicode 15, 3.9, "maximal subparts"). */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at)
 {
     uint32_t c = (unsigned char)s[(*at)++], low = 0x80, high = 0xBF;
@@ -3176,8 +3161,8 @@ static int bert_check_added_(Bert *m)
     return BERT_OK;
 }
 
-/* The n characters at c as string i of that kind; of two alike the last piece counts, but the first
-   added token. False: too many collide. */
+/* The n characters at c as string i of that kind; of two alike the last piece or the first added
+   token counts. 0: too many collide. */
 static int bert_add_string_(const BertTokenizer *t, int kind, int i, const BertChar_ *c, int n)
 {
     uint64_t h = BERT_HASH_SEED_(kind);
@@ -3675,7 +3660,7 @@ static void bert_score_window_(BertAnswers *a, BertAnswer *none, const float *lo
 }
 
 /* Each start with each end from there on is a span; run_qa takes the n best of both, the pipeline
-   all. none is the lowest of the windows'. */
+   all. none becomes that window's in which it is lowest. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
@@ -3753,7 +3738,6 @@ enum {
 };
 
 typedef unsigned long long BertBytes_; /* what printf knows, as uint64_t is not */
-
 enum { BERT_MAGIC_ = 0x4D545242, BERT_VERSION_ = 2 };
 
 /* Byte i of a file's array of numbers, unit bytes each, is byte i ^ bert_flip_(unit) in memory: the
@@ -3847,8 +3831,7 @@ static BertBytes_ bert_sections_(BertSection_ *s, Bert *m, const int32_t *h)
     return at;
 }
 
-/* Reads or writes a section and its padding. Memory that is not there yet has a byte more than it
-   needs, so that it is never empty. */
+/* Reads or writes a section and its padding. New memory has a byte more: it is never empty. */
 static int bert_transfer_section_(Bert *m, BertSource_ *source, const BertSection_ *s)
 {
     char *p, padding[8] = {0};
@@ -4416,8 +4399,7 @@ static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, in
     }
 }
 
-/* The product in tiles. Tiles fetch ahead: the next strip, or, where only a few strips pass over
-   each panel, the next panel's part of b. */
+/* The product in tiles. They fetch the next strip or, for few rows, the next panel's part of b. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
     const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
