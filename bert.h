@@ -3515,7 +3515,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
     if (pooling == BERT_POOL_POOLER && !m->config.pooler)
         return BERT_REFUSE_(m, "the model has no pooler");
     if (pooling == BERT_POOL_MEAN && only_cls)
-        return BERT_REFUSE_(m, "task %d computes only [CLS], no mean: bert_set_task makes it none",
+        return BERT_REFUSE_(m, "no mean: task %d computes only [CLS] (bert_set_task: BERT_NONE)",
                             task);
     const int pooler = pooling == BERT_POOL_POOLER, of_cls = pooler || only_cls; /* x (B,C) */
     const float *x = pooler ? m->acts.pooled : m->acts.ln2;
