@@ -221,6 +221,34 @@ def check_task(programs, files, task, counts, *more, name=""):
                   alone[0] == 0 and alone[1] and alone[:2] == shared[:2], (alone, shared))
 
 
+def check_resume(programs, files):
+    """From a checkpoint of 3 ranks of 4: as many make the same bits, others the same batches."""
+    whole = os.path.join(files.folder, "out-whole")
+
+    def args(out, batch, *more):
+        line = train_args(files, "mlm", out, batch, "--save_strategy", "steps", "--save_steps", 10)
+        line.remove("--overwrite_output_dir")
+        line[line.index("--max_steps") + 1] = 24
+        return line + list(more)
+    programs.ranks(3, *args(whole, 4))
+    for count, batch in ((3, 4), (2, 6), (1, 12), (2, 4)):
+        out = os.path.join(files.folder, "out-again-%d-%d" % (count, batch))
+        shutil.copytree(whole, out)
+        code, _, error = programs.ranks(count, *args(out, batch, "--resume_from_checkpoint",
+                                                     os.path.join(out, "checkpoint-10")))
+        what = "3 ranks of 4, resumed by %d of %d: " % (count, batch)
+        if count * batch != 12:
+            check(what + "refused", code == 1 and len(messages(error)) == 1 and
+                  "per_device_train_batch_size" in error, error)
+            continue
+        loss, steps = worst(log_of(whole), log_of(out), "loss")
+        same = bytes_of(os.path.join(out, "model.bin")) == bytes_of(
+            os.path.join(whole, "model.bin"))
+        check(what + ("the same bits" if count == 3 else "the same losses (%.1e)" % loss),
+              code == 0 and steps == 24 and (same if count == 3 else loss < 1e-5),
+              (code, error, loss, steps))
+
+
 def check_sums(programs, counts):
     models = [os.path.join(FIXTURES, name + ".model.bin")
               for name in ("text", "mlm", "pretraining", "multiple_choice", "qa")]
@@ -416,6 +444,7 @@ def main():
         check_task(programs, files, "ner", [3], "--freeze_layers", 1, "--freeze_embeddings",
                    name=", frozen below")
         check_sums(programs, [1, 2, 3, 4] if not args.quick else [3])
+        check_resume(programs, files)
         check_failures(programs, files)
         check_signals(programs, files)
         if args.mpi == "openmpi":
