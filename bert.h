@@ -125,7 +125,9 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
 /* How programs show a regression's logit; IDENTITY: as it is, as the model's config asks. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table. A new task is a row; what a new loss or head needs more is said at bert_loss_.
+/* The task table. A new task is a row. A loss of its own needs besides what bert_loss_ says; a head
+   of its own rows of BERT_TENSORS, who has them in bert_layout_, and branches in bert_head_forward_
+   and bert_head_backward_. Each row is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
@@ -368,12 +370,13 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
-    int freeze_layers, freeze_embeddings; /* no gradient for the first so many, wte .. ln0b */
+    int freeze_layers;     /* the first so many layers are not trained, ... */
+    int freeze_embeddings; /* ... nor wte to ln0b: with both the backward ends behind them */
     double lr_decay;   /* a layer's learning rate is this share of the next one's; 0 or 1: equal */
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
-    unsigned char *seen; /* (V): 1: row of wte has had a gradient; the optimizer skips others */
+    unsigned char *seen; /* (V): 0: no gradient has met this row of wte: AdamW only decays it */
     /* Called when a backward has made the gradients of HEAD, LAYER L-1 .. 0, EMBEDDINGS, if any. */
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
@@ -427,7 +430,7 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
-/* As the first backward: gradients, m, v and seen are zero; a resumed run fills the last three. */
+/* Makes what is not there yet of gradients, m, v, seen, zero: a resumed run then fills the last. */
 BERTDEF int bert_training_room(Bert *m);
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
@@ -437,7 +440,7 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer);
 /* ------------------------------------------------------------------------------------------------
    The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
    A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
-   those of activations. Shapes and formulas stand above each one's code. */
+   those of activations (linear's may add). Shapes and formulas stand above each one's code. */
 
 /* Dropout by a counter: element i of row r is kept or not by a hash of (key, rows[r], i), so the
    backward draws the forward's mask again, and no mask is stored. p 0: off. */
@@ -1908,8 +1911,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
 }
 
 /* The loss of a batch. A new one is a BERT_LOSS_, a row of kinds in that order, two branches in
-   bert_task_loss_, and a range in bert_check_labels_ or, with targets, a term in bert_has_targets.
-   A head of other columns has a WHO in bert_layout_, branches in bert_head_forward_, _backward_. */
+   bert_task_loss_, and a range in bert_check_labels_ or, with targets, a term in bert_has_targets. */
 typedef struct {
     int kind, weights, smoothing;  /* its function; whether it has class_weights, label_smoothing */
     size_t count, columns, labels; /* losses, columns of logits, labels (0: it reads targets) */
