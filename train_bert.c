@@ -66,6 +66,8 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(per_device_train_batch_size, COUNT, "8", TRAIN, 0, "examples in a batch of training")        \
     X(per_device_eval_batch_size, COUNT, "8", BATCHED, 0, "examples in a batch otherwise")         \
     X(gradient_accumulation_steps, COUNT, "1", TRAIN, 0, "batches in an optimizer step")           \
+    X(max_tokens_per_batch, COUNT, "", BATCHED, 0,                                                 \
+      "a batch of more is cut, to save memory: the step and its result stay")                      \
     X(learning_rate, NUMBER, "5e-5", TRAIN, 0, "its highest value")                                \
     X(lr_scheduler_type, CHOICE, "linear", TRAIN, 0, SCHEDULE_CHOICES)                             \
     X(lr_scheduler_kwargs, OBJECT, "", TRAIN, 0, "its arguments, as {\"num_cycles\": 2}")          \
@@ -106,12 +108,12 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
       "model.bin becomes the best model, not the last")                                            \
     X(early_stopping_patience, COUNT, "", TRAIN, 0, "so many evaluations no better end the run")   \
     X(early_stopping_threshold, NUMBER, "0", TRAIN, 0, "better by no more than this is no better") \
-    X(save_strategy, CHOICE, "no", TRAIN, 0, "no|epoch|steps|best [no; Trainer: steps]")           \
+    X(save_strategy, CHOICE, "no", TRAIN, 0, "no|epoch|steps|best (Trainer: steps)")               \
     X(save_steps, EVERY, "500", TRAIN, 0, "steps between two checkpoints")                         \
     X(save_total_limit, COUNT, "", TRAIN, 0, "the oldest beyond so many go; the best stays")       \
     X(resume_from_checkpoint, LAST, "", TRAIN, 0,                                                  \
       "folder of a run that was stopped: it goes on [the last in output_dir]")                     \
-    X(logging_strategy, CHOICE, "steps", TRAIN, 0, "no|epoch|steps [steps]")                       \
+    X(logging_strategy, CHOICE, "steps", TRAIN, 0, "no|epoch|steps")                               \
     X(logging_first_step, SWITCH, "", TRAIN, 0, "a line for the first step, too")                  \
     X(logging_steps, EVERY, "500", TRAIN, 0, "steps between two lines of the log")                 \
     X(logging_dir, PATH, "", TRAIN, 0,                                                             \
@@ -282,6 +284,7 @@ static Loader training_loader(const Options *o, const Bert *m)
         .model = m,
         .batch = (size_t)o->per_device_train_batch_size,
         .group = (size_t)o->gradient_accumulation_steps,
+        .most_tokens = (size_t)o->max_tokens_per_batch,
         .rank = ranks.rank,
         .ranks = ranks.count,
         .shuffled = !strcmp(o->train_sampling_strategy, "random"),
@@ -491,6 +494,7 @@ static int diverged(const Training *t, const char *what, double value)
     fail("step %lld: the %s is %g: training cannot go on. A lower --learning_rate (%g now) or more "
          "--warmup_steps may help.",
          t->step + 1, what, value, t->o->learning_rate);
+    tell_not_finite(t->m);
     const long long good = t->out.begun ? last_checkpoint(t->o->output_dir, t->step) : 0;
     if (good) /* from one of this very step it would come to the same */
         return fail("%s/checkpoint-%lld is the last that is good", t->o->output_dir, good);
@@ -766,6 +770,7 @@ static Loader evaluation_loader(const Options *o, const Bert *m)
     const Loader l = {.model = m,
                       .batch = (size_t)o->per_device_eval_batch_size,
                       .group = 1,
+                      .most_tokens = (size_t)o->max_tokens_per_batch,
                       .rank = ranks.rank,
                       .ranks = ranks.count,
                       .mlm_probability = o->mlm_probability,
@@ -868,30 +873,25 @@ static Input text_input(const Options *o, const Bert *m)
     return in;
 }
 
-static int command_predict(const Options *o, Bert *m)
+/* pooling NULL: predict */
+static int answer_with(const Options *o, Bert *m, const char *pooling)
 {
     Answering a = {.m = m,
                    .path = o->model,
                    .predict_file = o->predict_file,
+                   .pooling = pooling,
+                   .normalize = o->normalize != 0,
                    .in = text_input(o, m),
                    .answers = {.rules = rules_of(o, m, o->predict_file ? 30 : 15),
                                .top_k = (int)o->top_k,
                                .logits = (int)o->logits},
-                   .l = {.batch = (size_t)o->per_device_eval_batch_size}};
+                   .l = {.batch = (size_t)o->per_device_eval_batch_size,
+                         .most_tokens = (size_t)o->max_tokens_per_batch}};
     return answer(&a);
 }
 
-static int command_embed(const Options *o, Bert *m)
-{
-    Answering a = {.m = m,
-                   .path = o->model,
-                   .predict_file = o->predict_file,
-                   .pooling = o->pooling,
-                   .normalize = o->normalize != 0,
-                   .in = text_input(o, m),
-                   .l = {.batch = (size_t)o->per_device_eval_batch_size}};
-    return answer(&a);
-}
+static int command_predict(const Options *o, Bert *m) { return answer_with(o, m, NULL); }
+static int command_embed(const Options *o, Bert *m) { return answer_with(o, m, o->pooling); }
 
 static int command_encode(const Options *o, Bert *m)
 {

@@ -32,8 +32,8 @@ be. The flags themselves, and the commands, are the program's tables.
     X(SHARE, double, "X", "a number >= 0 and < 1", 0, 0.99999994) /* the last float below 1 */     \
     X(PART, double, "X", "a number > 0 and < 1", FLT_MIN, 0.99999994)                              \
     X(FACTOR, double, "X", "a number > 0 and <= 1", FLT_MIN, 1)                                    \
-    X(EVERY, double, "N", "a whole number from 1, or a share of all steps below 1", FLT_MIN,       \
-      INT_MAX)
+    X(EVERY, double, "N", "a whole number from 1 to 2147483647, or a share of all steps below 1",  \
+      FLT_MIN, INT_MAX)
 
 #define KIND_NAME(name, ...) name,
 #define KIND_TYPE(name, type, ...) typedef type name##_t;
@@ -91,11 +91,11 @@ static int set_flag(void *options, const Flag *flag, const char *text)
     }
     double number = strtod(text, &end);
     int good = *text && !*end && number >= kinds[kind].low && number <= kinds[kind].high;
+    if (kind == EVERY) good &= number < 1 || number == floor(number);
     if (kind >= REAL) {
         memcpy(field, &number, sizeof number);
         return good;
     }
-    if (kind == EVERY) good &= number < 1 || number == floor(number);
     long long whole = good ? (long long)number : 0;
     memcpy(field, &whole, sizeof whole);
     return good && (double)whole == number;

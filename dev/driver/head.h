@@ -135,6 +135,15 @@ static int check_head(Bert *m, const char *path, const Data *d)
     return 0;
 }
 
+/* The first array of the model, in the order of its computing, that has a NaN or an infinity. */
+static void tell_not_finite(const Bert *m)
+{
+    int layer = -1;
+    const char *name = bert_not_finite(m, &layer);
+    if (name && layer >= 0) fail("the first that is not finite is %s of layer %d", name, layer);
+    else if (name) fail("the first that is not finite is %s", name);
+}
+
 /* eval: its labels are the data's. */
 static int check_labels(const Bert *m, const char *path, const Data *data)
 {

@@ -177,7 +177,7 @@ static const Instead instead[] = {
     {NULL, "device cuda gpu gpus n_gpu num_gpus", ON_CPU},
     {NULL, "resume continue", "--resume_from_checkpoint"},
     {NULL, "init tokenizer from_scratch scratch", FROM_SCRATCH},
-    {NULL, "early_stopping patience", "a training runs to its end, and best.bin is its best model"},
+    {NULL, "early_stopping patience", "--early_stopping_patience"},
 };
 enum { NUM_INSTEAD = sizeof instead / sizeof instead[0] };
 

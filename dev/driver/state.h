@@ -64,8 +64,8 @@ static const char free_flags[] =
     "model|train_file|eval_file|output_dir|overwrite_output_dir|per_device_train_batch_size|"
     "per_device_eval_batch_size|gradient_accumulation_steps|eval_strategy|eval_steps|"
     "metric_for_best_model|greater_is_better|load_best_model_at_end|save_strategy|save_steps|"
-    "save_total_limit|resume_from_checkpoint|logging_strategy|logging_first_step|logging_steps|"
-    "logging_dir|gradient_checkpointing";
+    "save_total_limit|max_tokens_per_batch|resume_from_checkpoint|logging_strategy|"
+    "logging_first_step|logging_steps|logging_dir|gradient_checkpointing";
 
 /* The value behind name= in the lines, which ends with its line; NULL: there is none. */
 static const char *setting(const char *lines, const char *name, size_t n)

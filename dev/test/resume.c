@@ -203,7 +203,7 @@ static void test_steps(void)
 {
     static const char *const splits[] = {"4 --gradient_accumulation_steps 1",
                                          "2 --gradient_accumulation_steps 2",
-                                         "1 --gradient_accumulation_steps 4"};
+                                         "4 --max_tokens_per_batch 9"};
     for (int i = 0; i < NUM_RUNS; i++) {
         make_run(i);
         shell("rm -rf whole part; mkdir part");
@@ -565,10 +565,116 @@ static void test_folders(void)
     done("folders: a run's own model, a lock, and an earlier run's checkpoints, which are kept");
 }
 
+/* What is due, as Trainer's DefaultFlowCallback has it, and at an epoch's end. */
+static void test_due(void)
+{
+    static const struct {
+        Strategy s;
+        int step, epoch_ends, run_ends, want;
+    } rows[] = {
+        {{"steps", "epoch", "no", 5, 5, 5, 0, 0}, 4, 0, 0, 0},
+        {{"steps", "epoch", "no", 5, 5, 5, 0, 0}, 5, 0, 0, DUE_LOG},
+        {{"steps", "epoch", "no", 5, 5, 5, 0, 0}, 6, 1, 0, DUE_MODEL | DUE_EVAL},
+        {{"steps", "epoch", "no", 5, 5, 5, 0, 0}, 7, 0, 1, DUE_LOG | DUE_MODEL | DUE_EVAL},
+        {{"steps", "steps", "steps", 5, 2, 4, 0, 0}, 2, 0, 0, DUE_EVAL},
+        {{"steps", "steps", "steps", 5, 2, 4, 0, 0}, 4, 0, 0, DUE_EVAL | DUE_SAVE},
+        {{"steps", "steps", "steps", 5, 2, 4, 0, 0}, 3, 1, 0, DUE_MODEL},
+        {{"no", "steps", "steps", 5, 2, 4, 0, 0}, 7, 0, 1, DUE_MODEL | DUE_EVAL | DUE_SAVE},
+        {{"no", "no", "epoch", 5, 2, 4, 1, 0}, 1, 0, 0, DUE_LOG},
+        {{"epoch", "no", "epoch", 5, 2, 4, 0, 0}, 5, 0, 0, 0},
+        {{"epoch", "no", "epoch", 5, 2, 4, 0, 0}, 6, 1, 0, DUE_LOG | DUE_MODEL | DUE_SAVE},
+        {{"no", "no", "best", 5, 2, 4, 0, 0}, 10, 1, 1, DUE_MODEL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const int is = due(&rows[i].s, rows[i].step, rows[i].epoch_ends, rows[i].run_ends);
+        expect(is == rows[i].want, "row %zu: %d, not %d", i, is, rows[i].want);
+    }
+    done("what is due after a step");
+}
+
+/* EarlyStoppingCallback's count and _determine_best_metric's choice. */
+static void test_best(void)
+{
+    const double values[] = {0.5, 0.5, 0.52, 0.4, 0.6, NAN, 0.7}, lower[] = {1, 0.99, 0.8, 0.9, 2};
+    const int misses[] = {0, 1, 2, 3, 0, 1, 0}, best[] = {1, 0, 1, 0, 1, 0, 1};
+    const int low_misses[] = {0, 1, 0, 1, 2}, low_best[] = {1, 1, 1, 0, 0};
+    Evaluation e = {.num_metrics = 2, .metrics = {{"accuracy", 0}, {"f1", 0}}};
+    Best b = {.metric = "f1", .patience = 3, .threshold = 0.05, .step = NEVER};
+    for (int i = 0; i < 7; i++) {
+        e.metrics[1].value = values[i], e.loss = 1.0 / (1 + i);
+        const int is = best_of(&b, &e, i);
+        expect(is == best[i] && b.misses == misses[i] && out_of_patience(&b) == (misses[i] >= 3),
+               "value %d: %d, %lld misses", i, is, b.misses);
+    }
+    Best c = {.metric = "loss", .lower = 1, .threshold = 0.05, .step = NEVER};
+    for (int i = 0; i < 5; i++) {
+        e.loss = lower[i];
+        const int is = best_of(&c, &e, i);
+        expect(is == low_best[i] && c.misses == low_misses[i] && !out_of_patience(&c),
+               "loss %d: %d, %lld misses", i, is, c.misses);
+    }
+    done("the best evaluation, and those in a row that are no better");
+}
+
+/* The flags about it: Trainer's checks, and what they do. */
+static void test_strategies(void)
+{
+    static const struct {
+        const char *with, *want;
+    } bad[] = {
+        {"--load_best_model_at_end", "needs --save_strategy steps"},
+        {"--load_best_model_at_end --save_strategy steps --save_steps 6", "is no multiple of"},
+        {"--load_best_model_at_end --save_strategy steps --save_steps 0.5", "both shares"},
+        {"--eval_strategy no --early_stopping_patience 2", "--early_stopping_patience needs"},
+        {"--eval_strategy no --save_strategy best", "--save_strategy best needs --eval_file"},
+        {"--metric_for_best_model f2",
+         "'f2' is none that classification is measured by: loss, acc"},
+        {"--eval_steps 2.5", "--eval_steps: '2.5' is not"},
+        {"--greater_is_better perhaps", "'perhaps' is not true or false"},
+        {"--save_strategy sometimes", "'sometimes' is not one of no|epoch|steps|best"},
+    };
+    size_t n, m;
+    make_run(0);
+    shell("rm -rf whole part");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        int code = run_with("--output_dir part %s", bad[i].with);
+        expect(code == 1 && strstr(output, bad[i].want), "%s: %d, %.400s", bad[i].with, code,
+               strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
+    }
+    /* the loss of a run whose rate is high rises: the first evaluations are the best */
+    int code = run_with("--output_dir part --logging_dir part --learning_rate 0.5 "
+                        "--load_best_model_at_end --save_strategy steps --save_steps 4 "
+                        "--save_total_limit 1 --early_stopping_patience 2");
+    expect(code == 0 && strstr(output, "evaluations were no better") &&
+               strstr(output, "part/model.bin is the best model"),
+           "%d: %.300s", code, output + strlen(output) / 2);
+    unsigned char *is = content("part", "model.bin", &n), *was = content("part", "best.bin", &m);
+    expect(n == m && !memcmp(is, was, n), "model.bin is not best.bin");
+    long long *steps;
+    size_t kept = list_steps(&steps, "part", "checkpoint-", "");
+    expect(kept == 1 + (steps[0] != steps[kept - 1]) && kept <= 2, "%zu checkpoints", kept);
+    free(steps), release(0);
+    code = run_with("--output_dir part --save_strategy best --logging_strategy no --logging_first_"
+                    "step --logging_steps 0.5");
+    expect(code == 0 && lines("step 1/30") == 1 && lines("step 30/30") == 0 &&
+               list_steps(&steps, "part", "checkpoint-", "") == (size_t)lines("best so far"),
+           "%d: %.300s", code, output);
+    free(steps);
+    /* a step that comes to nothing finite */
+    shell("rm -rf part");
+    code = run_with("--output_dir part --learning_rate 1e18 --max_grad_norm 0 --weight_decay 0 "
+                    "--save_strategy steps --save_steps 1");
+    expect(code == 1 && !there("part", "model.bin.tmp"), "%d", code);
+    expect(strstr(output, "not finite is ") || strstr(output, "no longer finite"), "%.600s",
+           strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
+    done("strategies: Trainer's checks, the best at the end, early stopping, limits, NaN");
+}
+
 int main(void)
 {
-    static void (*const tests[])(void) = {test_steps,  test_signals, test_kills,  test_full,
-                                          test_damage, test_flags,   test_folders};
+    static void (*const tests[])(void) = {test_steps,  test_signals, test_kills, test_full,
+                                          test_damage, test_due,     test_best,  test_strategies,
+                                          test_flags,  test_folders};
     enter_folder("resume");
     set_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
