@@ -32,7 +32,7 @@ class ExportError(Exception):
 def fail(path, field, found, expected):
     raise ExportError(" ".join(
         ("%s: %s: found %s, expected %s" % (
-            shown(path, 4096), shown(field), shown(found), expected)).split("\n")))
+            shown(path, 1000), shown(field), shown(found), expected)).split("\n")))
 
 
 def shown(found, most=300):
