@@ -251,10 +251,10 @@ static void make_scratch(void)
     scratch.memory = (float *)malloc(bert_scratch_size(scratch.threads) * sizeof(float) + 1);
 }
 
-static void test_embeddings(void)
+static void check_embeddings(int C)
 {
     int tokens[] = {4, 3, 5, 3, 1, 3, 5, 4, 2}, types[] = {0, 0, 1, 1, 1, 1, 0, 0, 1};
-    int offsets[] = {0, 1, 6, 9}, C = 7, N = 9, n = (TOY_V + TOY_P + TOY_S) * C;
+    int offsets[] = {0, 1, 6, 9}, N = 9, n = (TOY_V + TOY_P + TOY_S) * C;
     float *w = randoms(n, 1), *dw = based(n, 0.5f), *out = nans(N * C), *r = randoms(N * C, 1);
     double *x = doubles(w, n), *rd = doubles(r, N * C), *want = get(N * C, sizeof *want);
     float *wpe = w + TOY_V * C, *wse = wpe + TOY_P * C;
@@ -270,6 +270,12 @@ static void test_embeddings(void)
     bert_embeddings_backward(dw, dw + TOY_V * C, dw + (TOY_V + TOY_P) * C, r, tokens, types,
                              offsets, 3, C, 0);
     for (int i = 0; i < C; i++) expect(dw[i] == 0.5f, "[PAD]'s row got a gradient");
+}
+
+static void test_embeddings(void)
+{
+    check_embeddings(7);
+    check_embeddings(BERT_CHANNELS_ + 11); /* those of a thread, and some more */
     done("embeddings: forward and backward");
 }
 
@@ -2322,6 +2328,12 @@ static void test_encode(void)
     expect(bert_decode(&m, text, 5, ids, 8, 1, 0) >= 5 && !text[0], "a small buffer");
     expect(bert_decode(&m, NULL, 0, ids, 8, 1, 0) >= 7, "no buffer");
 
+    static const int odd[] = {2, 5, 3, 6, 4, 3}; /* of texts of one length the second has more */
+    bert_encoding_clear(&e), o.max_length = 6;
+    expect(!bert_encode(&m, &e, "a[MASK]a", "b[MASK]b", &o) && e.N == 6 &&
+               !memcmp(e.tokens, odd, sizeof odd),
+           "an odd room: %d tokens", e.N);
+
     static const struct {
         const char *hint;
         int max_length, truncation, windows, stride, pair;
@@ -2408,14 +2420,18 @@ static void test_damaged_tokenizers(void)
         bert_encoding_free(&e), bert_free(&m), release(mark);
     }
     Bert m = {0};
+    char text[300];
     must(&m, bert_load_memory(&m, f.data + 8, f.model_bytes));
-    int k = 0;
-    for (error = 1; error && k < 100; k++) {
+    int k = snprintf(text, sizeof text, "%s", texts[0]);
+    for (; k < 299; k += 2)
+        memcpy(text + k, " a", 3); /* more tokens than room is made for at first */
+    for (error = 1, k = 0; error && k < 100; k++) {
         BertEncoding e = {0};
         long before = blocks;
-        fail_at = k;
-        error = bert_encode(&m, &e, texts[0], texts[1], NULL);
-        fail_at = -1;
+        fail_at = k, fail_once = 1;
+        error = bert_encode(&m, &e, text, texts[1], NULL);
+        expect(!error == (fail_at >= 0), "failure %d: %d", k, error); /* it came, and was told */
+        fail_at = -1, fail_once = 0;
         expect(!error || (error == BERT_EMEMORY && strstr(e.message, "memory") && !e.B && !e.N),
                "failure %d: %d, '%s'", k, error, e.message);
         expect(!bert_encode(&m, &e, texts[0], NULL, NULL), "does not go on: %s", e.message);

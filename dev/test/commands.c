@@ -1,11 +1,13 @@
 /* The driver's commands, called as from a shell: train, eval, predict, embed and encode of files
    and of lines, for every task, and command lines that have to be refused by name. */
 #define TESTING
+#define _XOPEN_SOURCE 700 /* posix_openpt */
 #include "test.h"
 
 #include "../../train_bert.c"
 
 #include "files.h"
+#include "terminal.h"
 
 static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
 
@@ -42,6 +44,47 @@ static void test_report_columns(void)
         expect(columns[i] == columns[0] && columns[0] > 40, "row %d has %d columns, not %d: %s", i,
                columns[i], columns[0], output);
     done("driver: the report's columns stand below each other, whatever the labels' letters");
+}
+
+/* The driver at a terminal of so many columns, where text is typed in; what it shows. NULL text: its
+   answers go into a file. */
+static const char *at_terminal(int columns, const char *command_line, const char *text)
+{
+    static char line[200], name[] = "train_bert";
+    char *argv[20] = {name};
+    int argc = 1, kept = dup(0), file;
+    snprintf(line, sizeof line, "%s", command_line);
+    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
+    if (!terminal_open(columns)) return NULL;
+    if (!text) dup2(file = open("output", O_CREAT | O_RDWR, 0600), 1), close(file);
+    else if (write(master, text, strlen(text)) >= 0) dup2(1, 0);
+    const int code = bert_main(argc, argv);
+    dup2(kept, 0), close(kept);
+    const char *shown = terminal_close();
+    expect(code == 0, "%s: exit code %d: %.300s", command_line, code, shown);
+    return shown;
+}
+
+static void test_terminal(void)
+{
+    const char *measure = "eval --model model.bin --eval_file data.bin", *shown;
+    setenv("TERM", "dumb", 1);
+    if (!(shown = at_terminal(72, measure, ""))) return;
+    expect(strstr(shown, "predicted as") && !strstr(shown, "needs a terminal"), "%s", shown);
+    shown = at_terminal(71, measure, "");
+    expect(!strstr(shown, "predicted as") && strstr(shown, "matrix needs a terminal of 72 columns"),
+           "%s", shown);
+    shown = at_terminal(200, "predict --model model.bin", "a\tb\n\x04");
+    expect(strstr(shown, "reading lines, each two texts with a tab between; Ctrl-D ends") &&
+               strstr(shown, "{\"label\": "),
+           "%s", shown);
+    setenv("TERM", "xterm", 1);
+    shown = at_terminal(200, "predict --model model.bin --predict_file data.bin", NULL);
+    const size_t n = strlen(shown);
+    expect(strstr(shown, "predict 8/11 [") && n > 4 && !strcmp(shown + n - 4, "\r\033[J"),
+           "the live line is left: %s", shown);
+    setenv("TERM", "dumb", 1);
+    done("driver: a terminal has the matrix it has room for, and no live line at the end");
 }
 
 static void test_driver(void)
@@ -590,6 +633,9 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--test_file 4", "--test_file", "eval --eval_file"},
         {TRAIN_CALL "--learning-rat 4", "--learning_rat", "Did you mean --learning_rate?"},
         {TRAIN_CALL "--unit 4", "--unit", "help train"},
+        {TRAIN_CALL "--lr 1", "--lr", "Did you mean --learning_rate?"},
+        {"eval --model model.bin --eval_file data.bin --bs 1", "--bs",
+         "Did you mean --per_device_eval_batch_size?"},
         {TRAIN_CALL "stray", "stray", "flag"},
         {TRAIN_CALL "--learning_rate", "--learning_rate", "value"},
         {TRAIN_CALL "--learning_rate --seed 1", "--learning_rate", "value"},
@@ -623,7 +669,8 @@ int main(void)
     static void (*const tests[])(void) = {
         make_files,     test_driver,       test_report_columns, test_every_task,
         test_may_lack,  test_text,         test_frozen_run,     test_checkpointed_run,
-        test_drawn_run, test_from_scratch, test_bad_commands,   leave_folder};
+        test_drawn_run, test_from_scratch, test_bad_commands,   test_terminal,
+        leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

@@ -227,6 +227,9 @@ static void test_bad_data(void)
     append(&im, "garbage!", 8);
     write_data("forged.data", im);
     expect_error(eval, "forged.data", "bytes");
+    set_word(&im, 30, (int32_t)im.size); /* of which the header knows, and no section */
+    write_data("forged.data", im);
+    expect_error(eval, "forged.data", "bytes long, and its sections end at");
     done("data files: cut anywhere, with garbage behind");
 }
 

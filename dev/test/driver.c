@@ -309,6 +309,13 @@ static void test_lines(void)
     double score = atof(output + strlen(form)), logit = atof(strstr(output, "[") + 1);
     expect(fabs(score - 1 / (1 + exp(-logit))) < 1e-6, "%s", output);
     bert_free(&m);
+    expect_memory("train --model value.bin --train_file values.bin --output_dir out --max_steps 1",
+                  8, 2);
+    expect(lines("to be trained on values: predict shows them, and no sigmoid any more") == 1, "%s",
+           output);
+    expect_call("good\tfilm\n", "predict --model out/model.bin", 0, "{\"value\": ");
+    expect_call("good\n", "predict --model value.bin --max_length 1", 1,
+                "stdin:1: max_length is 1: [CLS] and [SEP] need at least 2");
     done("lines: what one looks like is said; v2 and single logits as the model has them");
 }
 

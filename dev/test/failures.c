@@ -89,6 +89,8 @@ static const struct {
      "--class_weights balanced",
      "scratch.bin|data.bin|new|out of memory|no memory"},
     {"eval --model qa.bin --eval_file qa.data", "qa.bin|qa.data|out of memory|no memory"},
+    {"eval --model pretraining.bin --eval_file mlm.data",
+     "pretraining.bin|mlm.data|out of memory|no memory"},
     {"predict --model ner.bin --predict_file ner.data", "ner.bin|ner.data|out of memory|no memory"},
     {"predict --model qa.bin", "qa.bin|standard input|stdin|out of memory|no memory"},
     {"predict --model mlm.bin --json", "mlm.bin|standard input|stdin|out of memory|no memory"},
@@ -102,8 +104,8 @@ static void make_files(void)
     BertConfig config = tiny_config(8);
     static const char a_line[] =
         "{\"question\": \"a\", \"context\": \"b\", \"id\": 1, \"text\": \"[MASK] a\"}\n";
-    static const int tasks_of[] = {BERT_QA, BERT_NER, BERT_MLM};
-    static const char *const names[] = {"qa", "ner", "mlm"};
+    static const int tasks_of[] = {BERT_QA, BERT_NER, BERT_MLM, BERT_PRETRAINING};
+    static const char *const names[] = {"qa", "ner", "mlm", "pretraining"};
     char line[200];
     enter_folder("failures");
     write_data("part-1.bin", class_image(3, 1, label_names, IP));
@@ -111,7 +113,7 @@ static void make_files(void)
     config.undrawn = 1;
     write_zeros("scratch.bin", "model.bin", config);
     write_file("lines", a_line, strlen(a_line));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         snprintf(line, sizeof line, "%s.data", names[i]);
         write_data(line, task_image(tasks_of[i], 0));
         snprintf(line, sizeof line,
@@ -137,8 +139,9 @@ static void tell_parent(void)
     if (write(tell[1], &told, sizeof told) != sizeof told) _exit(99);
 }
 
-/* Exit code in a child whose call number at fails; how many calls there were, which failed. */
-static int child(const char *line, long at, int *made, char *name)
+/* Exit code in a child whose call number at fails, or whose memory for bert.h ends with that
+   allocation; how many calls there were, which failed. */
+static int child(const char *line, long at, long memory, int *made, char *name)
 {
     int status;
     fflush(stdout);
@@ -147,7 +150,7 @@ static int child(const char *line, long at, int *made, char *name)
     pid_t pid = fork();
     if (pid == 0) {
         atexit(tell_parent);
-        until = at, calls = 0, broken = NULL;
+        until = at, fail_at = memory, calls = 0, broken = NULL;
         exit(call_from(line, "lines"));
     }
     close(tell[1]);
@@ -189,12 +192,12 @@ static void test_calls(const char *line, const char *names)
     size_t size = 0, room;
     int made, failures = 0, went_on = 0, end;
     fresh(NULL);
-    expect(child(line, -1, &end, name) == 0 && end > 10, "%.40s: %.300s", line, output);
+    expect(child(line, -1, -1, &end, name) == 0 && end > 10, "%.40s: %.300s", line, output);
     if (train) model = read_file("new/out/model.bin", &size);
     else right = strcpy(get(sizeof output, 1), output);
     for (int at = 0; at < end; at++) {
         fresh(train && at % 2 ? "encoder.bin new/out/model.bin" : NULL);
-        int code = child(line, at, &made, name);
+        int code = child(line, at, -1, &made, name);
         expect(code == 0 || code == 1, "%.40s, call %d, %s: exit code %d", line, at, name, code);
         if (code == 1) {
             expect(names_one(names) && strstr(output, "train_bert: "),
@@ -220,6 +223,48 @@ static void test_calls(const char *line, const char *names)
                "%.40s, call %d, %s: half a model is left", line, at, name);
     }
     done("%.60s: each of %d calls fails: %d errors, %d go on", line, end, failures, went_on);
+}
+
+/* bert.h gets no more memory from some allocation on: an error that says so, and no half a model. */
+static void test_memory(const char *line)
+{
+    char name[16];
+    int made, at = 0, code;
+    for (fresh(NULL); (code = child(line, -1, at, &made, name)) != 0 && at < 1000;
+         fresh(NULL), at++) {
+        expect(code == 1 && strstr(output, "train_bert: ") && strstr(output, "memory"),
+               "%.40s, allocation %d: exit code %d, %.200s", line, at, code, output);
+        Bert m = {0};
+        expect(access("new/out/model.bin", F_OK) || !bert_load(&m, "new/out/model.bin"),
+               "%.40s, allocation %d: %s", line, at, bert_error(&m));
+        expect(access("new/out/model.bin.tmp", F_OK), "%.40s, allocation %d: half a model", line,
+               at);
+        bert_free(&m);
+    }
+    expect(!code && at > 10, "%.40s: %d allocations, exit code %d", line, at, code);
+    done("%.60s: memory for %d allocations and no more", line, at);
+}
+
+/* A closed standard input, and nothing to open in its place */
+static void test_standard(void)
+{
+    int status, file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(file, 2), close(0);
+        until = 1; /* fcntl sees that it is closed */
+        open_standard();
+        exit(0);
+    }
+    waitpid(pid, &status, 0);
+    ssize_t n = pread(file, output, sizeof output - 1, 0);
+    output[n > 0 ? n : 0] = 0;
+    close(file);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 1 &&
+               !strcmp(output, "train_bert: /dev/null: cannot be opened: Input/output error\n"),
+           "status %d, '%s'", status, output);
+    done("a closed descriptor, and no /dev/null");
 }
 
 /* A save that fails, then one that does not, as where a signal ends the training: the earlier run's
@@ -318,7 +363,9 @@ int main(void)
 #endif
     make_files();
     for (size_t i = 0; i < sizeof commands_of / sizeof commands_of[0]; i++)
-        test_calls(commands_of[i].line, commands_of[i].names), release(0);
+        test_calls(commands_of[i].line, commands_of[i].names), test_memory(commands_of[i].line),
+            release(0);
+    test_standard();
     test_second_save();
     test_full();
     leave_folder();

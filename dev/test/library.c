@@ -55,6 +55,14 @@ static void test_answers(void)
                a.best[2].end == 29,
            "the others");
     expect_scores(&a);
+    float high_starts[T], high_ends[T]; /* exp(900) is beyond a double */
+    for (int t = 0; t < T; t++)
+        high_starts[t] = starts[t] + (t ? 900 : -900), high_ends[t] = ends[t] + (t ? 900 : -900);
+    BertAnswers b = answers_of(high_starts, high_ends, 3, 0);
+    expect(bert_answers_end(&b, 0) == 0, "the first is not the best");
+    for (int i = 0; i < 3; i++)
+        expect(fabs(b.best[i].score - a.best[i].score) < 1e-12, "answer %d of 900: %g, not %g", i,
+               b.best[i].score, a.best[i].score);
     done("answers: the best spans in order, with their shares of the softmax");
 
     /* [CLS] has 4.5: between the first span's 7 and the second's 5, or below all, or above. */
@@ -124,6 +132,13 @@ static void test_answers(void)
                fabs(a.none.score - exp(1) / s * exp(2) / e) < 1e-12,
            "scores %g, %g; none %g", a.best[0].score, a.best[1].score, a.none.score);
     const double lower = a.none.score;
+    float high[2 * W]; /* exp(900) is beyond a double */
+    for (int i = 0; i < 2 * W; i++) high[i] = window[i] + (i / 2 % 3 ? 900 : -900);
+    memset(&b, 0, sizeof b);
+    b.n_best = 2, b.max_tokens = 30, b.by_window = 1;
+    bert_answers_add(&b, high, places, W);
+    expect(fabs(b.best[0].score - exp(3) / (s - exp(1)) * exp(4) / (e - exp(2))) < 1e-12,
+           "a score of logits beyond 900: %g", b.best[0].score);
     a.max_tokens = 1;
     bert_answers_add(&a, next, places, W);
     expect(a.count == 2 && a.best[0].end == 6 && a.best[1].end == 8 && a.none.score == lower,

@@ -9,6 +9,8 @@
 #include "../../bert.h"
 #include "../driver/found.h"
 
+#include "files.h"
+
 static void expect_number(const char *what, double got, double want)
 {
     expect(fabs(got - want) < 1e-12 || (isnan(got) && isnan(want)), "%s is %.17g, not %.17g", what,
@@ -88,18 +90,19 @@ static void test_entities(void)
     done("metrics: entities by type");
 }
 
-static SquadScore score(const char *text, const char *a, const char *b, int v2)
+static SquadScore score(const BertTokenizer *t, const char *text, const char *a, const char *b,
+                        int v2)
 {
-    static const BertTokenizer ascii = {0}; /* no table beyond it */
     char golds[64];
     const uint64_t offsets[] = {0, strlen(a), strlen(a) + strlen(b)};
     snprintf(golds, sizeof golds, "%s%s", a, b);
     BertStrings strings = {2, (uint64_t *)(uintptr_t)offsets, golds};
-    return squad_score(&ascii, text_of(text), &strings, 0, 2, v2);
+    return squad_score(t, text_of(text), &strings, 0, 2, v2);
 }
 
 static void test_squad(void)
 {
+    static const BertTokenizer ascii = {0}; /* no table beyond it */
     static const struct {
         const char *text, *a, *b;
         int v2;
@@ -113,11 +116,41 @@ static void test_squad(void)
                 {"cat", "the", "", 1, 0, 0},
                 {"", "cat", "the", 1, 0, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const SquadScore s = score(rows[i].text, rows[i].a, rows[i].b, rows[i].v2);
+        const SquadScore s = score(&ascii, rows[i].text, rows[i].a, rows[i].b, rows[i].v2);
         expect(s.exact == rows[i].exact && fabs(s.f1 - rows[i].f1) < 1e-12,
                "row %zu: exact %g, F1 %g", i, s.exact, s.f1);
     }
     done("metrics: exact match and F1 of answers, v1.1 and v2.0");
+
+    /* What Python's str.lower and \w make of letters beyond ASCII: an a beside one is no article */
+    static const struct {
+        const char *text, *gold;
+        double exact;
+    } letters[] = {{"LE TH\xc3\x89", "le th\xc3\xa9", 1},
+                   {"a\xc3\xa9", "\xc3\xa9", 0},
+                   {"a\xc2\xb2", "\xc2\xb2", 0},
+                   {"a\xc2\xb3", "\xc2\xb3", 0},
+                   {"a\xc2\xb9", "\xc2\xb9", 0},
+                   {"a\xc2\xbc", "\xc2\xbc", 0},
+                   {"a\xc2\xbe", "\xc2\xbe", 0},
+                   {"a\xc2\xbf", "\xc2\xbf", 1},
+                   {"a\xc2\xb1", "\xc2\xb1", 1},
+                   {"a\xc2\xb4", "\xc2\xb4", 1},
+                   {"a\xcc\x81 b", "\xcc\x81 b", 1},
+                   {"a\xe2\x80\xa6", "\xe2\x80\xa6", 1},
+                   {"\xce\x9f\xce\xa3", "\xce\xbf\xcf\x82", 1}};
+    Bert m = {0};
+    size_t size;
+    unsigned char *file = read_file("dev/fixtures/tokenizer.bin", &size);
+    int32_t bytes; /* of the model in it */
+    memcpy(&bytes, file, 4);
+    if (bert_load_memory(&m, file + 8, (size_t)bytes)) exit(2);
+    for (size_t i = 0; i < sizeof letters / sizeof letters[0]; i++)
+        expect(score(&m.tokenizer, letters[i].text, letters[i].gold, "", 1).exact ==
+                   letters[i].exact,
+               "'%s' is '%s'? expected %g", letters[i].text, letters[i].gold, letters[i].exact);
+    bert_free(&m);
+    done("metrics: answers of letters beyond ASCII");
 }
 
 static void test_found(void)

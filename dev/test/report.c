@@ -6,7 +6,8 @@
 #endif
 #define BERT_IMPLEMENTATION
 #include "dev/driver/report.h"
-#include <fcntl.h>
+
+#include "terminal.h"
 
 static int text_columns(const char *text) { return put_part(NULL, text_of(text), INT_MAX); }
 
@@ -96,35 +97,6 @@ static void test_live_line(void)
     live_line(line, INT_MAX, -1, "a\tb");
     expect(!strcmp(line, "a  b"), "'%s'", line);
     done("live line: never wider than the terminal, with a bar, time and speed in 40 columns");
-}
-
-/* A terminal of its own in place of stdout and stderr. */
-static int master = -1, kept[2];
-
-static int terminal_open(int columns)
-{
-    struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)columns};
-    master = posix_openpt(O_RDWR | O_NOCTTY);
-    if (master < 0 || grantpt(master) || unlockpt(master)) return 0;
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    if (slave < 0 || ioctl(slave, TIOCSWINSZ, &size)) return 0;
-    fflush(stdout);
-    for (int i = 0; i < 2; i++) kept[i] = dup(i + 1), dup2(slave, i + 1);
-    close(slave);
-    return 1;
-}
-
-static const char *terminal_close(void)
-{
-    static char text[4096];
-    size_t size = 0;
-    fflush(stdout);
-    for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
-    for (ssize_t n; size < sizeof text - 1; size += (size_t)n) /* the other side is closed now */
-        if ((n = read(master, text + size, sizeof text - 1 - size)) <= 0) break;
-    close(master);
-    text[size] = 0;
-    return text;
 }
 
 /* Lines on a terminal of so many columns; its driver makes \r\n of \n. */

@@ -118,6 +118,25 @@ static void test_log(void)
     done("returns: a log on a full disk costs the log, not the training");
 }
 
+/* A vocabulary without [MASK]: its id is -1. */
+static void test_no_mask(void)
+{
+    Bert m = {0};
+    const uint64_t hash = image_hash;
+    expect(!bert_load(&m, "encoder.bin") && !bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1), "%s",
+           bert_error(&m));
+    m.tokenizer.words[BERT_ID_MASK] = -1;
+    expect(!bert_save(&m, "maskless.bin") && !bert_load(&m, "maskless.bin"), "%s", bert_error(&m));
+    image_hash = m.tokenizer.hash;
+    write_data("maskless.data", task_image(BERT_MLM, 0));
+    image_hash = hash;
+    bert_free(&m);
+    expect_error("train --model maskless.bin --train_file maskless.data --output_dir out",
+                 "maskless.data", "masks need a vocabulary with [MASK]: this model has none");
+    expect_error("predict --model maskless.bin", "maskless.bin", "its vocabulary has no [MASK]");
+    done("returns: a vocabulary without [MASK]");
+}
+
 static void test_heads(void)
 {
     expect_ok("eval --model unnamed.bin --eval_file data.bin", "its labels have no names");
@@ -146,6 +165,8 @@ static void test_heads(void)
     expect(call_text("predict --model narrow.bin", "a\n") == 0 && lines("\"value\"") == 1, "%.300s",
            output);
     expect_error("predict --model plain.bin", "plain.bin", "no tokenizer");
+    expect_error("train --model narrow.bin --train_file data.bin --output_dir out", "data.bin",
+                 "has pairs of texts, the model has one token type only");
     done("returns: labels without names, questions without an answer, one token type");
 }
 
@@ -197,8 +218,9 @@ int main(void)
 #ifdef _OPENMP
     omp_set_num_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
 #endif
-    static void (*const all[])(void) = {make_files, test_help,  test_schedules,  test_signal,
-                                        test_log,   test_heads, test_long_lines, test_not_text};
+    static void (*const all[])(void) = {make_files,   test_help,       test_schedules,
+                                        test_signal,  test_log,        test_heads,
+                                        test_no_mask, test_long_lines, test_not_text};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) all[i](), release(0);
     leave_folder();
     return finish();

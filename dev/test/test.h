@@ -67,13 +67,16 @@ MAYBE static void done(const char *format, ...)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Memory: counted, and failing when told to */
+   Memory: counted, failing when told to, and guarded: who writes behind a block is found out when it
+   is freed, whatever malloc rounds its size up to */
 
 #ifdef TEST_LINKED
 extern long blocks, fail_at;
+extern int fail_once;
 extern size_t largest;
 #else
-SHARED long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails */
+SHARED long blocks, fail_at = -1; /* fail_at: so many allocations more until one fails, */
+SHARED int fail_once;             /* and that alone, or all from there on */
 SHARED size_t largest;            /* the largest size asked for */
 
 /* Threads count at the same time. */
@@ -87,16 +90,26 @@ SHARED size_t largest;            /* the largest size asked for */
 #define SET_LARGEST(n) (largest = (n))
 #endif
 
+enum { GUARD = 16 }; /* what malloc aligns by stays */
+static const char guard[GUARD + 1] = "written beyond!\n";
+
 MAYBE SHARED void *counted_calloc(size_t n, size_t size)
 {
-    void *p;
+    char *p;
     if (n && size > SIZE_MAX / n) return NULL;
     if (n * size > READ_LARGEST()) SET_LARGEST(n * size);
-    if (fail_at == 0) return NULL;
+    if (fail_at == 0) {
+        if (fail_once) fail_at = -1;
+        return NULL;
+    }
     if (fail_at > 0) fail_at--;
-    p = calloc(n ? n : 1, size ? size : 1);
-    COUNT_BLOCKS(p != NULL);
-    return p;
+    if (n * size > SIZE_MAX - 2 * GUARD) return NULL;
+    p = calloc(1, n * size + 2 * GUARD); /* in front its size, behind it the guard */
+    if (!p) return NULL;
+    COUNT_BLOCKS(1);
+    n *= size, memcpy(p, &n, sizeof n);
+    memcpy(p + GUARD + n, guard, GUARD);
+    return p + GUARD;
 }
 
 /* What malloc gives is filled with NaN: whoever reads what he never wrote is found out. */
@@ -109,8 +122,17 @@ MAYBE SHARED void *counted_malloc(size_t size)
 
 MAYBE SHARED void counted_free(void *p)
 {
-    COUNT_BLOCKS(-(p != NULL));
-    free(p);
+    char *block = p ? (char *)p - GUARD : NULL;
+    size_t n;
+    if (!p) return;
+    memcpy(&n, block, sizeof n);
+    if (memcmp(block + GUARD + n, guard, GUARD)) {
+        printf("FAIL a block of %zu bytes was written beyond\n", n);
+        fflush(stdout);
+        abort();
+    }
+    COUNT_BLOCKS(-1);
+    free(block);
 }
 #endif
 
