@@ -1911,7 +1911,7 @@ static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const 
 }
 
 /* The loss of a batch. A new one is a BERT_LOSS_, a row of kinds in that order, two branches in
-   bert_task_loss_, and a range in bert_check_labels_ or, with targets, a term in bert_has_targets. */
+   bert_task_loss_, a range in bert_check_labels_ or, with targets, a term in bert_has_targets. */
 typedef struct {
     int kind, weights, smoothing;  /* its function; whether it has class_weights, label_smoothing */
     size_t count, columns, labels; /* losses, columns of logits, labels (0: it reads targets) */
