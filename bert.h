@@ -1732,7 +1732,8 @@ static int bert_as_written_(void)
 BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     if (!bert_as_written_())
-        return BERT_REFUSE_(m, "compile without -fassociative-math, -funsafe-math-optimizations");
+        return BERT_REFUSE_(m,
+                            "bert.h was compiled with -fassociative-math: sums change their order");
     int error = bert_check_config_(m, &config);
     if (error) return error;
     if (m->params_memory)
