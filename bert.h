@@ -2687,7 +2687,7 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
             const size_t first = t->offset + (size_t)l * (size_t)size;
             s.lr = (float)rate;
             s.keep = t->decay ? (float)bert_fma64_(-rate, weight_decay, 1.0) : 1.0f;
-            BERT_OMP_(parallel for schedule(dynamic))
+            BERT_OMP_(parallel for schedule(dynamic) if (size > BERT_BLOCK_))
             for (ptrdiff_t block = 0; block < size; block += BERT_BLOCK_) {
                 size_t at = first + (size_t)block, run;
                 size_t end = bert_zmin_(at + BERT_BLOCK_, first + (size_t)size);

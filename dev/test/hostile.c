@@ -192,6 +192,7 @@ static void test_output(void)
 
     if (pipe(ready) || pipe(go)) exit(2);
     pid_t other = fork();
+    if (other < 0) exit(2); /* kill(-1) would be for all processes */
     if (other == 0) {
         Lock lock;
         byte = (char)lock_folder(&lock, "--output_dir", "out");

@@ -537,6 +537,7 @@ static void test_folders(void)
     if (pipe(ready)) exit(2);
     fflush(stdout);
     pid_t pid = fork();
+    if (pid < 0) exit(2); /* kill(-1) would be for all processes */
     if (pid == 0) {
         Lock lock = {.fd = 0};
         if (!lock_folder(&lock, "--output_dir", "part") && write(ready[1], &byte, 1) == 1) pause();

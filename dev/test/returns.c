@@ -85,6 +85,7 @@ static void test_signal(void)
     fflush(stdout);
     if (pipe(ready)) exit(2);
     pid_t pid = fork();
+    if (pid < 0) exit(2); /* kill(-1) would be for all processes */
     if (pid == 0) {
         char name[] = "train_bert", *argv[30] = {name};
         int argc = 1, null = open("said", O_WRONLY | O_CREAT, 0600);
