@@ -65,7 +65,8 @@ class Screen:
                 self.at += columns(piece)
                 self.line += piece
                 if self.at > self.width:
-                    self.wrapped.append("%d columns: %s" % (self.width, self.line))
+                    if " " in self.line.strip():  # one word can be longer than a line
+                        self.wrapped.append("%d columns: %s" % (self.width, self.line))
                     self.at, self.line = columns(piece), piece
 
 

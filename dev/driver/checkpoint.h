@@ -102,9 +102,13 @@ static void checkpoints_aside(const char *folder, int overwrite)
         if (overwrite || rename(path_of(folder, "checkpoint-", steps[i], ""),
                                 path_of(folder, "earlier-checkpoint-", steps[i], "")))
             drop_checkpoint(folder, "checkpoint-", steps[i]);
-    if (n && !overwrite)
-        printf("kept       %s/checkpoint-%lld%s of an earlier run as earlier-checkpoint-%lld\n",
-               folder, steps[n - 1], n > 1 ? " and others" : "", steps[n - 1]);
+    if (n && !overwrite) {
+        Page page;
+        fprintf(page_begin(&page),
+                "kept       %s/checkpoint-%lld%s of an earlier run as earlier-checkpoint-%lld\n",
+                folder, steps[n - 1], n > 1 ? " and others" : "", steps[n - 1]);
+        page_end(&page, stdout, 11);
+    }
     free(steps);
 }
 
@@ -162,28 +166,47 @@ static int save_checkpoint(const RunState *c, const char *folder, long long step
     return 0;
 }
 
-/* A command line as a shell reads it, with another value of a flag, which stands at its end. */
-static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
+/* A word as a shell reads it (f NULL: nothing); returns how many bytes that are. */
+static int put_shell_word(FILE *f, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 "_-+=./,:@%";
+    const int quoted = !*word || word[strspn(word, plain)];
+    int n = 2 * quoted;
+    if (f && quoted) fputc('\'', f);
+    for (; *word; word++) {
+        const char one[] = {*word, '\0'}, *as = *word == '\'' ? "'\\''" : one;
+        if (f) fputs(as, f);
+        n += (int)strlen(as);
+    }
+    if (f && quoted) fputc('\'', f);
+    return n;
+}
+
+/* A command line, with another value of a flag, which stands at its end. On a terminal a line that
+   goes on ends in a backslash. */
+static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
+{
+    const int width = terminal_columns(fileno(f));
+    const size_t n = strlen(flag);
     char end[PATH_MAX + 2 * MOST_NAME];
+    int at = 3;
+    snprintf(end, sizeof end, "--%s", flag);
     fputs("   ", f);
     for (int i = 0; i <= argc + 1; i++) {
-        const char *at = i < argc ? argv[i] : i == argc ? end : value;
-        const size_t n = strlen(flag);
-        snprintf(end, sizeof end, "--%s", flag);
-        if (i < argc && !strncmp(at, "--", 2) && !strncmp(at + 2, flag, n) &&
-            (!at[n + 2] || at[n + 2] == '=')) {
-            if (!at[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
+        const char *word = i < argc ? argv[i] : i == argc ? end : value;
+        if (i < argc && !strncmp(word, end, n + 2) && (!word[n + 2] || word[n + 2] == '=')) {
+            if (!word[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
             continue;
         }
-        const int quoted = !*at || at[strspn(at, plain)];
-        fputs(quoted ? " '" : " ", f);
-        for (; *at; at++)
-            if (quoted && *at == '\'') fputs("'\\''", f);
-            else fputc(*at, f);
-        if (quoted) fputc('\'', f);
+        const int more = 1 + put_shell_word(NULL, word);
+        if (width && i && at + more > width - 2) { /* long words begin at its left */
+            at = 7 + more > width - 2 ? 0 : 7;
+            fprintf(f, " \\\n%*s", at, "");
+        }
+        fputc(' ', f);
+        put_shell_word(f, word);
+        at += more;
     }
     fputs("\n", f);
 }
