@@ -808,7 +808,7 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
         float *at = e->packed.all;
         for (size_t i = 0; i < from + l->num_batches; at += e->packed.sizes[i++]) {
             const BertBatch *x = &l->all[i];
-            BertActs acts;
+            BertActs acts = {0};
             if (i < from) continue;
             if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
             pack_outputs(&acts, at, m, x, 1);

@@ -21,7 +21,7 @@ static void remove_checkpoint(const char *path)
 {
     static const char *const names[] = {"state.bin",     "state.bin.tmp", "model.bin",
                                         "model.bin.tmp", "best.bin",      "best.bin.tmp"};
-    char file[PATH_MAX + MOST_NAME];
+    char file[PATH_MAX + 2 * MOST_NAME];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(file, sizeof file, "%s/%s", path, names[i]);
         unlink(file);
