@@ -84,7 +84,8 @@ OWN = $(patsubst %,dev/test/%,bits failures library limits)
 TEST_CC = $(CC) $(CFLAGS) -O1 $(BERT_CFLAGS) $(LDFLAGS) -I.
 $(TESTS) dev/examples/threads: LDLIBS += -pthread
 dev/test/bert.o: bert.h dev/test/test.h Makefile
-	$(TEST_CC) -DTEST_LIBRARY -DBERT_IMPLEMENTATION -include dev/test/test.h -x c -c bert.h -o $@
+	echo '#include "bert.h"' | $(TEST_CC) -DTEST_LIBRARY -DBERT_IMPLEMENTATION -include dev/test/test.h \
+	    -x c -c - -o $@
 $(OWN): %: %.c $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
 	$(TEST_CC) $< -o $@ $(LDLIBS)
 $(filter-out $(OWN),$(TESTS)): %: %.c dev/test/bert.o $(wildcard dev/test/*.h) $(DRIVER) bert.h Makefile
