@@ -46,8 +46,8 @@ static void test_report_columns(void)
     done("driver: the report's columns stand below each other, whatever the labels' letters");
 }
 
-/* The driver at a terminal of so many columns, where text is typed in; what it shows. NULL text: its
-   answers go into a file. */
+/* The driver at a terminal of so many columns, where text is typed in; what it shows. NULL text:
+   its answers go into a file. */
 static const char *at_terminal(int columns, const char *command_line, const char *text)
 {
     static char line[200], name[] = "train_bert";

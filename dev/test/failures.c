@@ -225,7 +225,7 @@ static void test_calls(const char *line, const char *names)
     done("%.60s: each of %d calls fails: %d errors, %d go on", line, end, failures, went_on);
 }
 
-/* bert.h gets no more memory from some allocation on: an error that says so, and no half a model. */
+/* bert.h gets no more memory from some allocation on: an error that says so, no half a model. */
 static void test_memory(const char *line)
 {
     char name[16];

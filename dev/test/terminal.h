@@ -1,5 +1,5 @@
-/* A terminal of a test's own, with the C library's pseudo-terminals: a program defines _XOPEN_SOURCE
-   700 before its first header. */
+/* A terminal of a test's own, with the C library's pseudo-terminals: a program defines
+   _XOPEN_SOURCE 700 before its first header. */
 #ifndef TERMINAL_H
 #define TERMINAL_H
 

@@ -67,8 +67,8 @@ MAYBE static void done(const char *format, ...)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Memory: counted, failing when told to, and guarded: who writes behind a block is found out when it
-   is freed, whatever malloc rounds its size up to */
+   Memory: counted, failing when told to, and guarded: who writes behind a block is found out when
+   it is freed, whatever malloc rounds its size up to */
 
 #ifdef TEST_LINKED
 extern long blocks, fail_at;
