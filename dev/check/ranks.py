@@ -310,7 +310,7 @@ def check_failures(programs, files):
                 [other(("--output_dir", os.path.join(files.folder, "file", "out")))] * 3,
                 "--output_dir")
     one_message(programs, "a loss that is no number",
-                [other(("--learning_rate", "1e38"))] * 3, "training cannot go on", lines=2)
+                [other(("--learning_rate", "1e38"))] * 3, "training cannot go on", lines=3)
     one_message(programs, "predict", [["predict", "--model", drawn]] * 2, "one process's work")
 
 
