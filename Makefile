@@ -106,10 +106,10 @@ test:
 # Lines that make test never reaches; broken code that it does not notice, COUNT random pieces of FILE.
 COUNT ?= 100
 FILE ?= bert.h
-coverage:
+coverage: readme_example
 	$(PYTHON) dev/check/coverage.py
 
-mutants:
+mutants: readme_example
 	$(PYTHON) dev/check/mutants.py --random $(COUNT) --file $(FILE)
 
 bench_matmul: dev/bench/matmul.c dev/bench/bench.h bert.h Makefile

@@ -4,13 +4,19 @@
     python3 dev/check/mutants.py                  the list in dev/check/mutants.txt, of bert.h
     python3 dev/check/mutants.py --quick          its first handful
     python3 dev/check/mutants.py --only scale     those whose name contains a word
-    python3 dev/check/mutants.py --random 100 [--file dev/driver/json.h] [--seed 1]
+    python3 dev/check/mutants.py --random 100 [--file train_bert.c dev/driver/*.h] [--seed 1]
         random ones: operators, constants, conditions, deleted statements; survivors at the end
+    python3 dev/check/mutants.py --random 100 --log fates.txt [--again]
+        each one's fate is appended to the log; what stands there is not tried again, with --again
+        what lived there is: a run that was broken off goes on, and a new test is tried on it
 
 Standard library only. A row of the list whose text is no longer found is a failure: the code has
-moved on, and the list has to follow. Each job has a folder of its own, builds one test program
-after the other at -O1, on one thread, and stops at the first red line; the program that has found
-most so far comes first.
+moved on, and the list has to follow.
+
+A test program is two objects, so that a mutant costs one of them: bert.h with its functions visible
+from outside (bodies.c), which all programs share, and the program, which sees them declared. Both
+are -O1, run on one thread, and stop at the first red line. The programs come in the order of what
+they found for their time.
 """
 import argparse
 import collections
@@ -20,6 +26,7 @@ import hashlib
 import os
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,30 +41,66 @@ CC = os.environ.get("CC", "cc")
 FLAGS = "-std=c99 -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math -w -I.".split()
 FLAGS += ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
 SAME, BROKEN = "the same program", "does not compile"
+# These replace what bert.h calls: besides, or only, they are one object.
+REPLACING = ["dev/test/bits.c", "dev/test/failures.c"]
+NOT_SPLIT = REPLACING[1:]
+
+
+# ------------------------------------------------------------------------------ bert.h as an object
+
+DEFINITION = re.compile(r"^(?:static inline|static|BERTDEF|BERT_INLINE_|BERT_APART_) "
+                        r"([^=;{}#]*\([^;{}#]*\))(?:\n\{\n.*?^\}| \{[^\n]*\})$", re.M | re.S)
+BODIES = """#include <stddef.h>
+void *counted_malloc(size_t), *counted_calloc(size_t, size_t), counted_free(void *); /* test.h */
+#define BERT_MALLOC counted_malloc
+#define BERT_CALLOC counted_calloc
+#define BERT_FREE counted_free
+#define BERT_IMPLEMENTATION
+"""
+
+
+def implementation(text):
+    return text.find("#if defined(BERT_IMPLEMENTATION)")
+
+
+def declared(text):
+    """bert.h with its functions declared."""
+    at = implementation(text)
+    return text[:at] + DEFINITION.sub(r"extern \1;", text[at:])
+
+
+def bodies(text):
+    """bert.h with no function static. An inline one is both (-fgnu89-inline)."""
+    at = implementation(text)
+    return BODIES + text[:at] + re.sub(r"^static (?=(?:inline )?[^=;{}\n#]*\()", "", text[at:],
+                                       flags=re.M)
 
 
 # ------------------------------------------------------------------------- building and running
 
 class Program:
-    """A test program: its source, and what it did without a mutant."""
+    """A test program: its source, whether it is one object, what it is without a mutant."""
 
-    def __init__(self, source):
-        self.source, self.code, self.kills, self.limit = source, None, 0, 120
+    def __init__(self, source, whole=False):
+        self.source, self.whole, self.codes, self.needs = source, whole, None, ()
+        self.seconds, self.limit, self.tries, self.kills = 100.0, 600, {}, {}
 
-    def build(self, folder):
-        """Its object's hash, or None where it does not compile."""
-        name = os.path.join(folder, "program")
-        if subprocess.run([CC] + FLAGS + ["-c", self.source, "-o", name + ".o"], cwd=folder,
-                          stderr=subprocess.DEVNULL).returncode:
-            return None
-        with open(name + ".o", "rb") as f:
-            return hashlib.sha256(f.read()).digest()
+    def worth(self, file):
+        """Mutants found in a second; one that is untried has found half of two."""
+        return (self.kills.get(file, 0) + 1) / (self.tries.get(file, 0) + 2) / self.seconds
 
-    def red(self, folder):
+    def red(self, objects, folder):
         """Its first red line, or None. It is ended there, and what it left in /tmp removed."""
         name = os.path.join(folder, "program")
-        subprocess.run([CC, name + ".o", "-o", name, "-lm", "-pthread"], check=True)
-        child = subprocess.Popen([name], cwd=folder, stdout=subprocess.PIPE,
+        if subprocess.run([CC] + objects + ["-o", name, "-lm", "-pthread"],
+                          stderr=subprocess.DEVNULL).returncode:
+            return "%s: does not link" % self.source
+
+        def limits():
+            seconds = int(5 + 3 * self.seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        child = subprocess.Popen([name], cwd=folder, stdout=subprocess.PIPE, preexec_fn=limits,
                                  stderr=subprocess.DEVNULL, start_new_session=True,
                                  env=dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder))
         clock = threading.Timer(self.limit, child.kill)
@@ -75,22 +118,24 @@ class Program:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def sources_for(file):
-    """The tests that can notice, by what the compiler says they include: of bert.h those that leave
-    out the driver, which compile faster; of a room first those that have it without the rest."""
-    needs = {}
+def programs_of(files):
+    """The tests that can notice, by what the compiler says they include."""
+    programs = []
     for path in ["test_bert.c"] + sorted(
             os.path.relpath(path, ROOT) for path in glob.glob(DEV + "/test/*.c")):
         told = subprocess.run([CC, "-MM", "-I.", path], cwd=ROOT, check=True,
                               stdout=subprocess.PIPE).stdout.decode()
-        needs[path] = {os.path.normpath(name) for name in told.replace("\\\n", " ").split()[1:]}
-    able = [path for path in needs if file in needs[path]]
-    driver = [path for path in able if "train_bert.c" in needs[path]]
-    return [path for path in able if path not in driver] + driver * (file != "bert.h")
+        needs = {os.path.normpath(name) for name in told.replace("\\\n", " ").split()[1:]}
+        for whole in [False] * (path not in NOT_SPLIT) + [True] * (path in REPLACING):
+            if needs & set(files):
+                programs.append(Program(path, whole))
+                programs[-1].needs = needs
+    return programs
 
 
-def copy_of_tree(folder):
+def copy_of_tree(folder, whole):
     """What the tests are built from, to be changed."""
+    os.mkdir(folder)
     for name in os.listdir(ROOT):
         if name.endswith((".c", ".h")) or name in ("LICENSE", "README.md", "readme_example"):
             shutil.copy(os.path.join(ROOT, name), folder)
@@ -99,57 +144,122 @@ def copy_of_tree(folder):
         for path in glob.glob(os.path.join(DEV, room, "*.[ch]")):
             shutil.copy(path, os.path.join(folder, "dev", room))
     os.symlink(os.path.join(DEV, "fixtures"), os.path.join(folder, "dev", "fixtures"))
+    if not whole:
+        put(folder, "bert.h", declared(get("bert.h")))
+        put(folder, "bodies.c", bodies(get("bert.h")))
+
+
+def get(file):
+    with open(os.path.join(ROOT, file), encoding="utf-8") as f:
+        return f.read()
+
+
+def put(folder, file, text):
+    with open(os.path.join(folder, file), "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def compiled(folder, source, *flags):
+    """-> the object, its hash; None where it does not compile."""
+    name = os.path.join(folder, source.replace("/", "_") + ".o")
+    if subprocess.run([CC] + FLAGS + list(flags) + ["-c", source, "-o", name], cwd=folder,
+                      stderr=subprocess.DEVNULL).returncode:
+        return None
+    with open(name, "rb") as f:
+        return name, hashlib.sha256(f.read()).digest()
+
+
+def seconds_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Tests:
     """Programs, and folders to build them in, one for each job."""
 
-    def __init__(self, sources, jobs, top):
-        self.programs, self.folders, self.lock = [Program(s) for s in sources], [], threading.Lock()
+    def __init__(self, files, jobs, top):
+        self.programs, self.folders, self.lock = programs_of(files), [], threading.Lock()
+        self.plain = os.path.join(top, "plain") # the objects without a mutant
+        copy_of_tree(self.plain, whole=False)
+        self.bodies, self.declared = self.build_bodies(self.plain), declared(get("bert.h"))
         for i in range(jobs):
             self.folders.append(os.path.join(top, str(i)))
             os.mkdir(self.folders[i])
-            copy_of_tree(self.folders[i])
+            for whole in (False, True):
+                copy_of_tree(self.tree(self.folders[i], whole), whole)
+
+    @staticmethod
+    def tree(folder, whole):
+        return os.path.join(folder, "whole" if whole else "split")
+
+    @staticmethod
+    def build(program, tree):
+        return compiled(tree, program.source, 
+                        *[] if program.whole else ["-DBERTDEF=extern", "-DTEST_LIBRARY"])
+
+    @staticmethod
+    def build_bodies(tree):
+        return compiled(tree, "bodies.c", "-DBERTDEF=extern", "-fgnu89-inline")
 
     def try_plain(self, program):
         """What is red of the code as it is."""
         with self.lock:
             folder = self.folders.pop()
         try:
-            start = time.monotonic()
-            program.code = program.build(folder)
-            red = program.red(folder) if program.code else "does not compile"
-            program.limit = 20 + 10 * (time.monotonic() - start)
+            tree = self.tree(folder, program.whole)
+            begin, start = seconds_of_children(), time.monotonic()
+            objects = [self.build(program, tree if program.whole else self.plain)]
+            objects += [self.bodies] * (not program.whole)
+            if None in objects:
+                return "does not compile"
+            program.codes = objects
+            red = program.red([name for name, _ in objects], tree)
+            program.seconds = seconds_of_children() - begin
+            program.limit = 60 + 10 * (time.monotonic() - start)
+            return red
         finally:
             self.folders.append(folder)
-        return red
+
+    def change(self, folder, file, text):
+        """The file in both trees. -> whether its programs have to be built again."""
+        put(self.tree(folder, True), file, text)
+        if file != "bert.h":
+            put(self.tree(folder, False), file, text)
+            return True
+        put(self.tree(folder, False), "bert.h", declared(text))
+        put(self.tree(folder, False), "bodies.c", bodies(text))
+        return declared(text) != self.declared # a table, an enum
 
     def try_mutant(self, file, text, only=None):
         """What went red, SAME, BROKEN, or None. only: the one program that has to notice."""
         with self.lock:
             folder = self.folders.pop()
-            order = sorted(self.programs, key=lambda p: -p.kills)
-        target = os.path.join(folder, file)
+            order = sorted((p for p in self.programs if file in p.needs),
+                           key=lambda p: (-p.worth(file)))
         try:
-            with open(target, "w", encoding="utf-8") as f:
-                f.write(text)
+            anew = self.change(folder, file, text)
+            split = self.tree(folder, False)
+            shared = self.build_bodies(split) if file == "bert.h" else self.bodies
             different = False
-            for program in order:
+            for program in order if shared else []:
                 if only and program.source != only:
                     continue
-                code = program.build(folder)
-                if code is None:
+                tree = self.tree(folder, program.whole)
+                objects = [self.build(program, tree) if anew or program.whole else program.codes[0]]
+                objects += [shared] * (not program.whole)
+                if objects[0] is None:
                     return BROKEN
-                if code == program.code:
+                if [code for _, code in objects] == [code for _, code in program.codes]:
                     continue
                 different = True
-                red = program.red(folder)
+                red = program.red([name for name, _ in objects], tree)
+                program.tries[file] = program.tries.get(file, 0) + 1
                 if red:
-                    program.kills += 1
+                    program.kills[file] = program.kills.get(file, 0) + 1
                     return red
-            return None if different else SAME
+            return (None if different else SAME) if shared else BROKEN
         finally:
-            shutil.copy(os.path.join(ROOT, file), target)
+            self.change(folder, file, get(file))
             self.folders.append(folder)
 
 
@@ -207,7 +317,9 @@ def listed_mutants(args, top):
     none("the text of all %d mutants is in bert.h" % len(old), list(filter(None, old)))
     rows = rows[:rows.index(None)] if args.quick else [row for row in rows if row]
     rows = [row for row in rows if args.only in row[0]]
-    tests = Tests(["test_bert.c", "dev/test/bits.c"], args.jobs, top)
+    tests = Tests(["bert.h"], args.jobs, top)
+    tests.programs = [program for program in tests.programs
+                      if program.source in ("test_bert.c", "dev/test/bits.c")]
 
     def attempt(row):
         name, pairs = row
@@ -274,22 +386,46 @@ def places_to_change(text, begin):
     return out
 
 
+def read_log(path):
+    """{place: fate} of an earlier run; of two fates the last counts."""
+    if not path or not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as f:
+        return {place: (fate, line) for place, fate, line in (
+            row.rstrip("\n").split("\t") for row in f if row.endswith("\n"))}
+
+
 def random_mutants(args, top):
-    with open(os.path.join(ROOT, args.file), encoding="utf-8") as f:
-        text = f.read()
-    begin = text.find("#if defined(BERT_IMPLEMENTATION)") if args.file == "bert.h" else 0
-    places = places_to_change(text, begin)
+    texts, places = {file: get(file) for file in args.file}, []
+    for file in args.file:
+        begin = implementation(texts[file]) if file == "bert.h" else 0
+        places += [(file,) + place for place in places_to_change(texts[file], begin)]
     random.Random(args.seed).shuffle(places)
-    tests = Tests(sources_for(args.file), args.jobs, top)
-    killed, same, survivors, at, start = 0, 0, [], 0, time.monotonic()
+    tests, known, lock = Tests(args.file, args.jobs, top), read_log(args.log), threading.Lock()
+    fates, survivors, at, again = collections.Counter(), [], 0, 0
 
     def attempt(place):
-        at, length, new = place
+        file, at, length, new = place
+        text = texts[file]
         changed = text[:at] + new + text[at + length:]
+        name = "%s:%s:%d:%d:%s" % (hashlib.sha256(text.encode()).hexdigest()[:8], file, at, length,
+                                   new.replace("\n", " ").replace("\t", " "))
+        before = known.get(name, ("", ""))
+        if before[0] and not (args.again and before[0] == "LIVES"):
+            return before + (True,)
         first, line = text.rfind("\n", 0, at) + 1, text.count("\n", 0, at)
-        return ("%s:%d: %s   ->   %s" % (args.file, line + 1, text.split("\n")[line].strip(),
-                                        changed[first:].split("\n")[0].strip()),
-                tests.try_mutant(args.file, changed))
+        told = "%s:%d: %s   ->   %s" % (file, line + 1, text.split("\n")[line].strip(),
+                                       changed[first:].split("\n")[0].strip())
+        what = tests.try_mutant(file, changed)
+        fate = "LIVES" if what is None else what if what in (SAME, BROKEN) else "ok"
+        told += " | " + what if fate == "ok" else ""
+        with lock:
+            if fate in ("ok", "LIVES"):
+                print("%-5s %s" % (fate, told), flush=True)
+            if args.log:
+                with open(args.log, "a", encoding="utf-8") as f:
+                    f.write("\t".join((name, fate, told.replace("\t", " "))) + "\n")
+        return fate, told, False
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         plain = list(zip(tests.programs, pool.map(tests.try_plain, tests.programs)))
@@ -298,26 +434,26 @@ def random_mutants(args, top):
                 print("left out, it is red without a mutant: " + red)
         tests.programs = [program for program, red in plain if not red]
         print("%s: %d places, %d are tried by %s" % (
-            args.file, len(places), args.random, " ".join(p.source for p in tests.programs)))
+            " ".join(args.file), len(places), args.random,
+            " ".join(p.source + " (whole)" * p.whole for p in tests.programs)), flush=True)
         start, waiting = time.monotonic(), set()
-        while killed + len(survivors) < args.random and (at < len(places) or waiting):
+        while fates["ok"] + fates["LIVES"] < args.random and (at < len(places) or waiting):
             while len(waiting) < args.jobs and at < len(places):
                 waiting.add(pool.submit(attempt, places[at]))
                 at += 1
             done, waiting = concurrent.futures.wait(waiting, return_when="FIRST_COMPLETED")
-            for line, what in (future.result() for future in done):
-                same += what == SAME
-                killed += what not in (None, SAME, BROKEN)
-                if what is None:
+            for fate, line, old in (future.result() for future in done):
+                fates[fate] += 1
+                again += old
+                if fate == "LIVES":
                     survivors.append(line)
-                if what not in (SAME, BROKEN):
-                    print("ok   %s | %s" % (line, what) if what else "LIVES " + line, flush=True)
-    tried, minutes = killed + len(survivors), (time.monotonic() - start) / 60
+    tried, minutes = fates["ok"] + fates["LIVES"], (time.monotonic() - start) / 60
     print("\nSurvivors (equivalent, or a test is missing):")
     for line in sorted(survivors):
         print("  " + line)
     print("%d of %d killed (%.1f%%), %d more were the same program; %.1f mutants a minute"
-          % (killed, tried, 100.0 * killed / max(1, tried), same, at / minutes))
+          % (fates["ok"], tried, 100.0 * fates["ok"] / max(1, tried), fates[SAME],
+             (at - again) / minutes))
     return len(survivors) > 0.05 * tried + args.equivalent
 
 
@@ -327,7 +463,9 @@ def main():
     ap.add_argument("--only", default="", help="those whose name contains this")
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--random", type=int, metavar="N", help="so many random ones, not the list")
-    ap.add_argument("--file", default="bert.h", help="of this file")
+    ap.add_argument("--file", nargs="+", default=["bert.h"], help="of these files")
+    ap.add_argument("--log", help="a file that each random one's fate is appended to")
+    ap.add_argument("--again", action="store_true", help="try what lived in the log again")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--equivalent", type=int, default=0,
                     help="survivors that are known to change nothing")
