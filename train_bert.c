@@ -211,7 +211,7 @@ static volatile sig_atomic_t stop_signal; /* SIGINT or SIGTERM: finish the step,
 
 /* What training adds up. */
 typedef struct {
-    double steps, loss, items, tokens, seconds;
+    double loss, items, tokens, seconds;
     double rows; /* that have a label */
 } Sums;
 
@@ -233,10 +233,11 @@ typedef struct {
 
     /* How far it is: with data.place, the model and its optimizer's state this is all that a run
        which goes on where it was stopped has to have again. state knows where all of it is. */
-    long long step; /* optimizer steps that are done */
-    long long due;  /* after the last one, and not done yet */
-    Sums run, line; /* so far, and at the last log line */
-    Best best;      /* evaluation */
+    long long step;      /* optimizer steps that are done */
+    long long due;       /* after the last one, and not done yet */
+    Sums run, line;      /* so far, and at the last log line */
+    long long line_step; /* of that line */
+    Best best;           /* evaluation */
     double seconds;
     RunState state;
 } Training;
@@ -390,12 +391,13 @@ static int train_settings(Training *t)
     const char *out = o->output_dir;
     const int own = o->resume_from_checkpoint &&
                     (same_file(o->model, out, "model.bin") || same_file(o->model, out, "best.bin"));
+    const int evaluates = strcmp(t->when.eval, "no") != 0;
     uint64_t hashes[3] = {HASH_START, HASH_START, HASH_START}, size = 0;
     Page page;
     for (size_t i = 0; i < t->data.files.count; i++)
         if (hash_file(&hashes[0], &size, t->data.files.all[i].path, UINT64_MAX)) return 1;
-    if (o->eval_file && hash_file(&hashes[1], &size, o->eval_file, UINT64_MAX)) return 1;
-    if (hash_file(&hashes[2], &size, o->model, UINT64_MAX)) return 1;
+    if (evaluates && hash_file(&hashes[1], &size, o->eval_file, UINT64_MAX)) return 1;
+    if (!own && hash_file(&hashes[2], &size, o->model, UINT64_MAX)) return 1;
     FILE *f = page_begin(&page);
     put_settings(f, &program, o, 0, free_flags);
     put_strategy(f, &t->when, &t->best);
@@ -403,8 +405,7 @@ static int train_settings(Training *t)
             o->per_device_train_batch_size * o->gradient_accumulation_steps *
                 (long long)ranks.count);
     fprintf(f, "the content of train_file=%016llx\n", (Wide)hashes[0]);
-    if (strcmp(t->when.eval, "no"))
-        fprintf(f, "the content of eval_file=%016llx\n", (Wide)hashes[1]);
+    if (evaluates) fprintf(f, "the content of eval_file=%016llx\n", (Wide)hashes[1]);
     if (own) fprintf(f, "the content of model=*\n");
     else fprintf(f, "the content of model=%016llx\n", (Wide)hashes[2]);
     if (fclose(f)) exit(fail("out of memory"));
@@ -416,23 +417,14 @@ static RunState run_state(Training *t)
 {
     Place *at = &t->data.place;
     Sums *run = &t->run, *line = &t->line;
-    const RunState state = {.m = t->m,
-                            .at = {&t->step,       &t->due,         &at->epoch,    &at->shard,
-                                   &at->item,      &at->steps,      &run->steps,   &run->loss,
-                                   &run->items,    &run->tokens,    &run->seconds, &run->rows,
-                                   &line->steps,   &line->loss,     &line->items,  &line->tokens,
-                                   &line->seconds, &line->rows,     &t->best.step, &t->best.value,
-                                   &t->best.loss,  &t->best.misses, &t->log.bytes, &t->log.hash,
-                                   &t->log.lines,  &t->seconds}};
+    const RunState state = {
+        .m = t->m,
+        .at = {&t->step,        &t->due,       &at->epoch,    &at->shard,     &at->item,
+               &at->steps,      &run->loss,    &run->items,   &run->tokens,   &run->seconds,
+               &run->rows,      &t->line_step, &line->loss,   &line->items,   &line->tokens,
+               &line->seconds,  &line->rows,   &t->best.step, &t->best.value, &t->best.loss,
+               &t->best.misses, &t->log.bytes, &t->log.hash,  &t->log.lines,  &t->seconds}};
     return state;
-}
-
-/* An earlier run's files go out of the way. */
-static int train_begin(Training *t)
-{
-    if (t->out.begun) return 0;
-    checkpoints_aside(t->out.path, t->out.overwrite);
-    return folder_begin(&t->out);
 }
 
 /* Goes on where another run was stopped, which differs from this one in nothing that decides the
@@ -454,7 +446,8 @@ static int train_resume(Training *t)
             "removed: give another --output_dir",
             folder);
     t->start = seconds() - t->seconds;
-    if (!ranks.rank && (train_begin(t) || restore_best(&t->state, folder, out))) return 1;
+    if (!ranks.rank && !t->kept) checkpoints_aside(out, t->out.overwrite);
+    if (!ranks.rank && (folder_begin(&t->out) || restore_best(&t->state, folder, out))) return 1;
     printf("resumed    %s: %lld of %lld steps are made\n\n", folder, t->step, t->plan.total);
     fflush(stdout);
     return 0;
@@ -537,7 +530,6 @@ static int train_step(Training *t)
         return fail("%s", bert_error(m));
     threads_end(3 * tokens); /* backward: twice the forward's work */
     t->step++;
-    t->run.steps++;
     t->run.loss += sums[0];
     t->run.tokens += sums[1];
     t->run.items += (double)l->step_items;
@@ -554,28 +546,25 @@ static void train_log(Training *t)
         .step = t->step,
         .total = t->plan.total,
         .epoch = t->data.epoch,
-        .loss = (run->loss - line->loss) / (run->steps - line->steps),
+        .loss = (run->loss - line->loss) / (double)(t->step - t->line_step),
         .rate = t->rate,
         .norm = t->norm,
         .speed = (run->tokens - line->tokens) / (run->seconds - line->seconds),
-        .left = run->seconds / run->steps * (double)(t->plan.total - t->step),
+        .left = run->seconds / (double)t->step * (double)(t->plan.total - t->step),
     };
     if (!(t->due & DUE_LOG)) {
         log_live(&now);
         return;
     }
     log_line(&t->log, &now);
-    t->line = t->run;
+    t->line = t->run, t->line_step = t->step;
     t->due &= ~DUE_LOG;
 }
 
 /* Rank 0's folder, and of the others' models the same. */
 static int save_as(Training *t, const char *name)
 {
-    const int first = !ranks.rank && !t->out.begun;
-    if (same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name))) return 1;
-    if (first) checkpoints_aside(t->out.path, t->out.overwrite);
-    return 0;
+    return same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name));
 }
 
 /* Measures the model, decides whether it is the best so far, says both, and saves the best: nothing
@@ -707,7 +696,7 @@ static int train_end(Training *t)
     log_number(&t->log, "train_", "runtime", runtime, 6);
     log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
     log_number(&t->log, "train_", "steps_per_second", (double)t->step / runtime, 6);
-    log_number(&t->log, "train_", "loss", t->run.loss / t->run.steps, 17);
+    log_number(&t->log, "train_", "loss", t->run.loss / (double)t->step, 17);
     log_end(&t->log, t->data.epoch, t->step);
     FILE *f = page_begin(&page);
     if (t->measured && (!loads || t->step == t->best.step) && tasks[t->m->config.task].report)

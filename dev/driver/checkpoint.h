@@ -1,6 +1,6 @@
 /*
-checkpoint.h - where a training can go on: output_dir/checkpoint-N, N the optimizer steps that were
-made.
+checkpoint.h - a run's output_dir: what is saved there, what an earlier run has left, and where a
+training can go on: checkpoint-N, N the optimizer steps that were made.
 
     model.bin   a model file as any other: eval, predict and export read it
     best.bin    the best model so far, where there is one
@@ -27,12 +27,6 @@ static void remove_checkpoint(const char *path)
         unlink(file);
     }
     rmdir(path);
-}
-
-static void sync_folder(const char *path)
-{
-    int folder = open(path, O_RDONLY);
-    if (folder >= 0) fsync(folder), close(folder); /* not every file system can */
 }
 
 /* folder/PREFIX-N.SUFFIX: of all that are there N, rising; the caller frees them. */
@@ -112,6 +106,52 @@ static void checkpoints_aside(const char *folder, int overwrite)
     free(steps);
 }
 
+/* A run's output_dir, which is its own until folder_close. */
+typedef struct {
+    const char *path;
+    int overwrite; /* what an earlier run has left goes, else it is kept as earlier-... */
+    int begun;     /* its models are out of the way */
+    Lock lock;
+} Folder;
+
+static int folder_open(Folder *f, const char *flag, const char *path, int overwrite)
+{
+    f->path = path, f->overwrite = overwrite;
+    return make_folder(flag, path) || lock_folder(&f->lock, flag, path);
+}
+
+static void folder_close(Folder *f) { unlock_folder(&f->lock); }
+
+/* An earlier run's models go out of the way of this one's. */
+static int folder_begin(Folder *f)
+{
+    static const char *const names[] = {"model.bin", "best.bin"};
+    if (f->begun) return 0;
+    int failed = set_aside(f->path, names, 2, f->overwrite);
+    f->begun = !failed; /* should a save fail, the next must not set that aside again */
+    return failed;
+}
+
+/* Writes a model there. After the first one an earlier run's checkpoints are of no use, either. */
+static int folder_save(Folder *f, Bert *m, const char *name)
+{
+    Whole file;
+    const int first = !f->begun;
+    for (size_t i = 0; i < m->num_parameters; i++)
+        if (!isfinite(m->params_memory[i]))
+            return fail("%s/%s: not saved: parameters are no longer finite numbers", f->path, name);
+    if (access(f->path, F_OK) && errno == ENOENT) {
+        warn("%s: is gone, and made again", f->path);
+        if (make_folder("--output_dir", f->path)) return 1;
+    }
+    if (whole_begin(&file, f->path, name)) return 1;
+    int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
+    if (!failed) failed = folder_begin(f); /* now there is something in their place */
+    if (whole_end(&file, failed)) return 1;
+    if (first) checkpoints_aside(f->path, f->overwrite);
+    return 0;
+}
+
 /* Trainer's save_total_limit: the oldest go, but for the last and that of the best step. */
 static void limit_checkpoints(const char *folder, long long limit, long long best)
 {
@@ -164,51 +204,6 @@ static int save_checkpoint(const RunState *c, const char *folder, long long step
     sync_folder(folder);
     remove_checkpoint(old);
     return 0;
-}
-
-/* A word as a shell reads it (f NULL: nothing); returns how many bytes that are. */
-static int put_shell_word(FILE *f, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-+=./,:@%";
-    const int quoted = !*word || word[strspn(word, plain)];
-    int n = 2 * quoted;
-    if (f && quoted) fputc('\'', f);
-    for (; *word; word++) {
-        const char one[] = {*word, '\0'}, *as = *word == '\'' ? "'\\''" : one;
-        if (f) fputs(as, f);
-        n += (int)strlen(as);
-    }
-    if (f && quoted) fputc('\'', f);
-    return n;
-}
-
-/* A command line, with another value of a flag, which stands at its end. On a terminal a line that
-   goes on ends in a backslash. */
-static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
-{
-    const int width = terminal_columns(fileno(f));
-    const size_t n = strlen(flag);
-    char end[PATH_MAX + 2 * MOST_NAME];
-    int at = 3;
-    snprintf(end, sizeof end, "--%s", flag);
-    fputs("   ", f);
-    for (int i = 0; i <= argc + 1; i++) {
-        const char *word = i < argc ? argv[i] : i == argc ? end : value;
-        if (i < argc && !strncmp(word, end, n + 2) && (!word[n + 2] || word[n + 2] == '=')) {
-            if (!word[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
-            continue;
-        }
-        const int more = 1 + put_shell_word(NULL, word);
-        if (width && i && at + more > width - 2) { /* long words begin at its left */
-            at = 7 + more > width - 2 ? 0 : 7;
-            fprintf(f, " \\\n%*s", at, "");
-        }
-        fputc(' ', f);
-        put_shell_word(f, word);
-        at += more;
-    }
-    fputs("\n", f);
 }
 
 /* Is the folder's file the one that was saved there? */

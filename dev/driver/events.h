@@ -171,7 +171,7 @@ static int is_ours(FILE *f)
     return ours;
 }
 
-/* An earlier run's file in the folder, the last by its name: its path, or ""; more: others too. */
+/* An earlier run's file in the folder, the last by its name: its path, or "". */
 static void find_events(const char *folder, char *path, size_t room)
 {
     DIR *directory = opendir(folder);

@@ -259,29 +259,49 @@ static int parse(const Program *p, void *options, int command, int argc, char **
     return 0;
 }
 
-/* The value of each flag that is not its default, as lines name=value, but those of the list. */
-static void put_settings(FILE *f, const Program *p, const void *options, int command,
-                         const char *but)
+/* A word as a shell reads it (f NULL: nothing); returns how many bytes that are. */
+static int put_shell_word(FILE *f, const char *word)
 {
-    for (int i = 0; i < p->num_flags; i++) {
-        Flag flag = p->flags[i];
-        const char *text = NULL, *usual = flag.value, *field = (const char *)options + flag.field;
-        double number = 0, other = 0;
-        long long whole = 0, least = 0;
-        if (flag.kind < SWITCH) memcpy(&text, field, sizeof text);
-        else if (flag.kind < REAL) memcpy(&whole, field, sizeof whole);
-        else memcpy(&number, field, sizeof number);
-        if (!(flag.takes & p->commands[command].bit) || in_list(but, flag.name, '|')) continue;
-        flag.field = 0;
-        if (flag.kind >= REAL) set_flag(&other, &flag, *usual ? usual : "-1"); /* as parse has it */
-        else if (flag.kind >= SWITCH && *usual) set_flag(&least, &flag, usual);
-        if (flag.kind < SWITCH ? !text || !strcmp(text, usual) : whole == least && number == other)
-            continue;
-        fprintf(f, "%s=", flag.name);
-        if (flag.kind < SWITCH) fputs(text, f);
-        else put_number(f, flag.kind < REAL ? (double)whole : number, 17);
-        fputs("\n", f);
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+=./,:@%";
+    const int quoted = !*word || word[strspn(word, plain)];
+    int n = 2 * quoted;
+    if (f && quoted) fputc('\'', f);
+    for (; *word; word++) {
+        const char one[] = {*word, '\0'}, *as = *word == '\'' ? "'\\''" : one;
+        if (f) fputs(as, f);
+        n += (int)strlen(as);
     }
+    if (f && quoted) fputc('\'', f);
+    return n;
+}
+
+/* A command line, with another value of a flag, which stands at its end. On a terminal a line that
+   goes on ends in a backslash. */
+static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
+{
+    const int width = terminal_columns(fileno(f));
+    const size_t n = strlen(flag);
+    char end[64];
+    int at = 3;
+    snprintf(end, sizeof end, "--%s", flag);
+    fputs("   ", f);
+    for (int i = 0; i <= argc + 1; i++) {
+        const char *word = i < argc ? argv[i] : i == argc ? end : value;
+        if (i < argc && !strncmp(word, end, n + 2) && (!word[n + 2] || word[n + 2] == '=')) {
+            if (!word[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
+            continue;
+        }
+        const int more = 1 + put_shell_word(NULL, word);
+        if (width && i && at + more > width - 2) { /* long words begin at its left */
+            at = 7 + more > width - 2 ? 0 : 7;
+            fprintf(f, " \\\n%*s", at, "");
+        }
+        fputc(' ', f);
+        put_shell_word(f, word);
+        at += more;
+    }
+    fputs("\n", f);
 }
 
 /* What is written goes on behind the names where lines are broken. */

@@ -45,10 +45,8 @@ static int train_head(Bert *m, const char *path, const Data *data, uint64_t seed
     if (data->K) fprintf(f, ", %d labels: ", data->K), print_names(f, &data->names, NULL);
     else fprintf(f, "\n");
     page_end(&page, stdout, 11);
-    if (m->config.activation_out == BERT_OUT_SIGMOID) {
+    if (m->config.activation_out == BERT_OUT_SIGMOID) /* until remember() */
         printf("           to be trained on values: predict shows them, and no sigmoid any more\n");
-        m->config.activation_out = BERT_OUT_VALUE; /* as Hugging Face sets problem_type then */
-    }
     if (same && same_names(&m->labels, &data->names)) return 0;
     if (same && !generic_names(&m->labels))
         return check_names(&m->labels, path, data,
@@ -97,7 +95,7 @@ static void remember(BertConfig *c, const Loader *l)
     c->trained_length = imin(l->max_length, c->P);
     c->trained_pairs = 1 + l->pairs;
     c->may_lack = l->may_lack;
-    c->activation_out = BERT_OUT_VALUE;
+    c->activation_out = BERT_OUT_VALUE; /* as Hugging Face sets problem_type */
 }
 
 /* A share of the label for all others: where one of several labels is right. */

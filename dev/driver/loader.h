@@ -251,7 +251,7 @@ static size_t item_tokens(const Loader *l, size_t at)
 {
     const Data *d = l->data;
     const size_t item = l->order ? l->order[at] : at;
-    if (d->task != BERT_PRETRAINING)
+    if (!l->pair_of_item)
         return (size_t)(d->offsets[(item + 1) * l->each] - d->offsets[item * l->each]);
     const Pair *pair = &l->pair_of_item[item];
     return 3 + pair->a_end - pair->a + pair->b_end - pair->b; /* [CLS] [SEP] [SEP] */

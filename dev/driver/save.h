@@ -88,26 +88,38 @@ static int same_file(const char *path, const char *folder, const char *name)
     return !stat(path, &a) && !stat(other, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
+/* Brings the names in it onto the disk; not every file system can. */
+static void sync_folder(const char *path)
+{
+    int folder = open(path, O_RDONLY);
+    if (folder >= 0) fsync(folder), close(folder);
+}
+
 /* A file in the making. */
 typedef struct {
     char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
     int fd;
 } Whole;
 
+static void whole_names(Whole *w, const char *folder, const char *name)
+{
+    snprintf(w->path, sizeof w->path, "%s/%s", folder, name);
+    snprintf(w->temporary, sizeof w->temporary, "%s/%s.tmp", folder, name);
+}
+
 /* Makes folder/name.tmp, in place of what a run that was killed has left, to be written by its
    name. It is new: not another process's, and not what a link in its place leads to. */
 static int whole_begin(Whole *w, const char *folder, const char *name)
 {
-    snprintf(w->path, sizeof w->path, "%s/%s", folder, name);
-    snprintf(w->temporary, sizeof w->temporary, "%s/%s.tmp", folder, name);
+    whole_names(w, folder, name);
     if (unlink(w->temporary) && errno != ENOENT)
         return fail("%s: cannot be removed: %s", w->temporary, strerror(errno));
     w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     return w->fd < 0 ? fail("%s: cannot be made: %s", w->temporary, strerror(errno)) : 0;
 }
 
-/* Brings it onto the disk, and gives it its name. why: what failed before, which was told: then it
-   is removed. */
+/* Brings it onto the disk, and gives it its name. failed: something did before, which was told:
+   then it is removed. */
 static int whole_end(Whole *w, int failed)
 {
     struct stat made, there;
@@ -123,9 +135,8 @@ static int whole_end(Whole *w, int failed)
         if (!other) unlink(w->temporary);
         return 1;
     }
-    *strrchr(w->temporary, '/') = '\0'; /* the rename too; not every file system can */
-    int folder = open(w->temporary, O_RDONLY);
-    if (folder >= 0) fsync(folder), close(folder);
+    *strrchr(w->temporary, '/') = '\0'; /* the rename too */
+    sync_folder(w->temporary);
     return 0;
 }
 
@@ -147,8 +158,7 @@ static int share_file(const char *from, const char *folder, const char *name)
 {
     Whole w;
     char piece[1 << 16];
-    snprintf(w.path, sizeof w.path, "%s/%s", folder, name);
-    snprintf(w.temporary, sizeof w.temporary, "%s/%s.tmp", folder, name);
+    whole_names(&w, folder, name);
     unlink(w.temporary);
     if (!link(from, w.temporary)) {
         int failed = rename(w.temporary, w.path) ? errno : 0;
@@ -217,49 +227,6 @@ static int set_aside(const char *folder, const char *const *names, int n, int ov
         put_lines(stdout, line, 11);
     }
     return 0;
-}
-
-/* A run's output_dir, which is its own until folder_close. */
-typedef struct {
-    const char *path;
-    int overwrite; /* an earlier run's models go, else they are kept as earlier-*.bin */
-    int begun;     /* they are out of the way */
-    Lock lock;
-} Folder;
-
-static int folder_open(Folder *f, const char *flag, const char *path, int overwrite)
-{
-    f->path = path, f->overwrite = overwrite;
-    return make_folder(flag, path) || lock_folder(&f->lock, flag, path);
-}
-
-static void folder_close(Folder *f) { unlock_folder(&f->lock); }
-
-/* What is there of an earlier run goes out of the way of this one's. */
-static int folder_begin(Folder *f)
-{
-    static const char *const names[] = {"model.bin", "best.bin"};
-    if (f->begun) return 0;
-    int failed = set_aside(f->path, names, 2, f->overwrite);
-    f->begun = !failed; /* should a save fail, the next must not set that aside again */
-    return failed;
-}
-
-/* Writes a model there. */
-static int folder_save(Folder *f, Bert *m, const char *name)
-{
-    Whole file;
-    for (size_t i = 0; i < m->num_parameters; i++)
-        if (!isfinite(m->params_memory[i]))
-            return fail("%s/%s: not saved: parameters are no longer finite numbers", f->path, name);
-    if (access(f->path, F_OK) && errno == ENOENT) {
-        warn("%s: is gone, and made again", f->path);
-        if (make_folder("--output_dir", f->path)) return 1;
-    }
-    if (whole_begin(&file, f->path, name)) return 1;
-    int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
-    if (!failed) failed = folder_begin(f); /* now there is something in their place */
-    return whole_end(&file, failed);
 }
 
 #endif

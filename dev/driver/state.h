@@ -26,6 +26,7 @@ zero bytes to a multiple of 8. "u64" takes two words, the low one first.
 #define STATE_H
 
 #include "data.h"
+#include "flags.h"
 #include "save.h"
 
 /* What a run has that changes from step to step, but for its model: steps that are made; what is
@@ -35,8 +36,8 @@ zero bytes to a multiple of 8. "u64" takes two words, the low one first.
 /* clang-format off */
 #define RUN_FIELDS(X)                                                                              \
     X(step) X(due) X(epoch) X(shard) X(item) X(epoch_steps)                                        \
-    X(run_steps) X(run_loss) X(run_items) X(run_tokens) X(run_seconds) X(run_rows)                 \
-    X(line_steps) X(line_loss) X(line_items) X(line_tokens) X(line_seconds) X(line_rows)           \
+    X(run_loss) X(run_items) X(run_tokens) X(run_seconds) X(run_rows)                              \
+    X(line_step) X(line_loss) X(line_items) X(line_tokens) X(line_seconds) X(line_rows)            \
     X(best_step) X(best) X(best_loss) X(misses) X(log_bytes) X(log_hash) X(log_lines) X(seconds)
 /* clang-format on */
 
@@ -66,6 +67,31 @@ static const char free_flags[] =
     "metric_for_best_model|greater_is_better|load_best_model_at_end|save_strategy|save_steps|"
     "save_total_limit|max_tokens_per_batch|resume_from_checkpoint|logging_strategy|"
     "logging_first_step|logging_steps|logging_dir|gradient_checkpointing";
+
+/* The value of each flag that is not its default, as lines name=value, but those of the list. */
+static void put_settings(FILE *f, const Program *p, const void *options, int command,
+                         const char *but)
+{
+    for (int i = 0; i < p->num_flags; i++) {
+        Flag flag = p->flags[i];
+        const char *text = NULL, *usual = flag.value, *field = (const char *)options + flag.field;
+        double number = 0, other = 0;
+        long long whole = 0, least = 0;
+        if (flag.kind < SWITCH) memcpy(&text, field, sizeof text);
+        else if (flag.kind < REAL) memcpy(&whole, field, sizeof whole);
+        else memcpy(&number, field, sizeof number);
+        if (!(flag.takes & p->commands[command].bit) || in_list(but, flag.name, '|')) continue;
+        flag.field = 0;
+        if (flag.kind >= REAL) set_flag(&other, &flag, *usual ? usual : "-1"); /* as parse has it */
+        else if (flag.kind >= SWITCH && *usual) set_flag(&least, &flag, usual);
+        if (flag.kind < SWITCH ? !text || !strcmp(text, usual) : whole == least && number == other)
+            continue;
+        fprintf(f, "%s=", flag.name);
+        if (flag.kind < SWITCH) fputs(text, f);
+        else put_number(f, flag.kind < REAL ? (double)whole : number, 17);
+        fputs("\n", f);
+    }
+}
 
 /* The value behind name= in the lines, which ends with its line; NULL: there is none. */
 static const char *setting(const char *lines, const char *name, size_t n)

@@ -41,9 +41,6 @@ static int strategy_start(Strategy *s, long long total)
 {
     double *const steps[] = {&s->logging_steps, &s->eval_steps, &s->save_steps};
     if (s->eval_steps < 0) s->eval_steps = s->logging_steps;
-    if (s->loads_best && !strcmp(s->eval, "no"))
-        return fail("--load_best_model_at_end needs --eval_file, and an --eval_strategy other than "
-                    "no");
     if (s->loads_best && strcmp(s->save, "best")) {
         const double large = 1e6; /* Trainer's: shares have as many digits */
         const double save = s->save_steps, eval = s->eval_steps;
@@ -105,7 +102,6 @@ static int best_start(Best *b, Evaluation *e, const Data *d, const char *greater
 {
     char names[256] = "loss";
     const char *metric = b->metric;
-    b->step = NEVER;
     if (metric && !strncmp(metric, "eval_", 5)) b->metric = metric += 5;
     const size_t n = metric ? strlen(metric) : 0;
     b->lower = n >= 4 && !strcmp(metric + n - 4, "loss"); /* as Trainer has it */
