@@ -743,8 +743,6 @@ static int logits_shape(const Bert *m, int *H)
     return (int)bert_head_cols(&m->config);
 }
 
-static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
-
 static void step(Bert *m, const BertBatch *batch, int t)
 {
     bert_zero_grad(m);

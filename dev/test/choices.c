@@ -7,8 +7,6 @@
 
 #include "files.h"
 
-static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
-
 /* choices.bin is the image's model with this task's head, drawn so that choices differ. */
 static void make_files(void)
 {

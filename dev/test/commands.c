@@ -9,8 +9,6 @@
 #include "files.h"
 #include "terminal.h"
 
-static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
-
 static void make_files(void)
 {
     static const char *const others[] = {"no", "", "maybe"};

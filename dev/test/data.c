@@ -7,8 +7,6 @@
 
 #include "files.h"
 
-static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
-
 static void make_files(void) { enter_folder("data"); }
 
 static double deviations(double count, double n, double p)

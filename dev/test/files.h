@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+MAYBE static void must(const Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
+
 MAYBE static float *randoms(size_t n, double deviation)
 {
     float *x = get(n, sizeof *x);

@@ -13,8 +13,6 @@
 
 #include <sys/wait.h>
 
-static void must(Bert *m, int error) { expect(!error, "%s", bert_error(m)); }
-
 static void make_files(void) { enter_folder("hostile"); }
 
 /* A model of that task trained for a step, in out/model.bin. */

@@ -126,6 +126,19 @@ static int run_with(const char *format, ...)
     return call(line);
 }
 
+/* What the driver has told of, behind its report. */
+static const char *told(void)
+{
+    const char *at = strstr(output, "train_bert:");
+    return at ? at : output;
+}
+
+static void expect_refused(const char *more, const char *with, const char *want)
+{
+    int code = run_with("--output_dir part %s %s", more, with);
+    expect(code == 1 && strstr(output, want), "%s: %d, '%.400s'", with, code, told());
+}
+
 static int there(const char *folder, const char *name)
 {
     char path[256];
@@ -490,12 +503,8 @@ static void test_flags(void)
     expect(run_with(
                "--output_dir whole --logging_dir whole --save_strategy steps --save_steps 7") == 0,
            "%.300s", output);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int code = run_with("--output_dir part --resume_from_checkpoint whole/checkpoint-7 %s",
-                            rows[i].with);
-        expect(code == 1 && strstr(output, rows[i].want), "%s: %d, '%.400s'", rows[i].with, code,
-               strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
-    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        expect_refused("--resume_from_checkpoint whole/checkpoint-7", rows[i].with, rows[i].want);
     shell("cp encoder.bin other.bin; mkdir -p others; cp part-?.bin others; cp dev.bin d.bin");
     expect(run_with("--model other.bin --train_file others/part-*.bin --eval_file d.bin "
                     "--output_dir part --logging_dir whole --logging_strategy epoch --save_steps 2 "
@@ -637,11 +646,8 @@ static void test_strategies(void)
     size_t n, m;
     make_run(0);
     shell("rm -rf whole part");
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        int code = run_with("--output_dir part %s", bad[i].with);
-        expect(code == 1 && strstr(output, bad[i].want), "%s: %d, %.400s", bad[i].with, code,
-               strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
-    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_refused("", bad[i].with, bad[i].want);
     /* the loss of a run whose rate is high rises: the first evaluations are the best */
     int code = run_with("--output_dir part --logging_dir part --learning_rate 0.5 "
                         "--load_best_model_at_end --save_strategy steps --save_steps 4 "
@@ -667,7 +673,7 @@ static void test_strategies(void)
                     "--save_strategy steps --save_steps 1");
     expect(code == 1 && !there("part", "model.bin.tmp"), "%d", code);
     expect(strstr(output, "not finite is ") || strstr(output, "no longer finite"), "%.600s",
-           strstr(output, "train_bert:") ? strstr(output, "train_bert:") : output);
+           told());
     done("strategies: Trainer's checks, the best at the end, early stopping, limits, NaN");
 }
 
