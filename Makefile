@@ -161,7 +161,7 @@ demo-%: train_bert
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
-	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) $(patsubst %,fuzz_%,$(FUZZ))
+	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
 
 .PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
 .DELETE_ON_ERROR:

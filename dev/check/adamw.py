@@ -13,12 +13,11 @@ float32, once a step. Then train_bert and training.py with the flags. Ends with 
 failed".
 """
 import json
-import os
 import subprocess
 import sys
 import tempfile
 
-from common import ROOT, attempt, check, finish, none, run, write
+from common import ROOT, attempt, build, check, finish, none, run, write
 
 STEPS, RATE = 200, 1e-3
 CASES = [  # model, lr_decay, weight decay, frozen layers, frozen embeddings
@@ -110,9 +109,7 @@ def trained(work):
 
 def main():
     with tempfile.TemporaryDirectory() as work:
-        program = work + "/adamw"
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c99", "-O1", "-ffp-contract=off",
-                        ROOT + "/dev/check/adamw.c", "-o", program, "-lm"], check=True)
+        program = build("adamw", work)
         for case in CASES:
             compare(program, work, *case)
         trained(work)

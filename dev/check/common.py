@@ -86,6 +86,20 @@ def run(name, *args, stdin=""):
     return out
 
 
+def build(name, folder):
+    """The program of dev/check/NAME.c, in that folder."""
+    program = os.path.join(folder, name)
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c99", "-O1", "-ffp-contract=off",
+                    os.path.join(DEV, "check", name + ".c"), "-o", program, "-lm"], check=True)
+    return program
+
+
+def read_log(folder):
+    """The rows of a training's log.jsonl."""
+    with open(os.path.join(folder, "log.jsonl"), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
 def write(path, content):
     """bytes, text, or what becomes JSON; the path."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

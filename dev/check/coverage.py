@@ -69,8 +69,7 @@ def main():
         share = 100 - 100.0 * len(unreached) / len(lines)
         print("\n%s: %.2f%% of %d lines" % (path, share, len(lines)))
         for n in unreached:
-            why = [reason for part, reason in WHY.items() 
-                   if part in text[n - 1] + text[n]]
+            why = [reason for part, reason in WHY.items() if part in text[n - 1] + text[n]]
             print("  %5d  %s%s" % (n, text[n - 1].strip()[:90], "   (%s)" % why[0] if why else ""))
     print()
     shares = [100.0 * sums[name][0] / max(1, sums[name][1]) for name in ("bert.h", "the driver")]

@@ -6,14 +6,13 @@
 
 Ends with "N passed, N failed".
 """
-import json
 import os
 import struct
 import sys
 import tempfile
 import xml.etree.ElementTree
 
-from common import ROOT, attempt, check, finish, none, run, write
+from common import ROOT, attempt, check, finish, none, read_log, run, write
 
 
 def train(work, name, seed, *more):
@@ -25,8 +24,7 @@ def train(work, name, seed, *more):
         "--eval_file", work + "/train.bin", "--output_dir", work + "/out", "--logging_dir",
         os.path.join(work, name), "--logging_steps", 1, "--num_train_epochs", 4, "--learning_rate",
         1e-3, "--warmup_steps", 2, "--seed", seed, *more)
-    with open(os.path.join(work, name, "log.jsonl")) as f:
-        return [json.loads(line) for line in f]
+    return read_log(os.path.join(work, name))
 
 
 def renamed(key):

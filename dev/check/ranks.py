@@ -167,11 +167,6 @@ def train_args(files, task, out, batch, *more):
             "--overwrite_output_dir", *more]
 
 
-def log_of(folder):
-    with open(os.path.join(folder, "log.jsonl")) as file:
-        return [json.loads(line) for line in file]
-
-
 def bytes_of(path):
     with open(path, "rb") as file:
         return file.read()
@@ -199,7 +194,7 @@ def check_task(programs, files, task, counts, *more, name=""):
         what = "%s%s, %d ranks" % (task, name, count)
         if not check(what + " train", (code1, code) == (0, 0), (error1, error)):
             continue
-        logs = log_of(one), log_of(many)
+        logs = common.read_log(one), common.read_log(many)
         loss, steps = worst(*logs, "loss")
         norm, _ = worst(*logs, "grad_norm")
         evaluated, times = worst(*logs, "eval_loss")
@@ -213,7 +208,7 @@ def check_task(programs, files, task, counts, *more, name=""):
             check(what + ": twice the same bits",
                   first[0] == bytes_of(os.path.join(many, "model.bin")) and
                   [row["loss"] for row in first[1] if "loss" in row] ==
-                  [row["loss"] for row in log_of(many) if "loss" in row])
+                  [row["loss"] for row in common.read_log(many) if "loss" in row])
             evaluate = ["eval", "--model", os.path.join(many, "best.bin"), "--eval_file",
                         files.data(task, "dev", 2, 19), "--per_device_eval_batch_size", 4]
             alone, shared = programs.ranks(1, *evaluate), programs.ranks(count, *evaluate)
@@ -241,7 +236,7 @@ def check_resume(programs, files):
             check(what + "refused", code == 1 and len(messages(error)) == 1 and
                   "per_device_train_batch_size" in error, error)
             continue
-        loss, steps = worst(log_of(whole), log_of(out), "loss")
+        loss, steps = worst(common.read_log(whole), common.read_log(out), "loss")
         same = bytes_of(os.path.join(out, "model.bin")) == bytes_of(
             os.path.join(whole, "model.bin"))
         check(what + ("the same bits" if count == 3 else "the same losses (%.1e)" % loss),

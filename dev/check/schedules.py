@@ -9,13 +9,12 @@ that the optimizer got. Ends with "N passed, N failed".
 """
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import warnings
 
-from common import ROOT, check, finish, none, run, write
+from common import ROOT, build, check, finish, none, read_log, run, write
 
 TYPES = {  # name: arguments; the last line are such as are refused
     "linear": ([None], [{"power": 2}, {"num_cycles": 1}]),
@@ -78,9 +77,7 @@ def main():
     names = {t.value for t in SchedulerType}
     check("every type of transformers", names == set(TYPES) | BY_METRICS, names)
     with tempfile.TemporaryDirectory() as work:
-        program = work + "/schedules"
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c99", "-O1", "-ffp-contract=off",
-                        ROOT + "/dev/check/schedules.c", "-o", program, "-lm"], check=True)
+        program = build("schedules", work)
         cases = [(name, rate, warmup, total, arguments)
                  for name, (good, bad) in TYPES.items() for arguments in good + bad
                  for rate in RATES for warmup, total in LENGTHS]
@@ -125,9 +122,7 @@ def trained(work):
             "--output_dir", work + "/out", "--logging_dir", work + "/logs", "--logging_steps", 1,
             "--max_steps", total, "--warmup_steps", warmup, "--lr_scheduler_type", name,
             *(["--lr_scheduler_kwargs", json.dumps(arguments)] if arguments else []))
-        with open(work + "/logs/log.jsonl") as f:
-            rows = [json.loads(line) for line in f]
-        return [row["learning_rate"] for row in rows if "learning_rate" in row]
+        return [row["learning_rate"] for row in read_log(work + "/logs") if "learning_rate" in row]
 
     for name, arguments in (("polynomial", {"power": 2, "lr_end": 1e-6}), ("cosine", None),
                             ("warmup_stable_decay", {"num_decay_steps": 4,

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from common import ROOT, count, finish, read_data, run
+from common import ROOT, count, finish, read_data, read_log, run
 import demo
 
 
@@ -138,8 +138,7 @@ def flags(work, start, train, a, *more):
 def train_bert(work, given):
     """The log of train_bert train."""
     run("./train_bert", "train", *given)
-    with open(work + "/logs/log.jsonl") as f:
-        return [json.loads(line) for line in f]
+    return read_log(work + "/logs")
 
 
 def losses(log):
