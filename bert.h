@@ -2654,7 +2654,7 @@ static double bert_power_(double x, int n)
     return power;
 }
 
-/* What is frozen has no gradient and does not change; its m and v, never written, get no memory. */
+/* What is frozen has no gradient and does not change. */
 static int bert_frozen_(const Bert *m, const BertTensor *t, int l)
 {
     if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings;
