@@ -6,10 +6,17 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert predict --model out/best.bin --predict_file test.bin
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
 
-Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: the
-flags and the command line; training, from the files to the saved model; evaluation; the commands
-that answer. Its rooms are in dev/driver, one subject each. Flags have the names, defaults and
-meaning of Hugging Face's TrainingArguments, where it has such.
+Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: from
+the command line to a command; training, from the files to the saved model; evaluation; the commands
+that answer. Its rooms are in dev/driver, one subject each.
+
+The flags are the table of options.h, in this order: files; steps and batches; the optimizer;
+dropout and loss; what single tasks have; order, frozen and fresh layers, seed; evaluation and the
+best model; checkpoints; the log; answers. They have the names, defaults and meaning of Hugging
+Face's TrainingArguments, where it has such; 'train_bert help train' prints them.
+
+Nothing here goes by the task. A new one is a row of BERT_TASKS in bert.h, its metrics a row of
+tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data file are in data.h.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -19,10 +26,10 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 
 #include "dev/driver/answering.h"
 #include "dev/driver/checkpoint.h"
-#include "dev/driver/flags.h"
 #include "dev/driver/head.h"
 #include "dev/driver/loader.h"
 #include "dev/driver/log.h"
+#include "dev/driver/options.h"
 #include "dev/driver/plan.h"
 #include "dev/driver/ranks.h"
 #include "dev/driver/save.h"
@@ -40,120 +47,12 @@ meaning of Hugging Face's TrainingArguments, where it has such.
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------
-   The flags: this table declares struct Options, and parsing, checks and help go by it.
-   name, kind, default, commands that take it, commands that need it, help (CHOICE: the choices) */
+   From the command line to a command */
 
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16 };
-enum { HEADED = TRAIN | EVAL | PREDICT, BATCHED = HEADED | EMBED }; /* use a head; batches */
-enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read lines */
-
-#define FLAGS(X)                                                                                   \
-    X(model, PATH, "", BATCHED | ENCODE, BATCHED | ENCODE,                                         \
-      "model file, of dev/export_hf.py or an earlier run")                                         \
-    X(train_file, PATH, "", TRAIN, TRAIN,                                                          \
-      "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
-    X(eval_file, PATH, "", TRAIN | EVAL, EVAL, "data file to measure on")                          \
-    X(predict_file, PATH, "", PREDICT | EMBED, 0, "data file; without: lines of standard input")   \
-    X(pair, SWITCH, "", TEXT, 0, "a line is two texts with a tab between [as in training]")        \
-    X(json, SWITCH, "", TEXT, 0, "a line is {\"text\"}, with \"text_pair\" or \"choices\"")        \
-    X(max_length, COUNT, "", TEXT, 0,                                                              \
-      "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384]")        \
-    X(output_dir, PATH, "", TRAIN, TRAIN, "folder for model.bin (last) and best.bin")              \
-    X(overwrite_output_dir, SWITCH, "", TRAIN, 0,                                                  \
-      "an earlier run's are removed there [kept as earlier-*.bin]")                                \
-    X(num_train_epochs, POSITIVE, "3", TRAIN, 0, "passes over the data, or a fraction of one")     \
-    X(max_steps, STEPS, "-1", TRAIN, 0, "where above 0: optimizer steps, in place of epochs")      \
-    X(per_device_train_batch_size, COUNT, "8", TRAIN, 0, "examples in a batch of training")        \
-    X(per_device_eval_batch_size, COUNT, "8", BATCHED, 0, "examples in a batch otherwise")         \
-    X(gradient_accumulation_steps, COUNT, "1", TRAIN, 0, "batches in an optimizer step")           \
-    X(max_tokens_per_batch, COUNT, "", BATCHED, 0,                                                 \
-      "a batch of more is cut, to save memory: the step and its result stay")                      \
-    X(learning_rate, NUMBER, "5e-5", TRAIN, 0, "its highest value")                                \
-    X(lr_scheduler_type, CHOICE, "linear", TRAIN, 0, SCHEDULE_CHOICES)                             \
-    X(lr_scheduler_kwargs, OBJECT, "", TRAIN, 0, "its arguments, as {\"num_cycles\": 2}")          \
-    X(warmup_steps, NUMBER, "0", TRAIN, 0, "steps it rises for; below 1: their share of all")      \
-    X(warmup_ratio, SHARE, "0", TRAIN, 0, "that share, as transformers 4 named it")                \
-    X(weight_decay, NUMBER, "0", TRAIN, 0, "of matrices; biases and LayerNorm have none")          \
-    X(adam_beta1, SHARE, "0.9", TRAIN, 0, "decay of the gradients' mean")                          \
-    X(adam_beta2, SHARE, "0.999", TRAIN, 0, "decay of the squared gradients' mean")                \
-    X(adam_epsilon, NUMBER, "1e-8", TRAIN, 0, "added to the latter's root")                        \
-    X(max_grad_norm, NUMBER, "1", TRAIN, 0, "longer gradients are scaled to this norm; 0: never")  \
-    X(hidden_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")                     \
-    X(attention_probs_dropout_prob, SHARE, "", TRAIN, 0, "in place of the model's own")            \
-    X(classifier_dropout, SHARE, "", TRAIN, 0, "in place of the model's own")                      \
-    X(label_smoothing_factor, SHARE, "0", TRAIN, 0,                                                \
-      "classification, ner, mlm, multiple_choice: spread over all")                                \
-    X(class_weights, PATH, "", TRAIN, 0, "classification, ner: balanced, or a list: 1,2.5,1")      \
-    X(mlm_probability, PART, "0.15", HEADED, 0, "mlm, pretraining: share of tokens to predict")    \
-    X(short_seq_prob, SHARE, "0.1", TRAIN | EVAL, 0, "pretraining: share of shorter pairs")        \
-    X(version_2_with_negative, SWITCH, "", HEADED, 0,                                              \
-      "qa: maybe no answer [v2 data, or a model of it: yes]")                                      \
-    X(null_score_diff_threshold, REAL, "0", HEADED, 0, "qa: no answer where [CLS] leads by more")  \
-    X(n_best_size, BEST, "20", HEADED, 0, "qa: spans to choose from")                              \
-    X(max_answer_length, COUNT, "", HEADED, 0, "qa: tokens of the longest answer [30; text: 15]")  \
-    X(train_sampling_strategy, CHOICE, "random", TRAIN, 0, "random|sequential")                    \
-    X(freeze_layers, STEPS, "0", TRAIN, 0, "the first so many layers are not trained")             \
-    X(freeze_embeddings, SWITCH, "", TRAIN, 0, "nor are the embeddings")                           \
-    X(gradient_checkpointing, SWITCH, "", TRAIN, 0, "less memory, more time, the same bits")       \
-    X(layerwise_lr_decay, FACTOR, "1", TRAIN, 0,                                                   \
-      "a layer's learning rate is this share of the next one's; the head's is whole")              \
-    X(reinit_layers, STEPS, "0", TRAIN, 0, "the last so many layers and the pooler are drawn")     \
-    X(seed, SEED, "42", TRAIN, 0, "of the order, masks, dropout and a new head")                   \
-    X(eval_strategy, CHOICE, "", TRAIN, 0, "no|epoch|steps [no; with --eval_file: epoch]")         \
-    X(eval_steps, EVERY, "", TRAIN, 0, "steps between two evaluations [logging_steps]")            \
-    X(metric_for_best_model, NAME, "", TRAIN, 0,                                                   \
-      "what best.bin goes by [the first; with load_best_model_at_end: loss]")                      \
-    X(greater_is_better, TRUTH, "", TRAIN, 0, "is a higher one better? [true, but for a loss]")    \
-    X(load_best_model_at_end, SWITCH, "", TRAIN, 0,                                                \
-      "model.bin becomes the best model, not the last")                                            \
-    X(early_stopping_patience, COUNT, "", TRAIN, 0, "so many evaluations no better end the run")   \
-    X(early_stopping_threshold, NUMBER, "0", TRAIN, 0, "better by no more than this is no better") \
-    X(save_strategy, CHOICE, "no", TRAIN, 0, "no|epoch|steps|best (Trainer: steps)")               \
-    X(save_steps, EVERY, "500", TRAIN, 0, "steps between two checkpoints")                         \
-    X(save_total_limit, COUNT, "", TRAIN, 0, "the oldest beyond so many go; the best stays")       \
-    X(resume_from_checkpoint, LAST, "", TRAIN, 0,                                                  \
-      "folder of a run that was stopped: it goes on [the last in output_dir]")                     \
-    X(logging_strategy, CHOICE, "steps", TRAIN, 0, "no|epoch|steps")                               \
-    X(logging_first_step, SWITCH, "", TRAIN, 0, "a line for the first step, too")                  \
-    X(logging_steps, EVERY, "500", TRAIN, 0, "steps between two lines of the log")                 \
-    X(logging_dir, PATH, "", TRAIN, 0,                                                             \
-      "folder for log.jsonl and TensorBoard's events, which a new run replaces")                   \
-    X(top_k, BEST, "", PREDICT, 0, "the best so many labels, words [5], answers from text [1]")    \
-    X(logits, SWITCH, "", PREDICT, 0, "not of qa and mlm: the raw outputs too")                    \
-    X(pooling, CHOICE, "model", EMBED, 0, "model|mean|cls|pooler")                                 \
-    X(normalize, SWITCH, "", EMBED, 0, "vectors of length 1")
-
-#define FLAG_FIELD(name, kind, ...) kind##_t name;
-typedef struct {
-    FLAGS(FLAG_FIELD)
-    int argc;
-    char **argv; /* the command line */
-} Options;
-
-/* ------------------------------------------------------------------------------------------------
-   The commands: name, bit, usage, help */
-
-#define COMMANDS(X)                                                                                \
-    X(train, TRAIN, "--model M --train_file D --output_dir O [--eval_file D] [...]",               \
-      "fine-tune a model on labelled data, or pretrain one")                                       \
-    X(eval, EVAL, "--model M --eval_file D [...]", "loss and metrics of a fine-tuned model")       \
-    X(predict, PREDICT, "--model M [...] < lines.txt      (or --predict_file D)",                  \
-      "a JSON object a line for each example, in order")                                           \
-    X(embed, EMBED, "--model M [...] < lines.txt      (or --predict_file D)",                      \
-      "a vector a line for each example, in order")                                                \
-    X(encode, ENCODE, "--model M [...] < lines.txt", "the token ids of each line of standard input")
-
-#define FLAG_ROW(name, kind, value, takes, needs, help)                                            \
-    {#name, kind, offsetof(Options, name), value, takes, needs, help},
-#define COMMAND_ROW(name, bit, usage, help) {#name, usage, help, bit},
-#define COMMAND_RUN(name, ...) command_##name,
 #define COMMAND_IS(name, ...) static int command_##name(const Options *o, Bert *m);
+#define COMMAND_RUN(name, ...) command_##name,
 COMMANDS(COMMAND_IS)
-static const Flag flags[] = {FLAGS(FLAG_ROW)};
-static const Command commands[] = {COMMANDS(COMMAND_ROW)};
 static int (*const run_command[])(const Options *o, Bert *m) = {COMMANDS(COMMAND_RUN)};
-enum { NUM_COMMANDS = sizeof commands / sizeof commands[0] };
-static const Program program = {flags, sizeof flags / sizeof flags[0], commands, NUM_COMMANDS};
 
 static int run(Options *o, Bert *m, int argc, char **argv)
 {
@@ -218,10 +117,10 @@ typedef struct {
 typedef struct {
     const Options *o;
     Bert *m;
-    Loader data, eval; /* of train_file, eval_file */
-    Evaluation result; /* the last one */
-    int measured;      /* there was one */
-    Folder out;        /* output_dir */
+    Loader train, eval; /* of train_file, eval_file */
+    Evaluation result;  /* the last one */
+    int measured;       /* there was one */
+    Folder out;         /* output_dir */
     Log log;
     float *class_weights; /* (K) or NULL */
     Plan plan;
@@ -231,7 +130,7 @@ typedef struct {
     long long saved_step; /* of model.bin, or NEVER */
     int kept;             /* there is a checkpoint of just this state */
 
-    /* How far it is: with data.place, the model and its optimizer's state this is all that a run
+    /* How far it is: with train.place, the model and its optimizer's state this is all that a run
        which goes on where it was stopped has to have again. state knows where all of it is. */
     long long step;      /* optimizer steps that are done */
     long long due;       /* after the last one, and not done yet */
@@ -261,12 +160,12 @@ static uint64_t step_hash(const Loader *l)
 static void show_run(const Training *t)
 {
     const Options *o = t->o;
-    const Loader *l = &t->data;
+    const Loader *l = &t->train;
     Page page;
     FILE *f = page_begin(&page);
-    show_data(f, "train", l->data, l->label_counts);
-    if (l->files.count > 1) fprintf(f, "           and %zu more\n", l->files.count - 1);
-    if (o->eval_file) show_data(f, "eval", t->eval.data, NULL);
+    show_data(f, "train", o->train_file, l);
+    show_labels(f, l);
+    if (o->eval_file) show_data(f, "eval", o->eval_file, &t->eval);
     show_rates(f, t->m);
     fprintf(f, "run        %lld steps of ", t->plan.total);
     if (ranks.count > 1) fprintf(f, "%zu ranks x ", ranks.count);
@@ -337,12 +236,12 @@ static int train_strategy(Training *t)
 
 static int train_files(Training *t)
 {
-    t->data = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
+    t->train = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
     t->plan = training_plan(t->o);
     if (schedule_start(&t->plan.schedule, t->o->lr_scheduler_type, t->o->lr_scheduler_kwargs,
                        t->o->learning_rate))
         return 1;
-    if (loader_files(&t->data, t->o->train_file)) return 1;
+    if (loader_files(&t->train, t->o->train_file)) return 1;
     return t->o->eval_file && loader_file(&t->eval, t->o->eval_file);
 }
 
@@ -394,8 +293,8 @@ static int train_settings(Training *t)
     const int evaluates = strcmp(t->when.eval, "no") != 0;
     uint64_t hashes[3] = {HASH_START, HASH_START, HASH_START}, size = 0;
     Page page;
-    for (size_t i = 0; i < t->data.files.count; i++)
-        if (hash_file(&hashes[0], &size, t->data.files.all[i].path, UINT64_MAX)) return 1;
+    for (size_t i = 0; i < t->train.files.count; i++)
+        if (hash_file(&hashes[0], &size, t->train.files.all[i].path, UINT64_MAX)) return 1;
     if (evaluates && hash_file(&hashes[1], &size, o->eval_file, UINT64_MAX)) return 1;
     if (!own && hash_file(&hashes[2], &size, o->model, UINT64_MAX)) return 1;
     FILE *f = page_begin(&page);
@@ -415,7 +314,7 @@ static int train_settings(Training *t)
 
 static RunState run_state(Training *t)
 {
-    Place *at = &t->data.place;
+    Place *at = &t->train.place;
     Sums *run = &t->run, *line = &t->line;
     const RunState state = {
         .m = t->m,
@@ -436,7 +335,7 @@ static int train_resume(Training *t)
     if (!*folder && !last) return fail("--resume_from_checkpoint: %s has no checkpoint-N", out);
     if (!*folder) folder = path_of(out, "checkpoint-", last, "");
     if (load_checkpoint(&t->state, folder)) return 1;
-    if (t->step < 1 || t->step > t->plan.total || loader_resume(&t->data))
+    if (t->step < 1 || t->step > t->plan.total || loader_resume(&t->train))
         return fail("%s: step %lld of %lld, and its place in the data, cannot be", folder, t->step,
                     t->plan.total);
     t->kept = t->out.begun = same_file(folder, out, path_of("", "checkpoint-", t->step, "") + 1);
@@ -458,7 +357,7 @@ static int train_load(Training *t)
 {
     const Options *o = t->o;
     Bert *m = t->m;
-    Loader *l = &t->data, *eval = &t->eval;
+    Loader *l = &t->train, *eval = &t->eval;
     if (!ranks.rank &&
         folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0))
         return 1;
@@ -497,28 +396,30 @@ static int diverged(const Training *t, const char *what, double value)
 
 /* One optimizer step, on the micro-batches that the loader has made ready. Each one's loss is its
    part of the step's: its sum, by the divisor of the whole step. So losses add up to the mean, and
-   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. A rank
-   that has no micro-batch takes one that another has, nought times. */
+   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. Where
+   there are more ranks than micro-batches, a rank is idle: it takes part in the sums with another's
+   batch, which counts nothing. */
 static int train_step(Training *t)
 {
     const Options *o = t->o;
-    const Loader *l = &t->data;
+    const Loader *l = &t->train;
     Bert *m = t->m;
-    const int times = l->num_batches > 0;
-    const size_t n = times ? l->num_batches : 1;
-    double start = seconds(), tokens = 0, sums[2] = {0, 0};
+    const int idle = l->num_batches == 0;
+    const float counts = idle ? 0 : 1;
+    const size_t n = idle ? 1 : l->num_batches;
+    double start = seconds(), tokens = 0, sums[2] = {0, 0}; /* of loss and tokens, over all ranks */
     threads_begin();
     for (size_t i = 0; i < n; i++) {
-        const BertBatch *x = times ? &l->batches[i] : l->all;
+        const BertBatch *x = idle ? l->all : &l->batches[i];
         if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(t, "loss", m->loss);
         tokens += x->offsets[x->B];
-        sums[0] += times * (double)m->loss, sums[1] += times * x->offsets[x->B];
+        sums[0] += (double)counts * m->loss, sums[1] += (double)counts * x->offsets[x->B];
         if (i + 1 == n) {
             if (ranks_share((int)stop_signal, step_hash(l), "data set", sums, 2)) return 1;
             ranks_sum_begin(m, l->all, l->G);
         }
-        if (bert_backward(m, (float)times)) return ranks_failed(fail("%s", bert_error(m)));
+        if (bert_backward(m, counts)) return ranks_failed(fail("%s", bert_error(m)));
     }
     ranks_sum_end(m);
     t->norm = bert_grad_norm(m);
@@ -545,7 +446,7 @@ static void train_log(Training *t)
     const LogLine now = {
         .step = t->step,
         .total = t->plan.total,
-        .epoch = t->data.epoch,
+        .epoch = t->train.epoch,
         .loss = (run->loss - line->loss) / (double)(t->step - t->line_step),
         .rate = t->rate,
         .norm = t->norm,
@@ -581,7 +482,7 @@ static int train_eval(Training *t)
     t->measured = 1, t->kept = 0, t->due &= ~DUE_EVAL;
     if (best && !strcmp(t->when.save, "best")) t->due |= DUE_SAVE;
     FILE *f = page_begin(&page);
-    fprintf(f, "eval       epoch %.2f  loss %.4f", t->data.epoch, e->loss);
+    fprintf(f, "eval       epoch %.2f  loss %.4f", t->train.epoch, e->loss);
     log_number(&t->log, "eval_", "loss", e->loss, 17);
     for (int i = 0; i < e->num_metrics; i++) {
         fprintf(f, "  %s %.4f", e->metrics[i].name, e->metrics[i].value);
@@ -592,7 +493,7 @@ static int train_eval(Training *t)
     fflush(stdout);
     log_number(&t->log, "eval_", "runtime", start, 6);
     log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / start, 6);
-    log_end(&t->log, t->data.epoch, t->step);
+    log_end(&t->log, t->train.epoch, t->step);
     return best && save_as(t, "best.bin") ? FAILED : DONE;
 }
 
@@ -628,10 +529,10 @@ static void limit_kept(const Training *t)
 /* The next step; then it is decided, once, what is due after it. */
 static int next_step(Training *t)
 {
-    if (loader_step(&t->data, (uint64_t)t->step) || train_step(t)) return 1;
+    if (loader_step(&t->train, (uint64_t)t->step) || train_step(t)) return 1;
     limit_kept(t);
     t->kept = 0;
-    t->due = due(&t->when, t->step, t->data.ended, t->step == t->plan.total);
+    t->due = due(&t->when, t->step, t->train.ended, t->step == t->plan.total);
     if (t->due & DUE_MODEL && t->run.rows == 0)
         warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
     return 0;
@@ -697,7 +598,7 @@ static int train_end(Training *t)
     log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
     log_number(&t->log, "train_", "steps_per_second", (double)t->step / runtime, 6);
     log_number(&t->log, "train_", "loss", t->run.loss / (double)t->step, 17);
-    log_end(&t->log, t->data.epoch, t->step);
+    log_end(&t->log, t->train.epoch, t->step);
     FILE *f = page_begin(&page);
     if (t->measured && (!loads || t->step == t->best.step) && tasks[t->m->config.task].report)
         tasks[t->m->config.task].report(f, e, t->eval.data);
@@ -716,7 +617,7 @@ static int train_end(Training *t)
 
 static void training_free(Training *t)
 {
-    loader_free(&t->data), loader_free(&t->eval);
+    loader_free(&t->train), loader_free(&t->eval);
     evaluation_free(&t->result);
     folder_close(&t->out);
     log_free(&t->log);
@@ -743,7 +644,6 @@ static int command_train(const Options *o, Bert *m)
     if (!result) result = train_steps(&t);
     if (!result) result = train_end(&t);
     for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
-    stop_signal = 0;
     training_free(&t);
     return result;
 }
@@ -778,6 +678,32 @@ static Rules rules_of(const Options *o, const Bert *m, int longest)
     return rules;
 }
 
+/* This process's batches of a step: each one's outputs, packed, at their place among all. */
+static int infer_step(Bert *m, const Loader *l, Packed *packed)
+{
+    packed_room(packed, m, l->all, l->G);
+    for (size_t i = 0; i < l->num_batches; i++) {
+        const BertBatch *x = &l->batches[i];
+        BertActs acts = {0};
+        if (infer(m, x)) return fail("%s: %s", l->data->path, bert_error(m));
+        pack_outputs(&acts, packed->all + packed->begins[x - l->all], m, x, 1);
+    }
+    return 0;
+}
+
+/* Takes in the outputs of a step, of all processes; returns the sum of its losses. */
+static double collect_step(Evaluation *e, const Bert *m, const Loader *l)
+{
+    double loss = 0;
+    for (size_t i = 0; i < l->G; i++) {
+        const BertBatch *x = &l->all[i];
+        float *packed = e->packed.all + e->packed.begins[i];
+        loss += (double)*packed * x->divisor;
+        collect_batch(e, m, l->data, x, packed, l->first + (size_t)x->place);
+    }
+    return loss;
+}
+
 /* Mean loss and metrics, without class weights and label smoothing, so that runs compare. STOPPED,
    without any, where *stop is set meanwhile; NULL: nothing stops it. Each rank has the outputs of
    all. */
@@ -785,31 +711,16 @@ static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
                     const volatile sig_atomic_t *stop)
 {
     const Data *data = l->data;
-    double start = seconds(), loss = 0, rows = 0;
+    double start = seconds(), loss = 0, rows = 0, none = 0;
     size_t done = 0;
     e->rules = rules_of(o, m, 30);
     evaluation_clear(e, data);
     loader_seek(l, evaluation_place);
     do {
-        if (loader_step(l, 0)) return FAILED;
-        packed_room(&e->packed, m, l->all, l->G);
-        const size_t from = (size_t)(l->batches - l->all);
-        float *at = e->packed.all;
-        for (size_t i = 0; i < from + l->num_batches; at += e->packed.sizes[i++]) {
-            const BertBatch *x = &l->all[i];
-            BertActs acts = {0};
-            if (i < from) continue;
-            if (infer(m, x)) return fail("%s: %s", data->path, bert_error(m));
-            pack_outputs(&acts, at, m, x, 1);
-        }
-        if (ranks_share(stop ? (int)*stop : 0, step_hash(l), "data set", &rows, 0)) return FAILED;
+        if (loader_step(l, 0) || infer_step(m, l, &e->packed)) return FAILED;
+        if (ranks_share(stop ? (int)*stop : 0, step_hash(l), "data set", &none, 0)) return FAILED;
         ranks_gather(e->packed.all, e->packed.sizes, l->G);
-        at = e->packed.all;
-        for (size_t i = 0; i < l->G; at += e->packed.sizes[i++]) {
-            const BertBatch *x = &l->all[i];
-            loss += (double)*at * x->divisor;
-            collect_batch(e, m, data, x, at, l->first + (size_t)x->place);
-        }
+        loss += collect_step(e, m, l);
         rows += l->rows, done += l->step_items;
         progress("eval", done, l->items, start);
         if (stop && ranks_stop(*stop)) return STOPPED;

@@ -48,8 +48,9 @@ int main(int argc, char **argv)
     f = fopen(path, "w");
     if (!f) return fail("%s: cannot be written: %s", path, strerror(errno));
     for (; t.step < t.plan.total; t.step++) {
-        if (loader_step(&t.data, (uint64_t)t.step)) return 1;
-        for (size_t i = 0; i < t.data.num_batches; i++) put_batch(f, &t.data.batches[i], &m.config);
+        if (loader_step(&t.train, (uint64_t)t.step)) return 1;
+        for (size_t i = 0; i < t.train.num_batches; i++)
+            put_batch(f, &t.train.batches[i], &m.config);
     }
     return fclose(f) ? fail("%s: cannot be written", path) : 0;
 }

@@ -45,9 +45,10 @@ typedef struct {
 
     /* Where examples come from, and what loader_scan found there. */
     Shards files;
-    const Data *data;    /* of the files, or lines of text */
-    size_t items, steps; /* of an epoch */
-    size_t choices;      /* multiple_choice: the most that an item has */
+    const Data *data;                /* of the files, or lines of text */
+    size_t items, steps;             /* of an epoch */
+    size_t examples, tokens, groups; /* of all files; a group: a question, a document */
+    size_t choices;                  /* multiple_choice: the most that an item has */
     int longest, max_length, pairs, may_lack;
     double *label_counts; /* (K) */
 
@@ -143,7 +144,7 @@ static int loader_room(Loader *l, size_t sequences, size_t longest, size_t token
 static int loader_scan(Loader *l)
 {
     const Data *d = l->data;
-    size_t most = 0, room = 0, tokens = 0;
+    size_t most = 0, room = 0, largest = 0;
     l->label_counts = take((size_t)d->K, sizeof *l->label_counts, "the counts of labels");
     l->shard_order = take(l->files.count, sizeof *l->shard_order, "the order of shards");
     for (size_t i = 0; i < l->files.count; i++) {
@@ -156,19 +157,20 @@ static int loader_scan(Loader *l)
             if (labels[j] >= 0) l->label_counts[labels[j]]++;
         draw_pass(l, l->place.epoch, i);
         l->items += l->n;
+        l->examples += d->n / d->choices, l->tokens += d->N, l->groups += (size_t)d->G;
         l->steps += l->n / step_size(l) + (l->n % step_size(l) > 0);
         if (l->n > most) most = l->n;
         if (d->choices > l->choices) l->choices = d->choices;
         if (d->n > room) room = d->n; /* another epoch may draw more pairs */
-        if (d->N > tokens) tokens = d->N;
-        if (l->pair_of_item) tokens = SIZE_MAX;
+        if (d->N > largest) largest = d->N;
+        if (l->pair_of_item) largest = SIZE_MAX;
         l->longest = imax(l->longest, longest_input(d));
         l->max_length = imax(l->max_length, d->max_length);
         l->pairs |= d->pairs || l->pair_of_item;
         l->may_lack |= d->may_lack;
     }
     l->batch = zmin(l->batch, most);
-    return loader_room(l, room, (size_t)l->longest, tokens);
+    return loader_room(l, room, (size_t)l->longest, largest);
 }
 
 /* ------------------------------------------------------------------------------------------------

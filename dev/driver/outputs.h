@@ -103,15 +103,19 @@ static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertB
 /* Those of several batches. */
 typedef struct {
     float *all;
-    size_t *sizes; /* of each batch, in floats */
-    size_t room, num;
+    size_t *sizes, *begins; /* of each batch, in floats; where in all they begin */
+    size_t room, num, num_begins;
 } Packed;
 
 static void packed_room(Packed *p, const Bert *m, const BertBatch *x, size_t G)
 {
     size_t n = 0;
     p->sizes = more(p->sizes, &p->num, G, sizeof *p->sizes, "outputs");
-    for (size_t i = 0; i < G; i++) n += p->sizes[i] = pack_outputs(NULL, NULL, m, &x[i], 0);
+    p->begins = more(p->begins, &p->num_begins, G, sizeof *p->begins, "outputs");
+    for (size_t i = 0; i < G; n += p->sizes[i++]) {
+        p->begins[i] = n;
+        p->sizes[i] = pack_outputs(NULL, NULL, m, &x[i], 0);
+    }
     p->all = more(p->all, &p->room, n, sizeof *p->all, "outputs");
 }
 

@@ -65,14 +65,21 @@ static void show_rates(FILE *f, const Bert *m)
                 m->freeze_embeddings ? "the embeddings and " : "", m->freeze_layers, c->L);
 }
 
-static void show_data(FILE *f, const char *what, const Data *d, const double *counts)
+/* All that the loader found at a path, or in the files of a pattern. */
+static void show_data(FILE *f, const char *what, const char *path, const Loader *l)
 {
-    fprintf(f, "%-10s %s: %zu examples, %zu tokens, the longest %d\n", what, d->path,
-            d->n / d->choices, d->N, d->longest);
-    if (d->G) fprintf(f, "           %d %s\n", d->G, group_names[d->task]);
-    if (!counts || !d->K) return;
+    const Data *d = l->data;
+    fprintf(f, "%-10s %s: ", what, path);
+    if (l->files.count > 1) fprintf(f, "%zu files, ", l->files.count);
+    fprintf(f, "%zu examples, %zu tokens, the longest %d\n", l->examples, l->tokens, l->longest);
+    if (l->groups) fprintf(f, "           %zu %s\n", l->groups, group_names[d->task]);
+}
+
+static void show_labels(FILE *f, const Loader *l)
+{
+    if (!l->data->K) return;
     fprintf(f, "           ");
-    print_names(f, &d->names, counts);
+    print_names(f, &l->data->names, l->label_counts);
 }
 
 #endif

@@ -77,7 +77,8 @@ static void evaluation_clear(Evaluation *e, const Data *d)
 
 static void evaluation_free(Evaluation *e)
 {
-    free(e->counts), free(e->tags), free(e->values), free(e->packed.all), free(e->packed.sizes);
+    free(e->counts), free(e->tags), free(e->values);
+    free(e->packed.all), free(e->packed.sizes), free(e->packed.begins);
 }
 
 /* ------------------------------------------------------------------------------------------------

@@ -325,7 +325,7 @@ static int expect_whole(const char *what, long at)
         expect(!bert_load(&m, path), "%s %ld: %s", what, at, bert_error(&m));
         snprintf(path, sizeof path, "part/checkpoint-%lld/state.bin", steps[i]);
         FILE *f = fopen(path, "rb");
-        t.data = l, t.state = run_state(&t);
+        t.train = l, t.state = run_state(&t);
         expect(f && !check_state(&t.state, path, f, w), "%s %ld: %s", what, at, path);
         if (f) fclose(f);
         bert_free(&m);
