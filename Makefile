@@ -5,6 +5,8 @@
 # make examples   dev/examples: a page of C each
 # make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
 # make demo-ner   the same for each task: ner, qa, regression, mlm, pretraining, embed
+# make install    PREFIX=/usr/local DESTDIR=: header, train_bert, bert-tokenizer, bert-export,
+#                 bert-download, a file for pkg-config; make uninstall
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # make fuzz       MINUTES=5 of each harness in dev/fuzz (clang's libFuzzer, ASan and UBSan)
@@ -159,9 +161,35 @@ demo: train_bert
 demo-%: train_bert
 	@$(PYTHON) $(call DEMO,$*)
 
+# PREFIX/share/bert.h keeps the order of this folder, by which the Python programs find each other and
+# bert.h's tables. For another machine's processor: ARCH=-march=x86-64-v3, say.
+PREFIX ?= /usr/local
+INSTALL ?= install
+TO = $(DESTDIR)$(PREFIX)
+SHARE = $(PREFIX)/share/bert.h
+SHARED = bert.h tokenizer.py $(patsubst %,dev/%,export_hf.py hf_files.py text_files.py download.py unicode.bin.z)
+VERSION = $(shell awk -F'"' '/define BERT_VERSION/ { print $$2 }' bert.h)
+# A line of shell: bin/bert-NAME runs PROGRAM, with the words in 3 before the user's own.
+command = printf '\#!/bin/sh\nexec python3 "%s" $(3)"$$@"\n' '$(SHARE)/$(2)' > '$(TO)/bin/bert-$(1)' && \
+    chmod 755 '$(TO)/bin/bert-$(1)'
+
+install: train_bert
+	$(INSTALL) -d '$(TO)/bin' '$(TO)/include' '$(TO)/lib/pkgconfig' '$(TO)/share/bert.h/dev'
+	$(INSTALL) -m 755 train_bert '$(TO)/bin/train_bert'
+	$(INSTALL) -m 644 bert.h '$(TO)/include/bert.h'
+	for f in $(SHARED); do $(INSTALL) -m 644 $$f '$(TO)/share/bert.h/'$$f || exit 1; done
+	$(call command,tokenizer,tokenizer.py)
+	$(call command,export,dev/export_hf.py)
+	$(call command,download,dev/download.py,--dir . )
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' dev/bert.pc.in > '$(TO)/lib/pkgconfig/bert.pc'
+
+uninstall:
+	rm -rf '$(TO)/share/bert.h'
+	cd '$(TO)' && rm -f bin/train_bert bin/bert-tokenizer bin/bert-export bin/bert-download include/bert.h lib/pkgconfig/bert.pc
+
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
 	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul clean
+.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul install uninstall clean
 .DELETE_ON_ERROR:

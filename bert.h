@@ -99,6 +99,7 @@ gradients to the bits of the whole. One bert_adamw ends the step:
 
 #ifndef BERT_H
 #define BERT_H
+#define BERT_VERSION "1.0.0" /* what is new in it: CHANGELOG.md */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -63,7 +63,9 @@ static int run(Options *o, Bert *m, int argc, char **argv)
     for (int i = 2; i < argc; i++) help |= in_list("--help|-h", argv[i], '|') != NULL;
     if (argc < 2) return usage(&program, stderr), 1;
     if (!strcmp(word, "--version"))
-        return puts("train_bert for model files of versions 1 and 2, data files of version 2"), 0;
+        return puts("train_bert " BERT_VERSION
+                    ", for model files of versions 1 and 2, data files of version 2"),
+               0;
     if (help && command >= 0) return command_usage(&program, command), 0;
     if (help && argc == 2) return usage(&program, stdout), 0;
     if (command < 0)
