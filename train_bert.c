@@ -7,12 +7,17 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
 
 Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: from
-the command line to a command; training, from the files to the saved model; evaluation; the commands
-that answer. Its rooms are in dev/driver, one subject each.
+the command line to a command; training; the other commands. Its rooms are in dev/driver, one
+subject each, and stand at the includes. A training is
+
+    command_train   train_load    files, model, plan, and what is said of them (train_resume)
+                    train_steps   next_step (train_step), train_log, save_model, train_eval,
+                                  keep_checkpoint
+                    train_end     the last words, or train_stop: a signal has come
 
 The flags are the table of options.h, in this order: files; steps and batches; the optimizer;
 dropout and loss; what single tasks have; order, frozen and fresh layers, seed; evaluation and the
-best model; checkpoints; the log; answers. They have the names, defaults and meaning of Hugging
+best model; checkpoints; the log, a dry run; answers. They have the names and meaning of Hugging
 Face's TrainingArguments, where it has such; 'train_bert help train' prints them.
 
 Nothing here goes by the task. A new one is a row of BERT_TASKS in bert.h, its metrics a row of
@@ -24,19 +29,23 @@ tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data f
 #define BERT_IMPLEMENTATION
 #include "bert.h"
 
-#include "dev/driver/answering.h"
-#include "dev/driver/checkpoint.h"
-#include "dev/driver/head.h"
-#include "dev/driver/loader.h"
-#include "dev/driver/log.h"
-#include "dev/driver/options.h"
-#include "dev/driver/plan.h"
-#include "dev/driver/ranks.h"
-#include "dev/driver/save.h"
-#include "dev/driver/strategy.h"
-#include "dev/driver/tasks.h"
-#include "dev/driver/threads.h"
-#include "dev/driver/weights.h"
+#include "dev/driver/options.h"    /* the table of flags, that of commands */
+#include "dev/driver/flags.h"      /* reading a command line, help */
+#include "dev/driver/setup.h"      /* from the flags to what the other rooms want */
+#include "dev/driver/loader.h"     /* files, their order, batches (data, draw, batch, shards) */
+#include "dev/driver/head.h"       /* the head that the data needs */
+#include "dev/driver/plan.h"       /* steps, learning rates (schedule), what is said of data */
+#include "dev/driver/weights.h"    /* --class_weights */
+#include "dev/driver/memory.h"     /* how much a training needs */
+#include "dev/driver/strategy.h"   /* what is due when, the best evaluation */
+#include "dev/driver/evaluate.h"   /* loss and metrics (tasks, metrics, outputs) */
+#include "dev/driver/checkpoint.h" /* output_dir, checkpoint-N (state, save) */
+#include "dev/driver/seeds.h"      /* --seeds: several runs, and their table */
+#include "dev/driver/log.h"        /* lines, log.jsonl, TensorBoard (events) */
+#include "dev/driver/agree.h"      /* several processes (ranks) */
+#include "dev/driver/threads.h"    /* OpenMP's, beside other programs */
+#include "dev/driver/answering.h"  /* predict, embed, encode (answers, text, json) */
+#include "dev/driver/report.h"     /* messages, the live line */
 
 #include <errno.h>
 #include <limits.h>
@@ -72,7 +81,7 @@ static int run(Options *o, Bert *m, int argc, char **argv)
         return fail("'%s': no such command; try 'train_bert --help'", first ? argv[2] : word);
     if (parse(&program, o, command, argc - 2, argv + 2)) return 1;
     if (ranks.count > 1 && !(commands[command].bit & (TRAIN | EVAL)))
-        return fail("%s is one process's work: without mpirun", commands[command].name);
+        return fail("%s is one process's work: start it without mpirun", commands[command].name);
     if (bert_load(m, o->model)) return fail("%s", bert_error(m));
     if (m->config.undrawn && !(commands[command].bit & (TRAIN | ENCODE)))
         return fail("%s: has no weights yet: train_bert train draws them, and trains them",
@@ -90,8 +99,10 @@ static int bert_main(int argc, char **argv)
     errno = 0;
     int result = run(&o, &m, argc, argv);
     live_clear();
-    if (fflush(stdout) || ferror(stdout)) /* head has had enough: no more to say */
-        result = errno == EPIPE ? 1 : fail("standard output: %s", strerror(errno));
+    if (fflush(stdout) || ferror(stdout)) { /* EPIPE: whoever read it has gone: no more to say */
+        const int told = errno == EPIPE || fail("standard output: %s", strerror(errno));
+        if (!result) result = told;
+    }
     bert_free(&m);
     return result;
 }
@@ -131,6 +142,7 @@ typedef struct {
     double start;         /* seconds() when it began, as if it had never been stopped */
     long long saved_step; /* of model.bin, or NEVER */
     int kept;             /* there is a checkpoint of just this state */
+    Seed *seed;           /* of --seeds, whose run it is; else NULL */
 
     /* How far it is: with train.place, the model and its optimizer's state this is all that a run
        which goes on where it was stopped has to have again. state knows where all of it is. */
@@ -143,26 +155,13 @@ typedef struct {
     RunState state;
 } Training;
 
-static Loader evaluation_loader(const Options *o, const Bert *m); /* below, at Evaluation */
-enum { DONE, FAILED, STOPPED };
-static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
-                    const volatile sig_atomic_t *stop);
-
-/* What the ranks have to have in common of a step: its tokens. */
-static uint64_t step_hash(const Loader *l)
-{
-    uint64_t hash = l->G;
-    for (size_t i = 0; i < l->G; i++)
-        hash = ranks_hash(l->all[i].tokens, (size_t)l->all[i].offsets[l->all[i].B], hash);
-    return hash;
-}
-
 /* -- before the first step -- */
 
 static void show_run(const Training *t)
 {
     const Options *o = t->o;
     const Loader *l = &t->train;
+    const Memory memory = memory_of(t->m, l, o->eval_file ? &t->eval : NULL);
     Page page;
     FILE *f = page_begin(&page);
     show_data(f, "train", o->train_file, l);
@@ -173,158 +172,45 @@ static void show_run(const Training *t)
     if (ranks.count > 1) fprintf(f, "%zu ranks x ", ranks.count);
     fprintf(f,
             "%lld x %zu of %zu inputs; %s learning rate %g, %lld warmup; "
-            "threads: %d%s\n\n",
+            "threads: %d%s\n",
             o->gradient_accumulation_steps, l->batch, l->items, o->lr_scheduler_type,
             o->learning_rate, t->plan.warmup, bert_threads(), threads_note());
-    page_end(&page, stdout, 11);
+    show_memory(f, &memory);
+    fputs("\n", f);
+    page_end(&page, stdout, TEXT_COLUMN);
     fflush(stdout);
-}
-
-static Loader training_loader(const Options *o, const Bert *m)
-{
-    const Loader l = {
-        .model = m,
-        .batch = (size_t)o->per_device_train_batch_size,
-        .group = (size_t)o->gradient_accumulation_steps,
-        .most_tokens = (size_t)o->max_tokens_per_batch,
-        .rank = ranks.rank,
-        .ranks = ranks.count,
-        .shuffled = !strcmp(o->train_sampling_strategy, "random"),
-        .seed = (uint64_t)o->seed,
-        .mlm_probability = o->mlm_probability,
-        .short_seq_prob = o->short_seq_prob,
-        .like = {.seed = (uint64_t)o->seed, .label_smoothing = (float)o->label_smoothing_factor}};
-    return l;
-}
-
-static Plan training_plan(const Options *o)
-{
-    const Plan p = {.epochs = o->num_train_epochs,
-                    .max_steps = o->max_steps,
-                    .rate = o->learning_rate,
-                    .warmup_steps = o->warmup_steps,
-                    .warmup_ratio = o->warmup_ratio};
-    return p;
-}
-
-/* What evaluations there are, and which is the best. */
-static int train_strategy(Training *t)
-{
-    const Options *o = t->o;
-    const char *needs = o->early_stopping_patience          ? "--early_stopping_patience"
-                        : o->load_best_model_at_end         ? "--load_best_model_at_end"
-                        : o->metric_for_best_model          ? "--metric_for_best_model"
-                        : !strcmp(o->save_strategy, "best") ? "--save_strategy best"
-                                                            : NULL;
-    const char *eval = o->eval_strategy ? o->eval_strategy : o->eval_file ? "epoch" : "no";
-    t->when.logging = o->logging_strategy, t->when.eval = eval, t->when.save = o->save_strategy;
-    t->when.logging_steps = o->logging_steps, t->when.eval_steps = o->eval_steps;
-    t->when.save_steps = o->save_steps, t->when.logs_first = o->logging_first_step != 0;
-    t->when.loads_best = o->load_best_model_at_end != 0;
-    t->best.metric = o->metric_for_best_model;
-    if (!t->best.metric && o->load_best_model_at_end) t->best.metric = "loss";
-    t->best.patience = o->early_stopping_patience, t->best.threshold = o->early_stopping_threshold;
-    t->best.step = NEVER;
-    if (!strcmp(t->when.eval, "no") && needs)
-        return fail("%s needs --eval_file, and an --eval_strategy other than no", needs);
-    if (strcmp(t->when.eval, "no") && !o->eval_file)
-        return fail("--eval_strategy %s needs --eval_file", t->when.eval);
-    if (o->eval_file) {
-        evaluation_room(&t->result, t->eval.data);
-        if (best_start(&t->best, &t->result, t->eval.data, o->greater_is_better)) return 1;
-    }
-    return strategy_start(&t->when, t->plan.total);
-}
-
-static int train_files(Training *t)
-{
-    t->train = training_loader(t->o, t->m), t->eval = evaluation_loader(t->o, t->m);
-    t->plan = training_plan(t->o);
-    if (schedule_start(&t->plan.schedule, t->o->lr_scheduler_type, t->o->lr_scheduler_kwargs,
-                       t->o->learning_rate))
-        return 1;
-    if (loader_files(&t->train, t->o->train_file)) return 1;
-    return t->o->eval_file && loader_file(&t->eval, t->o->eval_file);
-}
-
-/* Says what the model is, draws one that has no weights yet, and sets it as the flags have it. */
-static int train_model(Bert *m, const Options *o)
-{
-    BertConfig *c = &m->config;
-    Page page;
-    FILE *f = page_begin(&page);
-    show_model(f, o->model, m);
-    if (c->undrawn) {
-        fprintf(f, "           drawn, to be trained from scratch: it has no weights yet\n");
-        bert_init(m, random_at((uint64_t)o->seed, 1));
-    }
-    page_end(&page, stdout, 11);
-    if (o->freeze_layers < 0 || o->freeze_layers > c->L)
-        return fail("--freeze_layers is %lld: the model has %d layers, 0 to %d can be frozen",
-                    o->freeze_layers, c->L, c->L);
-    if (o->reinit_layers < 0 || o->reinit_layers > c->L - o->freeze_layers)
-        return fail("--reinit_layers is %lld: of the model's %d layers %lld are frozen, 0 to %lld "
-                    "can be drawn anew",
-                    o->reinit_layers, c->L, o->freeze_layers, c->L - o->freeze_layers);
-    m->lr_decay = o->layerwise_lr_decay;
-    m->freeze_layers = (int)o->freeze_layers;
-    m->freeze_embeddings = o->freeze_embeddings != 0;
-    m->checkpointing = o->gradient_checkpointing != 0;
-    if (o->hidden_dropout_prob >= 0) c->hidden_dropout = (float)o->hidden_dropout_prob;
-    if (o->classifier_dropout >= 0) c->cls_dropout = (float)o->classifier_dropout;
-    if (o->attention_probs_dropout_prob >= 0)
-        c->att_dropout = (float)o->attention_probs_dropout_prob;
-    return 0;
-}
-
-/* Have all ranks the same parameters? A machine that computes otherwise is found so, too. */
-static int same_model(const Bert *m)
-{
-    double none = 0;
-    return ranks_share(0, ranks_hash(m->params_memory, m->num_parameters, 1), "model", &none, 0);
-}
-
-/* What decides the result, as name=value lines: flags, and what is in files. Nothing is read of the
-   model that a run which goes on had begun with; where that was output_dir's own, it is gone. */
-static int train_settings(Training *t)
-{
-    const Options *o = t->o;
-    const char *out = o->output_dir;
-    const int own = o->resume_from_checkpoint &&
-                    (same_file(o->model, out, "model.bin") || same_file(o->model, out, "best.bin"));
-    const int evaluates = strcmp(t->when.eval, "no") != 0;
-    uint64_t hashes[3] = {HASH_START, HASH_START, HASH_START}, size = 0;
-    Page page;
-    for (size_t i = 0; i < t->train.files.count; i++)
-        if (hash_file(&hashes[0], &size, t->train.files.all[i].path, UINT64_MAX)) return 1;
-    if (evaluates && hash_file(&hashes[1], &size, o->eval_file, UINT64_MAX)) return 1;
-    if (!own && hash_file(&hashes[2], &size, o->model, UINT64_MAX)) return 1;
-    FILE *f = page_begin(&page);
-    put_settings(f, &program, o, 0, free_flags);
-    put_strategy(f, &t->when, &t->best);
-    fprintf(f, "per_device_train_batch_size x gradient_accumulation_steps=%lld\n",
-            o->per_device_train_batch_size * o->gradient_accumulation_steps *
-                (long long)ranks.count);
-    fprintf(f, "the content of train_file=%016llx\n", (Wide)hashes[0]);
-    if (evaluates) fprintf(f, "the content of eval_file=%016llx\n", (Wide)hashes[1]);
-    if (own) fprintf(f, "the content of model=*\n");
-    else fprintf(f, "the content of model=%016llx\n", (Wide)hashes[2]);
-    if (fclose(f)) exit(fail("out of memory"));
-    t->state.settings = page.text;
-    return 0;
+    check_memory(&memory, memory_there());
 }
 
 static RunState run_state(Training *t)
 {
     Place *at = &t->train.place;
-    Sums *run = &t->run, *line = &t->line;
-    const RunState state = {
-        .m = t->m,
-        .at = {&t->step,        &t->due,       &at->epoch,    &at->shard,     &at->item,
-               &at->steps,      &run->loss,    &run->items,   &run->tokens,   &run->seconds,
-               &run->rows,      &t->line_step, &line->loss,   &line->items,   &line->tokens,
-               &line->seconds,  &line->rows,   &t->best.step, &t->best.value, &t->best.loss,
-               &t->best.misses, &t->log.bytes, &t->log.hash,  &t->log.lines,  &t->seconds}};
+    const RunState state = {.m = t->m,
+                            .at = {.step = &t->step,
+                                   .due = &t->due,
+                                   .epoch = &at->epoch,
+                                   .shard = &at->shard,
+                                   .item = &at->item,
+                                   .epoch_steps = &at->steps,
+                                   .run_loss = &t->run.loss,
+                                   .run_items = &t->run.items,
+                                   .run_tokens = &t->run.tokens,
+                                   .run_seconds = &t->run.seconds,
+                                   .run_rows = &t->run.rows,
+                                   .line_step = &t->line_step,
+                                   .line_loss = &t->line.loss,
+                                   .line_items = &t->line.items,
+                                   .line_tokens = &t->line.tokens,
+                                   .line_seconds = &t->line.seconds,
+                                   .line_rows = &t->line.rows,
+                                   .best_step = &t->best.step,
+                                   .best = &t->best.value,
+                                   .best_loss = &t->best.loss,
+                                   .misses = &t->best.misses,
+                                   .log_bytes = &t->log.bytes,
+                                   .log_hash = &t->log.hash,
+                                   .log_lines = &t->log.lines,
+                                   .seconds = &t->seconds}};
     return state;
 }
 
@@ -347,38 +233,71 @@ static int train_resume(Training *t)
             "removed: give another --output_dir",
             folder);
     t->start = seconds() - t->seconds;
-    if (!ranks.rank && !t->kept) checkpoints_aside(out, t->out.overwrite);
-    if (!ranks.rank && (folder_begin(&t->out) || restore_best(&t->state, folder, out))) return 1;
     printf("resumed    %s: %lld of %lld steps are made\n\n", folder, t->step, t->plan.total);
     fflush(stdout);
-    return 0;
+    if (ranks.rank || t->o->dry_run) return 0;
+    if (!t->kept) checkpoints_aside(out, t->out.overwrite);
+    return folder_begin(&t->out) || restore_best(&t->state, folder, out);
 }
 
-/* Everything up to the first step. An earlier run's files stay as they are until the first save. */
+static int open_files(Training *t)
+{
+    const Options *o = t->o;
+    t->train = train_loader(o, t->m), t->eval = eval_loader(o, t->m);
+    return loader_files(&t->train, o->train_file) ||
+           (o->eval_file && loader_file(&t->eval, o->eval_file));
+}
+
+/* The model as the flags and the data have it. */
+static int make_model(Training *t)
+{
+    const Options *o = t->o;
+    const uint64_t seed = (uint64_t)o->seed;
+    Bert *m = t->m;
+    Loader *l = &t->train, *eval = &t->eval;
+    if (setup_model(m, o) || train_head(m, o->model, l->data, seed) || loader_scan(l)) return 1;
+    if (o->reinit_layers && reinit_layers(m, (int)o->reinit_layers, random_at(seed, FOR_REINIT)))
+        return 1;
+    remember(&m->config, l);
+    return o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval));
+}
+
+/* Steps, their learning rates, and evaluations. */
+static int make_plan(Training *t)
+{
+    const Options *o = t->o;
+    Loader *l = &t->train;
+    if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
+    if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
+    if (setup_strategy(&t->when, &t->best, o) || plan_steps(&t->plan, l->steps)) return 1;
+    if (o->eval_file) {
+        evaluation_room(&t->result, t->eval.data);
+        t->result.rules = rules_of(o, t->m, FILE_ANSWER);
+        if (best_start(&t->best, &t->result, t->eval.data, o->greater_is_better)) return 1;
+    }
+    return strategy_start(&t->when, t->plan.total);
+}
+
+/* Everything up to the first step. What an earlier run has left stays there until the first save,
+   or until a run that was stopped elsewhere goes on here. */
 static int train_load(Training *t)
 {
     const Options *o = t->o;
-    Bert *m = t->m;
-    Loader *l = &t->train, *eval = &t->eval;
-    if (!ranks.rank &&
-        folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0))
+    const int writes = !ranks.rank && !o->dry_run;
+    if (writes && folder_open(&t->out, "--output_dir", o->output_dir, o->overwrite_output_dir != 0))
         return 1;
-    if (train_files(t) || train_model(m, o)) return 1;
-    if (train_head(m, o->model, l->data, (uint64_t)o->seed) || loader_scan(l)) return 1;
-    if (o->reinit_layers &&
-        reinit_layers(m, (int)o->reinit_layers, random_at((uint64_t)o->seed, 2)))
-        return 1;
-    remember(&m->config, l);
-    if (o->eval_file && (check_like(m, eval->data, o->train_file) || loader_scan(eval))) return 1;
-    if (check_smoothing(o->label_smoothing_factor, l->data)) return 1;
-    if (o->class_weights && set_class_weights(l, &t->class_weights, o->class_weights)) return 1;
-    if (plan_steps(&t->plan, l->steps) || train_strategy(t) || train_settings(t)) return 1;
+    if (setup_plan(&t->plan, o) || open_files(t) || make_model(t) || make_plan(t)) return 1;
+    t->state.settings = run_settings(o, &t->train, &t->when, &t->best);
+    if (!t->state.settings) return 1;
+    if (t->seed && t->seed->goes_on && load_result(t->seed, t->state.settings)) return 1;
+    if (t->seed && t->seed->num) return puts("           it has ended, as result.txt says"), 0;
     show_run(t);
     t->start = seconds();
-    if (!ranks.rank) sweep_checkpoints(o->output_dir);
+    if (writes) sweep_checkpoints(o->output_dir);
+    if (writes && t->seed && !t->seed->goes_on) drop_result(t->seed);
     if (o->resume_from_checkpoint && train_resume(t)) return 1;
-    if (!ranks.rank && log_start(&t->log, o->logging_dir)) return 1;
-    return same_model(m);
+    if (writes && log_start(&t->log, o->logging_dir)) return 1;
+    return same_model(t->m);
 }
 
 /* -- the steps -- */
@@ -392,7 +311,8 @@ static int diverged(const Training *t, const char *what, double value)
     const long long good = t->out.begun ? last_checkpoint(t->o->output_dir, t->step) : 0;
     if (good) /* from one of this very step it would come to the same */
         return fail("%s/checkpoint-%lld is the last that is good", t->o->output_dir, good);
-    if (t->saved_step == NEVER) return fail("nothing was saved");
+    if (t->saved_step == NEVER)
+        return fail(t->out.begun ? "there is no checkpoint before it" : "nothing was saved");
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
 
@@ -410,7 +330,7 @@ static int train_step(Training *t)
     const float counts = idle ? 0 : 1;
     const size_t n = idle ? 1 : l->num_batches;
     double start = seconds(), tokens = 0, sums[2] = {0, 0}; /* of loss and tokens, over all ranks */
-    threads_begin();
+    threads_begin();                                        /* a step that fails needs no end */
     for (size_t i = 0; i < n; i++) {
         const BertBatch *x = idle ? l->all : &l->batches[i];
         if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));
@@ -418,10 +338,10 @@ static int train_step(Training *t)
         tokens += x->offsets[x->B];
         sums[0] += (double)counts * m->loss, sums[1] += (double)counts * x->offsets[x->B];
         if (i + 1 == n) {
-            if (ranks_share((int)stop_signal, step_hash(l), "data set", sums, 2)) return 1;
+            if (same_step(l, (int)stop_signal, sums, 2)) return 1;
             ranks_sum_begin(m, l->all, l->G);
         }
-        if (bert_backward(m, counts)) return ranks_failed(fail("%s", bert_error(m)));
+        if (bert_backward(m, counts)) return ranks_failed(fail("%s", bert_error(m))); /* in a sum */
     }
     ranks_sum_end(m);
     t->norm = bert_grad_norm(m);
@@ -464,7 +384,7 @@ static void train_log(Training *t)
     t->due &= ~DUE_LOG;
 }
 
-/* Rank 0's folder, and of the others' models the same. */
+/* Rank 0 writes the model, once all ranks have seen that they have the same. */
 static int save_as(Training *t, const char *name)
 {
     return same_model(t->m) || (!ranks.rank && folder_save(&t->out, t->m, name));
@@ -475,11 +395,11 @@ static int save_as(Training *t, const char *name)
 static int train_eval(Training *t)
 {
     const Evaluation *e = &t->result;
-    double start = seconds();
+    const double start = seconds();
     Page page;
-    int end = evaluate(t->o, t->m, &t->eval, &t->result, &stop_signal);
+    const int end = evaluate(t->m, &t->eval, &t->result, &stop_signal);
     if (end != DONE) return end;
-    start = seconds() - start;
+    const double runtime = seconds() - start;
     const int best = best_of(&t->best, e, t->step);
     t->measured = 1, t->kept = 0, t->due &= ~DUE_EVAL;
     if (best && !strcmp(t->when.save, "best")) t->due |= DUE_SAVE;
@@ -491,10 +411,10 @@ static int train_eval(Training *t)
         log_number(&t->log, "eval_", e->metrics[i].name, e->metrics[i].value, 17);
     }
     fputs(best ? "  best so far\n" : "\n", f);
-    page_end(&page, stdout, 11);
+    page_end(&page, stdout, TEXT_COLUMN);
     fflush(stdout);
-    log_number(&t->log, "eval_", "runtime", start, 6);
-    log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / start, 6);
+    log_number(&t->log, "eval_", "runtime", runtime, 6);
+    log_number(&t->log, "eval_", "samples_per_second", (double)t->eval.items / runtime, 6);
     log_end(&t->log, t->train.epoch, t->step);
     return best && save_as(t, "best.bin") ? FAILED : DONE;
 }
@@ -508,10 +428,11 @@ static int save_model(Training *t)
     return 0;
 }
 
-/* A checkpoint, from which a run goes on as if it had not been stopped. */
+/* A checkpoint, from which a run goes on as if it had not been stopped. One that is due behind an
+   evaluation which was stopped is due still: it will have what the evaluation finds. */
 static int keep_checkpoint(Training *t)
 {
-    t->due &= ~DUE_SAVE;
+    if (!(t->due & DUE_EVAL)) t->due &= ~DUE_SAVE;
     if (save_model(t)) return 1;
     if (t->kept) return 0;
     t->kept = 1;
@@ -521,7 +442,7 @@ static int keep_checkpoint(Training *t)
     return save_checkpoint(&t->state, t->out.path, t->step, t->best.step != NEVER);
 }
 
-/* The oldest go only when the last has shown that a step can be made from it. */
+/* Old checkpoints go only after one more step has succeeded. */
 static void limit_kept(const Training *t)
 {
     if (!ranks.rank && t->kept && t->o->save_total_limit)
@@ -551,8 +472,10 @@ static int is_over(const Training *t)
 static int train_steps(Training *t)
 {
     while (!ranks_stop(stop_signal) && !is_over(t)) {
-        if (!t->due && next_step(t)) return 1;
-        train_log(t);
+        if (!t->due) {
+            if (next_step(t)) return 1;
+            train_log(t);
+        }
         if (t->due & DUE_MODEL && save_model(t)) return 1;
         if (t->due & DUE_EVAL && !ranks_stop(stop_signal) && train_eval(t) == FAILED) return 1;
         if (t->due & DUE_SAVE && keep_checkpoint(t)) return 1;
@@ -563,25 +486,36 @@ static int train_steps(Training *t)
 /* Where a signal has come: nothing that was computed is lost. */
 static int train_stop(Training *t, int signal)
 {
-    const char *out = t->o->output_dir;
-    if (t->step == 0) fail("stopped by a signal before the first step: nothing was saved");
-    else if (keep_checkpoint(t)) return 1;
-    else {
+    const Options *o = t->o;
+    const char *out = o->output_dir;
+    const char *from = t->seed ? NULL : path_of(out, "checkpoint-", t->step, "");
+    if (t->step && keep_checkpoint(t)) return 1;
+    if (t->step)
         fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld. To go on:",
              out, t->step, t->plan.total);
-        put_command(stderr, t->o->argc, t->o->argv, "resume_from_checkpoint",
-                    path_of(out, "checkpoint-", t->step, ""));
-    }
+    else
+        fail("stopped by a signal before the first step%s",
+             t->seed ? " of this seed. To go on:" : ": nothing was saved");
+    if (t->step || t->seed) put_command(stderr, o->argc, o->argv, "resume_from_checkpoint", from);
     return 128 + signal;
 }
 
-/* --load_best_model_at_end: model.bin becomes best.bin. */
-static int load_best(const Training *t)
+/* --load_best_model_at_end: model.bin becomes the best model. */
+static int model_becomes_best(const Training *t)
 {
     char path[PATH_MAX + MOST_NAME];
     if (ranks.rank) return 0;
     snprintf(path, sizeof path, "%s/best.bin", t->out.path);
     return share_file(path, t->out.path, "model.bin");
+}
+
+/* The table of seeds has the last evaluation of each, also where a run was stopped behind it. */
+static int measure_seed(Training *t)
+{
+    if (!strcmp(t->when.eval, "no") || t->measured || !is_over(t)) return DONE;
+    const int end = evaluate(t->m, &t->eval, &t->result, &stop_signal);
+    t->measured = end == DONE;
+    return end;
 }
 
 static int train_end(Training *t)
@@ -590,11 +524,12 @@ static int train_end(Training *t)
     const Evaluation *e = &t->result;
     const char *out = t->o->output_dir;
     const int loads = t->when.loads_best && t->best.step != NEVER;
-    const int stop = (int)ranks_stop(stop_signal);
     Page page;
     live_clear();
+    if (t->seed && measure_seed(t) == FAILED) return 1;
+    const int stop = (int)ranks_stop(stop_signal);
     if (stop) return train_stop(t, stop);
-    if (save_model(t) || (loads && load_best(t))) return 1;
+    if (save_model(t) || (loads && model_becomes_best(t))) return 1;
     limit_kept(t);
     log_number(&t->log, "train_", "runtime", runtime, 6);
     log_number(&t->log, "train_", "samples_per_second", t->run.items / runtime, 6);
@@ -614,7 +549,9 @@ static int train_end(Training *t)
     fprintf(f, "\n");
     if (t->log.f) fprintf(f, "python3 dev/plot.py %s draws it\n", t->o->logging_dir);
     page_end(&page, stdout, 2);
-    return 0;
+    if (!t->seed) return 0;
+    seed_ends(t->seed, &t->best, t->measured ? e : NULL, t->run.loss / (double)t->step);
+    return save_result(t->seed, t->state.settings);
 }
 
 static void training_free(Training *t)
@@ -627,114 +564,110 @@ static void training_free(Training *t)
     free(t->class_weights);
 }
 
+/* --dry_run: how fast two steps are, and what the whole run would take. The first one pays for new
+   memory, so what follows goes by the second. */
+static int train_dry(Training *t)
+{
+    const Loader *l = &t->train;
+    const double total = (double)t->plan.total, epochs = total / (double)l->steps;
+    double took = 0, tokens = 0, items = 0, evaluation = 0;
+    Page page;
+    for (int i = 0; i < 2 && i < total; i++) {
+        const Sums before = t->run;
+        if (loader_step(&t->train, (uint64_t)t->step) || train_step(t)) return 1;
+        took = t->run.seconds - before.seconds;
+        tokens = t->run.tokens - before.tokens, items = t->run.items - before.items;
+    }
+    if (strcmp(t->when.eval, "no")) {
+        const double start = seconds();
+        if (loader_step(&t->eval, 0) || infer_step(t->m, &t->eval, &t->result.packed)) return 1;
+        evaluation = (seconds() - start) * (double)t->eval.steps *
+                     evaluations(&t->when, t->plan.total, epochs);
+    }
+    FILE *f = page_begin(&page);
+    fprintf(f, "speed      %.0f tokens/s, %.1f examples/s: a step of %.2f s\n", tokens / took,
+            items / took, took);
+    fprintf(f, "time       %s for %.0f steps",
+            clock_text(took / tokens * (double)l->pass_tokens * epochs), total);
+    if (evaluation > 0) fprintf(f, ", and %s for evaluations", clock_text(evaluation));
+    fputs("; nothing was written\n", f);
+    page_end(&page, stdout, TEXT_COLUMN);
+    return 0;
+}
+
+/* From the first training's first step to the end of the last one. The second Ctrl-C ends it at
+   once; what nohup ignores stays so. */
+static struct {
+    int caught;
+    struct sigaction old[2];
+} signals;
+static const int stop_signals[2] = {SIGINT, SIGTERM};
+
 static void on_signal(int number) { stop_signal = number; }
+
+static void catch_signals(void)
+{
+    const struct sigaction stop = {.sa_handler = on_signal,
+                                   .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    if (signals.caught) return;
+    signals.caught = 1, stop_signal = 0;
+    for (int i = 0; i < 2; i++) {
+        sigaction(stop_signals[i], NULL, &signals.old[i]);
+        if (signals.old[i].sa_handler != SIG_IGN) sigaction(stop_signals[i], &stop, NULL);
+    }
+}
+
+static void leave_signals(void)
+{
+    for (int i = 0; i < 2 && signals.caught; i++) sigaction(stop_signals[i], &signals.old[i], NULL);
+    signals.caught = 0;
+}
+
+/* seed NULL: the only run. */
+static int train_once(const Options *o, Bert *m, Seed *seed)
+{
+    Training t = {.o = o, .m = m, .seed = seed, .saved_step = NEVER};
+    t.state = run_state(&t);
+    int result = train_load(&t);
+    const int ended = seed && seed->num;
+    if (!result && !ended) {
+        catch_signals();
+        result = o->dry_run ? train_dry(&t) : train_steps(&t);
+        if (!result && !o->dry_run) result = train_end(&t);
+    }
+    training_free(&t);
+    return result;
+}
+
+/* One run after the other, each as if it were the only one. */
+static int train_seeds(const Options *o, Bert *m)
+{
+    Seeds s = {0};
+    int result = seeds_begin(&s, o);
+    for (size_t i = 0; i < s.count && !result; i++) {
+        Seed *seed = &s.all[i];
+        const Options one = seed_options(o, seed);
+        printf("%sseed       %lld, run %zu of %zu, in %s\n", i ? "\n" : "", seed->seed, i + 1,
+               s.count, seed->output_dir);
+        if (i) bert_free(m);
+        if (i && bert_load(m, o->model)) result = fail("%s", bert_error(m));
+        if (!result) result = train_once(&one, m, seed);
+        if (o->dry_run) break; /* the others take the same */
+    }
+    if (!result && !o->dry_run) show_seeds(&s);
+    seeds_free(&s);
+    return result;
+}
 
 static int command_train(const Options *o, Bert *m)
 {
-    static const int signals[] = {SIGINT, SIGTERM};
-    struct sigaction old[2],
-        stop = {.sa_handler = on_signal,
-                .sa_flags = SA_RESTART | (int)SA_RESETHAND}; /* the second Ctrl-C ends it at once */
-    Training t = {.o = o, .m = m, .saved_step = NEVER};
-    t.state = run_state(&t);
-    int result = train_load(&t);
-    stop_signal = 0;
-    for (int i = 0; i < 2; i++) {
-        sigaction(signals[i], NULL, &old[i]);
-        if (old[i].sa_handler != SIG_IGN) sigaction(signals[i], &stop, NULL); /* nohup stays */
-    }
-    if (!result) result = train_steps(&t);
-    if (!result) result = train_end(&t);
-    for (int i = 0; i < 2; i++) sigaction(signals[i], &old[i], NULL);
-    training_free(&t);
+    const int result = o->seeds ? train_seeds(o, m) : train_once(o, m, NULL);
+    leave_signals();
     return result;
 }
 
 /* ------------------------------------------------------------------------------------------------
    Evaluation */
-
-/* Masks and pairs of an evaluation never change: they are those of this epoch, with seed 0. */
-static const Place evaluation_place = {.epoch = UINT64_MAX};
-
-static Loader evaluation_loader(const Options *o, const Bert *m)
-{
-    const Loader l = {.model = m,
-                      .batch = (size_t)o->per_device_eval_batch_size,
-                      .group = 1,
-                      .most_tokens = (size_t)o->max_tokens_per_batch,
-                      .rank = ranks.rank,
-                      .ranks = ranks.count,
-                      .mlm_probability = o->mlm_probability,
-                      .short_seq_prob = o->short_seq_prob,
-                      .place = evaluation_place};
-    return l;
-}
-
-/* How questions are answered: as run_qa and its pipeline, which have other longest answers. */
-static Rules rules_of(const Options *o, const Bert *m, int longest)
-{
-    const Rules rules = {.n_best = (int)o->n_best_size,
-                         .longest = o->max_answer_length ? (int)o->max_answer_length : longest,
-                         .may_lack = o->version_2_with_negative || m->config.may_lack,
-                         .threshold = o->null_score_diff_threshold};
-    return rules;
-}
-
-/* This process's batches of a step: each one's outputs, packed, at their place among all. */
-static int infer_step(Bert *m, const Loader *l, Packed *packed)
-{
-    packed_room(packed, m, l->all, l->G);
-    for (size_t i = 0; i < l->num_batches; i++) {
-        const BertBatch *x = &l->batches[i];
-        BertActs acts = {0};
-        if (infer(m, x)) return fail("%s: %s", l->data->path, bert_error(m));
-        pack_outputs(&acts, packed->all + packed->begins[x - l->all], m, x, 1);
-    }
-    return 0;
-}
-
-/* Takes in the outputs of a step, of all processes; returns the sum of its losses. */
-static double collect_step(Evaluation *e, const Bert *m, const Loader *l)
-{
-    double loss = 0;
-    for (size_t i = 0; i < l->G; i++) {
-        const BertBatch *x = &l->all[i];
-        float *packed = e->packed.all + e->packed.begins[i];
-        loss += (double)*packed * x->divisor;
-        collect_batch(e, m, l->data, x, packed, l->first + (size_t)x->place);
-    }
-    return loss;
-}
-
-/* Mean loss and metrics, without class weights and label smoothing, so that runs compare. STOPPED,
-   without any, where *stop is set meanwhile; NULL: nothing stops it. Each rank has the outputs of
-   all. */
-static int evaluate(const Options *o, Bert *m, Loader *l, Evaluation *e,
-                    const volatile sig_atomic_t *stop)
-{
-    const Data *data = l->data;
-    double start = seconds(), loss = 0, rows = 0, none = 0;
-    size_t done = 0;
-    e->rules = rules_of(o, m, 30);
-    evaluation_clear(e, data);
-    loader_seek(l, evaluation_place);
-    do {
-        if (loader_step(l, 0) || infer_step(m, l, &e->packed)) return FAILED;
-        if (ranks_share(stop ? (int)*stop : 0, step_hash(l), "data set", &none, 0)) return FAILED;
-        ranks_gather(e->packed.all, e->packed.sizes, l->G);
-        loss += collect_step(e, m, l);
-        rows += l->rows, done += l->step_items;
-        progress("eval", done, l->items, start);
-        if (stop && ranks_stop(*stop)) return STOPPED;
-    } while (!l->ended);
-    live_clear();
-    e->loss = ratio(loss, rows);
-    if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
-    if (!isfinite(e->loss))
-        return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);
-    tasks[data->task].measure(e, data);
-    return DONE;
-}
 
 static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
 {
@@ -743,7 +676,7 @@ static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
     const Data *data = l->data;
     if (check_labels(m, o->model, data) || loader_scan(l)) return 1;
     evaluation_room(e, data);
-    if (evaluate(o, m, l, e, NULL) != DONE) return 1;
+    if (evaluate(m, l, e, NULL) != DONE) return 1;
     FILE *f = page_begin(&page);
     fprintf(f, "%-22s %zu\n%-22s %.6f\n", "examples", l->items, "loss", e->loss);
     for (int i = 0; i < e->num_metrics; i++)
@@ -755,8 +688,8 @@ static int eval_report(const Options *o, Bert *m, Loader *l, Evaluation *e)
 
 static int command_eval(const Options *o, Bert *m)
 {
-    Loader l = evaluation_loader(o, m);
-    Evaluation e = {0};
+    Loader l = eval_loader(o, m);
+    Evaluation e = {.rules = rules_of(o, m, FILE_ANSWER)};
     int result = eval_report(o, m, &l, &e);
     loader_free(&l), evaluation_free(&e);
     return result;
@@ -764,16 +697,6 @@ static int command_eval(const Options *o, Bert *m)
 
 /* ------------------------------------------------------------------------------------------------
    predict, embed and encode */
-
-static Input text_input(const Options *o, const Bert *m)
-{
-    const Input in = {.model = m,
-                      .model_path = o->model,
-                      .json = o->json != 0,
-                      .wants_pairs = o->pair != 0,
-                      .max_length = (int)o->max_length};
-    return in;
-}
 
 /* pooling NULL: predict */
 static int answer_with(const Options *o, Bert *m, const char *pooling)
@@ -784,7 +707,7 @@ static int answer_with(const Options *o, Bert *m, const char *pooling)
                    .pooling = pooling,
                    .normalize = o->normalize != 0,
                    .in = text_input(o, m),
-                   .answers = {.rules = rules_of(o, m, o->predict_file ? 30 : 15),
+                   .answers = {.rules = rules_of(o, m, o->predict_file ? FILE_ANSWER : LINE_ANSWER),
                                .top_k = (int)o->top_k,
                                .logits = (int)o->logits},
                    .l = {.batch = (size_t)o->per_device_eval_batch_size,

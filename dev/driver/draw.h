@@ -12,6 +12,7 @@ stopped draws the same.
    Chance */
 
 enum { FOR_ORDER, FOR_PAIRS, FOR_MASKS, FOR_SHARDS };
+enum { FOR_SCRATCH = 1, FOR_REINIT }; /* a whole model, some layers: of the seed itself */
 
 static uint64_t random_at(uint64_t key, uint64_t i)
 {

@@ -13,17 +13,20 @@ be. The flags themselves, and the commands, are the program's tables.
 #include <stddef.h>
 
 /* Kinds of flags: name, type of its field in the options, its value in the help, what it has to be,
-   and numbers' least and most. */
+   and numbers' least and most. First texts (of CHOICE and TRUTH one of several), then whole
+   numbers, from REAL on others. */
 #define KINDS(X)                                                                                   \
     X(PATH, const char *, "PATH", "a path", 0, 0)                                                  \
     X(OBJECT, const char *, "JSON", "a JSON object", 0, 0)                                         \
     X(NAME, const char *, "NAME", "a name", 0, 0)                                                  \
+    X(LIST, const char *, "N,N,..", "a list", 0, 0)                                                \
     X(LAST, const char *, "[PATH]", "a path, or nothing", 0, 0)                                    \
     X(TRUTH, const char *, "[WORD]", "true or false", 0, 0)                                        \
     X(CHOICE, const char *, "WORD", "one of ", 0, 0)                                               \
     X(SWITCH, long long, "", "", 0, 1)                                                             \
     X(COUNT, long long, "N", "a whole number from 1 to 2147483647", 1, INT_MAX)                    \
-    X(BEST, long long, "N", "a whole number from 1 to 100", 1, BERT_MOST_ANSWERS)                  \
+    X(TOP, long long, "N", "a whole number from 1 to 100", 1, BERT_MOST_ANSWERS)                   \
+    X(LAYERS, long long, "N", "a whole number from 0 to 2147483647", 0, INT_MAX)                   \
     X(STEPS, long long, "N", "a whole number from -1 to 2147483647", -1, INT_MAX)                  \
     X(SEED, long long, "N", "a whole number from 0 to 4294967295", 0, 4294967295.0)                \
     X(REAL, double, "X", "a number", -FLT_MAX, FLT_MAX)                                            \
@@ -46,12 +49,14 @@ static const struct {
     double low, high;
 } kinds[] = {KINDS(KIND_ROW)};
 
+enum { MAY_CHANGE = 1 << 15 }; /* a training that goes on may have another value of it */
+
 typedef struct {
     const char *name;
     Kind kind;
     size_t field;      /* in the options */
     const char *value; /* the default, or "" */
-    int takes, needs;  /* commands, as bits */
+    int takes, needs;  /* commands, as bits; takes: MAY_CHANGE too */
     const char *help;  /* CHOICE: the choices; a remark may follow them */
 } Flag;
 
@@ -276,20 +281,34 @@ static int put_shell_word(FILE *f, const char *word)
     return n;
 }
 
-/* A command line, with another value of a flag, which stands at its end. On a terminal a line that
-   goes on ends in a backslash. */
+/* Is a word of the command line this flag? */
+static int is_flag(const char *word, const char *name)
+{
+    const size_t n = strlen(name);
+    return !strncmp(word, "--", 2) && !strncmp(word + 2, name, n) &&
+           (!word[2 + n] || word[2 + n] == '=');
+}
+
+static int is_given(int argc, char **argv, const char *name)
+{
+    int i = 0;
+    while (i < argc && !is_flag(argv[i], name)) i++;
+    return i < argc;
+}
+
+/* A command line, with another value (NULL: none) of a flag, which stands at its end. On a terminal
+   a line that goes on ends in a backslash. */
 static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
 {
     const int width = terminal_columns(fileno(f));
-    const size_t n = strlen(flag);
     char end[64];
     int at = 3;
     snprintf(end, sizeof end, "--%s", flag);
     fputs("   ", f);
-    for (int i = 0; i <= argc + 1; i++) {
+    for (int i = 0; i <= argc + (value != NULL); i++) {
         const char *word = i < argc ? argv[i] : i == argc ? end : value;
-        if (i < argc && !strncmp(word, end, n + 2) && (!word[n + 2] || word[n + 2] == '=')) {
-            if (!word[n + 2] && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
+        if (i < argc && is_flag(word, flag)) {
+            if (!strchr(word, '=') && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) i++;
             continue;
         }
         const int more = 1 + put_shell_word(NULL, word);

@@ -81,7 +81,7 @@ static const Instead instead[] = {
      HUB},
     {TRAINER, "remove_unused_columns label_names", IN_DATA},
     {TRAINER, "length_column_name", "no batch is padded, so nothing goes by length"},
-    {TRAINER, "skip_memory_metrics", "memory is not measured"},
+    {TRAINER, "skip_memory_metrics", "train says before its first step how much memory it takes"},
 
     {TRAINER_4, "adafactor", ADAMW},
     {TRAINER_4, "evaluate_during_training evaluation_strategy", "--eval_strategy"},
@@ -168,6 +168,8 @@ static const Instead instead[] = {
     {NULL, "data data_file dataset input input_file", "--predict_file --eval_file --train_file"},
     {NULL, "model_path model_file model_dir model_name checkpoint ckpt pretrained", "--model"},
     {NULL, "random_seed manual_seed", "--seed"},
+    {NULL, "num_seeds seed_list n_runs", "--seeds"},
+    {NULL, "dryrun dry simulate", "--dry_run"},
     {NULL, "topk k", "--top_k"},
     {NULL, "overwrite force", "--overwrite_output_dir"},
     {NULL, "max_sequence_length seq_len seq_length maxlen", "--max_length"},

@@ -49,6 +49,7 @@ typedef struct {
     size_t items, steps;             /* of an epoch */
     size_t examples, tokens, groups; /* of all files; a group: a question, a document */
     size_t choices;                  /* multiple_choice: the most that an item has */
+    size_t pass_tokens, widest;      /* of an epoch; of the largest micro-batch that there may be */
     int longest, max_length, pairs, may_lack;
     double *label_counts; /* (K) */
 
@@ -140,6 +141,36 @@ static int loader_room(Loader *l, size_t sequences, size_t longest, size_t token
     return 0;
 }
 
+/* Tokens of the item at a place of the pass. */
+static size_t item_tokens(const Loader *l, size_t at)
+{
+    const Data *d = l->data;
+    const size_t item = l->order ? l->order[at] : at;
+    if (!l->pair_of_item)
+        return (size_t)(d->offsets[(item + 1) * l->each] - d->offsets[item * l->each]);
+    const Pair *pair = &l->pair_of_item[item];
+    return 3 + pair->a_end - pair->a + pair->b_end - pair->b; /* [CLS] [SEP] [SEP] */
+}
+
+/* Takes in the tokens of a pass, and of its longest items together, as many as a micro-batch has:
+   the order may bring them together. Another epoch may draw longer pairs. */
+static void measure_pass(Loader *l)
+{
+    const size_t longest = (size_t)longest_input(l->data) * l->each;
+    size_t *counts = take(longest + 1, sizeof *counts, "the lengths of examples"), tokens = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const size_t T = item_tokens(l, i);
+        counts[T]++, l->pass_tokens += T;
+    }
+    for (size_t left = zmin(l->batch, l->n), T = longest; left > 0; left -= counts[T--]) {
+        counts[T] = l->pair_of_item ? left : zmin(counts[T], left);
+        tokens += counts[T] * T;
+    }
+    if (l->most_tokens) tokens = zmin(tokens, l->most_tokens > longest ? l->most_tokens : longest);
+    if (tokens > l->widest) l->widest = tokens;
+    free(counts);
+}
+
 /* Looks through all files: are they fit to be trained on together, and how much is there? */
 static int loader_scan(Loader *l)
 {
@@ -156,6 +187,7 @@ static int loader_scan(Loader *l)
         for (size_t j = 0; labels && d->K && j < count; j++)
             if (labels[j] >= 0) l->label_counts[labels[j]]++;
         draw_pass(l, l->place.epoch, i);
+        measure_pass(l);
         l->items += l->n;
         l->examples += d->n / d->choices, l->tokens += d->N, l->groups += (size_t)d->G;
         l->steps += l->n / step_size(l) + (l->n % step_size(l) > 0);
@@ -246,17 +278,6 @@ static int put_masks(StepArrays *b, const Loader *l, size_t item, int i, int R)
     if (l->predicting) return R + find_masks(b->rows + R, b->tokens + N, T, N, t);
     return R + draw_masks(b->rows + R, b->labels + R, b->tokens + N, T, N, l->mlm_probability, t,
                           random_at(l->masks, item));
-}
-
-/* Tokens of the item at a place of the pass. */
-static size_t item_tokens(const Loader *l, size_t at)
-{
-    const Data *d = l->data;
-    const size_t item = l->order ? l->order[at] : at;
-    if (!l->pair_of_item)
-        return (size_t)(d->offsets[(item + 1) * l->each] - d->offsets[item * l->each]);
-    const Pair *pair = &l->pair_of_item[item];
-    return 3 + pair->a_end - pair->a + pair->b_end - pair->b; /* [CLS] [SEP] [SEP] */
 }
 
 /* The next micro-batch of the step, in the arrays behind those that are there: of at most batch

@@ -69,7 +69,7 @@ static void show_rates(FILE *f, const Bert *m)
 static void show_data(FILE *f, const char *what, const char *path, const Loader *l)
 {
     const Data *d = l->data;
-    fprintf(f, "%-10s %s: ", what, path);
+    fprintf(f, "%-10s %s: ", what, l->files.count > 1 ? path : d->path);
     if (l->files.count > 1) fprintf(f, "%zu files, ", l->files.count);
     fprintf(f, "%zu examples, %zu tokens, the longest %d\n", l->examples, l->tokens, l->longest);
     if (l->groups) fprintf(f, "           %zu %s\n", l->groups, group_names[d->task]);

@@ -30,7 +30,8 @@ static const struct {
 #define ranks_end(result) (result)
 #define ranks_failed(result) (result)
 #define ranks_hash(x, n, hash) ((void)(x), (void)(n), (uint64_t)(hash))
-#define ranks_share(stop, same, what, sums, n) ((void)(stop), (void)(same), (void)(sums), 0)
+#define ranks_share(stop, same, what, sums, n)                                                     \
+    ((void)(stop), (void)(same), (void)(sums), (void)(n), 0)
 #define ranks_stop(here) (here)
 #define ranks_gather(all, n, G) ((void)(all), (void)(n))
 #define ranks_sum_begin(m, all, G) ((void)0)

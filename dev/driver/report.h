@@ -89,10 +89,18 @@ static FILE *page_begin(Page *p)
     return p->f;
 }
 
-static void page_end(Page *p, FILE *f, int indent)
+/* What was written, which the caller frees. */
+static char *page_text(Page *p)
 {
     if (fclose(p->f) || !p->text) exit(fail("out of memory"));
-    put_lines(f, p->text, indent);
+    return p->text;
+}
+
+enum { TEXT_COLUMN = 11 }; /* a report's lines begin with a name, and go on under what follows it */
+
+static void page_end(Page *p, FILE *f, int indent)
+{
+    put_lines(f, page_text(p), indent);
     free(p->text);
 }
 

@@ -59,18 +59,9 @@ static void state_free(RunState *c) { free(c->settings); }
 
 /* -- settings -- */
 
-/* A run that goes on may have others of these than it had: they do not change the result, or what
-   they say of it is compared by itself. */
-static const char free_flags[] =
-    "model|train_file|eval_file|output_dir|overwrite_output_dir|per_device_train_batch_size|"
-    "per_device_eval_batch_size|gradient_accumulation_steps|eval_strategy|eval_steps|"
-    "metric_for_best_model|greater_is_better|load_best_model_at_end|save_strategy|save_steps|"
-    "save_total_limit|max_tokens_per_batch|resume_from_checkpoint|logging_strategy|"
-    "logging_first_step|logging_steps|logging_dir|gradient_checkpointing";
-
-/* The value of each flag that is not its default, as lines name=value, but those of the list. */
-static void put_settings(FILE *f, const Program *p, const void *options, int command,
-                         const char *but)
+/* The value of each flag of a command that is not its default, as lines name=value, but those that
+   may change: these do not change the result, or what they say of it is compared by itself. */
+static void put_settings(FILE *f, const Program *p, const void *options, int command)
 {
     for (int i = 0; i < p->num_flags; i++) {
         Flag flag = p->flags[i];
@@ -80,7 +71,7 @@ static void put_settings(FILE *f, const Program *p, const void *options, int com
         if (flag.kind < SWITCH) memcpy(&text, field, sizeof text);
         else if (flag.kind < REAL) memcpy(&whole, field, sizeof whole);
         else memcpy(&number, field, sizeof number);
-        if (!(flag.takes & p->commands[command].bit) || in_list(but, flag.name, '|')) continue;
+        if (!(flag.takes & p->commands[command].bit) || flag.takes & MAY_CHANGE) continue;
         flag.field = 0;
         if (flag.kind >= REAL) set_flag(&other, &flag, *usual ? usual : "-1"); /* as parse has it */
         else if (flag.kind >= SWITCH && *usual) set_flag(&least, &flag, usual);

@@ -36,6 +36,13 @@ static int due(const Strategy *s, long long step, int epoch_ends, int run_ends)
     return log * DUE_LOG + ends * DUE_MODEL + eval * DUE_EVAL + save * DUE_SAVE;
 }
 
+/* How many evaluations there are in so many steps, or epochs. */
+static double evaluations(const Strategy *s, long long total, double epochs)
+{
+    if (!strcmp(s->eval, "no")) return 0;
+    return ceil(strcmp(s->eval, "steps") ? epochs : (double)total / s->eval_steps);
+}
+
 /* Trainer's checks. Then all numbers of steps are whole. */
 static int strategy_start(Strategy *s, long long total)
 {

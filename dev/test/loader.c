@@ -1,11 +1,12 @@
 /* dev/driver/loader.h alone: a step is the same however it is cut, whoever computes it, wherever
-   one goes on; an epoch has every item once; a bound on tokens; masks that are found. */
+   one goes on; an epoch has every item once; a bound on tokens; masks that are found. And memory.h:
+   no batch is larger than it says, nor the memory that bert.h takes for it other. */
 #include "test.h"
 
 #pragma GCC diagnostic ignored "-Wunused-function" /* of a room that is included alone */
 
 #define BERT_IMPLEMENTATION
-#include "dev/driver/loader.h"
+#include "dev/driver/memory.h"
 
 #include "files.h"
 
@@ -370,11 +371,93 @@ static void test_shards(void)
     done("loader: each file draws its pairs, masks and order with keys of its own");
 }
 
+/* What bert_forward takes for each batch of a step, to the byte; and no batch is larger than the
+   one that was counted on: the longest together. */
+static void test_memory(void)
+{
+    size_t batches = 0;
+    for (int i = 0; i < NUM_TASKS; i++)
+        for (int kind = 0; kind < 4; kind++) {
+            const int training = kind % 2, most = kind / 2 ? 9 : 0;
+            Bert m = {0};
+            begin(&m, i);
+            Loader l = loader_of(&m, 4, 2, 1), whole = loader_of(&m, 1000, 1, 1);
+            l.most_tokens = (size_t)most;
+            l.mlm_probability = 0.15;
+            expect(!loader_files(&l, "part-*.bin") && !loader_scan(&l), "no files");
+            expect(!loader_files(&whole, "part-*.bin") && !loader_scan(&whole), "no files");
+            for (int k = 0; k < STEPS; k++) {
+                if (loader_step(&l, 0)) exit(2);
+                for (size_t b = 0; b < l.num_batches; b++, batches++) {
+                    const BertBatch *x = &l.batches[b];
+                    const size_t N = (size_t)x->offsets[x->B];
+                    m.checkpointing = k % 3 == 0;
+                    expect(N <= l.widest, "task %d: %zu tokens, at most %zu", i, N, l.widest);
+                    if (k > 3) continue;
+                    Bert own = {0};
+                    must(&m, bert_share(&own, &m)), must(&own, bert_forward(&own, x, training));
+                    const double is = (double)own.acts_room * sizeof(float);
+                    const double want =
+                        activation_bytes(&own, (size_t)x->B, N, (size_t)x->R, training);
+                    expect(is == want, "task %d, training %d: %.0f bytes, not %.0f", i, training,
+                           is, want);
+                    bert_free(&own);
+                }
+            }
+            size_t largest = 0;
+            for (size_t k = 0; k < 3; k++)
+                if (whole.files.all[k].N > largest) largest = whole.files.all[k].N;
+            if (all_tasks[i].task != BERT_PRETRAINING)
+                expect(whole.widest == largest, "task %d: %zu tokens in all, not %zu", i,
+                       whole.widest, largest);
+            expect(l.widest <= 4 * 2 * IP && (!most || l.widest <= 12), "task %d: %zu tokens", i,
+                   l.widest);
+            const Memory x = memory_of(&m, &l, &whole);
+            const double parts = x.parameters + x.gradients + x.moments + x.data;
+            expect(x.all == parts + fmax(x.training, x.evaluation) && x.moments == 2 * x.gradients,
+                   "%g", x.all);
+            loader_free(&l), loader_free(&whole), bert_free(&m);
+        }
+    done("memory: bert.h takes for each of %zu batches what is said, and none is larger", batches);
+}
+
+/* Frozen parts have no gradient; a machine that has less is warned of. */
+static void test_trained(void)
+{
+    Bert m = {0};
+    char text[512];
+    size_t n = 0;
+    begin(&m, 0);
+    const double all = trained_parameters(&m);
+    for (int i = 0; i < BERT_NUM_TENSORS; i++)
+        if (m.tensors[i].group == BERT_GROUP_LAYER) n += m.tensors[i].rows * m.tensors[i].cols;
+    m.freeze_layers = 1;
+    expect(all == (double)m.num_parameters && trained_parameters(&m) == all - (double)n, "%g", all);
+    m.freeze_embeddings = 1;
+    expect(trained_parameters(&m) == all - (double)n - (IV + IP + IS + 2) * IC, "embeddings");
+    bert_free(&m);
+    const Memory x = {.all = 3e9};
+    const double there[] = {0, 4e9, 2e9};
+    expect(memory_there() > 1e6, "this machine has no memory");
+    for (int i = 0; i < 3; i++) {
+        FILE *f = tmpfile();
+        const int kept = dup(2);
+        fflush(stderr), dup2(fileno(f), 2);
+        check_memory(&x, there[i]);
+        fflush(stderr), dup2(kept, 2), close(kept);
+        rewind(f), text[fread(text, 1, sizeof text - 1, f)] = 0, fclose(f);
+        expect(!*text == (i < 2) &&
+                   (i < 2 || strstr(text, "takes 3.0 GB of memory, and there are 2.0:")),
+               "%d: %s", i, text);
+    }
+    done("memory: frozen parts need none for gradients; too little is warned of");
+}
+
 int main(void)
 {
     static void (*const tests[])(void) = {make_files,  test_cuts,   test_places,      test_ranks,
                                           test_epochs, test_tokens, test_token_steps, test_found,
-                                          test_shards, leave_folder};
+                                          test_shards, test_memory, test_trained,     leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

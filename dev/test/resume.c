@@ -28,11 +28,12 @@ static int ends(void)
 
 /* A signal comes where the driver writes this line. */
 static const char *signal_at;
-static int signal_then;
+static int signal_then, signal_skips; /* so many times it does not come */
 
 static const char *signal_where(const char *text)
 {
-    if (!signal_at || strncmp(text, signal_at, strlen(signal_at))) return text;
+    if (!signal_at || strncmp(text, signal_at, strlen(signal_at)) || signal_skips-- > 0)
+        return text;
     signal_at = NULL;
     raise(signal_then);
     return text;
@@ -677,11 +678,156 @@ static void test_strategies(void)
     done("strategies: Trainer's checks, the best at the end, early stopping, limits, NaN");
 }
 
+/* All that stands in a folder, and when it was written. */
+static const char *state_of(const char *path)
+{
+    static char text[1 << 14];
+    char line[256];
+    snprintf(line, sizeof line, "ls -lRc --full-time %s", path);
+    FILE *f = popen(line, "r");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = 0;
+    if (f) pclose(f);
+    return text;
+}
+
+/* Two steps, and nothing is written, whatever is there. */
+static void test_dry_run(void)
+{
+    static char before[1 << 14];
+    static const char *const with[] = {"--output_dir whole --logging_dir whole", "--max_steps 1",
+                                       "--overwrite_output_dir --output_dir whole",
+                                       "--output_dir whole --resume_from_checkpoint"};
+    make_run(0);
+    shell("rm -rf whole none");
+    expect(run_with(
+               "--output_dir whole --logging_dir whole --save_strategy steps --save_steps 9") == 0,
+           "%.300s", output);
+    strcpy(before, state_of("."));
+    for (int i = 0; i < 4; i++) {
+        const int code = run_with("--output_dir none --logging_dir none --dry_run %s", with[i]);
+        remove("output");
+        expect(code == 0 && lines("\nmemory     ") == 1 && lines("\nspeed      ") == 1 &&
+                   strstr(output, i == 1 ? " for 1 steps, and" : " for 30 steps, and") &&
+                   strstr(output, "nothing was written"),
+               "%s: %d, %.900s", with[i], code, output);
+        expect(i == 0 || !there(".", "none"), "%s: a folder was made", with[i]);
+        write_file("output", "", 0);
+    }
+    remove("output");
+    const char *after = state_of(".");
+    expect(strlen(before) > 500 && there("whole", "model.bin"), "%s", before);
+    expect(!strcmp(strstr(before, "./whole"), strstr(after, "./whole")), "%s\nis not\n%s", after,
+           before);
+    release(0);
+    done("--dry_run: plan, memory and speed, and an earlier run's folder is as it was");
+}
+
+/* The table's row that begins with a name; returns how many numbers it has. */
+static int row_of(const char *name, double *x)
+{
+    const char *table = strstr(output, "\nseed        "), *at = NULL;
+    char key[32];
+    int n = 0, used;
+    snprintf(key, sizeof key, "\n%-11s", name);
+    if (table) at = strstr(table + 1, key);
+    for (at = at ? at + strlen(key) : ""; sscanf(at, " %lf%n", &x[n], &used) == 1; at += used) n++;
+    return n;
+}
+
+/* Each seed's run is one of its own, and the table has them all. */
+static void test_seeds(void)
+{
+    static const char *const names[] = {"8", "7", "9"};
+    static const struct {
+        const char *with, *want;
+    } bad[] = {{"--seeds 1,2 --seed 3", "--seed is of one run"},
+               {"--seeds 1,2,1", "1 stands there twice"},
+               {"--seeds 1,,2", "'' is not a whole number"},
+               {"--seeds 1,x", "'x' is not a whole number"},
+               {"--seeds 1.5", "'1.5' is not a whole number"},
+               {"--seeds -1", "'-1' is not a whole number"},
+               {"--seeds 4294967296", "'4294967296' is not a whole number"},
+               {"--seeds 1, ", "'' is not a whole number"},
+               {"--seeds 1,2 --resume_from_checkpoint whole", "with --seeds it takes no folder"},
+               {"--seeds 8 --output_dir several --model several/seed-8/model.bin",
+                "the run of seed 8 would replace it"}};
+    double x[4][MOST_NUMBERS], mean[MOST_NUMBERS], deviation[MOST_NUMBERS];
+    int n = 0;
+    make_run(0);
+    *strstr(train, "--seed 7") = '\0'; /* what follows is of other tests */
+    shell("rm -rf whole several");
+    expect(run_with("--output_dir several --seeds 8,7 --dry_run") == 0 &&
+               lines("\nspeed      ") == 1 && !there(".", "several"),
+           "%.900s", output);
+    expect(run_with("--output_dir several --logging_dir several --seeds 8,7,9") == 0, "%.300s",
+           output);
+    for (int i = 0; i < 3; i++) {
+        n = row_of(names[i], x[i]);
+        expect(n >= 5, "seed %s has %d numbers: %s", names[i], n, strstr(output, "\nseed        "));
+    }
+    expect(row_of("mean", mean) == n && row_of("deviation", deviation) == n, "%.900s",
+           strstr(output, "\nseed        "));
+    for (int k = 0; k < n; k++) {
+        const double m = (x[0][k] + x[1][k] + x[2][k]) / 3;
+        const double d =
+            sqrt((pow(x[0][k] - m, 2) + pow(x[1][k] - m, 2) + pow(x[2][k] - m, 2)) / 2);
+        expect(fabs(mean[k] - m) < 1e-4 && fabs(deviation[k] - d) < 1e-4,
+               "number %d: %g and %g, not %g and %g", k, mean[k], deviation[k], m, d);
+    }
+    expect(strstr(output, "best_accuracy") && strstr(output, "eval_loss") && deviation[1] > 0,
+           "%.900s", strstr(output, "\nseed        "));
+    for (int i = 0; i < 3; i++) {
+        char path[32];
+        shell("rm -rf whole");
+        expect(run_with("--output_dir whole --logging_dir whole --seed %s", names[i]) == 0,
+               "%.300s", output);
+        snprintf(path, sizeof path, "several/seed-%s", names[i]);
+        expect_same(path, "seed %s", names[i]);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_refused("", bad[i].with, bad[i].want);
+
+    /* stopped in the second one: the first is not run again */
+    static char table[4096];
+    expect(run_with("--output_dir several --logging_dir several --seeds 8,7,9 "
+                    "--resume_from_checkpoint") == 0 &&
+               lines("it has ended") == 3 && lines("step 30/30") == 0,
+           "all have ended: %.600s", output);
+    snprintf(table, sizeof table, "%s", strstr(output, "\nseed        "));
+    shell("rm -rf again");
+    signal_at = "step 9/", signal_then = SIGINT, signal_skips = 1;
+    expect(
+        run_with("--output_dir again --logging_dir again --seeds 8,7,9") == 130 &&
+            strstr(output, "again/seed-7/model.bin is the model after step 9 of 30. To go on:") &&
+            strstr(output, "--seeds 8,7,9 --resume_from_checkpoint\n"),
+        "%.600s", told());
+    shell("cp again/seed-8/model.bin first.bin");
+    expect(run_with("--output_dir again --logging_dir again --seeds 8,7,9 "
+                    "--resume_from_checkpoint --learning_rate 0.02") == 1 &&
+               strstr(output, "again/seed-8/result.txt: learning_rate was 0.01 and now is 0.02"),
+           "%.600s", told());
+    expect(run_with("--output_dir again --logging_dir again --seeds 8,7,9 "
+                    "--resume_from_checkpoint") == 0 &&
+               lines("it has ended") == 1 && lines("step 30/30") == 2 && lines("step 9/30") == 1,
+           "%.600s", output);
+    expect(strstr(output, table) != NULL, "%s\nis not\n%s", strstr(output, "\nseed        "),
+           table);
+    for (int i = 0; i < 3; i++) {
+        char path[32];
+        shell("rm -rf whole; mv several/seed-%s whole", names[i]);
+        snprintf(path, sizeof path, "again/seed-%s", names[i]);
+        expect_same(path, "stopped in seed 7, seed %s", names[i]);
+    }
+    release(0);
+    done("--seeds: each has the bits of its own run, and a table; what has ended is not run again");
+}
+
 int main(void)
 {
-    static void (*const tests[])(void) = {test_steps,  test_signals, test_kills, test_full,
-                                          test_damage, test_due,     test_best,  test_strategies,
-                                          test_flags,  test_folders};
+    static void (*const tests[])(void) = {test_steps,  test_signals, test_kills,   test_full,
+                                          test_damage, test_due,     test_best,    test_strategies,
+                                          test_flags,  test_folders, test_dry_run, test_seeds};
     enter_folder("resume");
     set_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
