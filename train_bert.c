@@ -316,11 +316,10 @@ static int diverged(const Training *t, const char *what, double value)
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
 }
 
-/* One optimizer step, on the micro-batches that the loader has made ready. Each one's loss is its
-   part of the step's: its sum, by the divisor of the whole step. So losses add up to the mean, and
-   gradients, taken once each, to the mean's. bert_adamw leaves them zero for the next step. Where
-   there are more ranks than micro-batches, a rank is idle: it takes part in the sums with another's
-   batch, which counts nothing. */
+/* One optimizer step, on the micro-batches that the loader has made ready. All have the divisor of
+   the whole step, so that gradients, taken once each, add up to the mean's. bert_adamw leaves them
+   zero for the next step. Where there are more ranks than micro-batches, a rank is idle: it takes
+   part in the sums with another's batch, which counts nothing. */
 static int train_step(Training *t)
 {
     const Options *o = t->o;
@@ -329,16 +328,19 @@ static int train_step(Training *t)
     const int idle = l->num_batches == 0;
     const float counts = idle ? 0 : 1;
     const size_t n = idle ? 1 : l->num_batches;
-    double start = seconds(), tokens = 0, sums[2] = {0, 0}; /* of loss and tokens, over all ranks */
-    threads_begin();                                        /* a step that fails needs no end */
+    double start = seconds(), tokens = 0;
+    double sums[3] = {0}; /* over all ranks: losses, tokens */
+    LossSum loss = {0, 0};
+    threads_begin(); /* a step that fails needs no end */
     for (size_t i = 0; i < n; i++) {
         const BertBatch *x = idle ? l->all : &l->batches[i];
         if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));
         if (!isfinite(m->loss)) return diverged(t, "loss", m->loss);
         tokens += x->offsets[x->B];
-        sums[0] += (double)counts * m->loss, sums[1] += (double)counts * x->offsets[x->B];
+        if (!idle) add_losses(&loss, &m->acts, m, x);
         if (i + 1 == n) {
-            if (same_step(l, (int)stop_signal, sums, 2)) return 1;
+            sums[0] = loss.rows, sums[1] = loss.next, sums[2] = idle ? 0 : tokens;
+            if (same_step(l, (int)stop_signal, sums, 3)) return 1;
             ranks_sum_begin(m, l->all, l->G);
         }
         if (bert_backward(m, counts)) return ranks_failed(fail("%s", bert_error(m))); /* in a sum */
@@ -353,8 +355,8 @@ static int train_step(Training *t)
         return fail("%s", bert_error(m));
     threads_end(3 * tokens); /* backward: twice the forward's work */
     t->step++;
-    t->run.loss += sums[0];
-    t->run.tokens += sums[1];
+    t->run.loss += sums[0] / m->batch.divisor + sums[1] / m->batch.next_divisor;
+    t->run.tokens += sums[2];
     t->run.items += (double)l->step_items;
     t->run.rows += l->rows;
     t->run.seconds += seconds() - start;

@@ -30,17 +30,16 @@ static int infer_step(Bert *m, const Loader *l, Packed *packed)
     return 0;
 }
 
-/* Takes in the outputs of a step, of all processes; returns the sum of its losses. */
-static double collect_step(Evaluation *e, const Bert *m, const Loader *l)
+/* Takes in the outputs of a step, of all processes. */
+static void collect_step(Evaluation *e, LossSum *loss, const Bert *m, const Loader *l)
 {
-    double loss = 0;
     for (size_t i = 0; i < l->G; i++) {
         const BertBatch *x = &l->all[i];
-        float *packed = e->packed.all + e->packed.begins[i];
-        loss += (double)*packed * x->divisor;
-        collect_batch(e, m, l->data, x, packed, l->first + (size_t)x->place);
+        BertActs acts = m->acts;
+        pack_outputs(&acts, e->packed.all + e->packed.begins[i], m, x, 0);
+        add_losses(loss, &acts, m, x);
+        collect_batch(e, m, l->data, x, &acts, l->first + (size_t)x->place);
     }
-    return loss;
 }
 
 /* Mean loss and metrics, without class weights and label smoothing, so that runs compare. STOPPED,
@@ -49,7 +48,8 @@ static double collect_step(Evaluation *e, const Bert *m, const Loader *l)
 static int evaluate(Bert *m, Loader *l, Evaluation *e, const volatile sig_atomic_t *stop)
 {
     const Data *data = l->data;
-    double start = seconds(), loss = 0, rows = 0, none = 0;
+    double start = seconds(), rows = 0, none = 0;
+    LossSum loss = {0, 0};
     size_t done = 0;
     evaluation_clear(e, data);
     loader_seek(l, evaluation_place);
@@ -57,13 +57,13 @@ static int evaluate(Bert *m, Loader *l, Evaluation *e, const volatile sig_atomic
         if (loader_step(l, 0) || infer_step(m, l, &e->packed)) return FAILED;
         if (same_step(l, stop ? (int)*stop : 0, &none, 0)) return FAILED;
         ranks_gather(e->packed.all, e->packed.sizes, l->G);
-        loss += collect_step(e, m, l);
+        collect_step(e, &loss, m, l);
         rows += l->rows, done += l->step_items;
         progress("eval", done, l->items, start);
         if (stop && ranks_stop(*stop)) return STOPPED;
     } while (!l->ended);
     live_clear();
-    e->loss = ratio(loss, rows);
+    e->loss = ratio(loss.rows, rows) + ratio(loss.next, (double)done);
     if (rows == 0) warn_unlabelled(data->path, data->task, "measured");
     if (!isfinite(e->loss))
         return fail("%s: the loss is %g: the model's parameters are damaged", data->path, e->loss);

@@ -75,26 +75,50 @@ static int next_output(Output *out)
 }
 
 /* ------------------------------------------------------------------------------------------------
+   The loss: a sum of the rows' losses, one after the other in the order of examples, which is the
+   same however they are cut into batches (a batch's own loss is rounded to a float) */
+
+typedef struct {
+    double rows, next; /* next: NSP's */
+} LossSum;
+
+/* How many rows have a loss: a question, an example of several choices are one. */
+static size_t count_losses(const Bert *m, const BertBatch *x)
+{
+    const int kind = bert_task(m->config.task)->loss;
+    if (!x->labels && !x->targets) return 0;
+    if (kind == BERT_LOSS_SPAN) return (size_t)x->B;
+    if (kind == BERT_LOSS_CHOICE) return (size_t)x->B / (size_t)x->choices;
+    return bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
+}
+
+static void add_losses(LossSum *sum, const BertActs *acts, const Bert *m, const BertBatch *x)
+{
+    const size_t n = count_losses(m, x), next = x->next ? (size_t)x->B : 0;
+    for (size_t r = 0; r < n; r++) sum->rows += (double)acts->losses[r];
+    for (size_t b = 0; b < next; b++) sum->next += (double)acts->nsplosses[b];
+}
+
+/* ------------------------------------------------------------------------------------------------
    What metrics read of a batch's outputs, in one array: ranks send it each other. Of mlm's logits
    it is only whether the highest is the right word's */
 
-#define PACKED(X) X(logits, H *O) X(losses, masked ? H : 0) X(nsp, 2 * next) X(nsplosses, next)
+#define PACKED(X) X(logits, H *O) X(losses, losses) X(nsp, 2 * next) X(nsplosses, next)
 
-/* Makes acts those that are at at, behind the loss. copied: they are brought there from the model's
-   last forward. Returns how many floats there are; at NULL: only that. */
+/* Makes acts those that are at at. copied: they are brought there from the model's last forward.
+   Returns how many floats there are; at NULL: only that. */
 static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertBatch *x, int copied)
 {
     const size_t B = (size_t)x->B, next = x->next ? B : 0, V = (size_t)m->config.V;
     const int task = m->config.task, masked = has_masks(task);
     const size_t H = bert_head_rows(task, B, (size_t)x->offsets[x->B], (size_t)x->R);
-    const size_t O = masked ? 1 : bert_head_cols(&m->config);
-    size_t n = 1;
+    const size_t O = masked ? 1 : bert_head_cols(&m->config), losses = count_losses(m, x);
+    size_t n = 0;
 #define PACKED_PART(name, count)                                                                   \
     if (at) acts->name = at + n;                                                                   \
     if (copied) memcpy(at + n, m->acts.name, (count) * sizeof(float));                             \
     n += count;
     PACKED(PACKED_PART)
-    if (copied) *at = m->loss;
     for (size_t r = 0; r < H && masked && copied; r++)
         acts->logits[r] = bert_argmax(m->acts.logits + r * V, (int)V) == x->labels[r];
     return n;

@@ -138,9 +138,8 @@ static int is_ahead(const Best *b, double value)
 static int is_better(const Best *b, double value, double loss)
 {
     const int equal = value == b->value || (isnan(value) && isnan(b->value));
-    const double rounding = 1e-6 * fabs(b->loss); /* which depends on how batches are cut */
     if (b->step == NEVER) return 1;
-    return is_ahead(b, value) || (!b->metric && equal && loss < b->loss - rounding);
+    return is_ahead(b, value) || (!b->metric && equal && loss < b->loss);
 }
 
 /* Takes an evaluation in, as Trainer and EarlyStoppingCallback do. 1: it is the best so far. */

@@ -6,7 +6,7 @@ reports.
     evaluation_room(&e, &data);
     evaluation_clear(&e, &data);
     ... bert_forward(&m, &batch, 0), pack_outputs(&acts, packed, &m, &batch, 1),
-        collect_batch(&e, &m, &data, &batch, packed, 0) for each batch ...
+        collect_batch(&e, &m, &data, &batch, &acts, 0) for each batch ...
     tasks[data.task].measure(&e, &data);
     evaluation_free(&e);
 */
@@ -323,11 +323,9 @@ static const Task tasks[BERT_NUM_TASKS] = {
 
 /* The packed outputs of a batch, whose first example is that one of the data. */
 static void collect_batch(Evaluation *e, const Bert *m, const Data *data, const BertBatch *x,
-                          float *packed, size_t first)
+                          const BertActs *acts, size_t first)
 {
-    BertActs acts = m->acts;
-    Output out = {.m = m, .acts = &acts, .d = data, .x = x, .item = first};
-    pack_outputs(&acts, packed, m, x, 0);
+    Output out = {.m = m, .acts = acts, .d = data, .x = x, .item = first};
     while (next_output(&out)) tasks[data->task].collect(e, &out);
 }
 

@@ -147,8 +147,7 @@ static int there(const char *folder, const char *name)
     return !access(path, F_OK);
 }
 
-/* The file, and of a log all but what a clock says, and the last digit of a loss, which is a sum of
-   the micro-batches' floats. */
+/* The file, and of a log all but what a clock says. */
 static unsigned char *content(const char *folder, const char *name, size_t *size)
 {
     char path[256];
@@ -161,11 +160,6 @@ static unsigned char *content(const char *folder, const char *name, size_t *size
         const int clock = memchr(at, '"', n) && (strstr(at, "runtime") || strstr(at, "_per_sec"));
         char field[128];
         snprintf(field, sizeof field, "%.*s", (int)n, at);
-        if (strstr(field, "loss\": ")) {
-            to += sprintf(to, "%.5g", strtod(strchr(field, ':') + 1, NULL));
-            at += n;
-            continue;
-        }
         if (!clock || !(strstr(field, "runtime") || strstr(field, "_per_second")))
             memmove(to, at, n), to += n;
         at += n;
