@@ -8,6 +8,7 @@
 # make install    PREFIX=/usr/local DESTDIR=: header, train_bert, bert-tokenizer, bert-export,
 #                 bert-download, a file for pkg-config; make uninstall
 # make bench-matmul  GFLOP/s by shape against the machine's measured peak
+# make bench-memory  what --gradient_checkpointing saves and costs: bert-base, 8 x 512 tokens
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # make fuzz       MINUTES=5 of each harness in dev/fuzz (clang's libFuzzer, ASan and UBSan)
 # MPI=1 makes a train_bert for several processes (mpirun), with MPICC (default: mpicc).
@@ -120,6 +121,9 @@ bench_matmul: dev/bench/matmul.c dev/bench/bench.h bert.h Makefile
 bench_model: dev/bench/model.c dev/bench/bench.h bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench/model.c -o $@ $(LDLIBS)
 
+bench_memory: dev/bench/memory.c dev/bench/bench.h bert.h Makefile
+	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/bench/memory.c -o $@ $(LDLIBS)
+
 check_math: dev/check/math.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) dev/check/math.c -o $@ $(LDLIBS)
 
@@ -143,6 +147,9 @@ fuzz: $(patsubst %,fuzz_%,$(FUZZ))
 
 bench-matmul: bench_matmul
 	./bench_matmul
+
+bench-memory: bench_memory
+	./bench_memory 8 512 5
 
 bench: bench_model bert_tokenizer.so models/$(MODEL)/config.json
 	$(PYTHON) dev/bench/bench.py --model models/$(MODEL)
@@ -188,8 +195,8 @@ uninstall:
 	cd '$(TO)' && rm -f bin/train_bert bin/bert-tokenizer bin/bert-export bin/bert-download include/bert.h lib/pkgconfig/bert.pc
 
 clean:
-	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model check_math \
+	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model bench_memory check_math \
 	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul install uninstall clean
+.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul bench-memory install uninstall clean
 .DELETE_ON_ERROR:

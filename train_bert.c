@@ -220,13 +220,15 @@ static int train_resume(Training *t)
 {
     const char *folder = t->o->resume_from_checkpoint, *out = t->o->output_dir;
     const long long last = last_checkpoint(out, LLONG_MAX);
+    char name[MOST_NAME];
     if (!*folder && !last) return fail("--resume_from_checkpoint: %s has no checkpoint-N", out);
     if (!*folder) folder = path_of(out, "checkpoint-", last, "");
     if (load_checkpoint(&t->state, folder)) return 1;
     if (t->step < 1 || t->step > t->plan.total || loader_resume(&t->train))
         return fail("%s: step %lld of %lld, and its place in the data, cannot be", folder, t->step,
                     t->plan.total);
-    t->kept = t->out.begun = same_file(folder, out, path_of("", "checkpoint-", t->step, "") + 1);
+    snprintf(name, sizeof name, "checkpoint-%lld", t->step);
+    t->kept = t->out.begun = same_file(folder, out, name);
     if (!t->kept && same_file(out, folder, ".."))
         return fail(
             "--resume_from_checkpoint %s: of an earlier run in --output_dir, which would be "
@@ -491,6 +493,7 @@ static int train_stop(Training *t, int signal)
     const Options *o = t->o;
     const char *out = o->output_dir;
     const char *from = t->seed ? NULL : path_of(out, "checkpoint-", t->step, "");
+    char launcher[64] = "";
     if (t->step && keep_checkpoint(t)) return 1;
     if (t->step)
         fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld. To go on:",
@@ -498,7 +501,9 @@ static int train_stop(Training *t, int signal)
     else
         fail("stopped by a signal before the first step%s",
              t->seed ? " of this seed. To go on:" : ": nothing was saved");
-    if (t->step || t->seed) put_command(stderr, o->argc, o->argv, "resume_from_checkpoint", from);
+    if (ranks.count > 1) snprintf(launcher, sizeof launcher, "mpirun -np %zu", ranks.count);
+    if (!ranks.rank && (t->step || t->seed))
+        put_command(stderr, launcher, o->argc, o->argv, "resume_from_checkpoint", from);
     return 128 + signal;
 }
 
@@ -566,31 +571,33 @@ static void training_free(Training *t)
     free(t->class_weights);
 }
 
-/* --dry_run: how fast two steps are, and what the whole run would take. The first one pays for new
-   memory, so what follows goes by the second. */
+/* --dry_run: how fast two steps are, and what all that are left would take. The first one pays for
+   new memory, so what is said goes by the second. */
 static int train_dry(Training *t)
 {
-    const Loader *l = &t->train;
-    const double total = (double)t->plan.total, epochs = total / (double)l->steps;
-    double took = 0, tokens = 0, items = 0, evaluation = 0;
+    const long long left = t->plan.total - t->step;
+    const double epochs = (double)left / (double)t->train.steps;
+    Sums last = {0};
+    double evaluation = 0;
     Page page;
-    for (int i = 0; i < 2 && i < total; i++) {
-        const Sums before = t->run;
+    for (int i = 0; i < 2 && i < left; i++) {
+        const Sums run = t->run;
         if (loader_step(&t->train, (uint64_t)t->step) || train_step(t)) return 1;
-        took = t->run.seconds - before.seconds;
-        tokens = t->run.tokens - before.tokens, items = t->run.items - before.items;
+        last.seconds = t->run.seconds - run.seconds;
+        last.tokens = t->run.tokens - run.tokens, last.items = t->run.items - run.items;
     }
     if (strcmp(t->when.eval, "no")) {
-        const double start = seconds();
+        const double start = seconds(), times = evaluations(&t->when, left, epochs);
         if (loader_step(&t->eval, 0) || infer_step(t->m, &t->eval, &t->result.packed)) return 1;
-        evaluation = (seconds() - start) * (double)t->eval.steps *
-                     evaluations(&t->when, t->plan.total, epochs);
+        evaluation = (seconds() - start) * (double)t->eval.steps * times;
     }
+    const double rate = last.tokens / last.seconds; /* NaN where no step is left */
     FILE *f = page_begin(&page);
-    fprintf(f, "speed      %.0f tokens/s, %.1f examples/s: a step of %.2f s\n", tokens / took,
-            items / took, took);
-    fprintf(f, "time       %s for %.0f steps",
-            clock_text(took / tokens * (double)l->pass_tokens * epochs), total);
+    if (left)
+        fprintf(f, "speed      %.0f tokens/s, %.1f examples/s: a step of %.2f s\n", rate,
+                last.items / last.seconds, last.seconds);
+    fprintf(f, "time       %s for %lld steps",
+            clock_text(left ? (double)t->train.pass_tokens * epochs / rate : 0), left);
     if (evaluation > 0) fprintf(f, ", and %s for evaluations", clock_text(evaluation));
     fputs("; nothing was written\n", f);
     page_end(&page, stdout, TEXT_COLUMN);

@@ -64,11 +64,7 @@ static int make_model(Bert *m, const char *name, int classify)
         if (!error && m->config.task != task) error = bert_set_task(m, task, K, 0, NULL, 1);
         return error ? fail(name, bert_error(m)) : 0;
     }
-    BertConfig c = {0}; /* transformers.BertConfig() */
-    c.V = 30522, c.C = 768, c.L = 12, c.NH = 12, c.F = 3072, c.P = 512, c.S = 2, c.K = K;
-    c.act = BERT_GELU, c.task = task, c.pooler = classify, c.eps = 1e-12f;
-    c.hidden_dropout = c.att_dropout = 0.1f, c.cls_dropout = -1.0f, c.init_range = 0.02f;
-    if (bert_build(m, c)) return fail(name, bert_error(m));
+    if (bert_build(m, base_config(task, K))) return fail(name, bert_error(m));
     bert_init(m, 1);
     return 0;
 }

@@ -338,6 +338,7 @@ def stopped(programs, files, name, number, rank, where=()):
     said = messages(error)
     if number != signal.SIGKILL:
         good = good and len(said) == 1 and "model.bin is the model after step" in said[0]
+        good = good and error.count("    mpirun -np 3 %s train " % programs.many) == 1
     return check("%s: model.bin is whole; %s" % (name, " ".join(said)), good,
                  (process.returncode, error, os.listdir(out)))
 

@@ -296,15 +296,15 @@ static int is_given(int argc, char **argv, const char *name)
     return i < argc;
 }
 
-/* A command line, with another value (NULL: none) of a flag, which stands at its end. On a terminal
-   a line that goes on ends in a backslash. */
-static void put_command(FILE *f, int argc, char **argv, const char *flag, const char *value)
+/* A command line behind a launcher's, with another value (NULL: none) of a flag, which stands at
+   its end. On a terminal a line that goes on ends in a backslash. */
+static void put_command(FILE *f, const char *launcher, int argc, char **argv, const char *flag,
+                        const char *value)
 {
     const int width = terminal_columns(fileno(f));
     char end[64];
-    int at = 3;
+    int at = fprintf(f, *launcher ? "    %s" : "   %s", launcher);
     snprintf(end, sizeof end, "--%s", flag);
-    fputs("   ", f);
     for (int i = 0; i <= argc + (value != NULL); i++) {
         const char *word = i < argc ? argv[i] : i == argc ? end : value;
         if (i < argc && is_flag(word, flag)) {

@@ -689,9 +689,12 @@ static const char *state_of(const char *path)
 static void test_dry_run(void)
 {
     static char before[1 << 14];
-    static const char *const with[] = {"--output_dir whole --logging_dir whole", "--max_steps 1",
-                                       "--overwrite_output_dir --output_dir whole",
-                                       "--output_dir whole --resume_from_checkpoint"};
+    static const char *const with[] = {
+        "--output_dir whole --logging_dir whole", "--max_steps 1",
+        "--overwrite_output_dir --output_dir whole",
+        "--output_dir whole --resume_from_checkpoint whole/checkpoint-9"};
+    static const char *const want[] = {" for 30 steps, and", " for 1 steps, and",
+                                       " for 30 steps, and", " for 21 steps, and"};
     make_run(0);
     shell("rm -rf whole none");
     expect(run_with(
@@ -702,12 +705,15 @@ static void test_dry_run(void)
         const int code = run_with("--output_dir none --logging_dir none --dry_run %s", with[i]);
         remove("output");
         expect(code == 0 && lines("\nmemory     ") == 1 && lines("\nspeed      ") == 1 &&
-                   strstr(output, i == 1 ? " for 1 steps, and" : " for 30 steps, and") &&
-                   strstr(output, "nothing was written"),
+                   strstr(output, want[i]) && strstr(output, "nothing was written"),
                "%s: %d, %.900s", with[i], code, output);
         expect(i == 0 || !there(".", "none"), "%s: a folder was made", with[i]);
         write_file("output", "", 0);
     }
+    expect(run_with("--output_dir whole --dry_run --resume_from_checkpoint whole/checkpoint-30") ==
+                   0 &&
+               strstr(output, "time       0:00 for 0 steps"),
+           "no step is left: %.900s", output);
     remove("output");
     const char *after = state_of(".");
     expect(strlen(before) > 500 && there("whole", "model.bin"), "%s", before);
