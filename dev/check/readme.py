@@ -387,6 +387,10 @@ def main():
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
         lines = len(f.read().split("\n")) - 1
     check("README.md has at most 250 lines", lines <= 250, lines)
+    with open(os.path.join(ROOT, "CONTRIBUTING.md"), encoding="utf-8") as f:
+        house = f.read()
+    lost = [x for x in os.listdir(ROOT + "/dev/driver") if "`%s`" % x not in house]
+    check("CONTRIBUTING.md names each room of the driver", not lost, lost)
     with tempfile.TemporaryDirectory() as tmp:
         clone = Clone(tmp)
         code, out = clone.run("make -s train_bert")
