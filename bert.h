@@ -363,7 +363,9 @@ typedef struct {
    floats, for one call at a time. A layer makes the same bits slowly with NULL for it. */
 typedef struct {
     float *memory;
-    int threads; /* that a layer may use */
+    int threads;        /* that a layer may use */
+    int bf16;           /* 1: products in bfloat16, with float32 sums (the last section) */
+    const int *offsets; /* bf16: of the sequences whose rows a dW sums; NULL: each row is one */
 } BertScratch;
 
 /* A model, and all that computing with it writes. Bert m = {0} is valid, also for bert_free. */
@@ -375,6 +377,7 @@ typedef struct {
     int freeze_embeddings; /* ... nor wte to ln0b: with both the backward ends behind them */
     double lr_decay;   /* a layer's learning rate is this share of the next one's; 0 or 1: equal */
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
+    int bf16;          /* 1: products in bfloat16, all else in float32, as PyTorch's autocast */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
     unsigned char *seen; /* (V): 0: no gradient has met this row of wte: AdamW only decays it */
@@ -946,10 +949,15 @@ enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
     float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows, int cols, int inner,             \
         const float *start, int how
 
+static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets); /* the last section */
+
 /* What the product means, to the last bit. The section on speed computes the same bits faster. */
 static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
 {
-    (void)scratch;
+    if (scratch && scratch->bf16) {
+        bert_matmul_bf16_(c, ldc, a, b, rows, cols, inner, start, how, scratch->offsets);
+        return;
+    }
     const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
     BERT_OMP_(parallel for)
     for (int i = 0; i < rows; i++)
@@ -1802,7 +1810,7 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     memcpy(copy->tensors, m->tensors, sizeof m->tensors);
     copy->num_parameters = m->num_parameters;
     copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
-    copy->lr_decay = m->lr_decay, copy->checkpointing = m->checkpointing;
+    copy->lr_decay = m->lr_decay, copy->checkpointing = m->checkpointing, copy->bf16 = m->bf16;
     copy->params_memory = m->params_memory, copy->params = m->params;
     copy->labels = m->labels, copy->tokenizer = m->tokenizer;
     return BERT_OK;
@@ -1890,7 +1898,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
         else if (to->size) bert_draw_(&next, to, seed);
     }
     next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
-    next.lr_decay = m->lr_decay, next.checkpointing = m->checkpointing;
+    next.lr_decay = m->lr_decay, next.checkpointing = m->checkpointing, next.bf16 = m->bf16;
     next.on_gradients = m->on_gradients, next.user = m->user;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
@@ -1963,7 +1971,7 @@ static int bert_make_room_(Bert *m, const BertBatch *x)
     bert_acts_(m, 0, sizes);
     int error =
         bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS_], "activations");
-    m->scratch.threads = bert_threads();
+    m->scratch.threads = bert_threads(), m->scratch.bf16 = m->bf16;
     if (!error)
         error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
                               bert_scratch_size(m->scratch.threads), "products");
@@ -2197,7 +2205,8 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N;
-    const BertScratch *s = &m->scratch;
+    BertScratch all = m->scratch;
+    const BertScratch *s = cls ? &m->scratch : &all;
     BertTensors w, g; /* a frozen layer has no gradients */
     const BertActs a = bert_acts_(m, l, NULL);
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
@@ -2209,6 +2218,7 @@ static void bert_layer_backward_(Bert *m, int l)
     float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
+    all.offsets = offsets;
     if (m->layers == 1 && m->layer != l) bert_layer_forward_(m, l);
 
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
@@ -2230,7 +2240,7 @@ static void bert_layer_backward_(Bert *m, int l)
     bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att,
                             s);
     bert_linear_backward(dx, g.qkvw, g.qkvb, a.dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C, 1,
-                         s);
+                         &all);
 }
 
 /* BertEmbeddings, then the layers. */
@@ -2278,9 +2288,11 @@ static void bert_tied_backward_(Bert *m)
 {
     const int N = m->N, C = m->config.C, *tokens = m->batch.tokens;
     float *dwte = m->grads.wte, *old = m->acts.spare2;
+    BertScratch s = m->scratch;
+    s.bf16 = 0; /* bert_tied_row_ goes on in float32 */
     bert_gather_(old, dwte, tokens, N, C);
     bert_linear_backward(NULL, dwte, NULL, m->acts.dlogits, m->acts.headx, NULL, m->R, C,
-                         m->config.V, 0, &m->scratch);
+                         m->config.V, 0, &s);
     BERT_OMP_(parallel for schedule(dynamic))
     for (int n = 0; n < N; n++) {
         int first = 0;
@@ -4492,7 +4504,16 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                            start ? start + whole : NULL, BERT_START_, room);
 }
 
-BERTDEF size_t bert_scratch_size(int threads) { return (size_t)threads * BERT_ROOM_; }
+/* Of the last section, in words: a strip and panels, of so many columns and tiles at most. */
+enum { BERT_SIDE_ = 16, BERT_BROAD_ = 512, BERT_DEEP_ = 32, BERT_PANELS_ = 384 * 16 * BERT_DEEP_ };
+enum { BERT_ROOM_BF16_ = 2 * 256 * BERT_DEEP_ + BERT_PANELS_ };
+static void bert_matmul_amx_(BERT_PRODUCT_, const int *offsets, float *room);
+
+BERTDEF size_t bert_scratch_size(int threads)
+{
+    enum { ROOM = (int)BERT_ROOM_BF16_ > (int)BERT_ROOM_ ? (int)BERT_ROOM_BF16_ : (int)BERT_ROOM_ };
+    return (size_t)threads * ROOM;
+}
 
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
@@ -4500,8 +4521,11 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 #ifdef _OPENMP
     thread = omp_get_thread_num();
 #endif
-    float *room = scratch ? scratch->memory + bert_scratch_size(thread) : NULL;
-    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
+    const int slow = !scratch || !scratch->memory;
+    float *room = slow ? NULL : scratch->memory + bert_scratch_size(thread);
+    if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
+    else if (scratch->bf16)
+        bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch->offsets, room);
     else if (bert_mirrored_(b, rows, cols, inner, how))
         bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
@@ -4532,21 +4556,348 @@ static size_t bert_cut_(int n, int tile, int i, int parts)
 static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     int down, across;
-    if (!scratch) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, NULL);
-    if (!scratch || rows < 1 || cols < 1) return;
+    const int slow = !scratch || !scratch->memory, bf16 = scratch && scratch->bf16;
+    const int high = bf16 ? 2 * BERT_SIDE_ : BERT_TILE_ROWS_;
+    const int broad = bf16 ? 2 * BERT_SIDE_ : BERT_TILE_COLS_;
+    if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
+    if (slow || rows < 1 || cols < 1) return;
     bert_plan_(&down, &across, a, rows, cols, scratch->threads,
-               bert_mirrored_(b, rows, cols, inner, how));
+               !bf16 && bert_mirrored_(b, rows, cols, inner, how));
     BERT_OMP_(parallel for schedule(dynamic) num_threads(scratch->threads))
     for (int t = 0; t < down * across; t++) {
-        size_t i = bert_cut_(rows, BERT_TILE_ROWS_, t / across, down);
-        size_t j = bert_cut_(cols, BERT_TILE_COLS_, t % across, across);
-        int height = (int)(bert_cut_(rows, BERT_TILE_ROWS_, t / across + 1, down) - i);
-        int width = (int)(bert_cut_(cols, BERT_TILE_COLS_, t % across + 1, across) - j);
+        size_t i = bert_cut_(rows, high, t / across, down);
+        size_t j = bert_cut_(cols, broad, t % across, across);
+        int height = (int)(bert_cut_(rows, high, t / across + 1, down) - i);
+        int width = (int)(bert_cut_(cols, broad, t % across + 1, across) - j);
         bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j), height,
                             width, inner, start ? start + j : NULL, how, scratch);
     }
 }
 #endif /* vectors */
+
+/* ------------------------------------------------------------------------------------------------
+   bfloat16 (m->bf16): a product's factors are rounded to the upper half of a float32: its sign, its
+   exponent and 7 of the 23 bits of its fraction. Their products, of at most 16 bits, and all sums
+   are float32. So PyTorch's autocast does; what is no product stays in float32.
+
+       float32   s eeeeeeee fffffffffffffffffffffff     6.0e-8 of a number is lost at most
+       bfloat16  s eeeeeeee fffffff                     3.9e-3, from the same least to the same most
+
+   Processors with AMX (Intel's, from Sapphire Rapids on) multiply them in tiles, registers of 16
+   rows of 16 words. A word is two neighbours of the inner dimension, an even and an odd one:
+
+                          16 columns                   One instruction does 2 x 16 x 16 x 16
+                     +------------------+              multiply-adds, in 16 cycles: 16 times what
+         16 words,   | b[2p]  b[2p + 1] |              vectors of float32 do. c[i][j] +=
+         p = 0..15   |                  |                    sum_p a[i][2p] * b[2p][j]
+                     +------------------+                  + sum_p a[i][2p+1] * b[2p+1][j],
+          16 words                                     each sum a chain of fused multiply-adds from
+        +-----------++------------------+              zero, and what is below the least normal
+     16 |a[2p]      || c: 16 x 16 words,|              number (1.2e-38) is zero, before and after
+   rows |  a[2p + 1]||    float32       |              each operation.
+        +-----------++------------------+
+
+   That is the definition, on every processor. The inner dimension is cut into blocks of 32, one
+   instruction each. Of dW, whose inner dimension is the tokens, each sequence is cut by itself, and
+   so it does not matter how a step is cut into micro-batches. A NaN is some NaN. */
+
+/* The nearest bfloat16 (of two the even one), as the upper half of a float32. */
+static inline uint32_t bert_to_bf16_(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const uint32_t size = bits & 0x7FFFFFFFu;
+    const uint32_t round = size > 0x7F800000u ? 0x400000u : 0x7FFFu + (bits >> 16 & 1); /* NaN */
+    return size < 0x800000u ? bits & 0x80000000u : (bits + round) & 0xFFFF0000u;
+}
+
+static inline float bert_of_bits_(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static inline float bert_ftz_(float x) { return fabsf(x) < FLT_MIN ? x * 0.0f : x; }
+
+/* How long the block is that begins at k; *end moves on in the offsets of the sequences. */
+enum { BERT_PAIRS_ = 16, BERT_WORDS_ = 256 }; /* of a block, a tile */
+static int bert_block_size_(int k, int inner, int how, const int **end)
+{
+    if (how != BERT_GO_ON_) return bert_min_(2 * BERT_PAIRS_, inner - k);
+    if (!*end) return 1;
+    while (**end <= k) (*end)++;
+    return bert_min_(2 * BERT_PAIRS_, **end - k);
+}
+
+static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets)
+{
+    BERT_OMP_(parallel for)
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            const float *x = a.at + i * a.down, *y = b.at + j * b.right;
+            const int *end = offsets;
+            float *to = c + i * ldc + j, sum = how != BERT_START_ ? *to : start ? start[j] : 0.0f;
+            for (int k = 0, n; k < inner; k += n) {
+                float odd[2] = {0.0f, 0.0f}; /* [0]: the even ones */
+                n = bert_block_size_(k, inner, how, &end);
+                for (int l = 0; l < n; l++) {
+                    float u = bert_of_bits_(bert_to_bf16_(x[(k + l) * a.right]));
+                    float v = bert_of_bits_(bert_to_bf16_(y[(k + l) * b.down]));
+                    odd[l & 1] = bert_ftz_(bert_fma_(u, v, odd[l & 1]));
+                }
+                sum = bert_ftz_(bert_ftz_(sum) + bert_ftz_(odd[0] + odd[1]));
+            }
+            *to = sum;
+        }
+}
+
+#if !defined(BERT_NO_SIMD) && defined(BERT_GNU_)
+/* Both operands are copied into tiles, as the drawing has them, tile after tile along the inner
+   dimension, up to DEEP of them: panels, of b's columns, and strips, of two tiles of a's rows. A
+   line is a row of a, a column of b; its neighbours are line floats apart, those of the inner
+   dimension step floats. side: 0: of a, a line is a row of the tile; 1: of b, it is a column. */
+#define BERT_PACK_ARGUMENTS_                                                                       \
+    uint32_t *tile, const float *at, size_t line, size_t step, int lines, int n, int side
+#define BERT_TILES_ARGUMENTS_                                                                      \
+    float *c, size_t ldc, int rows, int cols, const uint32_t *strip, const uint32_t *panel,        \
+        int tiles, const float *first
+
+static void bert_pack_tile_(BERT_PACK_ARGUMENTS_)
+{
+    for (int l = 0; l < BERT_SIDE_; l++)
+        for (int p = 0; p < BERT_PAIRS_; p++) {
+            const float *x = at + l * line + 2 * p * step;
+            uint32_t even = l < lines && 2 * p < n ? bert_to_bf16_(*x) : 0;
+            uint32_t odd = l < lines && 2 * p + 1 < n ? bert_to_bf16_(x[step]) : 0;
+            tile[side ? p * BERT_SIDE_ + l : l * BERT_PAIRS_ + p] = even >> 16 | odd;
+        }
+}
+
+/* A row of c's tile: what a word of a's row adds to the two chains of each column. */
+static inline void bert_pair_step_(float *even, float *odd, uint32_t a, const uint32_t *b)
+{
+    const float a0 = bert_of_bits_(a << 16), a1 = bert_of_bits_(a & 0xFFFF0000u);
+    for (int j = 0; j < BERT_SIDE_; j++) {
+        even[j] = bert_ftz_(bert_fma_(a0, bert_of_bits_(b[j] << 16), even[j]));
+        odd[j] = bert_ftz_(bert_fma_(a1, bert_of_bits_(b[j] & 0xFFFF0000u), odd[j]));
+    }
+}
+
+/* c (rows, cols), at most two tiles each way, = first (first NULL: +=) + strip . panel */
+static void bert_tiles_plain_(BERT_TILES_ARGUMENTS_)
+{
+    for (int i = 0; i < rows; i++)
+        for (int j0 = 0; j0 < cols; j0 += BERT_SIDE_) {
+            const int width = bert_min_(BERT_SIDE_, cols - j0);
+            const uint32_t *x =
+                strip + (i / BERT_SIDE_ * tiles * BERT_SIDE_ + i % BERT_SIDE_) * BERT_PAIRS_;
+            const uint32_t *y = panel + j0 / BERT_SIDE_ * tiles * BERT_WORDS_;
+            float sum[BERT_SIDE_] = {0};
+            memcpy(sum, first ? first + j0 : c + i * ldc + j0, (size_t)width * sizeof *sum);
+            for (int t = 0; t < tiles; t++, x += BERT_WORDS_, y += BERT_WORDS_) {
+                float even[BERT_SIDE_] = {0}, odd[BERT_SIDE_] = {0};
+                for (int p = 0; p < BERT_PAIRS_; p++)
+                    bert_pair_step_(even, odd, x[p], y + p * BERT_SIDE_);
+                for (int j = 0; j < BERT_SIDE_; j++)
+                    sum[j] = bert_ftz_(bert_ftz_(sum[j]) + bert_ftz_(even[j] + odd[j]));
+            }
+            memcpy(c + i * ldc + j0, sum, (size_t)width * sizeof *sum);
+        }
+}
+
+/* Whether the processor has AMX and the system lets this process use it, found out once. */
+#if defined(__x86_64__) && defined(__linux__) &&                                                   \
+    ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define BERT_AMX_
+#include <cpuid.h>
+#include <immintrin.h>
+static int bert_amx_known_; /* 0: not asked yet, 1: no, 2: yes */
+
+static int bert_ask_amx_(void)
+{
+    enum { ARCH_PRCTL = 158, ARCH_REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0; /* OSXSAVE: may ask xgetbv */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    if (!(d >> 22 & 1) || !(d >> 24 & 1) || !(b >> 30 & 1)) return 0; /* bf16, tiles, AVX512BW */
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return 0; /* AVX512-BF16 */
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 0x600E6u) != 0x600E6u) return 0; /* the system keeps AVX-512's and AMX's state */
+    long result; /* arch_prctl: the kernel gives a process its tiles where it asks for them */
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"((long)ARCH_PRCTL), "D"((long)ARCH_REQ_XCOMP_PERM), "S"((long)XTILEDATA)
+                     : "rcx", "r11", "memory");
+    return result == 0;
+}
+
+static int bert_amx_(void)
+{
+    int known = __atomic_load_n(&bert_amx_known_, __ATOMIC_RELAXED);
+    if (!known) {
+        known = 1 + bert_ask_amx_();
+        __atomic_store_n(&bert_amx_known_, known, __ATOMIC_RELAXED);
+    }
+    return known == 2;
+}
+
+/* bert_pack_tile_ where one of the steps is 1: 16 vectors of 16 words along that step. Transposed,
+   where words and lines lie the other way: rows are dealt out as in bert_transpose_. */
+__attribute__((target("avx512f,avx512bw,avx512bf16"))) static void
+bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
+{
+    static const uint16_t pairs[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    if (step != 1 && line != 1) {
+        bert_pack_tile_(tile, at, line, step, lines, n, side);
+        return;
+    }
+    __m512i x[BERT_SIDE_], y[BERT_SIDE_];
+    const __m512i deal = _mm512_loadu_si512(pairs);
+    if (step == 1) {
+        const __mmask16 low = (__mmask16)((1u << bert_min_(n, 16)) - 1);
+        const __mmask16 high = (__mmask16)((1u << bert_max_(n - 16, 0)) - 1);
+        BERT_FOR_ (l, BERT_SIDE_) {
+            const float *from = l < lines ? at + l * line : at;
+            __m512 u = _mm512_maskz_loadu_ps(l < lines ? low : 0, from);
+            __m512 v = _mm512_maskz_loadu_ps(l < lines ? high : 0, from + 16);
+            x[l] = (__m512i)_mm512_cvtne2ps_pbh(v, u);
+        }
+    } else {
+        const __mmask16 all = (__mmask16)((1u << lines) - 1);
+        BERT_FOR_ (p, BERT_PAIRS_) {
+            const float *from = 2 * p < n ? at + 2 * p * step : at;
+            const float *next = 2 * p + 1 < n ? from + step : at;
+            __m512 u = _mm512_maskz_loadu_ps(2 * p < n ? all : 0, from);
+            __m512 v = _mm512_maskz_loadu_ps(2 * p + 1 < n ? all : 0, next);
+            x[p] = _mm512_permutexvar_epi16(deal, (__m512i)_mm512_cvtne2ps_pbh(v, u));
+        }
+    }
+    if ((step == 1) == side) {
+        const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(deal));
+        const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(deal, 1));
+        BERT_UNROLL_
+        for (int pass = 0; pass < 4; pass++) {
+            BERT_FOR_ (i, BERT_SIDE_ / 2) {
+                y[2 * i] = _mm512_permutex2var_epi32(x[i], low, x[i + BERT_SIDE_ / 2]);
+                y[2 * i + 1] = _mm512_permutex2var_epi32(x[i], high, x[i + BERT_SIDE_ / 2]);
+            }
+            BERT_FOR_ (i, BERT_SIDE_) x[i] = y[i];
+        }
+    }
+    BERT_FOR_ (i, BERT_SIDE_) _mm512_storeu_si512(tile + i * BERT_PAIRS_, x[i]);
+}
+
+/* Of the eight tiles there are 0 to 3 hold c, 4 and 5 two of a, 6 and 7 two of b. */
+#define BERT_AMX_TARGET_ __attribute__((target("amx-tile,amx-bf16")))
+BERT_AMX_TARGET_ static void bert_amx_on_(void)
+{ /* palette 1, all 8 tiles of 64 bytes a row and 16 rows */
+    static const uint8_t config[64] = {1,  0, 0,  0, 0,  0, 0,  0,  0,  0,  0,  0,  0,  0,
+                                       0,  0, 64, 0, 64, 0, 64, 0,  64, 0,  64, 0,  64, 0,
+                                       64, 0, 64, 0, 0,  0, 0,  0,  0,  0,  0,  0,  0,  0,
+                                       0,  0, 0,  0, 0,  0, 16, 16, 16, 16, 16, 16, 16, 16};
+    _tile_loadconfig(config);
+}
+
+BERT_AMX_TARGET_ static void bert_amx_off_(void) { _tile_release(); }
+
+BERT_AMX_TARGET_ static void bert_tiles_amx_(BERT_TILES_ARGUMENTS_)
+{
+    const size_t next = (size_t)tiles * BERT_WORDS_, row = ldc * sizeof *c;
+    if (rows == 2 * BERT_SIDE_ && cols == 2 * BERT_SIDE_) {
+        float *c1 = c + BERT_SIDE_ * ldc; /* a row of first is read as if it were 16 */
+        const float *from = first ? first : c, *from1 = first ? first : c1;
+        const size_t apart = first ? 0 : row;
+        _tile_loadd(0, from, apart);
+        _tile_loadd(1, from + BERT_SIDE_, apart);
+        _tile_loadd(2, from1, apart);
+        _tile_loadd(3, from1 + BERT_SIDE_, apart);
+        for (int t = 0; t < tiles; t++, strip += BERT_WORDS_, panel += BERT_WORDS_) {
+            _tile_loadd(4, strip, 64);
+            _tile_loadd(6, panel, 64);
+            _tile_loadd(7, panel + next, 64);
+            _tile_loadd(5, strip + next, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(0, c, row);
+        _tile_stored(1, c + BERT_SIDE_, row);
+        _tile_stored(2, c1, row);
+        _tile_stored(3, c1 + BERT_SIDE_, row);
+        return;
+    }
+    for (int i = 0; i < rows; i += BERT_SIDE_)
+        for (int j = 0; j < cols; j += BERT_SIDE_) { /* tile by tile, some over c's edge */
+            const int high = bert_min_(BERT_SIDE_, rows - i),
+                      wide = bert_min_(BERT_SIDE_, cols - j);
+            float edge[BERT_WORDS_], *to = c + i * ldc + j;
+            const uint32_t *x = strip + i / BERT_SIDE_ * next, *y = panel + j / BERT_SIDE_ * next;
+            for (int r = 0; r < high && !first; r++)
+                memcpy(edge + r * BERT_SIDE_, to + r * ldc, (size_t)wide * sizeof *c);
+            __asm__ volatile("" ::: "memory"); /* gcc's intrinsics do not say that they read it */
+            _tile_loadd(0, first ? first + j : edge, first ? 0 : 64);
+            for (int t = 0; t < tiles; t++, x += BERT_WORDS_, y += BERT_WORDS_) {
+                _tile_loadd(4, x, 64);
+                _tile_loadd(6, y, 64);
+                _tile_dpbf16ps(0, 4, 6);
+            }
+            _tile_stored(0, edge, 64);
+            for (int r = 0; r < high; r++)
+                memcpy(to + r * ldc, edge + r * BERT_SIDE_, (size_t)wide * sizeof *c);
+        }
+}
+#else
+#define bert_amx_() 0
+#define bert_amx_on_() (void)0
+#define bert_amx_off_() (void)0
+#define bert_pack_tile_amx_ bert_pack_tile_
+#define bert_tiles_amx_ bert_tiles_plain_
+#endif
+
+/* On the thread that calls. */
+static void bert_matmul_amx_(BERT_PRODUCT_, const int *offsets, float *room)
+{
+    const int high = 2 * BERT_SIDE_, amx = bert_amx_();
+    void (*const pack)(BERT_PACK_ARGUMENTS_) = amx ? bert_pack_tile_amx_ : bert_pack_tile_;
+    void (*const multiply)(BERT_TILES_ARGUMENTS_) = amx ? bert_tiles_amx_ : bert_tiles_plain_;
+    uint32_t *strip = (uint32_t *)(void *)room, *panels = strip + 2 * BERT_DEEP_ * BERT_WORDS_;
+    float first[BERT_BROAD_] = {0};
+    int k = 0;
+    if (amx) bert_amx_on_();
+    do {
+        int from[BERT_DEEP_], size[BERT_DEEP_], tiles = 0, begins = how == BERT_START_ && k == 0;
+        for (; tiles < BERT_DEEP_ && k < inner; k += size[tiles++])
+            from[tiles] = k, size[tiles] = bert_block_size_(k, inner, how, &offsets);
+        const int fit = BERT_PANELS_ / (bert_max_(tiles, 1) * BERT_WORDS_) * BERT_SIDE_;
+        const int wide = bert_min_(BERT_BROAD_, fit / high * high);
+        for (int j = 0; j < cols; j += wide) {
+            const int width = bert_min_(wide, cols - j);
+            uint32_t *to = panels;
+            if (begins && start) memcpy(first, start + j, (size_t)width * sizeof *first);
+            for (int p = 0; p < width; p += BERT_SIDE_)
+                for (int t = 0; t < tiles; t++, to += BERT_WORDS_)
+                    pack(to, bert_from_(b, from[t], j + p).at, b.right, b.down,
+                         bert_min_(BERT_SIDE_, width - p), size[t], 1);
+            for (int i = 0; i < rows; i += high) {
+                const int height = bert_min_(high, rows - i);
+                to = strip;
+                for (int p = 0; p < height; p += BERT_SIDE_)
+                    for (int t = 0; t < tiles; t++, to += BERT_WORDS_)
+                        pack(to, bert_from_(a, i + p, from[t]).at, a.down, a.right,
+                             bert_min_(BERT_SIDE_, height - p), size[t], 0);
+                for (int p = 0; p < width; p += high)
+                    multiply(c + i * ldc + j + p, ldc, height, bert_min_(high, width - p), strip,
+                             panels + p * tiles * BERT_PAIRS_, tiles, begins ? first + p : NULL);
+            }
+        }
+    } while (k < inner);
+    if (amx) bert_amx_off_();
+}
+#endif
 
 #endif /* BERT_IMPLEMENTATION */
 

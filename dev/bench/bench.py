@@ -5,12 +5,13 @@
 
 All sides are processes that stay alive and sleep until it is their turn; in each round every side
 does the same batches, one side after the other, in an order that changes. A ratio is the median of
-the rounds' ratios. Both sides are float32 with as many threads as there are cores; tokenizing and
-making tensors are not timed.
+the rounds' ratios. Both sides have as many threads as there are cores, and are float32 if nothing else
+is said; tokenizing and making tensors are not timed.
 
 ours     packed, dropout on in training; before timing, the optimizer has met every token of the
          training set, as after an epoch (before that, a step is cheaper)
          classification reads, as its forward does, only [CLS] of the last layer
+         ours-bf16: products in bfloat16 (--bf16), against PyTorch's autocast and OpenVINO's bf16
 theirs   padded to the longest of the batch; no attention mask where nothing is padded. PyTorch:
          fused AdamW, gradients clipped at norm 1. OpenVINO and ONNX Runtime: the fastest of several
          settings (streams; graph with or without the BERT optimizer), tried out at the start.
@@ -19,11 +20,13 @@ import argparse
 import array
 import concurrent.futures
 import ctypes
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -178,10 +181,10 @@ class TorchTraining:
 class TorchInference:
     note = ""
 
-    def __init__(self, model, batches, threads, mode):
+    def __init__(self, model, batches, threads, mode, bf16=False):
         import torch
         torch.set_num_threads(threads)
-        self.torch, self.model = torch, network(model, mode, "sdpa")
+        self.torch, self.model, self.bf16 = torch, network(model, mode, "sdpa"), bf16
         self.inputs = []
         for ids, mask in map(padded, batches):
             self.inputs.append((torch.tensor(ids), torch.tensor(mask) if mask else None))
@@ -189,7 +192,8 @@ class TorchInference:
             self.checksum = mean_size(self.model(*self.inputs[0])[0], batches[0])
 
     def run(self, first, count):
-        with self.torch.inference_mode():
+        with self.torch.inference_mode(), self.torch.autocast(
+                "cpu", dtype=self.torch.bfloat16, enabled=self.bf16):
             for i in range(first, first + count):
                 self.model(*self.inputs[i % len(self.inputs)])
 
@@ -233,7 +237,7 @@ def plain_wrapper(model, types):
 class OpenVino(Fastest):
     """Static shapes and no mask where all batches are alike; else dynamic shapes and a mask."""
 
-    def __init__(self, model, batches, threads, mode):
+    def __init__(self, model, batches, threads, mode, precision="f32"):
         import numpy
         import openvino
         import torch
@@ -254,7 +258,7 @@ class OpenVino(Fastest):
             graph.reshape({x: list(shapes)[0] for x in graph.inputs})
         core, candidates = openvino.Core(), []
         # float32: where the processor has bfloat16 units, the default would be bfloat16
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
         several = threads > 1 and len(batches) > 1 and len(batches[0]) > 1
         for streams in (1, threads) if several else (1,):
             compiled = core.compile_model(graph, "CPU", dict(settings, NUM_STREAMS=streams))
@@ -359,8 +363,10 @@ def worker(side, mode, model, path, threads):
     if mode == "train":
         it = TorchTraining(model, batches, threads, side == "torch-bf16")
     else:
-        it = {"torch": TorchInference, "openvino": OpenVino,
-              "onnxruntime": OnnxRuntime}[side](model, batches, threads, mode)
+        it = {"torch": TorchInference, "openvino": OpenVino, "onnxruntime": OnnxRuntime,
+              "openvino-bf16": functools.partial(OpenVino, precision="bf16"),
+              "torch-bf16": functools.partial(TorchInference, bf16=True),
+              }[side](model, batches, threads, mode)
     print("ready %.9g %s" % (it.checksum, it.note), file=answers, flush=True)
     for line in sys.stdin:
         first, count = map(int, line.split())
@@ -377,17 +383,21 @@ class Failed(Exception):
 
 
 class Side:
-    """One process that is timed. name: ours, torch, torch-bf16, openvino, onnxruntime."""
+    """One process that is timed. name: ours, torch, openvino, onnxruntime; all but the last also
+    with -bf16. Where bfloat16 is emulated, theirs is skipped: minutes a step on a Zen 3."""
 
     def __init__(self, bench, name, mode, model, path, threads=None):
         self.name, threads = name, threads or bench.threads
-        package = {"ours": None, "torch-bf16": "torch"}.get(name, name)
+        package, bf16 = name.replace("-bf16", ""), name.endswith("-bf16")
+        package = None if package == "ours" else package
+        if bf16 and package and not bench.has_bf16():
+            raise Failed("skipped: this processor emulates bfloat16")
         for needed in (package,) + (("torch", "transformers") if package else ()):
             if needed and importlib.util.find_spec(needed) is None:
                 raise Failed("%s is not installed" % needed)
-        if name == "ours":
+        if package is None:
             model = bench.exported(model) if model != BASE else model
-            command = [bench.program("bench_model"), mode, model, path]
+            command = [bench.program("bench_model"), mode, model, path] + ["bf16"][:bf16]
         else:
             command = [sys.executable, os.path.abspath(__file__), "--worker", name, mode, model,
                        path, str(threads)]
@@ -450,7 +460,8 @@ class Side:
 # The measurements
 
 AGAINST = {"torch": "PyTorch, fused AdamW", "torch-bf16": "PyTorch, bfloat16 autocast",
-           "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+           "openvino": "OpenVINO", "openvino-bf16": "OpenVINO, bfloat16",
+           "onnxruntime": "ONNX Runtime", "ours": "own float32"}
 
 
 class Bench:
@@ -579,14 +590,23 @@ class Bench:
         self.rows.append("| " + " | ".join(cells) + " |")
         self.say(self.rows[-1])
 
-    def versus(self, work, mode, model, batches, targets, unit="tokens/s", warm=(), whole=False):
+    @staticmethod
+    def has_bf16():
+        try:
+            with open("/proc/cpuinfo") as f:
+                return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", f.read()))
+        except OSError:
+            return True  # not Linux: it tries
+
+    def versus(self, work, mode, model, batches, targets, unit="tokens/s", warm=(), whole=False,
+               ours="ours"):
         """Rows of ours against every side of targets: {name: target, or None}."""
         self.say("%s ..." % work)
-        path = self.file(batches, warm)
-        sides, reasons = self.start(["ours"] + list(targets), mode, model, path)
+        path, me = self.file(batches, warm), ours
+        sides, reasons = self.start([me] + list(targets), mode, model, path)
         try:
-            if "ours" in reasons:
-                sys.exit(reasons["ours"])
+            if me in reasons:
+                sys.exit(reasons[me])
             results = self.rounds(sides, [batches] * len(sides), whole)
         except Failed as e:  # in the middle
             for name in targets:
@@ -605,17 +625,18 @@ class Bench:
             if name in reasons:
                 self.row(work, AGAINST[name], why=reasons[name], target=target)
                 continue
-            ratio = statistics.median(t[0] / o[0] for t, o in zip(ours[name], ours["ours"]))
+            ratio = statistics.median(t[0] / o[0] for t, o in zip(ours[name], ours[me]))
             against = AGAINST[name]
-            if mode != "train":
+            if mode != "train" and me == "ours":
                 against = against.split(",")[0]
-            self.row(work, against, show % (speeds["ours"], unit), show % (speeds[name], unit),
+            self.row(work, against, show % (speeds[me], unit), show % (speeds[name], unit),
                      ratio, target)
         for side in sides[1:]:
             if side.note:
                 self.notes.append("%s: %s ran with %s" % (work, AGAINST[side.name], side.note))
             if mode != "train" and model != BASE and \
-                    not abs(side.checksum - sides[0].checksum) <= 1e-4 * sides[0].checksum:
+                    not abs(side.checksum - sides[0].checksum) <= (
+                        1e-4 if me == "ours" else 1e-2) * sides[0].checksum:
                 self.notes.append("%s: **%s computes something else**: mean size %g, ours %g" % (
                     work, AGAINST[side.name], side.checksum, sides[0].checksum))
 
@@ -642,20 +663,38 @@ class Bench:
     def finetune4(self):
         batches, warm = self.training_batches(4)
         self.versus("fine-tune MiniLM on %s, batch 4" % self.data_name, "train", self.a.model,
-                    batches, {"torch": 5.0, "torch-bf16": None}, "steps/s", warm)
+                    batches, {"torch": 5.0}, "steps/s", warm)
 
     def finetune32(self):
         batches, warm = self.training_batches(32)
         self.versus("fine-tune MiniLM on %s, batch 32" % self.data_name, "train", self.a.model,
-                    batches, {"torch": 5.0, "torch-bf16": None}, warm=warm)
+                    batches, {"torch": 5.0}, warm=warm)
 
     def train_base(self):
         self.versus("train bert-base, 8 x 128", "train", BASE, random_batches(8, 128),
-                    {"torch": 2.75, "torch-bf16": None})
+                    {"torch": 2.75})
 
     def train_minilm(self):
         self.versus("train MiniLM, 8 x 128", "train", self.a.model, random_batches(8, 128),
-                    {"torch": None, "torch-bf16": None})
+                    {"torch": None})
+
+    # ---- with products in bfloat16
+
+    def bf16_base(self):
+        self.versus("train bert-base in bfloat16, 8 x 128", "train", BASE, random_batches(8, 128),
+                    {"torch-bf16": 1.5, "ours": None}, ours="ours-bf16")
+
+    def bf16_finetune32(self):
+        batches, warm = self.training_batches(32)
+        self.versus("fine-tune MiniLM in bfloat16 on %s, batch 32" % self.data_name, "train",
+                    self.a.model, batches, {"torch-bf16": 2.5, "ours": None}, warm=warm,
+                    ours="ours-bf16")
+
+    def bf16_infer(self):
+        for model, name in ((BASE, "bert-base"), (self.a.model, "MiniLM")):
+            self.versus("inference %s in bfloat16, 8 x 128" % name, "infer", model,
+                        random_batches(8, 128), {"openvino-bf16": 1.1, "torch-bf16": None,
+                                                 "ours": None}, ours="ours-bf16")
 
     # ---- with all tokens' vectors as the result
 
@@ -832,6 +871,8 @@ class Bench:
 
 CASES = {"finetune4": Bench.finetune4, "finetune32": Bench.finetune32,
          "train-base": Bench.train_base, "train-minilm": Bench.train_minilm,
+         "bf16-base": Bench.bf16_base, "bf16-finetune32": Bench.bf16_finetune32,
+         "bf16-infer": Bench.bf16_infer,
          "infer-minilm": Bench.infer_minilm, "infer-base": Bench.infer_base,
          "infer-mixed": Bench.infer_mixed, "sentence": Bench.sentence,
          "classify-minilm": Bench.classify_minilm, "classify-base": Bench.classify_base,

@@ -1,9 +1,10 @@
 /*
 model.c - one side of dev/bench/bench.py: bert.h training or inferring, timed a round at a time.
 
-    bench_model train|infer|classify MODEL BATCHES     MODEL: a file, or "bert-base": random weights
+    bench_model train|infer|classify MODEL BATCHES [bf16]
 
-infer ends with the vectors of all tokens, classify with two logits for each sequence. BATCHES is
+MODEL is a file, or "bert-base": random weights. infer ends with the vectors of all tokens, classify
+with two logits for each sequence. bf16: the products are in bfloat16. BATCHES is
 int32 words: n, w; then w + n batches, each B, N, offsets (B+1), tokens (N), labels (B). The first w
 are run once, untimed (they show the optimizer every token, as an epoch would have), then "ready"
 and a checksum are printed. Each line "first count" on stdin runs batches first .. first+count-1
@@ -97,12 +98,14 @@ int main(int argc, char **argv)
 {
     Bert m = {0};
     Batches b = {0};
-    int training = argc == 4 && !strcmp(argv[1], "train"), step = 0, error = 0;
-    int classify = training || (argc == 4 && !strcmp(argv[1], "classify"));
+    int given = argc == 4 || (argc == 5 && !strcmp(argv[4], "bf16")), step = 0, error = 0;
+    int training = given && !strcmp(argv[1], "train");
+    int classify = training || (given && !strcmp(argv[1], "classify"));
     long first, count;
     char line[128];
-    if (argc != 4) return fail("usage", "bench_model train|infer|classify MODEL BATCHES");
+    if (!given) return fail("usage", "bench_model train|infer|classify MODEL BATCHES [bf16]");
     if (read_batches(&b, argv[3]) || make_model(&m, argv[2], classify)) return 1;
+    m.bf16 = argc == 5;
     for (int i = 0; i < b.warm && !error; i++)
         error = training ? train_step(&m, b.batches[i], ++step) : infer(&m, b.batches[i]);
     if (error) return fail("warm-up", bert_error(&m));

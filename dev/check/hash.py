@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """One hash: dev/test/bits.c, built by every compiler and for every processor that is here, has to
-train each task's fixture to the parameters whose hashes dev/fixtures/hashes.txt has.
+train the fixtures to the parameters whose hashes dev/fixtures/hashes.txt and hashes.bf16.txt have.
 
     python3 dev/check/hash.py           all of it, a table
     python3 dev/check/hash.py --quick   a build for each thing that could differ
@@ -106,8 +106,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    with open(os.path.join(ROOT, "dev", "fixtures", "hashes.txt"), encoding="ascii") as f:
-        want = read_hashes(f.read())
+    want = {}
+    for name in ("hashes.txt", "hashes.bf16.txt"):
+        with open(os.path.join(ROOT, "dev", "fixtures", name), encoding="ascii") as f:
+            want.update(read_hashes(f.read()))
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
         cpu = f.read()
     if os.uname().machine != "x86_64" or " fma " not in cpu:

@@ -2,7 +2,8 @@
 bits.c - the same bits, everywhere: a training run is a function of its inputs.
 
     dev/test/bits                   the fast product against the plain loops, and every task's hash
-                                    against dev/fixtures/hashes.txt: threads, micro-batches, memory
+                                    against dev/fixtures/hashes.txt: threads, micro-batches, memory;
+                                    of a NAME that ends in .bf16 against hashes.bf16.txt beside it
     dev/test/bits --print [NAME ..] the hashes, a line each (dev/check/hash.py compares them)
     dev/test/bits --real MODEL      micro-batches of 1 to 32 of a real encoder's step, every task
 */
@@ -64,8 +65,39 @@ static void numbers(float *x, size_t n)
     for (size_t i = 0; i < n; i++) x[i] = (float)(2.0 * uniform() - 1.0);
 }
 
-/* One shape, in tiles and in plain loops. kind: how c begins, which operand lies which way, and
-   how far apart rows are. */
+/* Any bits at all: NaN, infinities, denormals, and sums that end below the least normal number. */
+static int wild;
+
+static void wild_numbers(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)bert_mix64(bert_mix64((uint64_t)wild) ^ i);
+        if (wild % 3) bits = (bits & 0x83FFFFFFu) | (wild % 3 == 1 ? 0x1C000000u : 0x20000000u);
+        if (bits % 5 == 0) bits &= 0x80FFFFFFu;
+        memcpy(&x[i], &bits, 4);
+    }
+    wild++;
+}
+
+/* Without AMX, where there is some; the product in bfloat16 is then plain C. */
+static void use_amx(int yes)
+{
+#ifdef BERT_AMX_
+    bert_amx_known_ = yes ? 0 : 1;
+#else
+    (void)yes;
+#endif
+}
+
+static int same_floats(const float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&x[i], &y[i], 4) && !(isnan(x[i]) && isnan(y[i]))) return 0;
+    return 1;
+}
+
+/* One shape, in tiles and in plain loops, in float32 and in bfloat16, with AMX and without. kind:
+   how c begins, which operand lies which way, and how far apart rows are. */
 static void check_product(int M, int N, int K, int kind)
 {
     static const int hows[] = {BERT_START_, BERT_START_, BERT_ADD_, BERT_GO_ON_};
@@ -77,6 +109,9 @@ static void check_product(int M, int N, int K, int kind)
     size_t mark = num_gotten;
     float *a = get((size_t)(M + K) * (M + K + 4), 4), *b = get((size_t)(N + K) * (N + K + 4), 4);
     float *c = get((size_t)M * ldc, 4), *want = get((size_t)M * ldc, 4), *start = get(N, 4);
+    float *before = get((size_t)M * ldc, 4);
+    int *offsets = get(K + 2, sizeof *offsets);
+    void (*const fill)(float *, size_t) = wild ? wild_numbers : numbers;
     if (scratch.threads != bert_threads()) {
         free(scratch.memory);
         scratch.threads = bert_threads();
@@ -84,22 +119,51 @@ static void check_product(int M, int N, int K, int kind)
         for (int i = 0; i < BEHIND; i++)
             scratch.memory[bert_scratch_size(scratch.threads) + i] = 7.0f;
     }
-    numbers(a, (kind & 4 ? K : M) * a_wide);
-    numbers(b, (kind & 8 ? N : K) * b_wide);
-    numbers(c, (size_t)M * ldc);
-    numbers(start, N);
-    memcpy(want, c, (size_t)M * ldc * sizeof *c);
+    fill(a, (kind & 4 ? K : M) * a_wide);
+    fill(b, (kind & 8 ? N : K) * b_wide);
+    fill(before, (size_t)M * ldc);
+    fill(start, N);
+    for (int s = 0; offsets[s] < K; s++) offsets[s + 1] = bert_min_(K, offsets[s] + 1 + below(70));
     BertMatrix_ x = kind & 4 ? bert_matrix_(a, 1, a_wide) : bert_matrix_(a, a_wide, 1);
     BertMatrix_ y = kind & 8 ? bert_matrix_(b, 1, b_wide) : bert_matrix_(b, b_wide, 1);
     float *from = kind & 1 && how == BERT_START_ ? start : NULL;
-    bert_matmul_(c, ldc, x, y, M, N, K, from, how, &scratch);
-    bert_matmul_(want, ldc, x, y, M, N, K, from, how, NULL);
-    expect(!memcmp(c, want, (size_t)M * ldc * sizeof *c), "(%d, %d, %d), kind %d: other bits", M, N,
-           K, kind);
+    for (int bf16 = wild != 0; bf16 < 3; bf16++) { /* 2: without AMX */
+        BertScratch slow = {0};
+        slow.bf16 = scratch.bf16 = bf16 != 0;
+        slow.offsets = scratch.offsets = kind & 16 ? offsets : NULL;
+        use_amx(bf16 == 1);
+        memcpy(c, before, (size_t)M * ldc * sizeof *c);
+        memcpy(want, before, (size_t)M * ldc * sizeof *c);
+        bert_matmul_(c, ldc, x, y, M, N, K, from, how, &scratch);
+        bert_matmul_(want, ldc, x, y, M, N, K, from, how, bf16 ? &slow : NULL);
+        expect(same_floats(c, want, (size_t)M * ldc), "(%d, %d, %d), kind %d, %s: other bits", M, N,
+               K, kind,
+               bf16 == 2 ? "bfloat16 without AMX"
+               : bf16    ? "bfloat16"
+                         : "float32");
+    }
+    use_amx(1);
     for (int i = 0; i < BEHIND; i++)
         expect(scratch.memory[bert_scratch_size(scratch.threads) + i] == 7.0f,
                "(%d, %d, %d), kind %d: wrote behind its memory", M, N, K, kind);
     release(mark);
+}
+
+/* Whatever a float's bits may be: bfloat16 has a rule for each. */
+static void test_wild(void)
+{
+    for (wild = 1; wild < 2000;)
+        check_product(1 + below(40), 1 + below(40), 1 + below(70), below(64));
+    wild = 0;
+    static const uint32_t rounded[][2] = {{0x3F808000u, 0x3F800000u}, {0x3F818000u, 0x3F820000u},
+                                          {0x3F808001u, 0x3F810000u}, {0x7F7FFFFFu, 0x7F800000u},
+                                          {0xFF800000u, 0xFF800000u}, {0x807FFFFFu, 0x80000000u},
+                                          {0x00800000u, 0x00800000u}, {0x7F800001u, 0x7FC00000u}};
+    for (int i = 0; i < 8; i++)
+        expect(bert_to_bf16_(bert_of_bits_(rounded[i][0])) == rounded[i][1],
+               "%08x is rounded to %08x", rounded[i][0],
+               bert_to_bf16_(bert_of_bits_(rounded[i][0])));
+    done("bfloat16: NaN, infinities, denormals, ties and sums that underflow: AMX as plain loops");
 }
 
 static void test_product(void)
@@ -212,8 +276,10 @@ static uint64_t train(const char *name, const int *sizes)
 {
     Bert m = {0};
     char path[80];
-    snprintf(path, sizeof path, "dev/fixtures/%s.model.bin", name);
+    const char *dot = strchr(name, '.');
+    snprintf(path, sizeof path, "dev/fixtures/%.*s.model.bin", (int)strcspn(name, "."), name);
     must(&m, bert_load(&m, path));
+    m.bf16 = dot && !strcmp(dot, ".bf16");
     m.config.hidden_dropout = m.config.att_dropout = m.config.cls_dropout = 0.1f;
     m.checkpointing = checkpointing;
     for (size_t i = 0; i < m.num_parameters; i++) /* a reference drawn by Python is not enough */
@@ -234,8 +300,9 @@ static uint64_t train(const char *name, const int *sizes)
 }
 
 static const char *const names[] = {
-    "awkward", "onehead",    "relu", "tiles", "longsum",     "weights",        "multi",
-    "ner",     "regression", "qa",   "mlm",   "pretraining", "multiple_choice"};
+    "awkward",  "onehead",         "relu", "tiles", "longsum",     "weights",         "multi",
+    "ner",      "regression",      "qa",   "mlm",   "pretraining", "multiple_choice", "tiles.bf16",
+    "ner.bf16", "pretraining.bf16"};
 enum { NAMES = sizeof names / sizeof *names };
 
 /* The committed hash, or 0. */
@@ -243,7 +310,8 @@ static uint64_t committed(const char *name)
 {
     char word[80];
     unsigned long long hash, found = 0;
-    FILE *f = fopen("dev/fixtures/hashes.txt", "r");
+    const char *bf16 = strchr(name, '.');
+    FILE *f = fopen(bf16 ? "dev/fixtures/hashes.bf16.txt" : "dev/fixtures/hashes.txt", "r");
     while (f && fscanf(f, "%79s %llx", word, &hash) == 2)
         if (!strcmp(word, name)) found = hash;
     if (f) fclose(f);
@@ -259,10 +327,12 @@ static void test_hashes(void)
             const int cut = t < 5 ? t : t - 5, threads = t < 5 ? 1 : t - 3;
             use_threads(threads);
             skew = t % 4 * 16 + (t & 1) * 8;
+            use_amx(t != 1 && t != 6);
             got = train(names[i], cuts[cut]);
             expect(got == want, "%016llx, not %016llx: %d threads, parts of %d",
                    (unsigned long long)got, (unsigned long long)want, threads, cuts[cut][0]);
         }
+        use_amx(1);
         done("%s: the same parameters after 20 steps, to the last bit", names[i]);
     }
 }
@@ -377,6 +447,7 @@ int main(int argc, char **argv)
         return finish();
     }
     test_product();
+    test_wild();
     test_small_stack();
     if (BERT_FUSED_) test_hashes(), test_checkpointing();
     else done("hashes: skipped, this processor (or -march) has no fused multiply-add");
