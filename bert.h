@@ -460,6 +460,7 @@ enum { BERT_SITE_FCPROJ = 3, BERT_SITE_CLASSIFIER };
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site);
 
 BERTDEF size_t bert_scratch_size(int threads); /* floats */
+BERTDEF int bert_bf16_units(void);             /* 1: the processor multiplies bfloat16 (AMX) */
 BERTDEF int bert_threads(void);                /* that a parallel loop would have: OpenMP's, or 1 */
 BERTDEF uint64_t bert_mix64(uint64_t x);       /* 64 well mixed bits of 64 */
 
@@ -4134,6 +4135,7 @@ static inline float bert_normal_cdf_(float x, float *bell)
 
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
 BERTDEF size_t bert_scratch_size(int threads) { return (void)threads, 0; }
+BERTDEF int bert_bf16_units(void) { return 0; }
 #else
 /* ------------------------------------------------------------------------------------------------
    Vectors. GCC's vector types are the same C for AVX-512, AVX, SSE and NEON, but for the
@@ -4601,14 +4603,14 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
    instruction each. Of dW, whose inner dimension is the tokens, each sequence is cut by itself, and
    so it does not matter how a step is cut into micro-batches. A NaN is some NaN. */
 
-/* The nearest bfloat16 (of two the even one), as the upper half of a float32. */
+/* The nearest bfloat16, of two the even one, as the upper half of a float32; a NaN becomes quiet. */
 static inline uint32_t bert_to_bf16_(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, 4);
-    const uint32_t size = bits & 0x7FFFFFFFu;
-    const uint32_t round = size > 0x7F800000u ? 0x400000u : 0x7FFFu + (bits >> 16 & 1); /* NaN */
-    return size < 0x800000u ? bits & 0x80000000u : (bits + round) & 0xFFFF0000u;
+    const uint32_t size = bits & 0x7FFFFFFFu, near = bits + 0x7FFFu + (bits >> 16 & 1);
+    if (size < 0x800000u) return bits & 0x80000000u;
+    return (size > 0x7F800000u ? bits | 0x400000u : near) & 0xFFFF0000u;
 }
 
 static inline float bert_of_bits_(uint32_t bits)
@@ -4641,9 +4643,10 @@ static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets)
             for (int k = 0, n; k < inner; k += n) {
                 float odd[2] = {0.0f, 0.0f}; /* [0]: the even ones */
                 n = bert_block_size_(k, inner, how, &end);
-                for (int l = 0; l < n; l++) {
-                    float u = bert_of_bits_(bert_to_bf16_(x[(k + l) * a.right]));
-                    float v = bert_of_bits_(bert_to_bf16_(y[(k + l) * b.down]));
+                for (int l = 0; l < bert_min_(n + 2, 2 * BERT_PAIRS_); l++) { /* zeros: no -0 */
+                    float u = l < n ? x[(k + l) * a.right] : 0.0f;
+                    float v = l < n ? y[(k + l) * b.down] : 0.0f;
+                    u = bert_of_bits_(bert_to_bf16_(u)), v = bert_of_bits_(bert_to_bf16_(v));
                     odd[l & 1] = bert_ftz_(bert_fma_(u, v, odd[l & 1]));
                 }
                 sum = bert_ftz_(bert_ftz_(sum) + bert_ftz_(odd[0] + odd[1]));
@@ -4732,7 +4735,7 @@ static int bert_ask_amx_(void)
     return result == 0;
 }
 
-static int bert_amx_(void)
+BERTDEF int bert_bf16_units(void)
 {
     int known = __atomic_load_n(&bert_amx_known_, __ATOMIC_RELAXED);
     if (!known) {
@@ -4851,7 +4854,7 @@ BERT_AMX_TARGET_ static void bert_tiles_amx_(BERT_TILES_ARGUMENTS_)
         }
 }
 #else
-#define bert_amx_() 0
+BERTDEF int bert_bf16_units(void) { return 0; }
 #define bert_amx_on_() (void)0
 #define bert_amx_off_() (void)0
 #define bert_pack_tile_amx_ bert_pack_tile_
@@ -4861,7 +4864,7 @@ BERT_AMX_TARGET_ static void bert_tiles_amx_(BERT_TILES_ARGUMENTS_)
 /* On the thread that calls. */
 static void bert_matmul_amx_(BERT_PRODUCT_, const int *offsets, float *room)
 {
-    const int high = 2 * BERT_SIDE_, amx = bert_amx_();
+    const int high = 2 * BERT_SIDE_, amx = bert_bf16_units();
     void (*const pack)(BERT_PACK_ARGUMENTS_) = amx ? bert_pack_tile_amx_ : bert_pack_tile_;
     void (*const multiply)(BERT_TILES_ARGUMENTS_) = amx ? bert_tiles_amx_ : bert_tiles_plain_;
     uint32_t *strip = (uint32_t *)(void *)room, *panels = strip + 2 * BERT_DEEP_ * BERT_WORDS_;

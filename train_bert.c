@@ -63,6 +63,13 @@ tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data f
 COMMANDS(COMMAND_IS)
 static int (*const run_command[])(const Options *o, Bert *m) = {COMMANDS(COMMAND_RUN)};
 
+static int load_model(Bert *m, const Options *o)
+{
+    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
+    m->bf16 = o->bf16 != 0;
+    return 0;
+}
+
 static int run(Options *o, Bert *m, int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
@@ -82,7 +89,10 @@ static int run(Options *o, Bert *m, int argc, char **argv)
     if (parse(&program, o, command, argc - 2, argv + 2)) return 1;
     if (ranks.count > 1 && !(commands[command].bit & (TRAIN | EVAL)))
         return fail("%s is one process's work: start it without mpirun", commands[command].name);
-    if (bert_load(m, o->model)) return fail("%s", bert_error(m));
+    if (load_model(m, o)) return 1;
+    if (o->bf16 && !bert_bf16_units())
+        warn("this processor has no AMX: --bf16 makes the same numbers, but takes longer than "
+             "float32");
     if (m->config.undrawn && !(commands[command].bit & (TRAIN | ENCODE)))
         return fail("%s: has no weights yet: train_bert train draws them, and trains them",
                     o->model);
@@ -659,7 +669,7 @@ static int train_seeds(const Options *o, Bert *m)
         printf("%sseed       %lld, run %zu of %zu, in %s\n", i ? "\n" : "", seed->seed, i + 1,
                s.count, seed->output_dir);
         if (i) bert_free(m);
-        if (i && bert_load(m, o->model)) result = fail("%s", bert_error(m));
+        if (i) result = load_model(m, o);
         if (!result) result = train_once(&one, m, seed);
         if (o->dry_run) break; /* the others take the same */
     }

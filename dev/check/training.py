@@ -10,6 +10,8 @@
     dev/check/training.py accuracy HF_DIR TRAIN DEV TEST     test accuracy over seeds, all as in
                                                             make demo: best epoch by dev accuracy
 
+With --bf16 all but accuracy compare --bf16 with PyTorch's float32, and fail where its losses are
+further from them than 1.5 times as far as those of PyTorch's own bfloat16 autocast.
 All but accuracy fail where two losses differ by more than 3e-6 a step (pretraining: 1e-3): where a
 learning rate is a fifth too low, 10 steps differ by 1.5e-4. PyTorch runs padded, with the
 attention mask, fused AdamW, its own shuffle and dropout; train_bert as in the README.
@@ -45,11 +47,13 @@ def build_data(work, model, train, *others):
 class Torch:
     """A plain PyTorch training loop with the demo's settings."""
 
-    def __init__(self, folder, steps, a, dropout=None, kind="SequenceClassification"):
+    def __init__(self, folder, steps, a, dropout=None, kind="SequenceClassification", bf16=False):
         import torch
         import transformers
         self.torch = torch
         torch.set_num_threads(a.threads)
+        torch.manual_seed(0)
+        self.bf16 = bf16
         extra = {} if dropout is None else dict(hidden_dropout_prob=dropout,
                                                 attention_probs_dropout_prob=dropout)
         self.model = getattr(transformers, "BertFor" + kind).from_pretrained(folder, **extra)
@@ -109,7 +113,9 @@ class Torch:
 
     def step(self, examples, task=None):
         self.model.train()
-        loss = self.loss_of(task, examples) if task else self.model(**self.batch(examples)).loss
+        with self.torch.autocast("cpu", dtype=self.torch.bfloat16, enabled=self.bf16):
+            loss = self.loss_of(task, examples) if task else self.model(
+                **self.batch(examples)).loss
         loss.backward()
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -132,7 +138,7 @@ def flags(work, start, train, a, *more):
             "--logging_dir", work + "/logs", "--per_device_train_batch_size", a.batch,
             "--learning_rate", a.learning_rate, "--warmup_steps", a.warmup_steps,
             "--weight_decay", a.weight_decay, "--layerwise_lr_decay", a.layerwise_lr_decay,
-            *["--freeze_embeddings"] * a.freeze_embeddings, *more]
+            *["--freeze_embeddings"] * a.freeze_embeddings, *["--bf16"] * a.bf16, *more]
 
 
 def train_bert(work, given):
@@ -163,14 +169,30 @@ def curve(a, work):
     ours = losses(train_bert(work, flags(
         work, ["--model", model], train, a, "--max_steps", a.steps, "--logging_steps", 1,
         "--train_sampling_strategy", "sequential", *zero)))
-    reference = Torch(folder, a.steps, a, dropout=0.0)
     whole = len(data) // a.batch * a.batch
-    return compare(a, ours, lambda step: reference.step(
-        data[step * a.batch % whole:step * a.batch % whole + a.batch]))
+    batches = [data[i % whole:i % whole + a.batch] for i in range(0, a.steps * a.batch, a.batch)]
+    return compare(a, ours, folder, batches)
 
 
-def compare(a, ours, theirs):
+def compare_bf16(ours, full, half):
+    """Root mean squares: ours against float32, and autocast against float32."""
+    apart = lambda losses: statistics.mean((x - y) ** 2 for x, y in zip(losses, full)) ** 0.5
+    print("losses of %d steps differ from PyTorch's float32 by %.2e (--bf16), %.2e (autocast)" % (
+        len(full), apart(ours), apart(half)))
+    count(apart(ours) <= 1.5 * apart(half))
+    count(apart(ours) >= 0.01 * apart(half))  # or it was float32 itself
+    return finish()
+
+
+def compare(a, ours, folder, batches, task=None):
     """The losses of each step, one by one."""
+    start = lambda bf16: Torch(folder, a.steps, a, 0.0, CLASSES.get(task, "SequenceClassification"),
+                               bf16)
+    if a.bf16:
+        return compare_bf16(ours, *([loop.step(x, task) for x in batches]
+                                    for loop in (start(False), start(True))))
+    reference = start(False)
+    theirs = lambda step: reference.step(batches[step], task)
     worst, most = 0.0, 1e-3 if a.what == "pretraining" else 3e-6 * a.steps
     for step in range(a.steps):
         loss = theirs(step)
@@ -209,9 +231,9 @@ def task_curve(a, work):
     run("./batches", *given)
     ours = losses(train_bert(work, given))
     run("./dev/export_hf.py", "--to-hf", work + "/out/start.bin", work + "/hf")
-    reference = Torch(work + "/hf", a.steps, a, 0.0, CLASSES[a.what])
     with open(work + "/out/batches.jsonl") as f:
-        return compare(a, ours, lambda step: reference.step(json.loads(f.readline()), a.what))
+        batches = [json.loads(line) for line in f]
+    return compare(a, ours, work + "/hf", batches, a.what)
 
 
 def accuracy(a, work):
@@ -276,6 +298,7 @@ def main():
     p.add_argument("--max_length", type=int, help="of a TASK; default: 128, qa 384")
     p.add_argument("--layerwise_lr_decay", type=float, default=1.0)
     p.add_argument("--freeze_embeddings", type=int, default=0)
+    p.add_argument("--bf16", action="store_true", help="products in bfloat16")
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch")
     p.add_argument("--only", choices=("train_bert", "torch"), help="one of the two")
     a = p.parse_args()

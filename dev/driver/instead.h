@@ -18,7 +18,7 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
                   ON_CPU[] = "it computes on the processor, and there only",
                   EACH_EPOCH[] =
                       "with --eval_file it evaluates after every epoch, or as --eval_strategy says",
-                  IN_FLOAT32[] = "all numbers are float32", ADAMW[] = "the optimizer is AdamW",
+                  IN_FLOAT32[] = "all numbers are float32, but for products with --bf16", ADAMW[] = "the optimizer is AdamW",
                   NO_TORCH[] = "there is no PyTorch in it",
                   IN_LOG[] = "--logging_dir has the log, and TensorBoard's events",
                   IN_DATA[] = "tokenizer.py TASK INPUT train.bin makes the data file, and knows "
@@ -30,7 +30,7 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
                   LENGTH[] = "examples are cut when tokenizer.py --max_length makes the data file";
 
 static const Instead instead[] = {
-    {TRAINER, "bf16 bf16_full_eval fp16 fp16_full_eval tf32", IN_FLOAT32},
+    {TRAINER, "bf16_full_eval fp16 fp16_full_eval tf32", IN_FLOAT32},
     {TRAINER,
      "activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing_kwargs "
      "auto_find_batch_size",

@@ -491,6 +491,7 @@ static void test_flags(void)
         {"--model model.bin", "the content of model was "},
         {"--per_device_train_batch_size 2",
          "per_device_train_batch_size x gradient_accumulation_steps was 8 and now is 2"},
+        {"--bf16", "bf16 was not set at all and now is 1"},
         {"--freeze_layers 1", "freeze_layers was not set at all and now is 1"},
     };
     make_run(0);
