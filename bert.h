@@ -4603,7 +4603,7 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
    instruction each. Of dW, whose inner dimension is the tokens, each sequence is cut by itself, and
    so it does not matter how a step is cut into micro-batches. A NaN is some NaN. */
 
-/* The nearest bfloat16, of two the even one, as the upper half of a float32; a NaN becomes quiet. */
+/* The nearest bfloat16, of two the even one, as the upper half of a float32; a NaN stays one. */
 static inline uint32_t bert_to_bf16_(float x)
 {
     uint32_t bits;
