@@ -5,8 +5,8 @@
 
 All sides are processes that stay alive and sleep until it is their turn; in each round every side
 does the same batches, one side after the other, in an order that changes. A ratio is the median of
-the rounds' ratios. Both sides have as many threads as there are cores, and are float32 where nothing
-is said of bfloat16; tokenizing and making tensors are not timed.
+the rounds' ratios. Both sides have as many threads as there are cores, and are float32 where
+nothing is said of bfloat16; tokenizing and making tensors are not timed.
 
 ours     packed, dropout on in training; before timing, the optimizer has met every token of the
          training set, as after an epoch (before that, a step is cheaper)

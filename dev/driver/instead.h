@@ -18,8 +18,8 @@ static const char IN_ONE_PROCESS[] = "it is one process, and OMP_NUM_THREADS set
                   ON_CPU[] = "it computes on the processor, and there only",
                   EACH_EPOCH[] =
                       "with --eval_file it evaluates after every epoch, or as --eval_strategy says",
-                  IN_FLOAT32[] = "all numbers are float32, but for products with --bf16", ADAMW[] = "the optimizer is AdamW",
-                  NO_TORCH[] = "there is no PyTorch in it",
+                  IN_FLOAT32[] = "all numbers are float32, but for products with --bf16",
+                  ADAMW[] = "the optimizer is AdamW", NO_TORCH[] = "there is no PyTorch in it",
                   IN_LOG[] = "--logging_dir has the log, and TensorBoard's events",
                   IN_DATA[] = "tokenizer.py TASK INPUT train.bin makes the data file, and knows "
                               "columns and labels",
