@@ -3,8 +3,9 @@ bert.h - BERT in one C header: every layer forward and backward, in plain C99.
 
 Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding"; every number follows Hugging Face's transformers (models/bert/modeling_bert.py).
-One C file defines BERT_IMPLEMENTATION before the include. To compile it, for example:
-    -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp -lm
+One C file defines BERT_IMPLEMENTATION before the include. To compile it, for example (x86):
+    cc -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -fopenmp \
+       predict.c -lm
 libc, libm and 64 KB of stack in each thread are all it needs. OpenMP is optional; its threads spin
 while they wait: where other programs use the cores too, set OMP_WAIT_POLICY=passive. Settings:
     BERT_STATIC              declare everything static: a private copy for one C file
@@ -42,7 +43,7 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
             error = bert_forward(&m, &x, 1) || bert_backward(&m, 1) ||
                     bert_adamw(&m, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, (int)x.step,
                                bert_clip_scale(bert_grad_norm(&m), 1));
-            printf("step %d: loss %.4f\n", (int)x.step, m.loss);
+            if (!error) printf("step %d: loss %.4f\n", (int)x.step, m.loss);
         }
         if (error || bert_save(&m, argv[2]))
             return fprintf(stderr, "train MODEL NEW: %s%s\n", bert_error(&m), e.message), 1;
@@ -56,25 +57,25 @@ DIMENSIONS
     L  layers                    K   labels                R  tokens that mlm predicts
     H  rows of the logits        O   their columns
 BATCH. Its sequences stand end to end in tokens (N) and types (N); sequence b is tokens offsets[b]
-.. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention
-mask: every layer but attention sees a plain (N, C) array, attention never leaves a sequence.
-Hugging Face computes the same numbers for the tokens that are not padding.
+.. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention mask: a
+layer sees a plain (N, C) array, and only the embeddings' positions, attention and the heads know
+where a sequence begins. Hugging Face computes the same numbers for tokens that are not padding.
 
 THE MODEL, by the names of its activations:
     tokens (N) --bert_embeddings--> emb (N,C) --LayerNorm, dropout--> ln0 (N,C): x of layer 0
     x (N,C) -+--linear--> qkv (N,3C) --attention--> atty (N,C) --linear, dropout--> + --> res1 (N,C)
              +--------------------------------------------------------------------> +
     res1 --LayerNorm--> ln1 (N,C)
-    ln1 -----+--linear--> fch (N,F) --activation--> gelu (N,F) --linear, dropout--> + --> res2 (N,C)
-             +--------------------------------------------------------------------> +
+    ln1 ----+--linear--> fch (N,F) --activation--> fcact (N,F) --linear, dropout--> + --> res2 (N,C)
+            +---------------------------------------------------------------------> +
     res2 --LayerNorm--> ln2 (N,C): x of the next layer; of the last one it is what heads read:
     classification, regression, multiple_choice: ln2's [CLS] rows = first (B,C) --linear, tanh-->
                                 pooled (B,C) --dropout--> headx (B,C) --linear--> logits (B,K)
-    ner                         ln2 --dropout--> headx (N,C) --linear--> logits (N,K)
-    qa                          ln2 --linear--> logits (N,2): an answer starts here, ends here
-    mlm, pretraining            ln2's masked rows = mlmx (R,C) --linear--> mlmh --activation-->
+    ner (names in a text)       ln2 --dropout--> headx (N,C) --linear--> logits (N,K)
+    qa (question answering)     ln2 --linear--> logits (N,2): an answer starts here, ends here
+    mlm (masked language model) ln2's masked rows = mlmx (R,C) --linear--> mlmh --activation-->
                                 mlmact --LayerNorm--> headx (R,C) --wte's rows--> logits (R,V)
-    pretraining                 pooled, as above --linear--> nsp (B,2): is it the next segment?
+    pretraining: mlm and nsp    pooled, as above --linear--> nsp (B,2): is it the next sentence?
     logits (H,O) --> probs (H,O), and with labels --> losses (H) --> loss
 The backward goes against the arrows, from dlogits (H,O) to dx (N,C), which is first ln2's gradient,
 then that of each layer's x. Where a path splits (-+-) the gradients of both branches are added.
@@ -86,10 +87,11 @@ THREADS. A Bert is for one thread at a time: what takes a Bert * writes into it.
 bert_decode and bert_share only read it, and any number of threads may call them, but not beside
 bert_load, bert_build, bert_set_task or bert_free. To compute in several, give each its own Bert:
     Bert mine = {0}; bert_share(&mine, &m);   on m's parameters, which nobody then changes
-MICRO-BATCHES. A step may be cut into batches of their own (offsets start at 0, rows count a part's
-tokens) with one seed and step, which is new in each step. Each knows its place, and the divisor of
-all (of pretraining also next_divisor, the sum of B): then gradients and losses add up, the
-gradients to the bits of the whole. One bert_adamw ends the step:
+MICRO-BATCHES. An optimizer step may be cut into parts, each a batch whose offsets and rows count
+from 0. All parts of a step have the same seed and step; the next one has another step. A part also
+has its place, the number of sequences before it, and the divisor of the whole step (pretraining
+also next_divisor, the sum of B). Then losses and gradients add up, the gradients to the bits of the
+whole. One bert_adamw ends the step:
     double divisor = 0; for (int i = 0; i < parts; i++) divisor += bert_divisor(&m, &part[i]);
     for (int i = 0, place = 0; i < parts; place += part[i].B, i++) {
         part[i].place = place, part[i].divisor = divisor;
@@ -104,36 +106,48 @@ gradients to the bits of the whole. One bert_adamw ends the step:
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-#if !defined(BERTDEF) && defined(BERT_STATIC)
+#ifndef BERTDEF
+#if defined(BERT_STATIC)
 #define BERTDEF static
-#elif !defined(BERTDEF)
+#elif defined(__cplusplus)
+#define BERTDEF extern "C"
+#else
 #define BERTDEF extern
+#endif
 #endif
 
 /* ------------------------------------------------------------------------------------------------
    Names and sizes */
 
-/* What functions return: all is well; a file cannot be opened, read or written; a file is no model,
-   or a damaged one; no memory; an argument is out of range. bert_error(m) or e.message says it. */
-enum { BERT_OK = 0, BERT_EFILE = -1, BERT_EFORMAT = -2, BERT_EMEMORY = -3, BERT_EINPUT = -4 };
+/* What functions return; bert_error(m) or e.message then says more. */
+enum {
+    BERT_OK = 0,
+    BERT_EFILE = -1,   /* a file cannot be opened, read or written */
+    BERT_EFORMAT = -2, /* a file is no model, or a damaged one */
+    BERT_EMEMORY = -3, /* there is not enough memory */
+    BERT_EINPUT = -4   /* an argument is out of range */
+};
 
 enum { BERT_GELU, BERT_GELU_TANH, BERT_RELU }; /* hidden_act: gelu, gelu_new, relu */
 /* What stands for a text in bert_embed; DEFAULT: what the model says, mean where it says none. */
 enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
-/* How programs show a regression's logit; IDENTITY: as it is, as the model's config asks. */
+/* How programs show a regression's logit. VALUE (problem_type "regression") and IDENTITY (a cross-
+   encoder's activation_fn "Identity"): {"value": the logit}; SIGMOID: its label and the sigmoid. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table. A new task is a row. A loss of its own needs besides what bert_loss_ says; a head
-   of its own rows of BERT_TENSORS, who has them in bert_layout_, and branches in bert_head_forward_
-   and bert_head_backward_. Each row is
+/* The task table. Each row is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
    The columns of the logits tell which head it is: K is `classifier`, V is mlm's, 2 is qa_outputs.
-   Multi-label classification's loss is BCE; CHOICE is CROSSENTROPY over an example's choices. */
+   Multi-label classification's loss is BCE; CHOICE is CROSSENTROPY over an example's choices.
+
+   To add a task: 1. a row here, and no more for one of these heads with one of these losses. 2. A
+   head with tensors of its own: rows of BERT_TENSORS, who has them in bert_layout_, rows of
+   BERT_ACTS for what its backward reads, branches in bert_head_forward_ and bert_head_backward_.
+   3. Other rows: a BERT_READS_, bert_head_rows. 4. A new loss: a BERT_LOSS_, a row in bert_loss_,
+   branches in bert_loss_forward_ and bert_loss_backward_, its labels' range in bert_check_labels_
+   (floats: bert_has_targets). 5. A new input: a row of BERT_BATCH, bert_check_loss_. */
 #define BERT_TASKS(X)                                                                              \
     X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
     X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
@@ -147,8 +161,9 @@ enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
 #define BERT_TASK_(TASK, ...) BERT_##TASK,
 enum { BERT_TASKS(BERT_TASK_) BERT_NUM_TASKS };
-enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE };
-enum { BERT_LOSS_SPAN = 4, BERT_LOSS_CHOICE };
+/* clang-format off */
+enum { BERT_LOSS_NONE, BERT_LOSS_CROSSENTROPY, BERT_LOSS_BCE, BERT_LOSS_MSE, BERT_LOSS_SPAN,
+       BERT_LOSS_CHOICE }; /* in the order of bert_loss_'s rows */
 enum { BERT_READS_CLS = 1, BERT_READS_TOKENS = 2, BERT_READS_MASKED = 4, BERT_READS_BOTH = 5 };
 enum { BERT_COLS_K = -1, BERT_COLS_V = -2 };
 
@@ -158,10 +173,11 @@ typedef struct {
 } BertTask;
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
-/* clang-format off */
 /* The configuration: config.json's fields, words 2..19 of a model file's header; from padding_idx
-   on what else is known of model and training, words 43..51. No field has a default: 0 is 0. */
-#define BERT_CONFIG(INT, FLOAT) /* INT(field, name in messages, least value, most) */              \
+   on what else is known of model and training, words 43..51. A field that is 0 means 0, but where
+   its row says otherwise. bert_check_config_ reads the ranges: task is the row of the task table, c
+   the config, and a float is below its second bound. K is 1 for regression and multiple_choice. */
+#define BERT_CONFIG(INT, FLOAT) /* (field, name in messages, least value, most) */                 \
     INT(V, "V (vocab_size)", 1, 1 << 28)                                                           \
     INT(C, "C (hidden_size)", 1, 1 << 20)                                                          \
     INT(L, "L (num_hidden_layers)", 1, 1 << 16)                                                    \
@@ -169,16 +185,17 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(F, "F (intermediate_size)", 1, 1 << 24)                                                    \
     INT(P, "P (max_position_embeddings)", 1, 1 << 24)                                              \
     INT(S, "S (type_vocab_size)", 1, 1 << 16)                                                      \
-    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX) /* one logit: 1 */   \
+    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX)                      \
     INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
     INT(multi_label, "multi_label (problem type)", 0, c->task == BERT_CLASSIFICATION)              \
     INT(pooler, "pooler", 0, 1) /* the model has one (1 for every task that uses it) */            \
-    FLOAT(eps) /* layer_norm_eps */ FLOAT(hidden_dropout) /* hidden_dropout_prob */                \
-    FLOAT(att_dropout) /* attention_probs_dropout_prob */                                          \
-    FLOAT(cls_dropout) /* classifier_dropout; negative (null): as hidden_dropout */                \
-    FLOAT(init_range) /* initializer_range */                                                      \
-    INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* for programs: embed cuts there; 0: P */   \
+    FLOAT(eps, "layer_norm_eps", 0, 1)                                                             \
+    FLOAT(hidden_dropout, "hidden_dropout_prob", 0, 1)                                             \
+    FLOAT(att_dropout, "attention_probs_dropout_prob", 0, 1)                                       \
+    FLOAT(cls_dropout, "classifier_dropout", -INFINITY, 1) /* negative: null, as hidden_dropout */ \
+    FLOAT(init_range, "initializer_range", 0, 1e6)                                                 \
+    INT(max_seq_length, "max_seq_length", 0, 1 << 24) /* where programs cut for embed; 0: P */     \
     INT(padding_idx, "padding_idx (pad_token_id)", -1, bert_max_(c->V, 1) - 1) /* -1: none */      \
     INT(trained_length, "trained max_length", 0, 1 << 24) /* of its training data; 0: unknown */   \
     INT(trained_pairs, "trained on", 0, 2) /* 1: single texts, 2: pairs; 0: unknown */             \
@@ -186,12 +203,12 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(pooling, "pooling", 0, c->pooler ? BERT_POOL_POOLER : BERT_POOL_CLS) /* BERT_POOL_... */   \
     INT(normalize, "normalize", 0, 1) /* its vectors have length 1 (sentence-transformers) */      \
     INT(activation_out, "activation_out", 0, c->task == BERT_REGRESSION ? 2 : 0) /* BERT_OUT_... */\
-    INT(model_max_length, "model_max_length", 0, c->P) /* where its tokenizer cuts; 0: P */        \
+    INT(model_max_length, "model_max_length", 0, c->P) /* where programs cut; 0: P */              \
     INT(undrawn, "undrawn", 0, 1) /* its parameters are zeros, to be drawn by bert_init */
 /* clang-format on */
 
 #define BERT_INT_FIELD_(field, ...) int field;
-#define BERT_FLOAT_FIELD_(field) float field;
+#define BERT_FLOAT_FIELD_(field, ...) float field;
 typedef struct {
     BERT_CONFIG(BERT_INT_FIELD_, BERT_FLOAT_FIELD_)
 } BertConfig;
@@ -201,7 +218,8 @@ typedef struct {
    Each of the L layers has those of group LAYER. A Hugging Face key is its group's prefix and what
    the row says: "bert.embeddings." of EMBEDDINGS, "bert.encoder.layer.%d." (the layer) of LAYER,
    nothing of HEAD; {a,b,c} are joined along the rows. NORMAL is drawn from N(0, init_range).
-   Memory, files, decay, freezing, gradients, dev/export_hf.py and the tests follow the table. */
+   Memory, files, decay, freezing, gradients, dev/export_hf.py and the tests follow the table. A new
+   row stands anywhere behind wte's. In clsw, clsb and cls_dropout, cls is the classifier. */
 #define BERT_TENSORS(X)                                                                            \
     X(wte, EMBEDDINGS, V, C, 1, NORMAL, ALL, "word_embeddings.weight")                             \
     X(wpe, EMBEDDINGS, P, C, 1, NORMAL, ALL, "position_embeddings.weight")                         \
@@ -254,43 +272,44 @@ typedef struct {
 } BertTensor;
 
 /* clang-format off */
-/* Activations: name, copies, rows, columns. A is L in training, for the backward, but 1 with
-   checkpointing; at inference A and L are 1. G is 1 in training, else 0: gradients of activations,
-   which all layers use in turn. Each copy starts with a cache line. Where a task reads CLS alone,
-   the last layer fills only B rows of res1 to ln2, those of [CLS]. */
+/* Activations: name, copies, rows, columns; of the embeddings, a layer (qkv to ln2), the heads, and
+   gradients, which layers use in turn. EACH is L in training, for the backward, else 1; KEPT is
+   EACH, but 1 with checkpointing. GRAD is 1 in training, CLS where a task reads [CLS] alone, NSP
+   and POOLER where those are computed, else 0. Each copy starts with a cache line. With CLS the
+   last layer fills only B rows of res1 to ln2. */
 #define BERT_ACTS(X)                                                                               \
-    X(emb, 1, N, C)           /* word + position + type */                                         \
+    X(emb, 1, N, C)             /* word + position + type */                                       \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
-    X(ln0, 1, N, C)           /* after LayerNorm and dropout: what the first layer reads */        \
-    X(qkv, A, N, 3 * C)       /* a token's query, key and value, (3, NH, HS) */                    \
-    X(atty, A, N, C)          /* attention's output, heads side by side */                         \
-    X(attstat, A, N, NH * 2)  /* of each query's row of scores: maximum, sum of exp */             \
-    X(res1, A, N, C)          /* x + dropout(attproj(atty)) */                                     \
-    X(ln1_mean, A, N, 1) X(ln1_rstd, A, N, 1)                                                      \
-    X(ln1, A, N, C)                                                                                \
-    X(fch, A, N, F)           /* before the activation function */                                 \
-    X(gelu, A, N, F)          /* after it */                                                       \
-    X(res2, A, N, C)          /* ln1 + dropout(fcproj(gelu)) */                                    \
-    X(ln2_mean, A, N, 1) X(ln2_rstd, A, N, 1)                                                      \
-    X(ln2, L, N, C)           /* the layer's output */                                             \
-    X(firstx, 1, B, C) X(firsty, 1, B, C) /* [CLS] rows of the last layer's x and atty */          \
-    X(first, 1, B, C)         /* [CLS] rows of its output, which the pooler reads */               \
-    X(pooled, 1, B, C)        /* tanh(pool(first)) */                                              \
-    X(mlmx, 1, R, C)          /* masked rows of the last layer's output */                         \
-    X(mlmh, 1, R, C)          /* mlmx after the transform's dense */                               \
-    X(mlmact, 1, R, C)        /* mlmh after the activation function */                             \
+    X(ln0, 1, N, C)             /* after LayerNorm and dropout: what the first layer reads */      \
+    X(qkv, KEPT, N, 3 * C)      /* a token's query, key and value, (3, NH, HS) */                  \
+    X(atty, KEPT, N, C)         /* attention's output, heads side by side */                       \
+    X(attstat, KEPT, N, NH * 2) /* of each query's row of scores: maximum, sum of exp */           \
+    X(res1, KEPT, N, C)         /* x + dropout(attproj(atty)) */                                   \
+    X(ln1_mean, KEPT, N, 1) X(ln1_rstd, KEPT, N, 1)                                                \
+    X(ln1, KEPT, N, C)                                                                             \
+    X(fch, KEPT, N, F)          /* before the activation function */                               \
+    X(fcact, KEPT, N, F)        /* after it */                                                     \
+    X(res2, KEPT, N, C)         /* ln1 + dropout(fcproj(fcact)) */                                 \
+    X(ln2_mean, KEPT, N, 1) X(ln2_rstd, KEPT, N, 1)                                                \
+    X(ln2, EACH, N, C)          /* the layer's output */                                           \
+    X(firstx, CLS, B, C) X(firsty, CLS, B, C) /* [CLS] rows of the last layer's x and atty */      \
+    X(first, POOLER, B, C)      /* [CLS] rows of its output, which the pooler reads */             \
+    X(pooled, POOLER, B, C)     /* tanh(pool(first)) */                                            \
+    X(mlmx, 1, R, C)            /* masked rows of the last layer's output */                       \
+    X(mlmh, 1, R, C)            /* mlmx after the transform's dense */                             \
+    X(mlmact, 1, R, C)          /* mlmh after the activation function */                           \
     X(mlmln_mean, 1, R, 1) X(mlmln_rstd, 1, R, 1)                                                  \
-    X(headx, 1, H, C)         /* what the head's last linear reads: behind dropout or LayerNorm */ \
-    X(logits, 1, H, O)        /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */             \
-    X(probs, 1, H, O)         /* their softmax, of multiple_choice over an example's choices; or   \
-                                 sigmoid; of regression: not set */                                \
-    X(losses, 1, H, 1)        /* of each row; qa: each sequence; multiple_choice: each example */  \
-    X(nsp, 1, B, 2)           /* pretraining: logits, probabilities and losses of NSP */           \
-    X(nspprobs, 1, B, 2) X(nsplosses, 1, B, 1)                                                     \
-    X(dx, G, N, C)            /* of what flows from layer to layer */                              \
-    X(spare1, G, N, C) X(spare2, G, N, C) /* of one after the other */                             \
-    X(dqkv, G, N, 3 * C) X(dfch, G, N, F) /* dfch: first gelu's, then fch's */                     \
-    X(dlogits, G, H, O) X(dnsp, G, B, 2)
+    X(headx, 1, H, C)           /* what the head's last linear reads; qa: not set */               \
+    X(logits, 1, H, O)          /* H rows of O: (B,K), ner (N,K), qa (N,2), mlm (R,V) */           \
+    X(probs, 1, H, O)           /* their softmax (multiple_choice: over an example's choices) or   \
+                                   sigmoid; regression: not set */                                 \
+    X(losses, 1, H, 1)          /* of rows; qa: of sequences; multiple_choice: of examples */      \
+    X(nsp, NSP, B, 2)           /* pretraining: logits, probabilities and losses of NSP */         \
+    X(nspprobs, NSP, B, 2) X(nsplosses, NSP, B, 1)                                                 \
+    X(dx, GRAD, N, C)           /* the gradient of what flows from layer to layer */               \
+    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one activation after another */              \
+    X(dqkv, GRAD, N, 3 * C) X(dfch, GRAD, N, F) /* dfch: first fcact's, then fch's */              \
+    X(dlogits, GRAD, H, O) X(dnsp, GRAD, B, 2)
 
 /* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
    A task refuses what it has no use for. Without labels and targets there is no loss. */
@@ -314,7 +333,7 @@ typedef struct {
 
 #define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
-    int B, R, place; /* place: of its first sequence in the optimizer step */
+    int B, R, place; /* place: the sequences before it in the optimizer step */
     int choices;     /* multiple_choice: an example's sequences; 0 (only without labels): B */
     BERT_BATCH(BERT_ARRAY_)
     float label_smoothing; /* classification, ner, mlm, multiple_choice: as Trainer's */
@@ -336,23 +355,27 @@ typedef struct {
 } BertStrings;
 BERTDEF BertText bert_string(const BertStrings *strings, size_t i);
 
-/* What stands where in words of a BertTokenizer. */
+/* What stands where in settings of a BertTokenizer. */
 enum {
-    BERT_NUM_PIECES,    /* vocabulary strings, at most V; 0: no tokenizer, and all words are 0 */
+    BERT_NUM_PIECES,    /* vocabulary strings, at most V; 0: no tokenizer, and all are 0 */
     BERT_LOWER_CASE,    /* do_lower_case: 0, 1 */
     BERT_STRIP_ACCENTS, /* strip_accents: 0, 1 (null is resolved: as do_lower_case) */
     BERT_CHINESE_CHARS, /* tokenize_chinese_chars: 0, 1 */
     BERT_LONGEST_WORD,  /* in characters: 100; a longer one is [UNK] */
-    BERT_ID_PAD,        /* ids of special tokens up to MASK; of [PAD], [MASK] -1: there is none */
-    BERT_NUM_ADDED = 10 /* added tokens, which are found in a text before anything else */
+    BERT_ID_PAD,        /* the ids of the special tokens; -1: there is no [PAD], no [MASK] */
+    BERT_ID_UNK,
+    BERT_ID_CLS,
+    BERT_ID_SEP,
+    BERT_ID_MASK,
+    BERT_NUM_ADDED, /* added tokens, which are found in a text before anything else */
+    BERT_NUM_SETTINGS
 };
-enum { BERT_ID_UNK = BERT_ID_PAD + 1, BERT_ID_CLS, BERT_ID_SEP, BERT_ID_MASK };
 
 /* The tokenizer's settings and tables, as model.bin has them. */
 typedef struct {
-    int32_t words[11]; /* header words 32..42 */
+    int32_t settings[BERT_NUM_SETTINGS]; /* header words 32..42 */
     BertStrings vocabulary;
-    int32_t *added; /* (id, flags) pairs, words[BERT_NUM_ADDED] of them */
+    int32_t *added; /* (id, flags) pairs, settings[BERT_NUM_ADDED] of them */
     uint32_t *unicode;
     size_t unicode_bytes;
     uint64_t hash;              /* ties data files to this vocabulary */
@@ -373,22 +396,28 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
-    int freeze_layers;     /* the first so many layers are not trained, ... */
-    int freeze_embeddings; /* ... nor wte to ln0b: with both the backward ends behind them */
+    int freeze_layers;     /* so many layers, from the first on, are not trained; */
+    int freeze_embeddings; /* 1: nor wte to ln0b: only then does the backward end early, behind the
+                              frozen layers. Freezing saves no memory. */
     double lr_decay;   /* a layer's learning rate is this share of the next one's; 0 or 1: equal */
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     int bf16;          /* 1: products in bfloat16, all else in float32, as PyTorch's autocast */
     float *params_memory, *grads_memory, *m_memory, *v_memory; /* (num_parameters) each, or NULL */
     BertTensors params, grads;
-    unsigned char *seen; /* (V): 0: no gradient has met this row of wte: AdamW only decays it */
-    /* Called when a backward has made the gradients of HEAD, LAYER L-1 .. 0, EMBEDDINGS, if any. */
+    /* (V): 1 from a row of wte's first gradient on: till then AdamW only decays it, and norm and
+       clearing skip it. Who adds to a row's gradient himself sets it, as an all-reduce does. */
+    unsigned char *seen;
+    /* Called by bert_backward, which has completed the gradients of a group: HEAD, LAYER L-1 .. 0,
+       EMBEDDINGS, but for what is frozen. */
     void (*on_gradients)(void *user, int group, int layer);
     void *user;
     float *acts_memory, *batch_memory;
     size_t acts_room, batch_room, scratch_room; /* floats, which only grow */
     BertScratch scratch;
     BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
-    int training, B, N, R, layers, layer; /* copies of A; of which layer it is, where it is one */
+    int training, B, N, R;
+    int act_copies;         /* KEPT's */
+    int act_layer;          /* the layer whose activations they are, where act_copies is 1 */
     uint64_t *dropout_rows; /* (N+B): place << 32 | position, of tokens, then of each [CLS] */
     BertBatch batch;        /* a copy; its arrays follow dropout_rows in batch_memory */
     float loss;             /* the sum of losses / divisor (+ NSP's) */
@@ -414,15 +443,18 @@ BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn, as from_pretrained does. labels (K strings) may be NULL.
-   Settings stay; gradients and optimizer state go. On failure only m's message changes. */
+   Settings from freeze_layers on stay. Gradients and optimizer state go; trained_length and _pairs,
+   may_lack, activation_out become 0. On failure only m's message changes. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
-/* Copies the batch, which is not m->batch; makes acts (logits, ln2, ...) and, with labels, loss.
-   training: with dropout, and keeps what the backward needs. Refuses what is out of range. */
+/* Copies the batch, whose arrays may not be m's own (of m->batch or m->acts); makes acts (logits,
+   ln2, ...) and, with labels, loss. training: with dropout, and keeps what the backward needs.
+   Refuses what is out of range; after a refusal there is no forward to go on from. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
-/* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. */
+/* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. A
+   batch need not have passed bert_forward's checks: what is out of range counts 0. */
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R);
 BERTDEF size_t bert_head_cols(const BertConfig *c);
 BERTDEF int bert_has_targets(const BertConfig *c);
@@ -434,17 +466,20 @@ BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
 /* Adds scale * d loss / d parameter to the gradients, for the last forward, a training one. */
 BERTDEF int bert_backward(Bert *m, float scale);
 BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has done so */
-/* Makes what is not there yet of gradients, m, v, seen, zero: a resumed run then fills the last. */
+/* Allocates what is missing of gradients, m, v and seen, all zero, as bert_backward does. A resumed
+   run then fills m, v and seen (where seen is 0, AdamW does not read a row's m and v). */
 BERTDEF int bert_training_room(Bert *m);
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
-   first tensor in the backward's whose gradient has; NULL: none. *layer: embeddings -1, head L. */
+   first tensor in the backward's whose gradient has; NULL: none. *layer says where it is (the
+   embeddings are -1, the head is L); it says nothing with NULL. */
 BERTDEF const char *bert_not_finite(const Bert *m, int *layer);
 
 /* ------------------------------------------------------------------------------------------------
-   The layers: pure functions over flat arrays. Arguments are outputs, inputs, weights, dimensions.
-   A forward overwrites its outputs; a backward adds to the gradients of parameters and overwrites
-   those of activations (linear's may add). Shapes and formulas stand above each one's code. */
+   The layers: pure functions over flat arrays. They stand behind the declarations, with shapes and
+   formulas; another C file that calls one declares it as it is defined. Arguments are outputs,
+   inputs, weights, dimensions. A forward overwrites its outputs; a backward adds to gradients of
+   parameters and overwrites those of activations (linear's may add). */
 
 /* Dropout by a counter: element i of row r is kept or not by a hash of (key, rows[r], i), so the
    backward draws the forward's mask again, and no mask is stored. p 0: off. */
@@ -453,6 +488,7 @@ typedef struct {
     uint64_t key;         /* bert_dropout_key(seed, step, layer, site) */
     const uint64_t *rows; /* (N): 64 bits that tell the rows apart */
 } BertDropout;
+#define bert_dropout_backward bert_dropout_forward /* dinp = dout * keep / (1 - p) */
 
 /* Where the model has dropout; the first belongs to layer -1, the last to layer L. */
 enum { BERT_SITE_EMBEDDINGS, BERT_SITE_ATTENTION, BERT_SITE_ATTPROJ };
@@ -464,55 +500,6 @@ BERTDEF int bert_bf16_units(void);             /* 1: the processor multiplies bf
 BERTDEF int bert_threads(void);                /* that a parallel loop would have: OpenMP's, or 1 */
 BERTDEF uint64_t bert_mix64(uint64_t x);       /* 64 well mixed bits of 64 */
 
-BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *types,
-                                     const int *offsets, const float *wte, const float *wpe,
-                                     const float *wse, int B, int C);
-BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, const float *dout,
-                                      const int *tokens, const int *types, const int *offsets,
-                                      int B, int C, int padding);
-BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const float *inp,
-                                    const float *w, const float *b, int N, int C, float eps);
-BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const float *dout,
-                                     const float *inp, const float *mean, const float *rstd,
-                                     const float *w, int N, int C);
-BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
-                                 int N, int C, int OC, const BertScratch *scratch);
-BERTDEF void bert_linear_backward(float *dinp, float *dw, float *db, const float *dout,
-                                  const float *inp, const float *w, int N, int C, int OC, int add,
-                                  const BertScratch *scratch);
-BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, const int *offsets,
-                                    int B, int C, int NH, BertDropout drop,
-                                    const BertScratch *scratch);
-BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
-                                     const float *stat, const float *qkv, const int *offsets, int B,
-                                     int C, int NH, BertDropout drop, const BertScratch *scratch);
-BERTDEF void bert_activation_forward(float *out, const float *inp, size_t n, int act);
-BERTDEF void bert_activation_backward(float *dinp, const float *dout, const float *inp, size_t n,
-                                      int act);
-BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop);
-BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop);
-BERTDEF void bert_residual_forward(float *out, const float *x, const float *branch, int N, int C,
-                                   BertDropout drop);
-BERTDEF void bert_tanh_forward(float *out, const float *inp, size_t n);
-BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out, size_t n);
-BERTDEF void bert_crossentropy_forward(float *losses, float *probs, const float *logits,
-                                       const int *labels, const float *weights, float smoothing,
-                                       int N, int K);
-BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, const int *labels,
-                                        const float *weights, float smoothing, int N, int K,
-                                        float scale);
-BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
-                              const float *targets, const float *weights, int B, int K);
-BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
-                               const float *weights, int B, int K, float scale);
-BERTDEF void bert_mse_forward(float *losses, const float *logits, const float *targets, int B);
-BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float *targets, int B,
-                               float scale);
-BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits, const int *labels,
-                               const int *offsets, int B);
-BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *labels,
-                                const int *offsets, int B, float scale);
-
 /* ------------------------------------------------------------------------------------------------
    The optimizer */
 
@@ -520,19 +507,20 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
 BERTDEF float bert_grad_norm(const Bert *m);
 BERTDEF float bert_clip_scale(float norm, float max_norm);
 
-/* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1, the gradients are
+/* AdamW (Loshchilov and Hutter 2019; torch.optim.AdamW): step counts from 1. The gradients are
    multiplied by grad_scale on the way, and are zero afterwards. Weight decay as the table says. */
 BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, float weight_decay,
                        int step, float grad_scale);
 
-/* A step's share of the learning rate, from step 0: transformers' linear schedule with warmup. */
+/* Transformers' linear schedule with warmup: a step's share of the learning rate, from step 0. */
 BERTDEF double bert_linear_schedule(long step, long warmup, long total);
 
 /* ------------------------------------------------------------------------------------------------
    The tokenizer: text to token ids, and back, as Hugging Face's BertTokenizer does it */
 
 /* Where a token comes from: bytes and characters of its text (of its word, where the text was given
-   in words); 0 0 for [CLS] and [SEP], as Hugging Face's offsets. */
+   in words); 0 0 for [CLS] and [SEP], as Hugging Face's offsets. Answers take other spans: (T,2),
+   start and end, -1 -1 for every token outside the text or context, [CLS] and [SEP] among them. */
 typedef struct {
     int start, end, char_start, char_end;
     int word; /* counted in its text, punctuation by itself; -1: [CLS], [SEP] */
@@ -576,11 +564,12 @@ BERTDEF void bert_encoding_free(BertEncoding *e);
 
 /* Ids to text, as HF's decode: [CLS] and its like are left out with skip_special, blanks before
    punctuation go; clean_up does that once more, across tokens (clean_up_tokenization_spaces).
-   Returns the text's bytes, or, with out empty, how many it may have; room for 2 more is enough. */
+   Returns the text's bytes; if room was too small, out is "", and that plus 2 is enough room. */
 BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids, int n,
                            int skip_special, int clean_up);
 
-/* The code point at s[*at], *at < n, and moves behind it; U+FFFD as Python's errors="replace". */
+/* The code point at s[*at], *at < n; *at moves behind it. What is not UTF-8 becomes U+FFFD, as with
+   Python's errors="replace"; the tokenizer treats that as the model's Unicode table says. */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
@@ -592,8 +581,8 @@ BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
 /* ------------------------------------------------------------------------------------------------
    Answers: what the outputs mean */
 
-/* The forward of texts that bert_encode made ready, dropout off. mlm and pretraining: the rows are
-   the [MASK]s of the texts, which m->batch.rows (m->R) counts in e->tokens. */
+/* The forward of texts that bert_encode made ready, dropout off. mlm and pretraining predict their
+   [MASK]s: row r of the logits, r < m->R, is of token m->batch.rows[r] of e->tokens. */
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e);
 
 /* out (B,C): each sequence of m's last forward (with its dropout) as a vector, as in sentence-
@@ -605,14 +594,15 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize);
 BERTDEF int bert_top_k(int *ids, float *probs, const float *logits, int n, int k);
 BERTDEF int bert_argmax(const float *x, int n); /* of equals the first; 0 where x[0] is NaN */
 
-/* A label of ner taken apart: B-LOC is B, 1, LOC, LOC, LOC. Hugging Face's pipeline and seqeval
-   differ in LOC, E-LOC or B. Where labels have no names, kind and name have no bytes. */
+/* A label of ner taken apart. B-LOC has letter B, begins 1, and LOC as kind, name and type. Of odd
+   labels (LOC, E-LOC, B) Hugging Face's pipeline and seqeval make different things: the pipeline
+   has kind and name, seqeval type. Where labels have no names, kind and name have no bytes. */
 typedef struct {
     char letter;   /* its first: B, I, E, S, or O */
-    int begins;    /* it has B- */
-    BertText kind; /* what follows B- or I-; the pipeline joins neighbours of one kind */
-    BertText name; /* what follows the first dash: of the pipeline's entity */
-    BertText type; /* of a seqeval entity: what follows the letter and a dash; "_": nothing */
+    int begins;    /* 1: it starts with B- */
+    BertText kind; /* what follows B- or I-, else all of it: neighbours of one kind are joined */
+    BertText name; /* what follows the first dash, else all of it: the pipeline shows this */
+    BertText type; /* what follows the letter and a dash; "_" where nothing does */
 } BertTag;
 BERTDEF BertTag bert_tag(const BertStrings *labels, int label);
 
@@ -625,14 +615,13 @@ typedef struct {
     float score;     /* mean over its tokens of the label's probability */
 } BertEntity;
 
-/* logits (T,K) of one sequence; spans (T,2): start and end of each token in the text, -1 -1 (not a
-   BertSpan's 0 0) for [CLS] and [SEP]. entities has room for T; returns how many there are. */
+/* logits (T,K) and spans (T,2) of a sequence; entities has room for T. Returns how many it has. */
 BERTDEF int bert_entities(BertEntity *entities, const float *logits, const int *spans, int T, int K,
                           const BertStrings *labels);
 
 /* Question answering: the best spans of a context, whose windows are added one by one. Set the
-   first four, the rest zero. As run_qa: the best of all windows, which bert_answers_end scores. As
-   the pipeline: the best of each, for the caller to take after each bert_answers_add. */
+   first four, the rest zero. run_qa takes the best of all windows, which bert_answers_end scores.
+   The pipeline takes the best of each (by_window): take them after each bert_answers_add. */
 enum { BERT_MOST_ANSWERS = 100 };
 typedef struct {
     float start_logit, end_logit;
@@ -648,10 +637,11 @@ typedef struct {
     BertAnswer best[BERT_MOST_ANSWERS + 1], none; /* best first; none: the lowest of [CLS] */
 } BertAnswers;
 
-/* logits (T,2), T > 0: start and end of each token; spans (T,2): where it stands; -1 -1: [CLS]. */
+/* One window: logits (T,2), T > 0; spans (T,2): the tokens' places in the context, else -1 -1. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T);
 
-/* Scores them. Returns the answer's index; -1: no span, or [CLS] is above it by over threshold. */
+/* Scores the answers, after the last window. Returns the best one's index; -1: there is no span, or
+   "no answer" (may_lack) is above it by more than threshold. */
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 
 /* ------------------------------------------------------------------------------------------------
@@ -664,9 +654,6 @@ BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 /* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it. */
 BERTDEF int bert_save(Bert *m, const char *path);
 
-#ifdef __cplusplus
-}
-#endif
 #endif /* BERT_H */
 
 /* ============================================================================================== */
@@ -696,6 +683,10 @@ BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
 BERTDEF int bert_threads(void) { return 1; }
 #endif
 
+static int bert_min_(int a, int b) { return a < b ? a : b; }
+static int bert_max_(int a, int b) { return a > b ? a : b; }
+static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
+
 /* ------------------------------------------------------------------------------------------------
    Embeddings: out[n] = wte[token] + wse[type] + wpe[position]   (BertEmbeddings, before LayerNorm)
    out (N,C), tokens and types (N), offsets (B+1), wte (V,C), wpe (P,C), wse (S,C)
@@ -715,10 +706,6 @@ BERTDEF void bert_embeddings_forward(float *out, const int *tokens, const int *t
             for (int i = 0; i < C; i++) out_n[i] = te[i] + se[i] + pe[i];
         }
 }
-
-static int bert_min_(int a, int b) { return a < b ? a : b; }
-static int bert_max_(int a, int b) { return a > b ? a : b; }
-static size_t bert_zmin_(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Gradients of parameters are sums over tokens. Each thread makes a block of their channels, token
    after token: two tokens may share a row of wte, two channels never share a number. */
@@ -757,7 +744,7 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Logits and training have the same bits everywhere: so much has to be true of the compiler. */
+   Arithmetic. Logits and training have the same bits everywhere; this has to be true for it. */
 
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
 #error                                                                                             \
@@ -782,7 +769,6 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
    compiler has a choice of what to fuse. A processor without it rounds twice: other bits. */
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
     defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
-enum { BERT_FUSED_ = 1 };
 #ifdef BERT_GNU_ /* also where -fno-builtin makes fmaf a call */
 static inline float bert_fma_(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double bert_fma64_(double a, double b, double c) { return __builtin_fma(a, b, c); }
@@ -791,7 +777,6 @@ static inline float bert_fma_(float a, float b, float c) { return fmaf(a, b, c);
 static inline double bert_fma64_(double a, double b, double c) { return fma(a, b, c); }
 #endif
 #else
-enum { BERT_FUSED_ = 0 };
 static inline float bert_fma_(float a, float b, float c) { return a * b + c; }
 static inline double bert_fma64_(double a, double b, double c) { return a * b + c; }
 #endif
@@ -856,7 +841,39 @@ static inline float bert_max_of_(const float *a, int n, float least)
     return least;
 }
 
-/* The section on speed has e^x, tanh, and P(Z <= x) for Z from N(0, 1), which GELU needs. */
+/* log(x), x > 0, to 2e-16. libm's log, cos and pow differ from one system to the next. */
+static double bert_log_(double x)
+{
+    int e;
+    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
+    if (m < 0.70710678118654752) m *= 2.0, e--;
+    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
+    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
+    sum *= s; /* 2 atanh(s) = log(m) */
+    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
+}
+
+/* cos(2 pi turns), 0 <= turns < 1, to 2e-16. */
+static double bert_cos_turns_(double turns)
+{
+    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
+    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
+    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
+        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
+    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
+    return quarter == 1 || quarter == 2 ? -sum : sum;
+}
+
+/* x^n, n >= 0. */
+static double bert_power_(double x, int n)
+{
+    double power = 1.0;
+    for (; n > 0; n /= 2, x *= x)
+        if (n % 2) power *= x;
+    return power;
+}
+
+/* e^x, tanh, and P(Z <= x) for Z from N(0, 1), which GELU needs: "exp, tanh" near the end. */
 static inline float bert_exp_(float x);
 static inline float bert_tanh_(float x);
 static inline float bert_normal_cdf_(float x, float *bell);
@@ -952,7 +969,8 @@ enum { BERT_START_, BERT_ADD_, BERT_GO_ON_, BERT_DEPTH_ = 384 };
 
 static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets); /* the last section */
 
-/* What the product means, to the last bit. The section on speed computes the same bits faster. */
+/* What the product means, to the last bit; "The fast product" has the same bits. They depend on the
+   element's row of a, its column of b and inner alone, not on other rows, tiles or threads. */
 static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     if (scratch && scratch->bf16) {
@@ -960,7 +978,7 @@ static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
         return;
     }
     const int chain = how == BERT_GO_ON_, depth = chain ? inner : BERT_DEPTH_;
-    BERT_OMP_(parallel for)
+    BERT_OMP_(parallel for if (!omp_in_parallel()))
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++) {
             const float *x = a.at + i * a.down, *y = b.at + j * b.right;
@@ -975,7 +993,7 @@ static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
         }
 }
 
-/* The product on all threads; on the thread that calls. Both are fast where scratch is not NULL. */
+/* The product on all threads, and on the thread that calls: fast, where scratch is not NULL. */
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
 #define bert_matmul_ bert_matmul_plain_
 #define bert_matmul_serial_ bert_matmul_plain_
@@ -1041,7 +1059,7 @@ static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
 
 /* ------------------------------------------------------------------------------------------------
    Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p), keep 0 with probability p, else 1
-   out, inp (N,C) */
+   out, inp (N,C). The backward is the same function: dinp = dout * keep / (1 - p). */
 
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
 {
@@ -1070,12 +1088,6 @@ BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, Be
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++)
         bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop, (size_t)n);
-}
-
-/* dinp = dout * keep / (1 - p): the same function */
-BERTDEF void bert_dropout_backward(float *dinp, const float *dout, int N, int C, BertDropout drop)
-{
-    bert_dropout_forward(dinp, dout, N, C, drop);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -1117,7 +1129,8 @@ static BertAttHead_ bert_att_head_(const float *qkv, const int *offsets, size_t 
     s.key = bert_matrix_(qkv + s.at + C, row, 1);
     s.value = bert_matrix_(qkv + s.at + 2 * C, row, 1);
     s.scale = 1.0f / sqrtf((float)s.HS);
-    s.drop = drop, s.drop.key = bert_mix64(drop.key + (uint64_t)s.h + 1);
+    s.drop = drop,
+    s.drop.key = bert_mix64(drop.key + (uint64_t)s.h + 1); /* each head's own masks */
     s.scratch = scratch;
     return s;
 }
@@ -1238,7 +1251,6 @@ static void bert_attend_backward_(float *dqkv, const float *dout, const float *o
     }
 }
 
-/* dqkv (N,3C) */
 BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float *out,
                                      const float *stat, const float *qkv, const int *offsets, int B,
                                      int C, int NH, BertDropout drop, const BertScratch *scratch)
@@ -1256,14 +1268,13 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
    The activation function between fc and fcproj (config.json's hidden_act), element by element:
        gelu      x * cdf(x), cdf(x) = P(Z <= x) for Z from N(0,1)    (Hendrycks and Gimpel 2016)
        gelu_new  x / 2 * (1 + tanh(u)), u = sqrt(2/pi) * (x + 0.044715 x^3)
-       relu      max(x, 0)
+       relu      max(x, 0), whose derivative is 0 or 1, and 0 at 0
    cdf(x) = (1 + erf(x / sqrt 2)) / 2; its derivative is the density exp(-x^2/2) / sqrt(2 pi), so
        gelu' = cdf(x) + x * density(x)
    The tanh form's (1 + tanh(u)) / 2 is the logistic function h = 1 / (1 + exp(-2u)), which loses no
    digits; its derivative is dh / du = 2 h (1 - h), so
        gelu_new = x h,  gelu_new' = h + x * 2 h (1 - h) * u',
-       u' = sqrt(2/pi) * (1 + 3 * 0.044715 x^2)
-   relu' is 0 or 1, and 0 at 0. */
+       u' = sqrt(2/pi) * (1 + 3 * 0.044715 x^2) */
 
 static inline float bert_gelu_(float x)
 {
@@ -1351,18 +1362,6 @@ BERTDEF void bert_tanh_backward(float *dinp, const float *dout, const float *out
    losses (N), probs and logits (N,K), weights (K) or NULL: ones, labels (N) in 0..K-1, negative: no
    loss; labels NULL: probabilities only. K counts classes: of mlm V. */
 
-/* log(x), x > 0, to 2e-16: libm's differs from one system to the next. */
-static double bert_log_(double x)
-{
-    int e;
-    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
-    if (m < 0.70710678118654752) m *= 2.0, e--;
-    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
-    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
-    sum *= s; /* 2 atanh(s) = log(m) */
-    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
-}
-
 /* p = softmax(x). Returns log(sum_i exp(x[i] - max)), and max apart: their sum has fewer bits. */
 static float bert_softmax_(float *p, float *max_x, const float *x, int n)
 {
@@ -1446,7 +1445,8 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
         float sum = 0.0f;
         for (size_t i = (size_t)b * K, k = 0; k < (size_t)K; i++, k++) {
             float x = logits[i], w = weights ? weights[k] : 1.0f;
-            double e = bert_exp_(-fabsf(x)), one = 1.0 + e; /* e / (one - 1) mends one's rounding */
+            /* log(1 + e): 1 + e is rounded to one, whose log is multiplied by e / (one - 1). */
+            double e = bert_exp_(-fabsf(x)), one = 1.0 + e;
             float rest = (float)(one > 1.0 ? bert_log_(one) * (e / (one - 1.0)) : e);
             float up = (x > 0.0f ? x : 0.0f) + rest, down = (x < 0.0f ? -x : 0.0f) + rest;
             probs[i] = 1.0f / (1.0f + bert_exp_(-x));
@@ -1458,7 +1458,8 @@ BERTDEF void bert_bce_forward(float *losses, float *probs, const float *logits,
 
 /* d log(1 + exp(-x)) / dx = -exp(-x) / (1 + exp(-x)) = probs - 1, d log(1 + exp(x)) / dx = probs,
    so for scale * sum_b losses[b]
-       dlogits = scale / K * (W t (probs - 1) + (1 - t) probs), without weights (probs - t) / K */
+       dlogits = scale / K * (W t (probs - 1) + (1 - t) probs), that is, without weights,
+       dlogits = scale / K * (probs - t) */
 BERTDEF void bert_bce_backward(float *dlogits, const float *probs, const float *targets,
                                const float *weights, int B, int K, float scale)
 {
@@ -1536,9 +1537,8 @@ BERTDEF const char *bert_error(const Bert *m) { return m->message; }
 #error "bert.h: define all of BERT_MALLOC, BERT_CALLOC and BERT_FREE, or none"
 #endif
 
-/* n floats, zero, that start with a cache line, and bert_free_floats_ to free them.
-   malloc's start 16 bytes into one: then vectors lie across two lines, and where two threads'
-   columns meet both write to one line, which goes back and forth between the cores. */
+/* n floats, zero, that start with a cache line: malloc's start 16 bytes into one, and then vectors
+   lie across two lines, and two threads write to one. */
 enum { BERT_LINE_ = 64 };
 static float *bert_floats_(size_t n)
 {
@@ -1578,7 +1578,8 @@ static size_t bert_plus_(size_t a, size_t b) { return a > SIZE_MAX - b ? SIZE_MA
 BERTDEF BertText bert_string(const BertStrings *strings, size_t i)
 {
     const uint64_t *at = strings->offsets + i;
-    BertText text = {strings->bytes + at[0], (size_t)(at[1] - at[0])};
+    BertText text = {"", (size_t)(at[1] - at[0])};
+    if (text.size) text.bytes = strings->bytes + at[0]; /* all may be empty, and bytes NULL */
     return text;
 }
 
@@ -1598,7 +1599,7 @@ static int bert_copy_strings_(BertStrings *to, const BertStrings *from)
     to->count = from->count;
     to->bytes = (char *)to->offsets + table;
     memcpy(to->offsets, from->offsets, table);
-    memcpy(to->bytes, from->bytes, bytes - table);
+    if (bytes > table) memcpy(to->bytes, from->bytes, bytes - table);
     return BERT_OK;
 }
 
@@ -1624,20 +1625,20 @@ static int bert_loss_kind_(const BertConfig *c)
 
 BERTDEF int bert_has_targets(const BertConfig *c)
 {
-    const int kind = bert_loss_kind_(c);
+    const int kind = bert_task(c->task) ? bert_loss_kind_(c) : BERT_LOSS_NONE;
     return kind == BERT_LOSS_BCE || kind == BERT_LOSS_MSE;
 }
 
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R)
 {
-    const int reads = bert_task(task)->reads;
+    const int reads = bert_task(task) ? bert_task(task)->reads : 0;
     if (reads & BERT_READS_MASKED) return R;
     return reads & BERT_READS_TOKENS ? N : reads & BERT_READS_CLS ? B : 0;
 }
 
 BERTDEF size_t bert_head_cols(const BertConfig *c)
 {
-    const int cols = bert_task(c->task)->cols;
+    const int cols = bert_task(c->task) ? bert_task(c->task)->cols : 0;
     return (size_t)(cols == BERT_COLS_K ? c->K : cols == BERT_COLS_V ? c->V : cols);
 }
 
@@ -1684,16 +1685,18 @@ static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
 {
     const BertConfig *c = &m->config;
     const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
-    const size_t L = m->training ? c->L : 1, A = m->layers, G = m->training != 0;
+    const size_t EACH = m->training ? c->L : 1, KEPT = m->act_copies, GRAD = m->training != 0;
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
+    const int reads = bert_reads_(m), CLS = reads == BERT_READS_CLS, NSP = reads == BERT_READS_BOTH;
+    const int POOLER = CLS || NSP || (c->task == BERT_NONE && c->pooler);
     float *memory = m->acts_memory;
     size_t total = 0, size;
     BertActs acts;
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
-    acts.NAME = memory ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;                    \
+    acts.NAME = memory && (COPIES) ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;        \
     total = bert_plus_(total, bert_times_(COPIES, size));                                          \
-    if (sizes) *sizes++ = (ROWS) * (COLS);
+    if (sizes) *sizes++ = (COPIES) ? (ROWS) * (COLS) : 0;
     BERT_ACTS(BERT_ACT_ROW_)
     if (sizes) *sizes = total;
     return acts;
@@ -1707,25 +1710,22 @@ static int bert_check_config_(Bert *m, const BertConfig *c)
     const BertTask *task = bert_task(c->task);
     const struct {
         const char *name;
-        long value, least, most;
+        double value, least, most;
+        int open; /* most itself is out of range */
     } rows[] = {
-#define BERT_RANGE_ROW_(field, name, least, most) {name, c->field, least, most},
-#define BERT_NO_ROW_(field)
-        BERT_CONFIG(BERT_RANGE_ROW_, BERT_NO_ROW_)};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
-            return BERT_REFUSE_(m, "%s is %ld, not in %ld..%ld", rows[i].name, rows[i].value,
-                                rows[i].least, rows[i].most);
+#define BERT_ROW_(field, name, least, most, open)                                                  \
+    {name, (double)c->field, (double)(least), (double)(most), open},
+#define BERT_INT_ROW_(...) BERT_ROW_(__VA_ARGS__, 0)
+#define BERT_FLOAT_ROW_(...) BERT_ROW_(__VA_ARGS__, 1)
+        BERT_CONFIG(BERT_INT_ROW_, BERT_FLOAT_ROW_)};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const double x = rows[i].value, least = rows[i].least, most = rows[i].most;
+        if (!(x >= least && (rows[i].open ? x < most : x <= most)))
+            return BERT_REFUSE_(m, "%s is %.10g, not in %.10g..%s%.10g", rows[i].name, x, least,
+                                rows[i].open ? "below " : "", most);
+    }
     if (c->C % c->NH)
         return BERT_REFUSE_(m, "C (hidden_size) %d is no multiple of NH %d", c->C, c->NH);
-    const float shares[] = {c->hidden_dropout, c->att_dropout,
-                            c->cls_dropout < 0 ? 0 : c->cls_dropout, c->eps};
-    for (int i = 0; i < 4; i++)
-        if (!(shares[i] >= 0.0f && shares[i] < 1.0f))
-            return BERT_REFUSE_(m, "%s is %g, not in [0, 1)",
-                                i < 3 ? "a dropout probability" : "layer_norm_eps", shares[i]);
-    if (!(c->init_range >= 0.0f && c->init_range < 1e6f))
-        return BERT_REFUSE_(m, "initializer_range is %g", c->init_range);
     if (bert_task(c->task)->reads & BERT_READS_CLS && !c->pooler)
         return BERT_REFUSE_(m, "pooler is 0, but task %d needs one", c->task);
     return BERT_OK;
@@ -1742,21 +1742,18 @@ static int bert_as_written_(void)
 BERTDEF int bert_build(Bert *m, BertConfig config)
 {
     if (!bert_as_written_())
-        return BERT_REFUSE_(m,
-                            "bert.h was compiled with -fassociative-math: sums change their order");
+        return BERT_REFUSE_(m, "bert.h was compiled with -fassociative-math: wrong sums");
     int error = bert_check_config_(m, &config);
     if (error) return error;
     if (m->params_memory)
         return BERT_REFUSE_(m, "bert_build makes an empty Bert a model: free it first");
     m->config = config;
-    m->num_parameters = bert_layout_(m->tensors, &config);
-    if (bert_times_(m->num_parameters, sizeof(float)) >= SIZE_MAX / 2)
-        return BERT_REFUSE_(m, "the model's sizes overflow memory");
+    m->num_parameters = bert_layout_(m->tensors, &config); /* SIZE_MAX: no memory has so many */
     m->users = (long *)BERT_CALLOC(1, sizeof *m->users);
     m->params_memory = m->users ? bert_floats_(m->num_parameters) : NULL;
     if (!m->params_memory) {
         bert_free(m);
-        return BERT_NO_MEMORY_(m, "for the parameters");
+        return BERT_NO_MEMORY_(m, "for the model's parameters");
     }
     *m->users = 1;
     bert_point_(&m->params, m->params_memory, m->tensors, 0);
@@ -1830,17 +1827,6 @@ static int bert_check_alone_(Bert *m, const char *what)
     return BERT_REFUSE_(m, "%s would change the parameters of %ld Berts (bert_share)", what, users);
 }
 
-/* cos(2 pi turns), 0 <= turns < 1, to 2e-16; libm's differs, too. */
-static double bert_cos_turns_(double turns)
-{
-    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
-    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
-    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
-        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
-    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
-    return quarter == 1 || quarter == 2 ? -sum : sum;
-}
-
 /* One number from N(0, 1), by Box and Muller. */
 static float bert_normal_(uint64_t key, uint64_t i)
 {
@@ -1875,7 +1861,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
 {
     Bert next;
     BertConfig config = m->config;
-    memset(&next, 0, sizeof next); /* = {0} is warned of in C++ */
+    memset(&next, 0, sizeof next); /* = {0}, but for a warning of clang in C++ */
     if (bert_check_there_(m) || bert_check_alone_(m, "bert_set_task")) return BERT_EINPUT;
     if (labels && labels->count && labels->count != (size_t)K)
         return BERT_REFUSE_(m, "%zu label names for K = %d", labels->count, K);
@@ -1912,17 +1898,16 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
    The batch: checked, copied, and memory for its activations and their gradients */
 
 /* Makes *memory, of *room floats, one of at least n; what it held is lost. */
-static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n, const char *what)
+static int bert_reserve_(Bert *m, float **memory, size_t *room, size_t n)
 {
     if (n <= *room) return BERT_OK;
     bert_free_floats_(*memory);
     *memory = bert_floats_(n);
     *room = *memory ? n : 0;
-    return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch's %s", what);
+    return *memory ? BERT_OK : BERT_NO_MEMORY_(m, "for the batch");
 }
 
-/* The loss of a batch. A new one is a BERT_LOSS_, a row of kinds in that order, two branches in
-   bert_task_loss_, a range in bert_check_labels_ or, with targets, a term in bert_has_targets. */
+/* The loss of a batch. */
 typedef struct {
     int kind, weights, smoothing;  /* its function; whether it has class_weights, label_smoothing */
     size_t count, columns, labels; /* losses, columns of logits, labels (0: it reads targets) */
@@ -1930,8 +1915,10 @@ typedef struct {
 
 static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
 {
-    const size_t B = (size_t)x->B, H = bert_head_rows(c->task, B, x->offsets[B], x->R);
-    const size_t O = bert_head_cols(c), n = bert_max_(x->choices ? x->choices : x->B, 1);
+    const size_t B = x->offsets ? (size_t)bert_max_(x->B, 0) : 0; /* it may not yet be checked */
+    const size_t N = B ? (size_t)x->offsets[B] : 0, R = (size_t)bert_max_(x->R, 0);
+    const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
+    const size_t n = (size_t)bert_max_(x->choices ? x->choices : x->B, 1); /* an example's */
     const int classes = bert_task(c->task)->cols == BERT_COLS_K;
     const int one = bert_task(c->task)->reads != BERT_READS_BOTH; /* one head, so one loss */
     const BertLoss_ kinds[] = {{BERT_LOSS_NONE, 0, 0, 0, 0, 0},
@@ -1949,36 +1936,40 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *x)
     return bert_loss_(c, x).labels;
 }
 
-#define BERT_COUNT_ROW_(...) +1
-enum { BERT_NUM_ARRAYS_ = 0 BERT_BATCH(BERT_COUNT_ROW_) };
-
-/* How many numbers each array of a batch has, in the table's order; their sum. */
-static size_t bert_count_batch_(size_t *counts, const BertConfig *c, const BertBatch *x)
+/* How many numbers the arrays of a batch have; with room they are copied there, and to has them. */
+static size_t bert_copy_batch_(BertBatch *to, float *room, const BertConfig *c, const BertBatch *x)
 {
     const size_t B = (size_t)x->B, N = (size_t)x->offsets[B], R = (size_t)x->R, K = (size_t)c->K;
     const size_t LABELS = bert_count_labels(c, x);
     size_t total = 0;
-#define BERT_ARRAY_ROW_(name, type, count)                                                         \
-    total = bert_plus_(total, *counts++ = x->name ? count : 0);
-    BERT_BATCH(BERT_ARRAY_ROW_)
+#define BERT_COPY_ROW_(name, type, n)                                                              \
+    if (room && x->name) to->name = (type *)memcpy(room + total, x->name, (n) * sizeof *room);     \
+    total = bert_plus_(total, x->name ? n : 0);
+    BERT_BATCH(BERT_COPY_ROW_)
     return total;
 }
 
 /* Memory for a batch's activations and products, for its dropout rows and, behind them, a copy. */
 static int bert_make_room_(Bert *m, const BertBatch *x)
 {
-    size_t sizes[BERT_NUM_ACTS_ + 1], counts[BERT_NUM_ARRAYS_];
-    size_t kept = bert_plus_(2 * ((size_t)m->N + m->B), bert_count_batch_(counts, &m->config, x));
+    size_t sizes[BERT_NUM_ACTS_ + 1], copied = bert_copy_batch_(NULL, NULL, &m->config, x);
+    const size_t kept = bert_plus_(2 * ((size_t)m->N + m->B), copied);
     bert_acts_(m, 0, sizes);
-    int error =
-        bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS_], "activations");
     m->scratch.threads = bert_threads(), m->scratch.bf16 = m->bf16;
-    if (!error)
-        error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room,
-                              bert_scratch_size(m->scratch.threads), "products");
-    if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept, "tokens");
+    const size_t products = bert_scratch_size(m->scratch.threads);
+    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS_]);
+    if (!error) error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room, products);
+    if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept);
     m->acts = bert_acts_(m, m->config.L - 1, NULL);
     return error;
+}
+
+/* Whether an array lies in memory that a forward frees or overwrites. */
+static int bert_own_(const Bert *m, const void *array)
+{
+    const uintptr_t at = (uintptr_t)array;
+    return at - (uintptr_t)m->batch_memory < m->batch_room * sizeof(float) ||
+           at - (uintptr_t)m->acts_memory < m->acts_room * sizeof(float);
 }
 
 /* Refuses what would read outside a table. */
@@ -1989,6 +1980,9 @@ static int bert_check_batch_(Bert *m, const BertBatch *batch)
     if (c->undrawn) return BERT_REFUSE_(m, "the model has no weights yet: bert_init draws them");
     if (m->freeze_layers < 0)
         return BERT_REFUSE_(m, "freeze_layers is %d, below 0", m->freeze_layers);
+#define BERT_OWN_ROW_(name, ...) || bert_own_(m, batch->name)
+    if (0 BERT_BATCH(BERT_OWN_ROW_))
+        return BERT_REFUSE_(m, "a batch's arrays may not be m's own: copy those of batch or acts");
     if (batch->B > 0 && !(batch->tokens && batch->types && batch->offsets))
         return BERT_REFUSE_(m, "a batch has tokens, types and offsets: one of them is NULL");
     if (batch->B < 1 || batch->offsets[0] != 0)
@@ -2079,37 +2073,32 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch)
 {
     const BertLoss_ loss = bert_loss_(&m->config, batch);
+    const float *weights = loss.weights ? batch->class_weights : NULL;
     double sum = 0.0;
     if (!batch->labels || loss.kind == BERT_LOSS_SPAN) return (double)loss.count;
     for (size_t i = 0; i < loss.labels; i++)
         if (batch->labels[i] >= 0 && (size_t)batch->labels[i] < loss.columns)
-            sum += batch->class_weights ? batch->class_weights[batch->labels[i]] : 1.0f;
+            sum += weights ? weights[batch->labels[i]] : 1.0f;
     return sum;
 }
 
 /* Keeps a copy of the batch for the backward, behind the dropout rows. */
 static void bert_keep_batch_(Bert *m, const BertBatch *x)
 {
-    size_t counts[BERT_NUM_ARRAYS_], *count = counts;
     float *room = m->batch_memory + 2 * ((size_t)x->offsets[x->B] + (size_t)x->B);
     BertBatch *to = &m->batch;
-    bert_count_batch_(counts, &m->config, x);
     *to = *x;
-#define BERT_KEEP_ROW_(name, type, n)                                                              \
-    if (x->name) to->name = (type *)memcpy(room, x->name, *count * sizeof *room);                  \
-    room += *count++;
-    BERT_BATCH(BERT_KEEP_ROW_)
+    bert_copy_batch_(to, room, &m->config, x);
     if (to->divisor == 0.0) to->divisor = bert_divisor(m, x);
     if (to->divisor == 0.0) to->divisor = 1.0; /* nothing has a label: the loss is 0, not 0 / 0 */
     if (to->next_divisor == 0.0) to->next_divisor = (double)x->B;
 }
 
-/* The rows that key the batch's dropout: of each token, then of each [CLS]. */
 static void bert_key_rows_(Bert *m, const BertBatch *x)
 {
     m->dropout_rows = (uint64_t *)(void *)m->batch_memory;
     for (int b = 0; b < x->B; b++) {
-        uint64_t place = (uint64_t)(x->place + b) << 32;
+        uint64_t place = ((uint64_t)x->place + (uint64_t)b) << 32;
         for (int n = x->offsets[b], at = 0; n < x->offsets[b + 1]; n++)
             m->dropout_rows[n] = place | (uint64_t)at++;
         m->dropout_rows[x->offsets[x->B] + b] = place;
@@ -2125,6 +2114,7 @@ static BertDropout bert_site_(const Bert *m, int layer, int site, int n)
     const BertConfig *c = &m->config;
     float p = site == BERT_SITE_ATTENTION ? c->att_dropout : c->hidden_dropout;
     if (site == BERT_SITE_CLASSIFIER && c->cls_dropout >= 0.0f) p = c->cls_dropout;
+    /* Where B is N, each sequence is its [CLS] alone, and both have the same rows. */
     BertDropout drop = {m->training ? p : 0.0f, 0, m->dropout_rows + (n == m->N ? 0 : m->N)};
     drop.key = bert_dropout_key(m->batch.seed, m->batch.step, layer, site);
     return drop;
@@ -2161,15 +2151,12 @@ static int bert_cls_only_(const Bert *m, int l)
     return l == m->config.L - 1 && bert_reads_(m) == BERT_READS_CLS;
 }
 
-/* BertLayer, with a LayerNorm after each residual:
-       ln1 = LayerNorm(x + dropout(attproj(attention(x))))
-       ln2 = LayerNorm(ln1 + dropout(fcproj(gelu(fc(ln1)))))
-   ln2 is the next layer's x. At inference, where all layers share one copy of their activations, x
-   and ln2 are one array: ln2 is written last, when x has been read. */
+/* BertLayer. At inference, where all layers share one copy of their activations, its input x and
+   output ln2 are one array: ln2 is written last, when x has been read. */
 static void bert_layer_forward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, NH = c->NH, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N; /* rows after the attention */
     const BertScratch *s = &m->scratch;
     BertTensors w;
@@ -2180,7 +2167,7 @@ static void bert_layer_forward_(Bert *m, int l)
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, s);
-    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att, s);
+    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop_att, s);
     if (cls) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
@@ -2190,21 +2177,21 @@ static void bert_layer_forward_(Bert *m, int l)
     bert_residual_forward(a.res1, x, a.res1, n, C, drop1);
     bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
     bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, s);
-    bert_activation_forward(a.gelu, a.fch, (size_t)n * F, c->act);
-    bert_linear_forward(a.res2, a.gelu, w.fcprojw, w.fcprojb, n, F, C, s);
+    bert_activation_forward(a.fcact, a.fch, (size_t)n * F, c->act);
+    bert_linear_forward(a.res2, a.fcact, w.fcprojw, w.fcprojb, n, F, C, s);
     bert_residual_forward(a.res2, a.ln1, a.res2, n, C, drop2);
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
-    m->layer = l;
+    m->act_layer = l;
 }
 
-/* The same in reverse order. Each line's first argument is the gradient of an activation, of which
-   it has the name; names share arrays, where the gradient before is used up. At a residual, res1 =
-   x + dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what
-   came back through the branch; likewise dln1 is dres2. Checkpointing runs the forward again. */
+/* The same in reverse order. Each line makes the gradient that its first argument names. Several of
+   them share an array: one is used up before the next is made. At a residual, res1 = x +
+   dropout(branch), the gradient goes both ways: dx is dres1, to which the last line adds what comes
+   back through the branch; likewise dln1 is dres2. Checkpointing runs the forward again. */
 static void bert_layer_backward_(Bert *m, int l)
 {
     const BertConfig *c = &m->config;
-    const int B = m->B, N = m->N, C = c->C, F = c->F, *offsets = m->batch.offsets;
+    const int B = m->B, N = m->N, C = c->C, F = c->F, NH = c->NH, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N;
     BertScratch all = m->scratch;
     const BertScratch *s = cls ? &m->scratch : &all;
@@ -2213,20 +2200,20 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
     const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
-    float *dln2 = a.dx, *dres1 = a.dx, *dgelu = a.dfch, *dfch = a.dfch;
+    float *dln2 = a.dx, *dres1 = a.dx, *dfcact = a.dfch, *dfch = a.dfch;
     float *dx = m->freeze_embeddings && l == m->freeze_layers ? NULL : a.dx; /* NULL: no reader */
     float *dres2 = a.spare1, *dln1 = a.spare1, *datty = a.spare1;
     float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
     all.offsets = offsets;
-    if (m->layers == 1 && m->layer != l) bert_layer_forward_(m, l);
+    if (m->act_copies == 1 && m->act_layer != l) bert_layer_forward_(m, l);
 
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
                             C);
     bert_dropout_backward(dfcproj, dres2, n, C, drop2);
-    bert_linear_backward(dgelu, g.fcprojw, g.fcprojb, dfcproj, a.gelu, w.fcprojw, n, F, C, 0, s);
-    bert_activation_backward(dfch, dgelu, a.fch, (size_t)n * F, c->act);
+    bert_linear_backward(dfcact, g.fcprojw, g.fcprojb, dfcproj, a.fcact, w.fcprojw, n, F, C, 0, s);
+    bert_activation_backward(dfch, dfcact, a.fch, (size_t)n * F, c->act);
     bert_linear_backward(dln1, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, 1, s);
 
     bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
@@ -2238,34 +2225,31 @@ static void bert_layer_backward_(Bert *m, int l)
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
-    bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, c->NH, drop_att,
+    bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop_att,
                             s);
     bert_linear_backward(dx, g.qkvw, g.qkvb, a.dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C, 1,
                          &all);
 }
 
-/* BertEmbeddings, then the layers. */
 static void bert_encoder_forward_(Bert *m)
 {
-    const BertConfig *c = &m->config;
-    const BertBatch *batch = &m->batch;
-    BertTensors *w = &m->params;
-    BertActs *a = &m->acts;
-    bert_embeddings_forward(a->emb, batch->tokens, batch->types, batch->offsets, w->wte, w->wpe,
-                            w->wse, m->B, c->C);
-    bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, m->N, c->C,
-                           c->eps);
-    bert_dropout_forward(a->ln0, a->ln0, m->N, c->C, bert_site_(m, -1, BERT_SITE_EMBEDDINGS, m->N));
-    for (int l = 0; l < c->L; l++) bert_layer_forward_(m, l);
+    const int B = m->B, N = m->N, C = m->config.C;
+    const BertBatch *x = &m->batch;
+    const BertTensors *w = &m->params;
+    const BertActs *a = &m->acts;
+    const float eps = m->config.eps;
+    bert_embeddings_forward(a->emb, x->tokens, x->types, x->offsets, w->wte, w->wpe, w->wse, B, C);
+    bert_layernorm_forward(a->ln0, a->ln0_mean, a->ln0_rstd, a->emb, w->ln0w, w->ln0b, N, C, eps);
+    bert_dropout_forward(a->ln0, a->ln0, N, C, bert_site_(m, -1, BERT_SITE_EMBEDDINGS, N));
+    for (int l = 0; l < m->config.L; l++) bert_layer_forward_(m, l);
 }
 
-/* mlm's decoder is wte, whose gradient so has two parts: the decoder's, dwte += dlogits^T . headx,
-   for every row, and the embeddings', demb, for the rows of the batch's tokens. Rows that only the
-   decoder's part reaches come from one product. The others, at most N, get both parts sequence by
-   sequence, the decoder's first: a step cut into micro-batches then has the bits of the whole. It
-   costs them their part of the product, R C multiply-adds, twice. */
+/* mlm's decoder is wte, so wte's gradient has two parts: the decoder's, dwte += dlogits^T . headx,
+   for every row, and the embeddings', demb, for the rows of the batch's tokens. One product makes
+   the decoder's part of all rows. Those of the batch's tokens, at most N, are then made again, both
+   parts sequence by sequence, the decoder's first: so micro-batches have the bits of the whole. */
 
-/* One of the others; old is what it was before the product. */
+/* The row of wte of one of the batch's tokens; old is what it was before the product. */
 static void bert_tied_row_(const Bert *m, float *row, const float *old, int token)
 {
     const int R = m->R, C = m->config.C, V = m->config.V;
@@ -2298,7 +2282,7 @@ static void bert_tied_backward_(Bert *m)
     for (int n = 0; n < N; n++) {
         int first = 0;
         while (tokens[first] != tokens[n]) first++;
-        if (first == n) /* else another has done this row */
+        if (first == n) /* else an earlier n has done this row */
             bert_tied_row_(m, dwte + (size_t)tokens[n] * C, old + (size_t)n * C, tokens[n]);
     }
 }
@@ -2402,78 +2386,81 @@ static void bert_nsp_backward_(Bert *m, float scale)
         for (int i = 0; i < C; i++) a->dx[(size_t)offsets[b] * C + i] += dfirst[(size_t)b * C + i];
 }
 
-/* The task's head: from the encoder's output to logits (H,O), by the columns of the task table.
-       K    logits = classifier(dropout(x)), x is ln2 of ner, else pooled
-       V    mlm, pretraining: logits = transform(ln2) . wte^T + mlmdecb, wte the word embeddings
-       2    qa: logits = qa_outputs(ln2) */
+/* The task's head, which is known by its weights: from ln2 or pooled to logits (H,O) */
 static void bert_head_forward_(Bert *m)
 {
-    const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
-    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R);
-    const int O = (int)bert_head_cols(&m->config);
+    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R), C = m->config.C;
+    const int O = (int)bert_head_cols(&m->config), L = m->config.L;
     const BertTensors *w = &m->params;
     const BertActs *a = &m->acts;
     const float *x = bert_reads_(m) == BERT_READS_CLS ? a->pooled : a->ln2;
-    if (cols == BERT_COLS_K) {
+    if (w->clsw) {
         bert_dropout_forward(a->headx, x, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
         bert_linear_forward(a->logits, a->headx, w->clsw, w->clsb, H, C, O, &m->scratch);
-    } else if (cols == BERT_COLS_V) {
+    } else if (w->mlmw) {
         bert_transform_forward_(m, x);
         bert_linear_forward(a->logits, a->headx, w->wte, w->mlmdecb, H, C, O, &m->scratch);
-    } else if (cols == 2) bert_linear_forward(a->logits, x, w->qaw, w->qab, H, C, O, &m->scratch);
+    } else if (w->qaw) bert_linear_forward(a->logits, x, w->qaw, w->qab, H, C, O, &m->scratch);
 }
 
 /* From dlogits to dx, of [CLS] rows alone if no others are read; the decoder's dwte comes later. */
 static void bert_head_backward_(Bert *m)
 {
-    const int cols = bert_task(m->config.task)->cols, C = m->config.C, L = m->config.L;
-    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R);
-    const int O = (int)bert_head_cols(&m->config), cls = bert_reads_(m) == BERT_READS_CLS;
+    const int H = (int)bert_head_rows(m->config.task, m->B, m->N, m->R), C = m->config.C;
+    const int O = (int)bert_head_cols(&m->config), L = m->config.L,
+              cls = bert_reads_(m) == BERT_READS_CLS;
     const BertTensors *w = &m->params, *g = &m->grads;
+    const BertScratch *s = &m->scratch;
     const BertActs *a = &m->acts;
     float *dx = cls ? a->spare2 : a->dx; /* spare2: dpooled */
-    if (cols == BERT_COLS_K) {
-        bert_linear_backward(dx, g->clsw, g->clsb, a->dlogits, a->headx, w->clsw, H, C, O, 0,
-                             &m->scratch);
+    if (w->clsw) {
+        bert_linear_backward(dx, g->clsw, g->clsb, a->dlogits, a->headx, w->clsw, H, C, O, 0, s);
         bert_dropout_backward(dx, dx, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
         if (cls) bert_pooler_backward_(m, a->dx, dx);
-    } else if (cols == BERT_COLS_V) {
+    } else if (w->mlmw) {
         bert_linear_backward(a->spare1, NULL, g->mlmdecb, a->dlogits, a->headx, w->wte, H, C, O, 0,
-                             &m->scratch);
+                             s);
         bert_transform_backward_(m);
         if (H > 0) memset(m->seen, 1, (size_t)O); /* the softmax gives each row of wte a gradient */
-    } else if (cols == 2)
-        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, a->ln2, w->qaw, H, C, O, 0,
-                             &m->scratch);
+    } else if (w->qaw)
+        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, a->ln2, w->qaw, H, C, O, 0, s);
 }
 
-/* The task's loss (no labels: only probs) or, with backward, dlogits for scale times the loss. */
-static void bert_task_loss_(Bert *m, int backward, float scale)
+/* probs and, with labels or targets, losses and loss. */
+static void bert_loss_forward_(Bert *m)
+{
+    const BertBatch *x = &m->batch;
+    const BertActs *a = &m->acts;
+    const BertLoss_ loss = bert_loss_(&m->config, x);
+    const int n = (int)loss.count, O = (int)loss.columns, kind = loss.kind;
+    const float e = x->label_smoothing, *w = x->class_weights;
+    double sum = 0.0, next = 0.0;
+    if (kind == BERT_LOSS_CROSSENTROPY)
+        bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, w, e, n, O);
+    else if (kind == BERT_LOSS_BCE)
+        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, w, n, O);
+    else if (kind == BERT_LOSS_SPAN)
+        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, n);
+    else if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, n);
+    for (int i = 0; i < n && (x->labels || x->targets); i++) sum += a->losses[i];
+    for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
+    m->loss = (float)(sum / x->divisor + next / x->next_divisor);
+}
+
+/* dlogits, of scale times the loss */
+static void bert_loss_backward_(Bert *m, float scale)
 {
     const BertBatch *x = &m->batch;
     const BertActs *a = &m->acts;
     const BertLoss_ loss = bert_loss_(&m->config, x);
     const int n = (int)loss.count, O = (int)loss.columns, kind = loss.kind;
     const float s = (float)(scale / x->divisor), e = x->label_smoothing, *w = x->class_weights;
-    if (kind == BERT_LOSS_CROSSENTROPY && backward)
+    if (kind == BERT_LOSS_CROSSENTROPY)
         bert_crossentropy_backward(a->dlogits, a->probs, x->labels, w, e, n, O, s);
-    else if (kind == BERT_LOSS_CROSSENTROPY)
-        bert_crossentropy_forward(a->losses, a->probs, a->logits, x->labels, w, e, n, O);
-    else if (kind == BERT_LOSS_BCE && backward)
-        bert_bce_backward(a->dlogits, a->probs, x->targets, w, n, O, s);
-    else if (kind == BERT_LOSS_BCE)
-        bert_bce_forward(a->losses, a->probs, a->logits, x->targets, w, n, O);
-    else if (kind == BERT_LOSS_SPAN && backward)
-        bert_span_backward(a->dlogits, a->probs, x->labels, x->offsets, m->B, s);
+    else if (kind == BERT_LOSS_BCE) bert_bce_backward(a->dlogits, a->probs, x->targets, w, n, O, s);
     else if (kind == BERT_LOSS_SPAN)
-        bert_span_forward(a->losses, a->probs, a->logits, x->labels, x->offsets, m->B);
-    else if (backward) bert_mse_backward(a->dlogits, a->logits, x->targets, n, s);
-    else if (x->targets) bert_mse_forward(a->losses, a->logits, x->targets, n);
-    if (backward) return;
-    double sum = 0.0, next = 0.0;
-    for (int i = 0; i < n && (x->labels || x->targets); i++) sum += a->losses[i];
-    for (int b = 0; b < m->B && x->next; b++) next += a->nsplosses[b];
-    m->loss = (float)(sum / x->divisor + next / x->next_divisor);
+        bert_span_backward(a->dlogits, a->probs, x->labels, x->offsets, n, s);
+    else bert_mse_backward(a->dlogits, a->logits, x->targets, n, s);
 }
 
 /* ------------------------------------------------------------------------------------------------
@@ -2484,20 +2471,19 @@ BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training)
     const BertConfig *c = &m->config;
     int error = bert_check_batch_(m, batch);
     if (!error) error = bert_check_loss_(m, batch);
-    if (error) return error;
-    m->training = training, m->layers = training && !m->checkpointing ? c->L : 1;
-    m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
-    error = bert_make_room_(m, batch);
-    if (error) m->training = m->B = m->N = m->R = 0; /* there is nothing to use for a backward */
-    if (error) return error;
+    if (!error) {
+        m->training = training, m->act_copies = training && !m->checkpointing ? c->L : 1;
+        m->B = batch->B, m->N = batch->offsets[batch->B], m->R = batch->R;
+        error = bert_make_room_(m, batch);
+    }
+    if (error) return m->training = m->B = m->N = m->R = 0, error; /* nor is the one before there */
     bert_keep_batch_(m, batch);
     bert_key_rows_(m, batch);
     bert_encoder_forward_(m);
-    if (bert_reads_(m) & BERT_READS_CLS || (c->task == BERT_NONE && c->pooler))
-        bert_pooler_forward_(m);
+    if (m->acts.pooled) bert_pooler_forward_(m);
     bert_head_forward_(m);
     if (bert_reads_(m) == BERT_READS_BOTH) bert_nsp_forward_(m);
-    if (c->task != BERT_NONE) bert_task_loss_(m, 0, 1.0f);
+    if (c->task != BERT_NONE) bert_loss_forward_(m);
     return BERT_OK;
 }
 
@@ -2522,7 +2508,7 @@ BERTDEF int bert_backward(Bert *m, float scale)
     if (error) return error;
     bert_point_(&m->grads, m->grads_memory, m->tensors, 0);
     if (labelled) {
-        bert_task_loss_(m, 1, scale);
+        bert_loss_backward_(m, scale);
         bert_head_backward_(m);
     } else memset(m->acts.dx, 0, (size_t)m->N * m->config.C * sizeof(float));
     if (m->batch.next) bert_nsp_backward_(m, scale);
@@ -2555,11 +2541,27 @@ static const char *bert_bad_tensor_(const Bert *m, const float *memory, int l)
     return NULL;
 }
 
+/* How many floats of an activation of layer l the last forward has set; there is room for size. */
+static size_t bert_set_(const Bert *m, int act, int l, size_t size)
+{
+    const BertBatch *x = &m->batch;
+    const int loss = bert_loss_kind_(&m->config);
+    if (m->B < 1) return 0;
+    if (act == BERT_ACT_losses_ && (x->labels || x->targets))
+        return bert_loss_(&m->config, x).count;
+    if (act == BERT_ACT_losses_ || (act == BERT_ACT_nsplosses_ && !x->next) ||
+        (act == BERT_ACT_headx_ && loss == BERT_LOSS_SPAN) ||
+        (act == BERT_ACT_probs_ && loss == BERT_LOSS_MSE))
+        return 0;
+    return act >= BERT_ACT_res1_ && bert_cls_only_(m, l) ? size / m->N * m->B : size;
+}
+
 BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 {
 #define BERT_ACT_NAME_(name, ...) #name,
     static const char *const names[] = {BERT_ACTS(BERT_ACT_NAME_)};
-    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_, BERT_ACT_dx_};
+    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_,
+                         BERT_ACT_dx_}; /* by group */
     const int L = m->config.L;
     size_t sizes[BERT_NUM_ACTS_ + 1];
     float *acts[BERT_NUM_ACTS_];
@@ -2567,12 +2569,12 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
     for (int l = -1; l <= L && !bad; l++) {
         const BertActs a = bert_acts_(m, bert_max_(0, bert_min_(l, L - 1)), sizes);
         const int group = bert_group_(m, l), in_layer = group == BERT_GROUP_LAYER;
-        const int kept = !in_layer || m->layers > 1 || m->layer == l;
+        const int kept = !in_layer || m->act_copies > 1 || m->act_layer == l;
         memcpy(acts, &a, sizeof acts);
         bad = bert_bad_tensor_(m, m->params_memory, *layer = l);
-        for (int i = begin[group]; i < begin[group + 1] && !bad; i++) /* not set: zero, or older */
+        for (int i = begin[group]; i < begin[group + 1] && !bad; i++)
             if (kept || (m->training && i == BERT_ACT_ln2_))
-                bad = bert_finite_(acts[i], sizes[i]) ? NULL : names[i];
+                bad = bert_finite_(acts[i], bert_set_(m, i, l, sizes[i])) ? NULL : names[i];
     }
     for (int l = L; l >= -1 && !bad; l--) bad = bert_bad_tensor_(m, m->grads_memory, *layer = l);
     return bad;
@@ -2583,6 +2585,8 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
    training has not met: their gradient, m and v are zero, and reading so many zeros from memory
    would cost a quarter of a step. So what follows goes by runs, each in or outside a row of wte. */
 
+typedef char bert_wte_is_first_[BERT_TENSOR_wte == 0 ? 1 : -1]; /* else this does not compile */
+
 /* How long the run from parameter at on is: up to end, at most 1024. *met: 0 in a row not seen. */
 static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
 {
@@ -2592,19 +2596,12 @@ static size_t bert_run_(const Bert *m, size_t at, size_t end, int *met)
     return bert_zmin_(bert_zmin_(end, inside ? (row + 1) * C : end) - at, 1024);
 }
 
-/* Parameters that a thread takes at once, then the next: threads are not equally fast. */
-enum { BERT_BLOCK_ = 16384 };
-
 BERTDEF void bert_zero_grad(Bert *m)
 {
+    size_t at = 0, run;
     if (!m->grads_memory) return;
-    const ptrdiff_t n = (ptrdiff_t)m->num_parameters;
-    BERT_OMP_(parallel for)
-    for (ptrdiff_t block = 0; block < n; block += BERT_BLOCK_) {
-        size_t at = (size_t)block, end = bert_zmin_(at + BERT_BLOCK_, (size_t)n), run;
-        for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run)
-            if (met) memset(m->grads_memory + at, 0, run * sizeof(float));
-    }
+    for (int met; (run = bert_run_(m, at, m->num_parameters, &met)) > 0; at += run)
+        if (met) memset(m->grads_memory + at, 0, run * sizeof(float));
 }
 
 /* Summed in double over blocks of fixed size, then over the blocks: one order for any threads. */
@@ -2659,21 +2656,15 @@ static void bert_adamw_run_(float *p, float *m, float *v, float *g, size_t n, Be
     }
 }
 
-/* x^n, n >= 0: libm's pow may differ in the last bit. */
-static double bert_power_(double x, int n)
-{
-    double power = 1.0;
-    for (; n > 0; n /= 2, x *= x)
-        if (n % 2) power *= x;
-    return power;
-}
-
 /* What is frozen has no gradient and does not change. */
 static int bert_frozen_(const Bert *m, const BertTensor *t, int l)
 {
     if (t->group == BERT_GROUP_EMBEDDINGS) return m->freeze_embeddings;
     return t->group == BERT_GROUP_LAYER && l < m->freeze_layers;
 }
+
+/* Parameters that a thread takes at once, then the next: threads are not equally fast. */
+enum { BERT_BLOCK_ = 16384 };
 
 /* The share of the learning rate that layer l of a tensor has: the head all, the embeddings least
    (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning"; ELECTRA's code counts one more). */
@@ -2696,7 +2687,8 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
         const BertTensor *t = &m->tensors[i];
         const ptrdiff_t size = (ptrdiff_t)(t->rows * t->cols); /* of a layer */
         for (int l = 0; l < (int)t->layers; l++) {
-            if (!t->used || bert_frozen_(m, t, l)) continue;
+            const int frozen = bert_frozen_(m, t, l);
+            if (!t->used) continue;
             const double rate = lr * bert_rate_(m, t, l);
             const size_t first = t->offset + (size_t)l * (size_t)size;
             s.lr = (float)rate;
@@ -2707,7 +2699,11 @@ BERTDEF int bert_adamw(Bert *m, float lr, float beta1, float beta2, float eps, f
                 size_t end = bert_zmin_(at + BERT_BLOCK_, first + (size_t)size);
                 for (int met; (run = bert_run_(m, at, end, &met)) > 0; at += run) {
                     float *p = m->params_memory + at, *g = m->grads_memory + at;
-                    if (met) bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, g, run, s);
+                    if (frozen) { /* it may have been frozen after the backward */
+                        for (size_t j = 0; met && j < run; j++)
+                            if (g[j] != 0.0f) g[j] = 0.0f; /* to write all would take memory */
+                    } else if (met)
+                        bert_adamw_run_(p, m->m_memory + at, m->v_memory + at, g, run, s);
                     else if (s.keep != 1.0f) /* as bert_adamw_run_ does: m and v stay zero */
                         for (size_t j = 0; j < run; j++) p[j] *= s.keep;
                 }
@@ -2736,13 +2732,19 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
    Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
    two. What a character is comes from the model's Unicode table, not from a locale. */
 
-/* Properties in the Unicode table: what clean-up removes or makes a blank, what splits words, CJK
-   (set apart by blanks), what strip_accents drops (Mn), what is part of a word for single_word; the
-   canonical combining class is in bits 8..15. */
-enum { BERT_REMOVED_ = 1, BERT_BLANK_ = 2, BERT_SPACE_ = 4, BERT_PUNCTUATION_ = 8 };
-enum { BERT_CJK_ = 16, BERT_ACCENT_ = 32, BERT_WORD_ = 64 };
+/* Properties in the Unicode table; bits 8..15 are the canonical combining class. */
+enum {
+    BERT_REMOVED_ = 1,     /* clean-up removes it, */
+    BERT_BLANK_ = 2,       /* or makes it a blank */
+    BERT_SPACE_ = 4,       /* words end before it */
+    BERT_PUNCTUATION_ = 8, /* it is a word by itself */
+    BERT_CJK_ = 16,        /* it is set apart by blanks */
+    BERT_ACCENT_ = 32,     /* strip_accents drops it (category Mn) */
+    BERT_WORD_ = 64        /* it is part of a word, for single_word */
+};
 
-/* Flags of added tokens; NO_PIECE: WordPiece does not know it. */
+/* Flags of added tokens: decode may skip it; it is not found inside a word; it takes the blanks on
+   its left; on its right; it is looked for in normalized text; WordPiece does not know it. */
 enum { BERT_SPECIAL_ = 1, BERT_SINGLE_WORD_ = 2, BERT_LSTRIP_ = 4, BERT_RSTRIP_ = 8 };
 enum { BERT_NORMALIZED_ = 16, BERT_NO_PIECE_ = 32 };
 
@@ -2905,8 +2907,8 @@ BERTDEF int bert_lower_case(const BertTokenizer *t, uint32_t c, uint32_t *lower)
 static void bert_emit_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
     const uint32_t *lower;
-    if (t->words[BERT_STRIP_ACCENTS] && t->lookup->info[c] & BERT_ACCENT_) return;
-    int n = t->words[BERT_LOWER_CASE] ? bert_map_(t, c, 1, &lower) : 0;
+    if (t->settings[BERT_STRIP_ACCENTS] && t->lookup->info[c] & BERT_ACCENT_) return;
+    int n = t->settings[BERT_LOWER_CASE] ? bert_map_(t, c, 1, &lower) : 0;
     if (!n) bert_push_(w, &w->normal, c, from);
     for (int i = 0; i < n; i++) bert_push_(w, &w->normal, lower[i], from);
 }
@@ -2942,7 +2944,7 @@ static void bert_flush_(const BertTokenizer *t, struct BertWork_ *w)
 /* One character after decomposition: a mark waits for those that follow it. */
 static void bert_part_(const BertTokenizer *t, struct BertWork_ *w, uint32_t c, int from)
 {
-    uint32_t mark = t->words[BERT_STRIP_ACCENTS] ? bert_combining_class_(t, c) : 0;
+    uint32_t mark = t->settings[BERT_STRIP_ACCENTS] ? bert_combining_class_(t, c) : 0;
     if (!mark) {
         if (w->marks.n) bert_flush_(t, w);
         if (from >= 0) w->last = from;
@@ -2960,8 +2962,9 @@ static void bert_decompose_(const BertTokenizer *t, struct BertWork_ *w, uint32_
     const uint32_t *parts = &c, s = c - BERT_HANGUL_;
     uint32_t hangul[3] = {0x1100 + s / 588, 0x1161 + s % 588 / 28, 0x11A7 + s % 28};
     int n = 0;
-    if (t->words[BERT_STRIP_ACCENTS] && s < BERT_SYLLABLES_) parts = hangul, n = 2 + (s % 28 != 0);
-    else if (t->words[BERT_STRIP_ACCENTS]) n = bert_map_(t, c, 0, &parts);
+    if (t->settings[BERT_STRIP_ACCENTS] && s < BERT_SYLLABLES_)
+        parts = hangul, n = 2 + (s % 28 != 0);
+    else if (t->settings[BERT_STRIP_ACCENTS]) n = bert_map_(t, c, 0, &parts);
     bert_part_(t, w, n ? parts[0] : c, from);
     for (int i = 1; i < n; i++) bert_part_(t, w, parts[i], -1);
 }
@@ -2975,7 +2978,7 @@ static void bert_normalize_(const BertTokenizer *t, struct BertWork_ *w, int fro
     w->last = from;
     for (int i = from; i < to; i++) {
         uint32_t c = w->chars.at[i].c, bits = info[c];
-        int apart = t->words[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
+        int apart = t->settings[BERT_CHINESE_CHARS] && bits & BERT_CJK_;
         int as_is = c == ' ' || (!(bits & ~plain) && c - BERT_HANGUL_ >= BERT_SYLLABLES_);
         if (as_is && !w->marks.n) {
             bert_push_(w, &w->normal, c, i);
@@ -3056,7 +3059,7 @@ static void bert_token_(struct BertWork_ *w, int id, int start, int end)
 static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, int to)
 {
     const BertChar_ *c = w->normal.at;
-    const int known = to - from <= t->words[BERT_LONGEST_WORD];
+    const int known = to - from <= t->settings[BERT_LONGEST_WORD];
     int first = w->num_tokens, id = 0;
     for (int at = from, n = 0; at < to && id >= 0; at += n) {
         id = known ? bert_longest_(t, at > from ? BERT_TAIL_ : BERT_FIRST_, c + at, to - at, &n)
@@ -3065,7 +3068,7 @@ static void bert_pieces_(const BertTokenizer *t, struct BertWork_ *w, int from, 
     }
     if (id >= 0) return;
     w->num_tokens = first;
-    bert_token_(w, t->words[BERT_ID_UNK], c[from].from, c[to - 1].from + 1);
+    bert_token_(w, t->settings[BERT_ID_UNK], c[from].from, c[to - 1].from + 1);
 }
 
 /* The words of normal[from] .. normal[to-1]. */
@@ -3169,8 +3172,8 @@ static int bert_check_unicode_(Bert *m)
 static int bert_check_added_(Bert *m)
 {
     const BertTokenizer *t = &m->tokenizer;
-    const int32_t *a = t->added, pieces = t->words[BERT_NUM_PIECES];
-    for (int i = 0; i < t->words[BERT_NUM_ADDED]; i++, a += 2)
+    const int32_t *a = t->added, pieces = t->settings[BERT_NUM_PIECES];
+    for (int i = 0; i < t->settings[BERT_NUM_ADDED]; i++, a += 2)
         if (a[0] <= (i ? a[-2] : -1) || a[0] >= pieces || (a[1] & ~63) != 0)
             return BERT_BAD_FILE_(
                 m, "added token %d: id %d, flags %d: ids rise, below %d, flags 0..63", i, a[0],
@@ -3178,8 +3181,8 @@ static int bert_check_added_(Bert *m)
     return BERT_OK;
 }
 
-/* The n characters at c as string i of that kind; of two alike the last piece or the first added
-   token counts. 0: too many collide. */
+/* The n characters at c as string i of that kind; of two alike the last piece or first added token
+   counts. 0: too many collide. */
 static int bert_add_string_(const BertTokenizer *t, int kind, int i, const BertChar_ *c, int n)
 {
     uint64_t h = BERT_HASH_SEED_(kind);
@@ -3209,8 +3212,8 @@ static int bert_add_token_(const BertTokenizer *t, struct BertWork_ *w, int a)
     return bert_add_string_(t, BERT_RAW_ + late, a, c->at, c->n);
 }
 
-/* Each code point's properties, then, by rising id, added tokens and pieces. Returns NULL, or what
-   is wrong: long ones would cost a text's characters so many steps each; no known model has any. */
+/* Enters each code point's properties, then, by rising id, added tokens and pieces. Returns NULL or
+   what is wrong: with long strings, which no known model has, a character costs many steps. */
 static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w)
 {
     const char *wrong = NULL, *many = "too many strings of one hash";
@@ -3220,8 +3223,8 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
     for (; u < maps; u += 3)
         for (uint32_t c = u[0]; c <= u[1]; c++) info[c] = u[2] & 0xFFFF;
     for (uint32_t i = 0; i < t->unicode[1]; i++) info[maps[3 * i]] |= (i + 1) << 16;
-    for (int id = 0, a = 0; id < t->words[BERT_NUM_PIECES] && !w->failed && !wrong; id++) {
-        int added = a < t->words[BERT_NUM_ADDED] && t->added[2 * a] == id;
+    for (int id = 0, a = 0; id < t->settings[BERT_NUM_PIECES] && !w->failed && !wrong; id++) {
+        int added = a < t->settings[BERT_NUM_ADDED] && t->added[2 * a] == id;
         bert_characters_(w, bert_string(&t->vocabulary, (size_t)id));
         if (w->failed) break;
         if (added && !bert_add_token_(t, w, a)) wrong = many;
@@ -3234,7 +3237,7 @@ static const char *bert_fill_lookup_(const BertTokenizer *t, struct BertWork_ *w
         a += added;
     }
     const int longest = bert_max_(k->longest[BERT_FIRST_], k->longest[BERT_TAIL_]);
-    if (bert_min_(longest, t->words[BERT_LONGEST_WORD]) > BERT_LONGEST_)
+    if (bert_min_(longest, t->settings[BERT_LONGEST_WORD]) > BERT_LONGEST_)
         wrong = "a long piece, for long words";
     return wrong;
 }
@@ -3256,7 +3259,7 @@ static int bert_make_lookup_(Bert *m)
     if (error) return error;
     struct BertLookup_ *k = t->lookup = (struct BertLookup_ *)BERT_CALLOC(1, sizeof *t->lookup);
     if (k) {
-        const size_t added = (size_t)t->words[BERT_NUM_ADDED];
+        const size_t added = (size_t)t->settings[BERT_NUM_ADDED];
         for (k->bits = 1; (size_t)1 << k->bits < 2 * (t->vocabulary.count + added);) k->bits++;
         k->info = (uint32_t *)BERT_CALLOC(BERT_POINTS_, sizeof *k->info);
         k->slots = (BertSlot_ *)BERT_CALLOC((size_t)1 << k->bits, sizeof *k->slots);
@@ -3315,7 +3318,8 @@ static int bert_append_(const Bert *m, BertEncoding *e, const int *at, const int
     for (int k = 0; k < 5; k++)
         for (int i = 0; i < counts[k]; i++, e->N++) {
             const BertToken_ *token = k % 2 ? &w->tokens[at[k / 2] + i] : NULL;
-            e->tokens[e->N] = token ? token->id : m->tokenizer.words[k ? BERT_ID_SEP : BERT_ID_CLS];
+            e->tokens[e->N] =
+                token ? token->id : m->tokenizer.settings[k ? BERT_ID_SEP : BERT_ID_CLS];
             e->types[e->N] = k > 2;
             e->spans[e->N] = token ? token->span : none;
         }
@@ -3437,7 +3441,7 @@ static size_t bert_replace_(char *s, size_t n, const char *old, const char *by)
     return kept;
 }
 
-/* Takes blanks out, with do_not as the library from one token, else as transformers from a text. */
+/* Takes blanks out: with do_not of a token, as the Rust library, else of a text (transformers). */
 static size_t bert_clean_up_(char *s, size_t n, int do_not)
 {
     static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
@@ -3455,14 +3459,14 @@ static BertText bert_shown_(const BertTokenizer *t, int id, int *special)
 {
     const struct BertLookup_ *k = t->lookup;
     const BertText string = bert_string(&t->vocabulary, (size_t)id);
-    int low = 0, high = t->words[BERT_NUM_ADDED];
+    int low = 0, high = t->settings[BERT_NUM_ADDED];
     while (low < high) { /* ids of added tokens rise */
         int middle = (low + high) / 2;
         if (t->added[2 * middle] < id) low = middle + 1;
         else high = middle;
     }
     *special = 0;
-    if (low == t->words[BERT_NUM_ADDED] || t->added[2 * low] != id) return string;
+    if (low == t->settings[BERT_NUM_ADDED] || t->added[2 * low] != id) return string;
     *special = t->added[2 * low + 1] & BERT_SPECIAL_;
     const size_t size = k->shown_at[low + 1] - k->shown_at[low];
     if (!size) return string;
@@ -3477,7 +3481,7 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
     size_t length = 0;
     int fits = 1, first = 1, special;
     for (int i = 0; i < n; i++) {
-        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.words[BERT_NUM_PIECES])
+        if (!m->tokenizer.lookup || ids[i] < 0 || ids[i] >= m->tokenizer.settings[BERT_NUM_PIECES])
             continue;
         BertText s = bert_shown_(&m->tokenizer, ids[i], &special);
         if (!s.size || (special && skip_special)) continue; /* "": no token */
@@ -3501,13 +3505,14 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
 
 BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
 {
-    const int mask = m->tokenizer.lookup ? m->tokenizer.words[BERT_ID_MASK] : -1;
+    const int mask = m->tokenizer.lookup ? m->tokenizer.settings[BERT_ID_MASK] : -1;
     BertBatch batch = {0};
     int *rows = NULL;
     batch.B = e->B, batch.offsets = e->offsets;
     batch.tokens = e->tokens, batch.types = e->types;
     if (bert_reads_(m) & BERT_READS_MASKED && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
+        if (!rows) m->training = m->B = m->N = m->R = 0; /* as a forward that fails */
         if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
             if (e->tokens[n] == mask) rows[batch.R++] = n;
@@ -3521,19 +3526,16 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
 BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
 {
     const int B = m->B, C = m->config.C, task = m->config.task, *offsets = m->batch.offsets;
-    const int reads = bert_reads_(m), only_cls = reads == BERT_READS_CLS;
+    const int only_cls = bert_reads_(m) == BERT_READS_CLS;
     if (B < 1) return BERT_REFUSE_(m, "an embedding follows a forward");
     if (pooling < BERT_POOL_DEFAULT || pooling > BERT_POOL_POOLER)
         return BERT_REFUSE_(m, "pooling is %d, not in 0..%d", pooling, BERT_POOL_POOLER);
     if (pooling == BERT_POOL_DEFAULT) pooling = bert_max_(m->config.pooling, BERT_POOL_MEAN);
     if (normalize < 0) normalize = m->config.normalize;
-    if (pooling == BERT_POOL_POOLER && task != BERT_NONE && !(reads & BERT_READS_CLS))
-        return BERT_REFUSE_(m, "task %d does not compute the pooler", task);
-    if (pooling == BERT_POOL_POOLER && !m->config.pooler)
-        return BERT_REFUSE_(m, "the model has no pooler");
+    if (pooling == BERT_POOL_POOLER && !m->acts.pooled)
+        return BERT_REFUSE_(m, "the model has no pooler, or task %d does not compute it", task);
     if (pooling == BERT_POOL_MEAN && only_cls)
-        return BERT_REFUSE_(m, "no mean: task %d computes only [CLS] (bert_set_task: BERT_NONE)",
-                            task);
+        return BERT_REFUSE_(m, "no mean: task %d computes only [CLS] (bert_set_task)", task);
     const int pooler = pooling == BERT_POOL_POOLER, of_cls = pooler || only_cls; /* x (B,C) */
     const float *x = pooler ? m->acts.pooled : m->acts.ln2;
     for (int b = 0; b < B; b++) {
@@ -3543,7 +3545,7 @@ BERTDEF int bert_embed(Bert *m, float *out, int pooling, int normalize)
         memcpy(o, from, (size_t)C * sizeof *o);
         for (int n = 1; n < rows; n++)
             for (int i = 0; i < C; i++) o[i] += from[(size_t)n * C + i];
-        if (normalize) { /* the mean's length follows the sum's */
+        if (normalize) { /* o is the sum; the mean has its direction */
             float norm = sqrtf(bert_dot_(o, 0.0f, o, 0.0f, C));
             scale = norm > 1e-12f ? 1.0f / norm : 1e12f;
         }
@@ -3676,8 +3678,8 @@ static void bert_score_window_(BertAnswers *a, BertAnswer *none, const float *lo
     }
 }
 
-/* Each start with each end from there on is a span; run_qa takes the n best of both, the pipeline
-   all. none becomes that window's in which it is lowest. */
+/* A span is a start and an end that is not before it: run_qa combines the n best, the pipeline all.
+   none becomes that of the window in which it is lowest. */
 BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *spans, int T)
 {
     int starts[BERT_MOST_ANSWERS], ends[BERT_MOST_ANSWERS];
@@ -3702,7 +3704,10 @@ BERTDEF void bert_answers_add(BertAnswers *a, const float *logits, const int *sp
 
 BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
 {
-    int answer = 0, n = a->n_best;
+    int answer = 0, n = a->n_best, kept = 0;
+    for (int i = 0; i < a->count; i++) /* without none, from a call before */
+        if (a->best[i].end > 0) a->best[kept++] = a->best[i];
+    a->count = kept;
     if (a->may_lack && a->windows) { /* however low it is, it stays in the list */
         n += a->count == n && bert_value_(&a->none) <= bert_value_(&a->best[n - 1]);
         bert_answer_insert_(a, a->none, n);
@@ -3733,8 +3738,8 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold)
                  case are pool index | length << 24 with a length of at most 4 and 3, or 0: the code
                  point stays (Hangul syllables have no row: they are decomposed by arithmetic); and
                  the pool, W code points.
-   Version 1 is the same but for words 43..51, which are zero, where wte's row 0 is [PAD]'s, and for
-   words 37 and 41, which are 0 where there is no [PAD], no [MASK].
+   In version 1, words 43..51 are zero, row 0 of wte is [PAD]'s (padding_idx is 0), and words 37 and
+   41 are 0 where there is no [PAD], no [MASK].
    The tokenizer hash, which ties data files to a vocabulary, is 64-bit FNV-1a over words 32..42 (0
    for an id of -1), a zero word, and sections 3 and 4 without their padding: the same of both. */
 
@@ -3955,19 +3960,20 @@ static int bert_check_header_(Bert *m, BertBytes_ file, const int32_t *h)
 static void bert_none_in_version_1_(BertTokenizer *t, int word, const char *token)
 {
     const BertText first = bert_string(&t->vocabulary, 0);
-    if (!t->words[word] && (first.size != strlen(token) || memcmp(first.bytes, token, first.size)))
-        t->words[word] = -1;
+    if (!t->settings[word] &&
+        (first.size != strlen(token) || memcmp(first.bytes, token, first.size)))
+        t->settings[word] = -1;
 }
 
 static uint64_t bert_hash_tokenizer_(const BertTokenizer *t)
 {
     const BertStrings *v = &t->vocabulary;
     int32_t words[12] = {0};
-    for (int i = 0; i < 11; i++) words[i] = t->words[i] < 0 ? 0 : t->words[i];
+    for (int i = 0; i < 11; i++) words[i] = t->settings[i] < 0 ? 0 : t->settings[i];
     uint64_t hash = bert_fnv1a_(0xCBF29CE484222325u, words, sizeof words, 4);
     hash = bert_fnv1a_(hash, v->offsets, bert_table_bytes_(v), 8);
     hash = bert_fnv1a_(hash, v->bytes, bert_strings_bytes_(v) - bert_table_bytes_(v), 1);
-    return bert_fnv1a_(hash, t->added, (size_t)t->words[BERT_NUM_ADDED] * 8, 4);
+    return bert_fnv1a_(hash, t->added, (size_t)t->settings[BERT_NUM_ADDED] * 8, 4);
 }
 
 static int bert_read_model_(Bert *m, BertSource_ *s)
@@ -3982,7 +3988,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     if (old) memset(h + BERT_H_MORE_, 0, BERT_MORE_FIELDS_ * sizeof *h), h[BERT_H_MORE_] = 1;
     if (!error) error = bert_check_header_(m, s->size, h);
     if (error) return error;
-    memcpy(t->words, h + BERT_H_TOKENIZER_, sizeof t->words);
+    memcpy(t->settings, h + BERT_H_TOKENIZER_, sizeof t->settings);
     t->unicode_bytes = (size_t)bert_u64_(h + BERT_H_BYTES_5_);
     error = bert_build(m, bert_config_of_(h));
     bert_sections_(sections, m, h);
@@ -3991,7 +3997,7 @@ static int bert_read_model_(Bert *m, BertSource_ *s)
     if (!error)
         error = bert_check_strings_(m, &m->labels, &sections[1], h[BERT_H_LABELS_], "label names");
     if (!error)
-        error = bert_check_strings_(m, &t->vocabulary, &sections[2], t->words[BERT_NUM_PIECES],
+        error = bert_check_strings_(m, &t->vocabulary, &sections[2], t->settings[BERT_NUM_PIECES],
                                     "vocabulary");
     if (!error && t->vocabulary.count) error = bert_make_lookup_(m);
     if (error) return error;
@@ -4057,7 +4063,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
     bert_put_u64_(h + BERT_H_BYTES_2_, bert_strings_bytes_(&m->labels));
     bert_put_u64_(h + BERT_H_BYTES_3_, bert_strings_bytes_(&m->tokenizer.vocabulary));
     bert_put_u64_(h + BERT_H_BYTES_5_, m->tokenizer.unicode_bytes);
-    memcpy(h + BERT_H_TOKENIZER_, m->tokenizer.words, sizeof m->tokenizer.words);
+    memcpy(h + BERT_H_TOKENIZER_, m->tokenizer.settings, sizeof m->tokenizer.settings);
     bert_put_u64_(h + BERT_H_BYTES_, bert_sections_(sections, m, h));
     BertSource_ s = {fopen(path, "wb"), NULL, 0, 0, 1};
     if (!s.file)
@@ -4119,7 +4125,7 @@ static inline float bert_tanh_(float x)
 
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
    sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is then within
-   1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7. */
+   1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7 (dev/check/math.c). */
 static inline float bert_normal_cdf_(float x, float *bell)
 {
     float e = bert_exp_(-0.5f * (x * x));
@@ -4213,7 +4219,7 @@ ROWS | strip   || tile    |    |     first-level cache while it passes over the 
    A tile over the edge of c computes whole, and stores in part. */
 enum {
     BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
-    BERT_FEW_ = 192, /* up to so many rows panels are made one by one, fetched ahead */
+    BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
     BERT_ROOM_ = BERT_DEPTH_ * (BERT_TILE_ROWS_ + BERT_WIDE_) /* floats: a strip, then panels */
 };
 
@@ -4242,7 +4248,8 @@ enum {
 #endif
 
 /* A block of memory that tiles fetch while they compute, rate cache lines whenever LANES steps of k
-   are done. Waited for, or asked for all at once, it would hold up the sums. */
+   are done. Waited for, or asked for all at once, it would hold up the sums. An address may lie
+   behind its array: nothing is read there, and gcc and clang, alone here, only add numbers. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
@@ -4264,7 +4271,7 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ a, int rows, int cols, int times
         if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
     }
 
-/* One k of a tile. */
+/* One step of k: a tile's sums each get one product more. */
 BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], const int vecs,
                              const float *strip, const size_t down, const float *panel)
 {
@@ -4453,7 +4460,9 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 }
 
 /* Few rows times b = w^T, a linear's weights or attention's keys: c^T = w . a^T is computed, whose
-   tiles, HIGH rows of w and one vector wide, read w where it lies. To pack w pays for more rows. */
+   tiles, HIGH rows of w and one vector wide, read w where it lies; to pack w pays for more rows.
+   With less than 16 columns there is nothing to win; inner in whole 16s leaves no rest. The bits
+   stay: each element is the same chain of multiply-adds. */
 enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4634,7 +4643,7 @@ static int bert_block_size_(int k, int inner, int how, const int **end)
 
 static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets)
 {
-    BERT_OMP_(parallel for)
+    BERT_OMP_(parallel for if (!omp_in_parallel()))
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < cols; j++) {
             const float *x = a.at + i * a.down, *y = b.at + j * b.right;

@@ -1519,7 +1519,7 @@ static BertActs layer_acts(const Bert *m, int l)
 {
     const size_t B = m->B, N = m->N, R = m->R, C = m->config.C, F = m->config.F, NH = m->config.NH;
     const size_t H = bert_head_rows(m->config.task, B, N, R), O = bert_head_cols(&m->config);
-    const size_t L = 2, A = 2, G = 1;
+    const size_t EACH = 2, KEPT = 2, GRAD = 1, CLS = 1, POOLER = 1, NSP = 1;
     BertActs a = m->acts;
 #define AT_LAYER(name, copies, rows, cols)                                                         \
     if ((copies) > 1) a.name -= ((rows) * (cols) + 15) / 16 * 16 * (m->config.L - 1 - l);
@@ -1546,7 +1546,7 @@ static double compare_acts(Bert *m)
         compare_act(&worst, x.res1, "res1", l, N, C, C);
         compare_act(&worst, x.ln1, "ln1", l, N, C, C);
         compare_act(&worst, x.fch, "fch", l, N, F, F);
-        compare_act(&worst, x.gelu, "gelu", l, N, F, F);
+        compare_act(&worst, x.fcact, "gelu", l, N, F, F);
         compare_act(&worst, x.res2, "res2", l, N, C, C);
         compare_act(&worst, x.ln2, "ln2", l, N, C, C);
     }
@@ -1765,17 +1765,17 @@ static void test_files(void)
     must(&m, bert_load_memory(&m, im.data, im.size));
     const uint64_t hash = m.tokenizer.hash;
     expect(m.config.padding_idx == 0 && !m.config.trained_length && !m.config.pooling &&
-               !m.config.normalize && m.tokenizer.words[BERT_ID_PAD] == 0 &&
-               m.tokenizer.words[BERT_ID_MASK] == -1,
+               !m.config.normalize && m.tokenizer.settings[BERT_ID_PAD] == 0 &&
+               m.tokenizer.settings[BERT_ID_MASK] == -1,
            "version 1");
     must(&m, bert_save(&m, in_folder("saved.bin")));
     must(&m, bert_load(&m, in_folder("saved.bin")));
     expect(m.tokenizer.hash == hash && m.config.padding_idx == 0 &&
-               m.tokenizer.words[BERT_ID_MASK] == -1,
+               m.tokenizer.settings[BERT_ID_MASK] == -1,
            "version 1, saved as version 2");
     set_word(&im, 1, 2), set_word(&im, 37, 4);
     must(&m, bert_load_memory(&m, im.data, im.size));
-    expect(m.tokenizer.words[BERT_ID_MASK] == 0, "[MASK] of id 0 in version 2");
+    expect(m.tokenizer.settings[BERT_ID_MASK] == 0, "[MASK] of id 0 in version 2");
     must(&m, bert_set_task(&m, BERT_REGRESSION, 1, 0, NULL, 1));
     expect(m.config.padding_idx == 2 && m.config.pooling == BERT_POOL_CLS && m.config.normalize &&
                !m.config.trained_length && !m.config.trained_pairs && !m.config.may_lack,

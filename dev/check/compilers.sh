@@ -112,6 +112,7 @@ done
 if has x86_64-w64-mingw32-gcc && has wine; then
     wine cmd /c exit > /dev/null 2>&1
     full "Windows (mingw-w64, wine)" wine "library limits" x86_64-w64-mingw32-gcc -std=c99 -O1 $strict -Wno-format $math -static
+    full "Windows, AVX2" wine "library" x86_64-w64-mingw32-gcc -std=c99 -O3 $strict -Wno-format $math -static -mavx2 -mfma
 else
     skip "Windows" "no mingw-w64 or wine"
 fi

@@ -121,7 +121,7 @@ static int answer_start(Answering *a)
     if (!embed && check_head(m, a->path, data)) return 1;
     if (a->answers.logits && bert_task(data->task)->cols != BERT_COLS_K)
         return fail("--logits goes with classification, regression, ner and multiple_choice");
-    if (text && has_masks(data->task) && m->tokenizer.words[BERT_ID_MASK] < 0)
+    if (text && has_masks(data->task) && m->tokenizer.settings[BERT_ID_MASK] < 0)
         return fail("%s: its vocabulary has no [MASK]", a->path);
     if (text) l->batch = MOST_LINES, l->most_tokens = MOST_TOKENS;
     else l->batch = zmin(l->batch, data->n);

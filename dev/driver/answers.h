@@ -138,7 +138,7 @@ static void put_word(const Output *out, const BertEntity *e)
         int id = out->x->tokens[out->first + i];
         if ((size_t)id >= t->vocabulary.count) continue;
         BertText piece = bert_string(&t->vocabulary, (size_t)id);
-        if (id == t->words[BERT_ID_UNK])
+        if (id == t->settings[BERT_ID_UNK])
             piece = text_part(out->text, out->spans[2 * i], out->spans[2 * i + 1]);
         int goes_on = i > e->first && piece.size > 2 && !memcmp(piece.bytes, "##", 2);
         if (goes_on) piece.bytes += 2, piece.size -= 2;
@@ -297,7 +297,7 @@ static void put_fillings(const Answers *a, const Output *out, int r, int *tokens
 /* What pipeline("fill-mask") gives, for each [MASK]; of an input without one: an empty list. */
 static void masked_predict(Answers *a, const Output *out)
 {
-    const int T = out->T, mask = out->m->tokenizer.words[BERT_ID_MASK];
+    const int T = out->T, mask = out->m->tokenizer.settings[BERT_ID_MASK];
     int *tokens = take((size_t)T, sizeof *tokens, "tokens"), masks = 0;
     memcpy(tokens, out->x->tokens + out->first, (size_t)T * sizeof *tokens);
     for (int t = 0; t < T; t++) masks += tokens[t] == mask;

@@ -125,7 +125,7 @@ static size_t draw_document(Pair *pairs, const Data *d, size_t document, double 
 static int draw_masks(int *rows, int *labels, int *tokens, int T, int first, double share,
                       const BertTokenizer *t, uint64_t key)
 {
-    const int32_t *id = t->words;
+    const int32_t *id = t->settings;
     int R = 0;
     for (int i = 0; i < T; i++) {
         uint64_t r = random_at(key, (uint64_t)i);
@@ -145,7 +145,7 @@ static int find_masks(int *rows, const int *tokens, int T, int first, const Bert
 {
     int R = 0;
     for (int i = 0; i < T; i++)
-        if (tokens[i] == t->words[BERT_ID_MASK]) rows[R++] = first + i;
+        if (tokens[i] == t->settings[BERT_ID_MASK]) rows[R++] = first + i;
     return R;
 }
 

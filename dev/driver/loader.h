@@ -256,7 +256,7 @@ static int put_item(StepArrays *b, const Loader *l, size_t item, int i, int N)
     const Data *d = l->data;
     if (l->pair_of_item) {
         const Pair *pair = &l->pair_of_item[item];
-        const int32_t *id = l->model->tokenizer.words;
+        const int32_t *id = l->model->tokenizer.settings;
         N = put_tokens(b, N, id + BERT_ID_CLS, 1, 0);
         N = put_tokens(b, N, d->tokens + pair->a, pair->a_end - pair->a, 0);
         N = put_tokens(b, N, id + BERT_ID_SEP, 1, 0);

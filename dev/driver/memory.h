@@ -22,8 +22,10 @@ typedef struct {
 static double activation_bytes(const Bert *m, size_t B, size_t N, size_t R, int training)
 {
     const BertConfig *c = &m->config;
-    const size_t C = (size_t)c->C, F = (size_t)c->F, NH = (size_t)c->NH, G = (size_t)training;
-    const size_t L = training ? (size_t)c->L : 1, A = m->checkpointing ? 1 : L;
+    const size_t C = (size_t)c->C, F = (size_t)c->F, NH = (size_t)c->NH, GRAD = (size_t)training;
+    const size_t EACH = training ? (size_t)c->L : 1, KEPT = m->checkpointing ? 1 : EACH;
+    const int reads = bert_task(c->task)->reads, NSP = reads == BERT_READS_BOTH;
+    const int CLS = reads == BERT_READS_CLS, POOLER = CLS || NSP || (!reads && c->pooler);
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
     const double line = 16; /* floats: each copy starts with a cache line */
     double floats = 0;

@@ -62,7 +62,7 @@ static int load_data(const Bert *m, Data *d, const char *path, int labelled)
         return fail("%s: was made with another vocabulary or other tokenizer settings than this "
                     "model's: make it again with tokenizer.py --model THIS_MODEL",
                     path);
-    if (masked && (!t->vocabulary.count || t->words[BERT_ID_MASK] < 0))
+    if (masked && (!t->vocabulary.count || t->settings[BERT_ID_MASK] < 0))
         return fail("%s: masks need a vocabulary with [MASK]: this model has none", path);
     if (d->V > m->config.V)
         return fail("%s: token ids up to %d, the model has %d", path, d->V - 1, m->config.V);

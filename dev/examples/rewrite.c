@@ -21,8 +21,8 @@ static int fits(const Bert *m, int id, int goes_on)
 {
     const BertTokenizer *t = &m->tokenizer;
     for (int i = BERT_ID_PAD; i <= BERT_ID_MASK; i++)
-        if (t->words[i] == id) return 0;
-    if (id >= t->words[BERT_NUM_PIECES])
+        if (t->settings[i] == id) return 0;
+    if (id >= t->settings[BERT_NUM_PIECES])
         return 0; /* a row of the embeddings that the vocabulary does not use */
     const uint64_t *at = t->vocabulary.offsets + id;
     return (at[1] - at[0] > 2 && !memcmp(t->vocabulary.bytes + at[0], "##", 2)) == goes_on;
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
                 masked = (double)(seed >> 11) / 9007199254740992.0 * words-- < need;
                 need -= masked;
             }
-            if (masked) e.tokens[n] = m.tokenizer.words[BERT_ID_MASK];
+            if (masked) e.tokens[n] = m.tokenizer.settings[BERT_ID_MASK];
         }
     }
 

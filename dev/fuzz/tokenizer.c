@@ -47,7 +47,7 @@ static void encode(const Bert *m, const BertText *a, int na, const BertText *b, 
     check(error ? e.message[0] && !e.N && !e.B : e.B >= 1 && e.offsets[e.B] == e.N, "counts");
     for (int i = 0; i < e.N; i++) {
         const BertSpan *s = &e.spans[i];
-        check(e.tokens[i] >= 0 && e.tokens[i] < m->tokenizer.words[BERT_NUM_PIECES], "token");
+        check(e.tokens[i] >= 0 && e.tokens[i] < m->tokenizer.settings[BERT_NUM_PIECES], "token");
         check(s->text >= -1 && s->text < 2, "which text");
         if (s->text < 0) continue;
         const BertText *text = s->text ? b : a;

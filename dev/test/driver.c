@@ -37,7 +37,7 @@ static void write_examples(const char *path, const BertTokenizer *t, int task, i
     DataFile f = data_file(task, 0, 1, max_length, 20, t->hash);
     Image labels = {0}, values = {0};
     for (int i = 0; i < 8; i++) {
-        const int32_t cls = t->words[BERT_ID_CLS], sep = t->words[BERT_ID_SEP], label = i % 2;
+        const int32_t cls = t->settings[BERT_ID_CLS], sep = t->settings[BERT_ID_SEP], label = i % 2;
         const int32_t pair[] = {cls, 6 + i, sep, 7 + i, sep}, single[] = {6 + i, sep, 7 + i, sep};
         const float value = (float)label;
         add_example(&f, pairs ? pair : single, pairs ? 5 : 4, pairs ? 3 : 4);

@@ -3,6 +3,7 @@
 #include "test.h"
 #include "../../bert.h"
 #ifdef __linux__
+#include <dirent.h>
 #include <unistd.h>
 #endif
 
@@ -115,6 +116,18 @@ static void test_answers(void)
     bert_answers_add(&a, logits, spans, 3);
     expect(bert_answers_end(&a, 0) == -1 && a.count == 0, "no span, and none may not lack");
     done("answers: two windows, no window, no text");
+
+    for (int cls = -1; cls < 2; cls++) { /* none is below all, among them, above */
+        float first[T];
+        memcpy(first, starts, sizeof first), first[0] = cls < 0 ? -50 : cls ? 50 : 4;
+        a = answers_of(first, ends, 3, 1);
+        best = bert_answers_end(&a, 0), b = a;
+        expect(bert_answers_end(&b, 0) == best && b.count == a.count, "%d, then %d", a.count,
+               b.count);
+        for (int i = 0; i < a.count && i < b.count; i++)
+            expect(!memcmp(&a.best[i], &b.best[i], sizeof *a.best), "answer %d", i);
+    }
+    done("answers scored twice");
 
     /* By windows: all pairs, among them starts and ends that are not the highest; each window's
        shares are of its text's tokens and [CLS]. Token 3 is no text. */
@@ -394,6 +407,199 @@ static void test_misuse(void)
     done("misuse: refused, or harmless");
 }
 
+/* A batch may not lie in memory that its forward frees or overwrites: m->batch's, m->acts'. */
+static void test_own_arrays(void)
+{
+    Bert m = tiny(BERT_MLM, 0, 0);
+    int tokens[] = {1, 2, 3, 4}, types[] = {0, 0, 0, 0}, offsets[] = {0, 4}, rows[] = {1, 3};
+    int labels[] = {5, 6};
+    BertBatch x = {0};
+    x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets;
+    x.rows = rows, x.R = 2, x.labels = labels;
+    for (int i = 0; i < 5; i++) {
+        must(&m, bert_forward(&m, &x, 1));
+        BertBatch y = i ? x : m.batch; /* all of its arrays, or one */
+        if (i == 1) y.rows = m.batch.rows;
+        if (i == 2) y.labels = m.batch.labels;
+        if (i == 3) y.tokens = m.batch.tokens;
+        if (i == 4) y.labels = (const int *)(const void *)m.acts.losses;
+        expect(bert_forward(&m, &y, 1) == BERT_EINPUT && strstr(bert_error(&m), "own"), "%d: '%s'",
+               i, bert_error(&m));
+    }
+    must(&m, bert_forward(&m, &x, 1));
+    must(&m, bert_backward(&m, 1));
+    bert_free(&m);
+    done("a batch in memory of the model is refused");
+}
+
+/* Public functions of a batch that bert_forward has not seen, and would refuse. */
+static void test_unchecked_batch(void)
+{
+    int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3}, labels[] = {1, 9, 2};
+    const float weights[] = {1, 2};
+    for (int task = BERT_CLASSIFICATION; task < BERT_NUM_TASKS; task++) {
+        Bert m = tiny(task, bert_task(task)->most_K < 2 ? bert_task(task)->most_K : 2, 0);
+        BertBatch x = {0};
+        x.B = -1, x.R = -1, x.choices = -2, x.labels = labels;
+        expect(bert_divisor(&m, &x) == 0 && bert_count_labels(&m.config, &x) == 0,
+               "task %d: B and R are -1", task);
+        x.B = 1; /* offsets are NULL */
+        expect(bert_divisor(&m, &x) == 0 && bert_count_labels(&m.config, &x) == 0,
+               "task %d: no offsets", task);
+        x.tokens = tokens, x.types = types, x.offsets = offsets, x.class_weights = weights;
+        x.R = task == BERT_MLM || task == BERT_PRETRAINING ? 2 : 0;
+        expect(isfinite(bert_divisor(&m, &x)), "task %d: labels beyond K", task);
+        if (x.R) expect(bert_divisor(&m, &x) == 2, "task %d: its loss has no weights", task);
+        bert_free(&m);
+    }
+    BertConfig none = {0};
+    for (int i = 0; i < 2; i++) {
+        none.task = i ? BERT_NUM_TASKS : -1;
+        expect(!bert_has_targets(&none) && !bert_head_cols(&none) &&
+                   !bert_head_rows(none.task, 1, 1, 1) && !bert_task(none.task),
+               "task %d has a head", none.task);
+    }
+    done("what is not yet checked is harmless to ask about");
+}
+
+/* After a forward that failed there is none: no backward of the one before, no embedding. */
+static void test_refused_forward(void)
+{
+    Bert m = tiny(BERT_NER, 2, 0);
+    BertEncoding e = {0};
+    int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3}, labels[] = {1, 0, 1};
+    float vector[8];
+    BertBatch x = {0}, bad;
+    x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets, x.labels = labels;
+    for (int i = 0; i < 4; i++) {
+        must(&m, bert_forward(&m, &x, 1));
+        bad = x, bad.class_weights = NULL;
+        if (i == 0) bad.B = 0;
+        if (i == 1) bad.label_smoothing = 2;
+        if (i == 3) e.B = 1; /* of an encoding that failed: no arrays */
+        const int error = i < 2 ? bert_forward(&m, &bad, 1) : bert_predict(&m, &e);
+        expect(error == BERT_EINPUT, "%d is not refused", i);
+        expect(bert_backward(&m, 1) == BERT_EINPUT, "%d: a backward of the forward before", i);
+        expect(bert_embed(&m, vector, BERT_POOL_CLS, 0) == BERT_EINPUT, "%d: an embedding", i);
+    }
+    bert_free(&m), e.B = 0;
+    must(&m, bert_load(&m, "dev/fixtures/text.model.bin"));
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    must(&m, bert_encode(&m, &e, "a [MASK] film", NULL, NULL));
+    must(&m, bert_predict(&m, &e));
+    fail_at = 0;
+    expect(bert_predict(&m, &e) == BERT_EMEMORY && m.B == 0, "no memory for the rows");
+    fail_at = -1;
+    bert_free(&m), bert_encoding_free(&e);
+    done("a refused forward leaves none to go on from");
+}
+
+/* bert_not_finite looks at what the last forward set; what an earlier one left is not its business:
+   losses without labels, the other rows where only [CLS] is read, probs of a regression. */
+static void test_not_set(void)
+{
+    static const int tasks[] = {
+        BERT_CLASSIFICATION,  BERT_NER, BERT_QA, BERT_PRETRAINING, BERT_REGRESSION,
+        BERT_MULTIPLE_CHOICE, BERT_NONE};
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++)
+        for (int training = 0; training < 2; training++) {
+            const int task = tasks[i], most = bert_task(task)->most_K;
+            Bert m = tiny(task, most < 2 ? most : 2, 0);
+            int tokens[] = {1, 2, 3, 4, 5}, types[] = {0, 0, 0, 0, 0}, offsets[] = {0, 3, 5};
+            int labels[] = {1, 0, 1, 0, 1}, rows[] = {1}, layer;
+            const char *bad;
+            BertBatch x = {0};
+            x.B = 2, x.tokens = tokens, x.types = types, x.offsets = offsets;
+            if (task == BERT_PRETRAINING) x.rows = rows, x.R = 1;
+            must(&m, bert_forward(&m, &x, training));
+            for (size_t k = 0; k < m.acts_room; k++) m.acts_memory[k] = NAN; /* another's */
+            must(&m, bert_forward(&m, &x, 0));
+            bad = bert_not_finite(&m, &layer);
+            expect(!bad, "task %d: %s of layer %d was not set", task, bad ? bad : "", layer);
+            if (task != BERT_REGRESSION && task != BERT_NONE) {
+                x.labels = labels, x.choices = task == BERT_MULTIPLE_CHOICE ? 2 : 0;
+                must(&m, bert_forward(&m, &x, 0));
+                bad = bert_not_finite(&m, &layer);
+                expect(!bad, "task %d, with labels: %s of layer %d", task, bad ? bad : "", layer);
+                m.acts.losses[0] = NAN;
+                bad = bert_not_finite(&m, &layer);
+                expect(bad && !strcmp(bad, "losses"), "task %d: a loss that is NaN: %s", task,
+                       bad ? bad : "none");
+            }
+            bert_free(&m);
+        }
+    done("numbers that a forward has not set are no fault of it");
+}
+
+/* What is frozen after a backward has a gradient no more once AdamW has run. */
+static void test_frozen_later(void)
+{
+    for (int part = 0; part < 2; part++) {
+        Bert m = tiny(BERT_NER, 2, 0);
+        int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3}, labels[] = {1, 0, 1};
+        BertBatch x = {0};
+        x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets, x.labels = labels;
+        must(&m, bert_forward(&m, &x, 1));
+        must(&m, bert_backward(&m, 1));
+        if (part) m.freeze_embeddings = 1;
+        else m.freeze_layers = 1;
+        must(&m, bert_adamw(&m, 0.01f, 0.9f, 0.999f, 1e-8f, 0, 1, 1));
+        expect(bert_grad_norm(&m) == 0, "the norm is %g", bert_grad_norm(&m));
+        bert_free(&m);
+    }
+    done("frozen after a backward: no gradient is left for the next norm");
+}
+
+/* A product inside a parallel loop starts no threads of its own, even where OpenMP would let it. */
+static void test_nested(void)
+{
+#if defined(__linux__) && defined(_OPENMP)
+    static float qkv[40 * 48], out[40 * 16], stat[40 * 8];
+    const int offsets[] = {0, 20, 40};
+    const BertDropout off = {0, 0, NULL};
+    int most = 0;
+    omp_set_max_active_levels(2), omp_set_num_threads(2);
+    for (int i = 0; i < 50; i++) {
+        int threads = -2; /* "." and ".." */
+        bert_attention_forward(out, stat, qkv, offsets, 2, 16, 4, off, NULL);
+        DIR *tasks = opendir("/proc/self/task");
+        while (tasks && readdir(tasks)) threads++;
+        if (tasks) closedir(tasks);
+        most = threads > most ? threads : most;
+    }
+    omp_set_max_active_levels(1);
+    expect(most <= 2, "%d threads, not 2", most);
+#endif
+    done("a product inside a parallel loop stays on its thread");
+}
+
+/* Strings that are all empty need no bytes. */
+static void test_empty_labels(void)
+{
+    Bert m = tiny(BERT_NER, 2, 0);
+    uint64_t at[] = {0, 0, 0};
+    const BertStrings names = {2, at, NULL};
+    must(&m, bert_set_task(&m, BERT_NER, 2, 0, &names, 1));
+    expect(m.labels.count == 2 && bert_string(&m.labels, 1).size == 0, "labels");
+    expect(bert_string(&names, 1).size == 0, "the caller's");
+    bert_free(&m);
+    done("labels that are all empty");
+}
+
+/* The last places there are. */
+static void test_last_place(void)
+{
+    Bert m = tiny(BERT_NONE, 0, 0);
+    int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 1, 3};
+    BertBatch x = {0};
+    x.B = 2, x.tokens = tokens, x.types = types, x.offsets = offsets, x.place = INT_MAX;
+    must(&m, bert_forward(&m, &x, 1));
+    expect(m.dropout_rows[1] == (uint64_t)1 << 63 && m.dropout_rows[2] == ((uint64_t)1 << 63 | 1),
+           "row %llx", (unsigned long long)m.dropout_rows[1]);
+    bert_free(&m);
+    done("a sequence's place may pass 2^31");
+}
+
 /* Refusals that need more than a damaged file or a wrong argument of an ordinary size. */
 static void test_refusals(void)
 {
@@ -421,8 +627,8 @@ static void test_refusals(void)
            "'%s'", bert_error(&m));
     bert_free(&m);
     c.L = 1 << 16, c.F = 1 << 24, c.C = 1 << 20;
-    expect(bert_build(&m, c) == BERT_EINPUT && strstr(bert_error(&m), "overflow"), "'%s'",
-           bert_error(&m));
+    expect(bert_build(&m, c) == BERT_EMEMORY && !m.config.C && !m.tensors[0].size, "'%s', C %d",
+           bert_error(&m), m.config.C);
     c.init_range = -1;
     expect(bert_build(&m, c) == BERT_EINPUT && strstr(bert_error(&m), "initializer_range"), "'%s'",
            bert_error(&m));
@@ -465,6 +671,14 @@ int main(void)
     test_wide_sizes();
     test_same_file();
     test_misuse();
+    test_own_arrays();
+    test_unchecked_batch();
+    test_refused_forward();
+    test_not_set();
+    test_frozen_later();
+    test_empty_labels();
+    test_nested();
+    test_last_place();
     test_refusals();
     return finish();
 }

@@ -117,7 +117,7 @@ static void test_overflow(void)
     expect(!bert_grow_(&memory, &room, 1 << 20, half) && !memory, "2^20 times half of all memory");
     BERT_FREE(memory);
     wide.config.C = 1 << 20, wide.config.F = 1 << 24, wide.config.L = 1 << 16;
-    wide.training = 1, wide.layers = wide.config.L,
+    wide.training = 1, wide.act_copies = wide.config.L,
     wide.N = INT_MAX; /* fch alone is 2^71 floats: 0, cut to a size_t */
     bert_acts_(&wide, 0, sizes);
     expect(sizes[BERT_NUM_ACTS_] == SIZE_MAX, "activations");

@@ -126,7 +126,7 @@ static void test_no_mask(void)
     const uint64_t hash = image_hash;
     expect(!bert_load(&m, "encoder.bin") && !bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1), "%s",
            bert_error(&m));
-    m.tokenizer.words[BERT_ID_MASK] = -1;
+    m.tokenizer.settings[BERT_ID_MASK] = -1;
     expect(!bert_save(&m, "maskless.bin") && !bert_load(&m, "maskless.bin"), "%s", bert_error(&m));
     image_hash = m.tokenizer.hash;
     write_data("maskless.data", task_image(BERT_MLM, 0));
