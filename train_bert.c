@@ -117,7 +117,7 @@ static int bert_main(int argc, char **argv)
     return result;
 }
 
-#ifndef TESTING
+#ifndef TESTING /* tests and checks include this file, and have a main of their own */
 int main(int argc, char **argv)
 {
     ranks_start();
@@ -673,7 +673,7 @@ static int train_seeds(const Options *o, Bert *m)
         if (!result) result = train_once(&one, m, seed);
         if (o->dry_run) break; /* the others take the same */
     }
-    if (!result && !o->dry_run) show_seeds(&s);
+    if (!result && !o->dry_run) show_seeds(&s, o->logging_dir);
     seeds_free(&s);
     return result;
 }

@@ -9,6 +9,7 @@ page of their gradients and means is ever written (memory.h). Ends with "N passe
 """
 import argparse
 import os
+import random
 import re
 import subprocess
 import sys
@@ -34,7 +35,7 @@ QUICK = 0, 2, 3, 4, 7
 
 def data(model, folder, task, items, tokens):
     """Texts that are cut at so many tokens, all of other words."""
-    draw = __import__("random").Random(1)
+    draw = random.Random(1)
     words = [word for word in open(os.path.join(common.ROOT, "README.md"), encoding="utf-8")
              .read().split() if word.isalpha()]
     texts = [[draw.choice(words) for _ in range(tokens)] for _ in range(items)]

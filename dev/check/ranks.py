@@ -307,6 +307,13 @@ def check_failures(programs, files):
     one_message(programs, "a loss that is no number",
                 [other(("--learning_rate", "1e38"))] * 3, "training cannot go on", lines=3)
     one_message(programs, "predict", [["predict", "--model", drawn]] * 2, "one process's work")
+    one_message(programs, "several seeds", [good[:-3] + ["--seeds", "1,2"]] * 3,
+                "--seeds is one process's work")
+    never = os.path.join(files.folder, "out-never")
+    code, out, error = programs.ranks(3, *other(("--output_dir", never), ("--logging_dir", never)),
+                                      "--dry_run")
+    check("a dry run writes nothing", code == 0 and "memory  " in out and "speed  " in out and
+          not os.path.exists(never), (code, out, error))
 
 
 def stopped(programs, files, name, number, rank, where=()):

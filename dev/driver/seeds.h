@@ -197,7 +197,8 @@ static void put_column(FILE *f, const char *name, double value)
     else fprintf(f, "  %*s", width, "-");
 }
 
-static void show_seeds(const Seeds *s)
+/* logs: --logging_dir, or NULL */
+static void show_seeds(const Seeds *s, const char *logs)
 {
     const Seed *first = s->all;
     Page page;
@@ -217,6 +218,7 @@ static void show_seeds(const Seeds *s)
         }
     }
     fprintf(f, "\n");
+    if (logs) fprintf(f, "\npython3 dev/plot.py %s/seed-* --band seeds draws them\n", logs);
     page_end(&page, stdout, TEXT_COLUMN);
 }
 

@@ -273,6 +273,16 @@ static void test_signals(void)
     expect(!run_with("--output_dir part --logging_dir part --resume_from_checkpoint"), "%.300s",
            output);
     expect_same("part", "stopped ten times");
+    /* in front of an evaluation, behind which a checkpoint is due */
+    shell("rm -rf part");
+    signal_at = "step 4/", signal_then = SIGTERM;
+    expect(run_with("--output_dir part --save_strategy steps --save_steps 4") == 143 &&
+               there("part/checkpoint-4", "state.bin") && !there("part/checkpoint-4", "best.bin"),
+           "%.300s", output);
+    expect(run_with("--output_dir part --save_strategy steps --save_steps 4 "
+                    "--resume_from_checkpoint") == 0 &&
+               there("part/checkpoint-4", "best.bin") && there("part", "checkpoint-8"),
+           "%.300s", output);
     expect_error("train --model encoder.bin --train_file part-0.bin --output_dir none "
                  "--resume_from_checkpoint",
                  "none", "has no checkpoint-N");
@@ -776,7 +786,8 @@ static void test_seeds(void)
         expect(fabs(mean[k] - m) < 1e-4 && fabs(deviation[k] - d) < 1e-4,
                "number %d: %g and %g, not %g and %g", k, mean[k], deviation[k], m, d);
     }
-    expect(strstr(output, "best_accuracy") && strstr(output, "eval_loss") && deviation[1] > 0,
+    expect(strstr(output, "best_accuracy") && strstr(output, "eval_loss") && deviation[1] > 0 &&
+               strstr(output, "dev/plot.py several/seed-* --band seeds draws them"),
            "%.900s", strstr(output, "\nseed        "));
     for (int i = 0; i < 3; i++) {
         char path[32];
@@ -796,6 +807,7 @@ static void test_seeds(void)
                lines("it has ended") == 3 && lines("step 30/30") == 0,
            "all have ended: %.600s", output);
     snprintf(table, sizeof table, "%s", strstr(output, "\nseed        "));
+    *strstr(table, "\n\npython3") = 0; /* which names the folder */
     shell("rm -rf again");
     signal_at = "step 9/", signal_then = SIGINT, signal_skips = 1;
     expect(
