@@ -3,6 +3,7 @@
 # make coverage   which lines of bert.h and the driver no test reaches
 # make mutants    changes the code at random and demands a red test: COUNT=100 FILE=bert.h
 # make examples   dev/examples: a page of C each
+# make lessons    dev/lessons: from nothing to the real thing, eight programs that run in seconds
 # make demo       from nothing to a fine-tuned model: downloads, exports, trains, predicts
 # make demo-ner   the same for each task: ner, qa, regression, mlm, pretraining, embed
 # make install    PREFIX=/usr/local DESTDIR=: header, train_bert, bert-tokenizer, bert-export,
@@ -65,6 +66,15 @@ EXAMPLES = $(patsubst %.c,%,$(wildcard dev/examples/*.c))
 examples: $(EXAMPLES)
 $(EXAMPLES): %: %.c bert.h Makefile
 	$(CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) -I. $< -o $@ $(LDLIBS)
+
+# Of the lessons only the fifth, on speed, gets what this machine has; each would do with
+# cc -O2 FILE -lm.
+LESSONS = $(patsubst %.c,%,$(sort $(wildcard dev/lessons/*.c)))
+lessons: $(LESSONS)
+	@for l in $(LESSONS); do echo "== $$l"; ./$$l || exit 1; echo; done
+dev/lessons/5_matmul: LESSON_FLAGS = $(ARCH) $(OMP)
+$(LESSONS): %: %.c bert.h dev/lessons/7_bert.c Makefile
+	$(CC) -O2 -Wall -Wextra -Wpedantic $(LESSON_FLAGS) $(LDFLAGS) $< -o $@ $(LDLIBS)
 
 # The program in README.md, cut out of it.
 readme_example: README.md bert.h Makefile
@@ -196,7 +206,7 @@ uninstall:
 
 clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model bench_memory check_math \
-	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
+	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(LESSONS) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all always test test_programs coverage mutants examples fuzz demo bench bench-matmul bench-memory install uninstall clean
+.PHONY: all always test test_programs coverage mutants examples lessons fuzz demo bench bench-matmul bench-memory install uninstall clean
 .DELETE_ON_ERROR:
