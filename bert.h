@@ -1270,7 +1270,7 @@ BERTDEF void bert_attention_backward(float *dqkv, const float *dout, const float
        gelu_new  x / 2 * (1 + tanh(u)), u = sqrt(2/pi) * (x + 0.044715 x^3)
        relu      max(x, 0), whose derivative is 0 or 1, and 0 at 0
    cdf(x) = (1 + erf(x / sqrt 2)) / 2; its derivative is the density exp(-x^2/2) / sqrt(2 pi), so
-       gelu' = cdf(x) + x * density(x)
+       gelu' = cdf(x) + x * density(x)    (here gelu to 1.8e-7 * max(1, |x|), gelu' to 3.4e-7)
    The tanh form's (1 + tanh(u)) / 2 is the logistic function h = 1 / (1 + exp(-2u)), which loses no
    digits; its derivative is dh / du = 2 h (1 - h), so
        gelu_new = x h,  gelu_new' = h + x * 2 h (1 - h) * u',
@@ -1618,14 +1618,19 @@ BERTDEF const BertTask *bert_task(int task)
 
 static int bert_reads_(const Bert *m) { return bert_task(m->config.task)->reads; }
 
+static const BertTask *bert_task_of_(const BertConfig *c) /* of what is no task NONE */
+{
+    return bert_task(bert_task(c->task) ? c->task : BERT_NONE);
+}
+
 static int bert_loss_kind_(const BertConfig *c)
 {
-    return c->multi_label ? BERT_LOSS_BCE : bert_task(c->task)->loss;
+    return c->multi_label ? BERT_LOSS_BCE : bert_task_of_(c)->loss;
 }
 
 BERTDEF int bert_has_targets(const BertConfig *c)
 {
-    const int kind = bert_task(c->task) ? bert_loss_kind_(c) : BERT_LOSS_NONE;
+    const int kind = bert_loss_kind_(c);
     return kind == BERT_LOSS_BCE || kind == BERT_LOSS_MSE;
 }
 
@@ -1638,7 +1643,7 @@ BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R)
 
 BERTDEF size_t bert_head_cols(const BertConfig *c)
 {
-    const int cols = bert_task(c->task) ? bert_task(c->task)->cols : 0;
+    const int cols = bert_task_of_(c)->cols;
     return (size_t)(cols == BERT_COLS_K ? c->K : cols == BERT_COLS_V ? c->V : cols);
 }
 
@@ -1919,8 +1924,8 @@ static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
     const size_t N = B ? (size_t)x->offsets[B] : 0, R = (size_t)bert_max_(x->R, 0);
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
     const size_t n = (size_t)bert_max_(x->choices ? x->choices : x->B, 1); /* an example's */
-    const int classes = bert_task(c->task)->cols == BERT_COLS_K;
-    const int one = bert_task(c->task)->reads != BERT_READS_BOTH; /* one head, so one loss */
+    const int classes = bert_task_of_(c)->cols == BERT_COLS_K;
+    const int one = bert_task_of_(c)->reads != BERT_READS_BOTH; /* one head, so one loss */
     const BertLoss_ kinds[] = {{BERT_LOSS_NONE, 0, 0, 0, 0, 0},
                                {BERT_LOSS_CROSSENTROPY, classes, one, H, O, H},
                                {BERT_LOSS_BCE, 1, 0, H, O, 0},
@@ -2581,9 +2586,9 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The optimizer. Half of MiniLM's parameters are rows of wte, and most of them are words that
-   training has not met: their gradient, m and v are zero, and reading so many zeros from memory
-   would cost a quarter of a step. So what follows goes by runs, each in or outside a row of wte. */
+   The optimizer. Half of MiniLM's parameters are rows of wte, most of them of words that training
+   has not met: their gradient, m and v are zero, and to read so many zeros would cost a quarter of
+   a step. So what follows goes by runs, each in or outside a row of wte. */
 
 typedef char bert_wte_is_first_[BERT_TENSOR_wte == 0 ? 1 : -1]; /* else this does not compile */
 
@@ -3145,8 +3150,7 @@ static int bert_check_unicode_(Bert *m)
     uint64_t words = t->unicode_bytes / 4, R, Q, W;
     if (t->unicode_bytes % 4 || words < 3 ||
         (R = u[0], Q = u[1], W = u[2], 3 + 3 * R + 3 * Q + W != words))
-        return BERT_BAD_FILE_(m, "Unicode table: %zu bytes do not fit its counts",
-                              t->unicode_bytes);
+        return BERT_BAD_FILE_(m, "Unicode table: %zu bytes, other by its counts", t->unicode_bytes);
     const char *wrong = Q >= 0xFFFF ? "more than 65534 maps" : NULL;
     const uint32_t most[] = {0, 4, 3}; /* characters of an NFD, of a lower case: in Unicode 4, 3 */
     uint64_t i, next = 0, at = Q;
@@ -3512,8 +3516,7 @@ BERTDEF int bert_predict(Bert *m, const BertEncoding *e)
     batch.tokens = e->tokens, batch.types = e->types;
     if (bert_reads_(m) & BERT_READS_MASKED && mask >= 0 && e->N > 0) {
         rows = (int *)BERT_MALLOC((size_t)e->N * sizeof *rows);
-        if (!rows) m->training = m->B = m->N = m->R = 0; /* as a forward that fails */
-        if (!rows) return BERT_NO_MEMORY_(m, "for a batch of %d tokens", e->N);
+        if (!rows) return m->training = m->B = 0, BERT_NO_MEMORY_(m, "for %d tokens", e->N);
         for (int n = 0; n < e->N; n++)
             if (e->tokens[n] == mask) rows[batch.R++] = n;
     }
@@ -3935,8 +3938,7 @@ static int bert_check_header_(Bert *m, BertBytes_ file, const int32_t *h)
     if (bert_check_config_(m, &c)) return BERT_EFORMAT;
     const size_t parameters = bert_layout_(tensors, &c);
     if (parameters != said)
-        return BERT_BAD_FILE_(m, "%llu parameters in the header, %zu by its sizes", said,
-                              parameters);
+        return BERT_BAD_FILE_(m, "%llu parameters, %zu by the header's sizes", said, parameters);
     if ((labels != 0 && labels != c.K) || pieces < 0 || pieces > c.V || added < 0 || added > c.V)
         return BERT_BAD_FILE_(
             m, "%d labels, %d vocabulary strings, %d added tokens do not fit K %d, V %d", labels,
@@ -4124,8 +4126,7 @@ static inline float bert_tanh_(float x)
 }
 
 /* P(Z <= x) for Z from N(0, 1), that is (1 + erf(x/sqrt 2)) / 2, and e^(-x^2/2), which is
-   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7. GELU is then within
-   1.8e-7 * max(1, |x|) of the true value, its derivative within 3.4e-7 (dev/check/math.c). */
+   sqrt(2 pi) times the density. Abramowitz and Stegun 7.1.26: erf to 1.5e-7 (dev/check/math.c). */
 static inline float bert_normal_cdf_(float x, float *bell)
 {
     float e = bert_exp_(-0.5f * (x * x));
@@ -4248,8 +4249,8 @@ enum {
 #endif
 
 /* A block of memory that tiles fetch while they compute, rate cache lines whenever LANES steps of k
-   are done. Waited for, or asked for all at once, it would hold up the sums. An address may lie
-   behind its array: nothing is read there, and gcc and clang, alone here, only add numbers. */
+   are done. Waited for, or asked for all at once, it would hold up the sums. It may lie behind an
+   array: nothing is read there. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */

@@ -453,8 +453,11 @@ static void test_unchecked_batch(void)
         bert_free(&m);
     }
     BertConfig none = {0};
+    BertBatch x = {0};
+    x.B = 1, x.offsets = offsets, x.labels = labels;
     for (int i = 0; i < 2; i++) {
         none.task = i ? BERT_NUM_TASKS : -1;
+        expect(!bert_count_labels(&none, &x), "task %d has labels", none.task);
         expect(!bert_has_targets(&none) && !bert_head_cols(&none) &&
                    !bert_head_rows(none.task, 1, 1, 1) && !bert_task(none.task),
                "task %d has a head", none.task);
