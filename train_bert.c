@@ -649,10 +649,11 @@ static int train_once(const Options *o, Bert *m, Seed *seed)
     t.state = run_state(&t);
     int result = train_load(&t);
     const int ended = seed && seed->num;
-    if (!result && !ended) {
+    if (!result && !ended && o->dry_run) result = train_dry(&t); /* a signal just ends it */
+    else if (!result && !ended) {
         catch_signals();
-        result = o->dry_run ? train_dry(&t) : train_steps(&t);
-        if (!result && !o->dry_run) result = train_end(&t);
+        result = train_steps(&t);
+        if (!result) result = train_end(&t);
     }
     training_free(&t);
     return result;
