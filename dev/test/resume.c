@@ -666,7 +666,7 @@ static void test_strategies(void)
     long long *steps;
     size_t kept = list_steps(&steps, "part", "checkpoint-", "");
     expect(kept == 1 + (steps[0] != steps[kept - 1]) && kept <= 2, "%zu checkpoints", kept);
-    free(steps), release(0);
+    free(steps), steps = NULL, release(0);
     code = run_with("--output_dir part --save_strategy best --logging_strategy no --logging_first_"
                     "step --logging_steps 0.5");
     expect(code == 0 && lines("step 1/30") == 1 && lines("step 30/30") == 0 &&
@@ -832,6 +832,22 @@ static void test_seeds(void)
         snprintf(path, sizeof path, "again/seed-%s", names[i]);
         expect_same(path, "stopped in seed 7, seed %s", names[i]);
     }
+
+    /* ended, but for what is said of it: it is measured again */
+    shell("rm -rf again");
+    expect(run_with("--output_dir again --logging_dir again --seeds 8,7,9 --save_strategy steps "
+                    "--save_steps 15") == 0,
+           "%.600s", output);
+    remove("again/seed-9/result.txt");
+    expect(run_with("--output_dir again --logging_dir again --seeds 8,7,9 --save_strategy steps "
+                    "--save_steps 15 --resume_from_checkpoint") == 0 &&
+               lines("it has ended") == 2 && strstr(output, "30 of 30 steps are made") &&
+               strstr(output, table),
+           "%.600s", strstr(output, "\nseed        "));
+    write_file("again/seed-7/result.txt", "seed=7\n", 7);
+    expect(run_with("--output_dir again --seeds 8,7,9 --resume_from_checkpoint") == 1 &&
+               strstr(output, "again/seed-7/result.txt: is not a run's result"),
+           "%.600s", told());
     release(0);
     done("--seeds: each has the bits of its own run, and a table; what has ended is not run again");
 }
