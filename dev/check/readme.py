@@ -60,6 +60,7 @@ SHORTER = [
 ELSEWHERE = [
     (r"^make test\b", ".ci/run begins with it"),
     (r"^make (bench|coverage|mutants|fuzz)", "minutes; .ci/run has their quick halves"),
+    (r"^make lessons", "dev/check/lessons.py"),
     (r"^make examples", ".ci/run builds them with each compiler"),
     (r"^(apt-get|brew) ", "it changes the system"),
     (r"^mpirun |^make MPI=1", "dev/check/ranks.py, and make MPI=1 in .ci/run"),
