@@ -66,7 +66,10 @@ ELSEWHERE = [
     (r"^mpirun |^make MPI=1", "dev/check/ranks.py, and make MPI=1 in .ci/run"),
     (r"^tensorboard ", "dev/check/events.py"),
 ]
-PAGES_ELSEWHERE = {"dev/docs/install.md": "dev/check/install.py"}
+# pages whose commands, C and output another check has; their links and flags are looked at here
+PAGES_ELSEWHERE = {"dev/docs/install.md": "dev/check/install.py",
+                   "dev/lessons/README.md": "dev/check/lessons.py",
+                   "dev/lessons/README.zh-CN.md": "dev/check/lessons.py"}
 if importlib.util.find_spec("matplotlib") is None:
     ELSEWHERE.append((r"dev/plot.py", "no matplotlib here"))
 TIMES = re.compile(r"[\d,.]+ tokens/s|[\d:]+ left| in [\d.]+ s\b|\([\d.]+ s\)")
@@ -314,6 +317,8 @@ def run_page(page, clone, uncompared):
                 ran += 1
                 check("%s: %.60s" % (where, script.split("\n")[0]), code == 0,
                       output[-600:])
+        elif page in PAGES_ELSEWHERE:
+            continue
         elif language == "c":
             name = next((m.group(1) for kind, later, _, _ in found[i:] if kind == "sh"
                          for m in [re.search(r"\b(\w+\.c)\b", later)] if m), None)
