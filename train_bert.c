@@ -31,8 +31,9 @@ tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data f
 
 #include "dev/driver/options.h"    /* the table of flags, that of commands */
 #include "dev/driver/flags.h"      /* reading a command line, help */
+#include "dev/driver/command.h"    /* the command that goes on */
 #include "dev/driver/setup.h"      /* from the flags to what the other rooms want */
-#include "dev/driver/loader.h"     /* files, their order, batches (data, draw, batch, shards) */
+#include "dev/driver/loader.h"     /* files, order, batches (data, passes, draw, batch, shards) */
 #include "dev/driver/head.h"       /* the head that the data needs */
 #include "dev/driver/plan.h"       /* steps, learning rates (schedule), what is said of data */
 #include "dev/driver/weights.h"    /* --class_weights */

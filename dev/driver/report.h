@@ -105,8 +105,7 @@ static void page_end(Page *p, FILE *f, int indent)
 }
 
 /* -- the live line, which the next one overwrites. The cursor waits at its beginning: what a
-   terminal that is made narrower wraps of it is then behind the cursor, and is cleared with it.
-   -- */
+   terminal that is made narrower wraps of it is then behind the cursor, and is cleared too -- */
 
 #define CLEAR_BEHIND "\r\033[J"
 static volatile sig_atomic_t live_shown;

@@ -9,6 +9,7 @@ seeds.h - --seeds 1,2,3: the flags of each seed's run, what it came to, and the 
 #define SEEDS_H
 
 #include "checkpoint.h"
+#include "command.h"
 #include "options.h"
 #include "ranks.h"
 #include "strategy.h"
