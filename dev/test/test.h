@@ -1,11 +1,19 @@
 /* What every test program shares: expectations, memory that is counted and fails when told to, and
    random numbers. A program is dev/test/NAME.c; it includes this first, then bert.h, train_bert.c
    (with TESTING defined) or a room of the driver, prints a line for each test and ends with
-   `return finish();`. `make test` builds and runs all of them from the project's folder. */
+   `return finish();`. `make test` builds and runs all of them from the project's folder.
+
+   -DTEST_EVERY=N takes each Nth point of the long series of one kind (a call that fails, a step from
+   which a run goes on, a file that is changed), for builds that are slow: .ci/run's with
+   sanitizers. N has to be prime to 2, 3 and 5, so that what alternates with the points still does.
+   failures.c demands that each kind of call failed. */
 #ifndef TEST_H
 #define TEST_H
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L /* before the first header, for those that include train_bert.c */
+#endif
+#ifndef TEST_EVERY
+#define TEST_EVERY 1
 #endif
 #include <stddef.h>
 #if defined TEST_LINKED /* bert.h and its memory are in dev/test/bert.o */
