@@ -854,6 +854,7 @@ int main(void)
                                           test_damage, test_due,     test_best,    test_strategies,
                                           test_flags,  test_folders, test_dry_run, test_seeds};
     enter_folder("resume");
+    signal(SIGINT, SIG_DFL); /* a shell's background job ignores it, and the driver leaves that */
     set_threads(1); /* a child has none of the threads that its parent's OpenMP waits for */
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         if (!getenv("ONLY") || (size_t)atoi(getenv("ONLY")) == i) tests[i](), release(0);
