@@ -264,7 +264,7 @@ static void test_signals(void)
            output);
     expect_same("part", "stopped ten times");
     /* in front of an evaluation, behind which a checkpoint is due */
-    shell("rm -rf part");
+    remove_all("part");
     signal_at = "step 4/", signal_then = SIGTERM;
     expect(run_with("--output_dir part --save_strategy steps --save_steps 4") == 143 &&
                there("part/checkpoint-4", "state.bin") && !there("part/checkpoint-4", "best.bin"),
