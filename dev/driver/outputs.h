@@ -116,7 +116,7 @@ static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertB
     size_t n = 0;
 #define PACKED_PART(name, count)                                                                   \
     if (at) acts->name = at + n;                                                                   \
-    if (copied && (count)) memcpy(at + n, m->acts.name, (count) * sizeof(float));                  \
+    if (copied && (count) > 0) memcpy(at + n, m->acts.name, (count) * sizeof(float));              \
     n += count;
     PACKED(PACKED_PART)
     for (size_t r = 0; r < H && masked && copied; r++)
