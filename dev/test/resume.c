@@ -830,7 +830,7 @@ static void test_seeds(void)
     }
 
     /* ended, but for what is said of it: it is measured again */
-    shell("rm -rf again");
+    remove_all("again");
     expect(run_with("--output_dir again --logging_dir again --seeds 8,7,9 --save_strategy steps "
                     "--save_steps 15") == 0,
            "%.600s", output);
