@@ -4,7 +4,9 @@
 #define _XOPEN_SOURCE 700 /* posix_openpt */
 #include "test.h"
 #include <unistd.h>
-#define fsync(fd) ((fd) < 0) /* nothing here needs the disk: resume.c and failures.c count it */
+/* Nothing here needs the disk: resume.c and failures.c count the calls. */
+static int no_sync(int fd) { return fd < 0; }
+#define fsync(fd) no_sync(fd)
 #include "../../train_bert.c"
 #undef fsync
 
