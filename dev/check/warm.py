@@ -3,7 +3,8 @@
 runs in a fork of that process, with its own arguments, environment, output and exit code.
 
     dev/check/warm.py --serve SOCKET &          loads them, then waits on that socket
-    dev/check/warm.py SOCKET CHECK.py ARGS...   as `python3 CHECK.py ARGS...`; without that process, so
+    dev/check/warm.py SOCKET CHECK.py ARGS...   as `python3 CHECK.py ARGS...`, in a fork of that
+                                                process, or where none is there, in a new one
 
 --serve runs till it is killed, and with its process group, which is its own, all its checks.
 OMP_NUM_THREADS is the one variable that is taken from its environment, not from the check's.
