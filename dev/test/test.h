@@ -3,8 +3,8 @@
    (with TESTING defined) or a room of the driver, prints a line for each test and ends with
    `return finish();`. `make test` builds and runs all of them from the project's folder.
 
-   -DTEST_EVERY=N takes each Nth point of the long series of one kind (a call that fails, a step from
-   which a run goes on, a file that is changed), for builds that are slow: .ci/run's with
+   -DTEST_EVERY=N takes each Nth point of the long series of one kind (a call that fails, a step
+   from which a run goes on, a file that is changed), for builds that are slow: .ci/run's with
    sanitizers. N has to be prime to 2, 3 and 5, so that what alternates with the points still does.
    failures.c demands that each kind of call failed. */
 #ifndef TEST_H
