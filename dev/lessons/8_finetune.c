@@ -47,7 +47,7 @@ static void show(int good, int verb)
 
 static int below(int n) /* a random number from 0 to n - 1 */
 {
-    static uint64_t count = 100000;
+    static uint64_t count = 100000; /* where it begins is pretraining's seed */
     return (int)(bert_mix64(count++) % (uint64_t)n);
 }
 
@@ -119,7 +119,8 @@ static double finetune(const Bert *pretrained, int way, uint64_t seed, int *unch
     test.B = B, test.tokens = tokens, test.types = types, test.offsets = offsets;
     if (bert_forward(&m, &test, 0)) stop(&m);
     for (int b = 0; b < B; b++) right += bert_argmax(m.acts.logits + 2 * b, 2) == labels[b];
-    *unchanged = !memcmp(m.params.fcw, pretrained->params.fcw, sizeof(float) * 32 * 64 * 2);
+    size_t encoder = m.tensors[BERT_TENSOR_poolw].offset; /* numbers before the head */
+    *unchanged = !memcmp(m.params_memory, pretrained->params_memory, encoder * sizeof(float));
     bert_free(&m);
     return (double)right / B;
 }
