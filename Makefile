@@ -12,6 +12,7 @@
 # make bench-memory  what --gradient_checkpointing saves and costs: bert-base, 8 x 512 tokens
 # make bench      speed against PyTorch, ONNX Runtime, OpenVINO (dev/requirements.txt)
 # make fuzz       MINUTES=5 of each harness in dev/fuzz (clang's libFuzzer, ASan and UBSan)
+# make page       dev/page/page.h, anew, of the page that train_bert inspect writes
 # MPI=1 makes a train_bert for several processes (mpirun), with MPICC (default: mpicc).
 # NO_OMP=1 turns OpenMP off; CC=clang, CFLAGS=... and ARCH=... (default: this machine's) as usual.
 
@@ -46,7 +47,7 @@ endif
 all: train_bert
 
 # The driver's rooms (dev/driver) are part of train_bert.c.
-DRIVER = train_bert.c $(wildcard dev/driver/*.h)
+DRIVER = train_bert.c $(wildcard dev/driver/*.h) dev/page/page.h
 
 # OpenMPI's and MPICH's mpicc call the compiler that these variables name. MPI=1 is always built anew.
 ifdef MPI
@@ -58,6 +59,12 @@ endif
 
 train_bert: $(DRIVER) bert.h Makefile $(if $(MPI),always)
 	$(DRIVER_CC) $(CFLAGS) $(BERT_CFLAGS) $(LDFLAGS) train_bert.c -o $@ $(LDLIBS)
+
+# The page as C strings. Both files are committed: who builds needs no sed.
+page:
+	@{ echo '/* page.h - inspect.html as lines; make page writes it */' && echo '/* clang-format off */' && \
+	    echo 'static const char *const page[] = {' && \
+	    sed 's/[\\"]/\\&/g; s/^/"/; s/$$/\\n",/' dev/page/inspect.html && echo '};'; } > dev/page/page.h
 
 # What tests: -O1 compiles in a third of the time that -O3 takes. gcc's -O1 mixes old and new vector
 # instructions, which costs three times the run, unless told -fexpensive-optimizations (vzeroupper).
@@ -230,5 +237,5 @@ clean:
 	rm -f train_bert test_bert readme_example readme_example.c bench_matmul bench_model bench_memory check_math \
 	    $(MANUAL) $(MANUAL:%=%.c) manual.bin bert_tokenizer.so batches $(EXAMPLES) $(LESSONS) $(TESTS) dev/test/bert.o $(patsubst %,fuzz_%,$(FUZZ))
 
-.PHONY: all always test test_programs coverage mutants examples lessons fuzz demo bench bench-matmul bench-memory install uninstall clean
+.PHONY: all always page test test_programs coverage mutants examples lessons fuzz demo bench bench-matmul bench-memory install uninstall clean
 .DELETE_ON_ERROR:

@@ -307,7 +307,7 @@ typedef struct {
     X(nsp, NSP, B, 2)           /* pretraining: logits, probabilities and losses of NSP */         \
     X(nspprobs, NSP, B, 2) X(nsplosses, NSP, B, 1)                                                 \
     X(dx, GRAD, N, C)           /* the gradient of what flows from layer to layer */               \
-    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one activation after another */              \
+    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one after another, spare1 in the end of emb */\
     X(dqkv, GRAD, N, 3 * C) X(dfch, GRAD, N, F) /* dfch: first fcact's, then fch's */              \
     X(dlogits, GRAD, H, O) X(dnsp, GRAD, B, 2)
 
@@ -452,6 +452,9 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
    ln2, ...) and, with labels, loss. training: with dropout, and keeps what the backward needs.
    Refuses what is out of range; after a refusal there is no forward to go on from. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
+
+/* m->acts, but of layer 0..L-1: each has its own after a training forward without checkpointing. */
+BERTDEF BertActs bert_layer_acts(const Bert *m, int layer);
 
 /* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. A
    batch need not have passed bert_forward's checks: what is out of range counts 0. */
@@ -1706,6 +1709,8 @@ static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
     if (sizes) *sizes = total;
     return acts;
 }
+
+BERTDEF BertActs bert_layer_acts(const Bert *m, int layer) { return bert_acts_(m, layer, NULL); }
 
 /* ------------------------------------------------------------------------------------------------
    A model: made, drawn, shared, given another head, freed */

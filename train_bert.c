@@ -5,6 +5,7 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert eval    --model out/best.bin --eval_file test.bin
     ./train_bert predict --model out/best.bin --predict_file test.bin
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
+    ./train_bert inspect --model out/best.bin "a text"         (a page for a browser)
 
 Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: from
 the command line to a command; training; the other commands. Its rooms are in dev/driver, one
@@ -46,6 +47,7 @@ tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data f
 #include "dev/driver/agree.h"      /* several processes (ranks) */
 #include "dev/driver/threads.h"    /* OpenMP's, beside other programs */
 #include "dev/driver/answering.h"  /* predict, embed, encode (answers, text, json) */
+#include "dev/driver/inspect.h"    /* the page of inspect (saliency, html) */
 #include "dev/driver/report.h"     /* messages, the live line */
 
 #include <errno.h>
@@ -717,7 +719,7 @@ static int command_eval(const Options *o, Bert *m)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   predict, embed and encode */
+   predict, embed, encode and inspect */
 
 /* pooling NULL: predict */
 static int answer_with(const Options *o, Bert *m, const char *pooling)
@@ -743,4 +745,15 @@ static int command_encode(const Options *o, Bert *m)
 {
     Input in = text_input(o, m);
     return encode_lines(&in);
+}
+
+static int command_inspect(const Options *o, Bert *m)
+{
+    Inspection i = {.m = m,
+                    .path = o->model,
+                    .text = o->text,
+                    .output_file = o->output_file,
+                    .in = text_input(o, m),
+                    .rules = rules_of(o, m, LINE_ANSWER)};
+    return inspect(&i);
 }

@@ -20,6 +20,7 @@ be. The flags themselves, and the commands, are the program's tables.
     X(OBJECT, const char *, "JSON", "a JSON object", 0, 0)                                         \
     X(NAME, const char *, "NAME", "a name", 0, 0)                                                  \
     X(LIST, const char *, "N,N,..", "a list", 0, 0)                                                \
+    X(BARE, const char *, "TEXT", "a text", 0, 0) /* also without its flag, once */                \
     X(LAST, const char *, "[PATH]", "a path, or nothing", 0, 0)                                    \
     X(TRUTH, const char *, "[WORD]", "true or false", 0, 0)                                        \
     X(CHOICE, const char *, "WORD", "one of ", 0, 0)                                               \
@@ -240,6 +241,16 @@ static int parse_flag(const Program *p, void *options, int command, char **argv,
     return equals ? 1 : 2;
 }
 
+/* The flag whose value a word is that has none before it; NULL: there is none, or it has one. */
+static const Flag *bare_flag(const Program *p, const void *options, int command)
+{
+    const Flag *flag = p->flags, *end = flag + p->num_flags;
+    const char *value = NULL;
+    while (flag < end && !(flag->kind == BARE && flag->takes & p->commands[command].bit)) flag++;
+    if (flag < end) memcpy(&value, (const char *)options + flag->field, sizeof value);
+    return flag < end && !value ? flag : NULL;
+}
+
 static int parse(const Program *p, void *options, int command, int argc, char **argv)
 {
     for (int i = 0; i < p->num_flags; i++)
@@ -247,10 +258,13 @@ static int parse(const Program *p, void *options, int command, int argc, char **
             set_flag(options, &p->flags[i],
                      p->flags[i].value[0] ? p->flags[i].value : "-1"); /* -1: not given */
     for (int i = 0, taken; i < argc; i += taken) {
-        if (strncmp(argv[i], "--", 2))
+        const Flag *bare = strncmp(argv[i], "--", 2) ? bare_flag(p, options, command) : NULL;
+        if (!bare && strncmp(argv[i], "--", 2))
             return fail("'%s' is not a flag; 'train_bert help %s' lists them", argv[i],
                         p->commands[command].name);
-        taken = parse_flag(p, options, command, argv + i, argc - i);
+        taken = bare ? set_flag(options, bare, argv[i])
+                     : parse_flag(p, options, command, argv + i, argc - i);
+        if (!taken && bare) return fail("--%s: '' is not %s", bare->name, kinds[BARE].wants);
         if (!taken) return 1;
     }
     for (int i = 0; i < p->num_flags; i++) {

@@ -7,6 +7,14 @@ it stands.
 
 #include "report.h"
 
+/* Where a line stands; 0: it is no line, but was given on the command line. */
+static const char *line_place(size_t number)
+{
+    static char place[40];
+    snprintf(place, sizeof place, number ? "stdin:%zu" : "the text", number);
+    return place;
+}
+
 /* What line number of standard input is where it is no text at all, or NULL. Letters that are lost
    are told once. */
 static const char *not_text(const char *bytes, size_t n, size_t number, int *told)
@@ -23,7 +31,7 @@ static const char *not_text(const char *bytes, size_t n, size_t number, int *tol
         c = bert_utf8(bytes, n, &at);
         if (c && (c != 0xFFFD || (at - from == 3 && !memcmp(bytes + from, "\xEF\xBF\xBD", 3))))
             continue;
-        warn("stdin:%zu: %s: letters of it are lost (iconv makes UTF-8 of a file)", number,
+        warn("%s: %s: letters of it are lost (iconv makes UTF-8 of a file)", line_place(number),
              c ? "not UTF-8" : "has NUL bytes");
         *told = 1;
     }

@@ -22,13 +22,14 @@ every epoch where there is --eval_file. dev/driver/instead.h has those that it h
    content, for its path). All others must stay: that is checked. */
 
 #define UNSET ""
-enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16, FREE = TRAIN | MAY_CHANGE };
+enum { TRAIN = 1, EVAL = 2, PREDICT = 4, EMBED = 8, ENCODE = 16, INSPECT = 32 };
+enum { FREE = TRAIN | MAY_CHANGE };
 enum { HEADED = TRAIN | EVAL | PREDICT, BATCHED = HEADED | EMBED }; /* use a head; batches */
-enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read lines */
+enum { TEXT = PREDICT | EMBED | ENCODE | INSPECT };                 /* read lines */
 
 #define FLAGS(X)                                                                                   \
     /* -- files, and lines of text -- */                                                           \
-    X(model, PATH, UNSET, BATCHED | ENCODE | MAY_CHANGE, BATCHED | ENCODE,                         \
+    X(model, PATH, UNSET, BATCHED | TEXT | MAY_CHANGE, BATCHED | TEXT,                             \
       "model file, of dev/export_hf.py or an earlier run")                                         \
     X(train_file, PATH, UNSET, FREE, TRAIN,                                                        \
       "data to learn from, of tokenizer.py; shards: 'c-*.bin'")                                    \
@@ -38,7 +39,11 @@ enum { TEXT = PREDICT | EMBED | ENCODE };                           /* read line
     X(pair, SWITCH, UNSET, TEXT, 0, "a line is two texts with a tab between [as in training]")     \
     X(json, SWITCH, UNSET, TEXT, 0, "a line is {\"text\"}, with \"text_pair\" or \"choices\"")     \
     X(max_length, COUNT, UNSET, TEXT, 0,                                                           \
-      "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384]")        \
+      "tokens a line is cut at [as the model was trained, or its tokenizer cuts; qa: 384; "        \
+      "inspect: at most 128]")                                                                     \
+    X(text, BARE, UNSET, INSPECT, 0,                                                               \
+      "what is looked into; the word --text may be left out [a line of standard input]")           \
+    X(output_file, PATH, "inspect.html", INSPECT, 0, "the page to be written")                     \
     X(output_dir, PATH, UNSET, FREE, TRAIN, "folder for model.bin (last) and best.bin")            \
     X(overwrite_output_dir, SWITCH, UNSET, FREE, 0,                                                \
       "what an earlier run left there is removed [kept as earlier-*.bin]")                         \
@@ -140,7 +145,10 @@ typedef struct {
       "a JSON object a line for each example, in order")                                           \
     X(embed, EMBED, "--model M [...] < lines.txt      (or --predict_file D)",                      \
       "a vector a line for each example, in order")                                                \
-    X(encode, ENCODE, "--model M [...] < lines.txt", "the token ids of each line of standard input")
+    X(encode, ENCODE, "--model M [...] < lines.txt",                                               \
+      "the token ids of each line of standard input")                                              \
+    X(inspect, INSPECT, "--model M [--output_file page.html] \"a text\"",                          \
+      "what the model makes of a text, as a page for a browser: attention, saliency, ...")
 
 #define FLAG_ROW(name, kind, value, takes, needs, help)                                            \
     {#name, kind, offsetof(Options, name), value, takes, needs, help},

@@ -125,7 +125,7 @@ static const char *plain_parts(Input *in, const char *bytes, size_t n, BertText 
         parts[0].size = (size_t)(tab - bytes);
         parts[1].bytes = tab + 1, parts[1].size = n - parts[0].size - 1;
     } else if (tab && of_texts(in->data.task) && !in->tabs++)
-        warn("stdin:%zu: its tab is a blank: %s", in->number,
+        warn("%s: its tab is a blank: %s", line_place(in->number),
              in->model->config.trained_pairs ? "the model was trained on single texts"
                                              : "--pair makes two texts of such a line");
     return NULL;
@@ -280,7 +280,7 @@ static int text_start(Input *in, int task, int embed)
     if (how->windows) how->truncation = BERT_ONLY_SECOND;
     in->bytes = more(NULL, &in->room, 65536, 1, "lines");
     in->lines.line = take(MOST_LINES, sizeof *in->lines.line, "lines");
-    if (isatty(STDIN_FILENO))
+    if (!in->ended && isatty(STDIN_FILENO))
         fprintf(stderr, "reading lines, each %s; Ctrl-D ends\n", line_form(in));
     return 0;
 }
