@@ -307,7 +307,7 @@ typedef struct {
     X(nsp, NSP, B, 2)           /* pretraining: logits, probabilities and losses of NSP */         \
     X(nspprobs, NSP, B, 2) X(nsplosses, NSP, B, 1)                                                 \
     X(dx, GRAD, N, C)           /* the gradient of what flows from layer to layer */               \
-    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one after another, spare1 in the end of emb */\
+    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one after another; spare1 last of emb */     \
     X(dqkv, GRAD, N, 3 * C) X(dfch, GRAD, N, F) /* dfch: first fcact's, then fch's */              \
     X(dlogits, GRAD, H, O) X(dnsp, GRAD, B, 2)
 

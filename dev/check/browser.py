@@ -108,17 +108,21 @@ class Browser:
                       windowsVirtualKeyCode={"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
                                              "ArrowDown": 40, "Tab": 9}[name])
 
-    def click(self, selector, across=.5, down=.5):
-        """In the middle of an element, or at such a share of it."""
+    def move(self, selector, across=.5, down=.5):
+        """The mouse, to the middle of an element, or such a share of it; where that is."""
         x, y = self.value("""(() => {
             const node = document.querySelector(%s);
             node.scrollIntoView({block: 'center'});
             const box = node.getBoundingClientRect();
             return [box.x + box.width * %g, box.y + box.height * %g];
         })()""" % (json.dumps(selector), across, down))
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1,
-                      button="none" if kind == "mouseMoved" else "left")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return x, y
+
+    def click(self, *where):
+        x, y = self.move(*where)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1, button="left")
 
     def picture(self, path, whole=True):
         got = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

@@ -321,16 +321,17 @@ def check_keys(browser):
     browser.click("#heat", .9, .9)
     after("a click on the map", [3, 3, browser.value("now.token")])
     check("is another token", browser.value("now.token") > 10)
+    browser.move("#heat", .8, .8)
     p = [float(x) for x in re.findall(r"\d\.\d{5}", browser.value(
         "document.getElementById('note').textContent"))]
-    check("whose probability is told", len(p) == 1 and p[0] == browser.value(
-        "+prob(3, 3, now.token, %d).toFixed(5)" % browser.value(
-            "+/token (\\d+)\\):/.exec(document.getElementById('note').textContent)[1]")), p)
-    before = browser.value("document.querySelector('.token').style.getPropertyValue('--much')")
+    q, k = browser.value("document.getElementById('note').textContent.match(/(?<=token )\\d+/g)")
+    check("where the mouse is, the probability is told", len(p) == 1 and p[0] == browser.value(
+        "+prob(3, 3, %s, %s).toFixed(5)" % (q, k)), p)
+    before = browser.value("document.querySelector('.token').style.getPropertyValue('--hue')")
     browser.value("const s = document.querySelector('#target select'); s.value = 1;"
                   "s.dispatchEvent(new Event('change'))")
     check("another target paints the tokens anew", before != browser.value(
-        "document.querySelector('.token').style.getPropertyValue('--much')"))
+        "document.querySelector('.token').style.getPropertyValue('--hue')"))
     browser.value("document.activeElement.blur()")
     stops = []
     for _ in range(12):
