@@ -15,8 +15,10 @@ moved on, and the list has to follow.
 
 A test program is two objects, so that a mutant costs one of them: bert.h with its functions visible
 from outside (bodies.c), which all programs share, and the program, which sees them declared. Both
-are -O1, run on one thread, and stop at the first red line. The programs come in the order of what
-they found for their time.
+are -O1. Where the driver is changed, bert.h is the Makefile's bert.o, and the program is soon
+compiled with -O0; if the mutant lives, -O1 shows whether it is another program at all. They have
+OpenMP, where there is any, run on one thread where a test does not say otherwise, and stop at the
+first red line. The programs come in the order of what they found for their time.
 """
 import argparse
 import collections
@@ -28,6 +30,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,9 +42,12 @@ from common import DEV, ROOT, check, finish, none
 LIST = os.path.join(DEV, "check", "mutants.txt")
 CC = os.environ.get("CC", "cc")
 # -fexpensive-optimizations has vzeroupper: without it gcc's -O1 makes libm three times as slow.
-FLAGS = ("-std=c99 -O1 -fexpensive-optimizations -ffp-contract=off -fno-math-errno "
+FLAGS = ("-std=c99 -fexpensive-optimizations -ffp-contract=off -fno-math-errno "
          "-fno-trapping-math -w -I.").split()
 FLAGS += ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
+OMP = ["-fopenmp"] if not subprocess.run([CC, "-fopenmp", "-xc", "-", "-o", os.devnull],
+                                         input=b"int main(void) { return 0; }",
+                                         stderr=subprocess.DEVNULL).returncode else []
 SAME, BROKEN = "the same program", "does not compile"
 # These replace what bert.h calls: besides, or only, they are one object.
 REPLACING = ["dev/test/bits.c", "dev/test/failures.c"]
@@ -94,12 +100,13 @@ class Program:
     def red(self, objects, folder):
         """Its first red line, or None. It is ended there, and what it left in /tmp removed."""
         name = os.path.join(folder, "program")
-        if subprocess.run([CC] + objects + ["-o", name, "-lm", "-pthread"],
+        if subprocess.run([CC] + OMP + objects + ["-o", name, "-lm", "-pthread"],
                           stderr=subprocess.DEVNULL).returncode:
             return "%s: does not link" % self.source
 
         def limits():
-            seconds = int(5 + 3 * self.seconds)
+            signal.signal(signal.SIGINT, signal.SIG_DFL) # a job in the background ignores it
+            seconds = int(5 + 2 * self.seconds)
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         child = subprocess.Popen([name], cwd=folder, stdout=subprocess.PIPE, preexec_fn=limits,
@@ -164,7 +171,7 @@ def put(folder, file, text):
 def compiled(folder, source, *flags):
     """-> the object, its hash; None where it does not compile."""
     name = os.path.join(folder, source.replace("/", "_") + ".o")
-    if subprocess.run([CC] + FLAGS + list(flags) + ["-c", source, "-o", name], cwd=folder,
+    if subprocess.run([CC] + FLAGS + OMP + list(flags) + ["-c", source, "-o", name], cwd=folder,
                       stderr=subprocess.DEVNULL).returncode:
         return None
     with open(name, "rb") as f:
@@ -181,27 +188,35 @@ class Tests:
 
     def __init__(self, files, jobs, top):
         self.programs, self.folders, self.lock = programs_of(files), [], threading.Lock()
+        self.linked = "bert.h" not in files # bert.h as make test has it
         self.plain = os.path.join(top, "plain") # the objects without a mutant
-        copy_of_tree(self.plain, whole=False)
+        copy_of_tree(self.plain, whole=self.linked)
         self.bodies, self.declared = self.build_bodies(self.plain), declared(get("bert.h"))
         for i in range(jobs):
             self.folders.append(os.path.join(top, str(i)))
             os.mkdir(self.folders[i])
             for whole in (False, True):
-                copy_of_tree(self.tree(self.folders[i], whole), whole)
+                copy_of_tree(os.path.join(self.folders[i], ("split", "whole")[whole]), whole)
 
-    @staticmethod
-    def tree(folder, whole):
-        return os.path.join(folder, "whole" if whole else "split")
+    def tree(self, folder, whole):
+        return os.path.join(folder, "whole" if whole or self.linked else "split")
 
-    @staticmethod
-    def build(program, tree):
-        return compiled(tree, program.source, 
-                        *[] if program.whole else ["-DBERTDEF=extern", "-DTEST_LIBRARY"])
+    def build(self, program, tree, level="-O1"):
+        if program.whole:
+            return compiled(tree, program.source, "-O1")
+        flags = "-DTEST_LINKED -DBERT_IMPLEMENTATION_ONCE_" if self.linked else \
+            "-DBERTDEF=extern -DTEST_LIBRARY"
+        return compiled(tree, program.source, level, *flags.split())
 
-    @staticmethod
-    def build_bodies(tree):
-        return compiled(tree, "bodies.c", "-DBERTDEF=extern", "-fgnu89-inline")
+    def build_soon(self, program, tree):
+        """What a mutant is run as."""
+        return self.build(program, tree, "-O0" if self.linked else "-O1")
+
+    def build_bodies(self, tree):
+        if not self.linked:
+            return compiled(tree, "bodies.c", "-O1", "-DBERTDEF=extern", "-fgnu89-inline")
+        put(tree, "library.c", '#include "dev/test/test.h"\n#include "bert.h"\n')
+        return compiled(tree, "library.c", "-O1", "-DTEST_LIBRARY", "-DBERT_IMPLEMENTATION")
 
     def try_plain(self, program):
         """What is red of the code as it is."""
@@ -214,7 +229,9 @@ class Tests:
             objects += [self.bodies] * (not program.whole)
             if None in objects:
                 return "does not compile"
-            program.codes = objects
+            program.codes = objects[:]
+            if self.linked:
+                objects[0] = self.build_soon(program, tree)
             red = program.red([name for name, _ in objects], tree)
             program.seconds = seconds_of_children() - begin
             program.limit = 60 + 10 * (time.monotonic() - start)
@@ -225,8 +242,8 @@ class Tests:
     def change(self, folder, file, text):
         """The file in both trees. -> whether its programs have to be built again."""
         put(self.tree(folder, True), file, text)
+        put(self.tree(folder, False), file, text)
         if file != "bert.h":
-            put(self.tree(folder, False), file, text)
             return True
         put(self.tree(folder, False), "bert.h", declared(text))
         put(self.tree(folder, False), "bodies.c", bodies(text))
@@ -240,26 +257,30 @@ class Tests:
                            key=lambda p: (-p.worth(file)))
         try:
             anew = self.change(folder, file, text)
-            split = self.tree(folder, False)
-            shared = self.build_bodies(split) if file == "bert.h" else self.bodies
-            different = False
-            for program in order if shared else []:
+            shared = self.bodies if self.linked else self.build_bodies(self.tree(folder, False))
+            if not shared:
+                return BROKEN
+            living = []
+            for program in order:
                 if only and program.source != only:
                     continue
                 tree = self.tree(folder, program.whole)
-                objects = [self.build(program, tree) if anew or program.whole else program.codes[0]]
-                objects += [shared] * (not program.whole)
+                objects = [self.build_soon(program, tree) if anew or program.whole
+                           else program.codes[0]] + [shared] * (not program.whole)
                 if objects[0] is None:
                     return BROKEN
                 if [code for _, code in objects] == [code for _, code in program.codes]:
                     continue
-                different = True
                 red = program.red([name for name, _ in objects], tree)
                 program.tries[file] = program.tries.get(file, 0) + 1
                 if red:
                     program.kills[file] = program.kills.get(file, 0) + 1
                     return red
-            return (None if different else SAME) if shared else BROKEN
+                living.append((program, tree))
+            if not self.linked:
+                return None if living else SAME
+            return None if any(self.build(program, tree)[1] != program.codes[0][1]
+                               for program, tree in living) else SAME
         finally:
             self.change(folder, file, get(file))
             self.folders.append(folder)

@@ -24,6 +24,7 @@ static void make_files(void)
     image_hash ^= 1, write_data("othervocab.bin", class_image(EXAMPLES, 1, label_names, IP)),
         image_hash ^= 1;
     write_file("empty", "", 0);
+    if (mkdir("odd", 0700) || mkdir("odd/log.jsonl", 0700)) exit(2);
     Image plain = image(0);
     write_file("plain.bin", plain.data, plain.size);
 }
@@ -86,6 +87,16 @@ static void test_terminal(void)
     expect(strstr(shown, "predict 8/11 [") && n > 4 && !strcmp(shown + n - 4, "\r\033[J"),
            "the live line is left: %s", shown);
     setenv("TERM", "dumb", 1);
+    if (!terminal_open(30)) return;
+    char *words[] = {(char[]){"train_bert"}, (char[]){"train"},
+                     (char[]){"--seed=1"},   (char[]){"--seed"},
+                     (char[]){"2"},          (char[]){"--seeds"},
+                     (char[]){"it's"},       (char[]){"0123456789012345678901234"}};
+    put_command(stdout, "", 8, words, "seed", "3");
+    shown = terminal_close();
+    expect(!strcmp(shown, "    train_bert train --seeds \\\r\n        'it'\\''s' \\\r\n "
+                          "0123456789012345678901234 \\\r\n        --seed 3\r\n"),
+           "'%s'", shown);
     done("driver: a terminal has the matrix it has room for, and no live line at the end");
 }
 
@@ -222,6 +233,36 @@ static void test_no_labels(void)
            "%.500s", output);
 }
 
+/* eval counts, whatever the batches, what predict says of each word. */
+static void test_tags(void)
+{
+    int32_t tokens[8];
+    int right = 0, words = 0;
+    expect(!call("train --model encoder.bin --train_file task.bin --output_dir ner --max_steps 4 "
+                 "--learning_rate 0.02") &&
+               !call("predict --model ner/model.bin --predict_file task.bin"),
+           "%.300s", output);
+    const char *at = output;
+    for (int i = 0; i < ITEMS && at && (at = strstr(at, "\"tags\": [")) != NULL; i++) {
+        const int T = task_tokens(tokens, BERT_NER, i);
+        at += 8;
+        for (int t = 1; t < T - 1 && (at = strchr(at + 1, '"')) != NULL; t++, words++) {
+            const char *name = tag_names[tokens[t] % 3];
+            right += !strncmp(at + 1, name, strlen(name)) && at[1 + strlen(name)] == '"';
+            at = strchr(at + 1, '"');
+        }
+    }
+    expect(words == 3 * ITEMS && right > 0 && right < words, "%d of %d words", right, words);
+    for (int size = 1; size <= 8; size += 7) {
+        char line[128];
+        snprintf(line, sizeof line,
+                 "eval --model ner/model.bin --eval_file task.bin --per_device_eval_batch_size %d",
+                 size);
+        expect(!call(line) && fabs(number_after("\naccuracy ") - (double)right / words) < 1e-4,
+               "%d of %d words: %.600s", right, words, output);
+    }
+}
+
 /* The last token of the last sentence is said to be a word far behind its end: it has no tag, and
    the words between are not written. */
 static void test_words_beyond(void)
@@ -262,22 +303,25 @@ static void test_may_lack(void)
         const char *model, *data, *flags;
         int lacks, parts; /* none is answered; HasAns_ and NoAns_ are told apart */
     } cases[] = {{"v2.model", "v2.bin", "", 1, 1},
+                 {"v3.model", "v1.bin", "", 1, 0},
                  {"v1.model", "v2.bin", "", 1, 1},
                  {"v2.model", "v1.bin", "", 1, 0},
                  {"v1.model", "v1.bin", "--version_2_with_negative", 1, 0},
                  {"v1.model", "v1.bin", "", 0, 0}};
     Image im = task_image(BERT_QA, 0);
     char line[200];
-    write_data("v1.bin", im);
+    write_data("v1.bin", im), write_data("v3.bin", im); /* shards, with v2.bin between */
     im = copy_of(&im);
     set_word(&im, 16, 1);
     for (int q = 0; q < QUESTIONS; q += 2) /* the next one has both answers */
         set_word(&im, (int)section_of(&im, IN_ANSWERS) / 4 + 2 * (q + 1), q);
     write_data("v2.bin", im);
-    for (int v = 1; v <= 2; v++) {
+    for (int v = 1; v <= 3; v++) {
         snprintf(line, sizeof line,
-                 "train --model encoder.bin --train_file v%d.bin --output_dir out --max_steps 1",
-                 v);
+                 "train --model encoder.bin --train_file v%s.bin --output_dir out --max_steps 1",
+                 v == 1   ? "1"
+                 : v == 2 ? "2"
+                          : "*");
         expect(!call(line), "%.300s", output);
         snprintf(line, sizeof line, "v%d.model", v);
         expect(!rename("out/model.bin", line), "%s", line);
@@ -308,6 +352,7 @@ static void test_every_task(void)
                lines("], \"logits\": [[") == ITEMS && lines("]]}") == ITEMS &&
                lines("], [") > ITEMS,
            "raw outputs are no row for each token: %.300s", output);
+    test_tags();
     test_words_beyond();
     test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
@@ -677,6 +722,13 @@ static void test_bad_commands(void)
          "99999999999999999999"},
         {TRAIN_CALL "--num_train_epochs 0", "--num_train_epochs", "0"},
         {TRAIN_CALL "--max_steps -2", "--max_steps", "-2"},
+        {"predict --model model.bin --pair=1", "--pair", "takes no value"},
+        {TRAIN_CALL "--lr_scheduler_type greedy", "--lr_scheduler_type greedy", "the step alone"},
+        {TRAIN_CALL "--lr_scheduler_kwargs 2", "--lr_scheduler_kwargs", "is no JSON object"},
+        {TRAIN_CALL "--eval_strategy steps", "--eval_strategy steps", "needs --eval_file"},
+        {TRAIN_CALL "--logging_dir model.bin/logs", "--logging_dir", "cannot make the folder"},
+        {TRAIN_CALL "--logging_dir odd", "odd/log.jsonl", "cannot be written"},
+        {TRAIN_CALL "--resume_from_checkpoint odd", "odd/state.bin", "cannot be opened"},
         {TRAIN_CALL "--adam_beta1 1", "--adam_beta1", "1"},
         {TRAIN_CALL "--hidden_dropout_prob 1", "--hidden_dropout_prob", "1"},
         {TRAIN_CALL "--classifier_dropout -0.5", "--classifier_dropout", "-0.5"},

@@ -101,6 +101,21 @@ static void test_files(void)
     fwrite("half a record", 1, 13, f), fclose(f);
     write_steps(50, 10, 10);
     expect(!strcmp(steps_of(), "0 1 2 9 10 "), "behind half a record: %s", steps_of());
+    for (int i = 0; i < 3; i++) { /* a record that ends early, one with another sum, a huge one */
+        Buffer event = {0}, record = {0};
+        buffer_put(&event, "an event", 8), put_record(&record, &event);
+        if (i == 1) record.bytes[record.size - 1] ^= 1;
+        if (i == 2) {
+            record.size = 0;
+            buffer_little(&record, (1 << 20) + 1, 8);
+            buffer_little(&record, record_checksum(record.bytes, 8), 4);
+        }
+        f = fopen(path, "ab");
+        fwrite(record.bytes, 1, record.size - !i, f), fclose(f);
+        free(event.bytes), free(record.bytes);
+        write_steps(50, 11 + i, 11 + i);
+    }
+    expect(!strcmp(steps_of(), "0 1 2 9 10 11 12 13 "), "behind broken records: %s", steps_of());
     write_steps(0, 5, 5);
     expect(!strcmp(steps_of(), "0 5 "), "a new run: %s", steps_of());
     expect(!access(in_folder("events.out.tfevents.0000000001.other"), F_OK),
@@ -112,6 +127,14 @@ static void test_files(void)
     expect(!strcmp(steps_of(), "0 7 "), "one that goes on without its file: %s", steps_of());
     find_events(folder, path, sizeof path);
     remove(path), remove(in_folder("events.out.tfevents.0000000001.other")), remove(folder);
+    Events none = {0};
+    events_number(&none, "", "loss", 1);
+    expect(events_end(&none, 1) && !none.summary.size, "a file that there is not");
+    int null = open("/dev/null", O_WRONLY), old = dup(2);
+    dup2(null, 2), close(null);
+    const int failed_one = events_start(&none, "/tmp/bert_events_of_nobody/here", 0);
+    dup2(old, 2), close(old);
+    expect(failed_one && !none.f, "a file in a folder that is not there");
     done("events: a new run's file takes the place of ours, one that goes on keeps its lines");
 }
 

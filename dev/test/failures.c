@@ -86,11 +86,15 @@ static const struct {
     const char *line, *names; /* of what a message may name */
 } commands_of[] = {
     {"train --model encoder.bin --train_file part-*.bin --eval_file data.bin --output_dir new/out "
-     "--num_train_epochs 1 --per_device_train_batch_size 4 --logging_dir logs --logging_steps 1",
+     "--num_train_epochs 1 --per_device_train_batch_size 4 --logging_dir logs --logging_steps 1 "
+     "--reinit_layers 1",
      "encoder.bin|part-|data.bin|new|logs|out of memory|no memory"},
     {"train --model scratch.bin --train_file data.bin --output_dir new/out --max_steps 1 "
      "--class_weights balanced",
      "scratch.bin|data.bin|new|out of memory|no memory"},
+    {"train --model encoder.bin --train_file data.bin --output_dir new/out --max_steps 1 "
+     "--resume_from_checkpoint kept/checkpoint-1",
+     "encoder.bin|data.bin|new|kept/checkpoint-1|out of memory|no memory"},
     {"eval --model qa.bin --eval_file qa.data", "qa.bin|qa.data|out of memory|no memory"},
     {"eval --model pretraining.bin --eval_file mlm.data",
      "pretraining.bin|mlm.data|out of memory|no memory"},
@@ -126,6 +130,9 @@ static void make_files(void)
         snprintf(line, sizeof line, "%s.bin", names[i]);
         if (rename("out/model.bin", line)) expect(0, "%s", line);
     }
+    expect(!call("train --model encoder.bin --train_file data.bin --output_dir kept --max_steps 1 "
+                 "--save_strategy steps --save_steps 1"),
+           "%.300s", output);
 }
 
 /* The kinds of calls; each has to fail once at least. */
@@ -360,7 +367,7 @@ static void test_full(void)
     }
     expect(errors > 3, "%d errors", errors);
     if (!access("/dev/full", W_OK))
-        for (size_t i = 2; i < sizeof commands_of / sizeof commands_of[0]; i++) {
+        for (size_t i = 3; i < sizeof commands_of / sizeof commands_of[0]; i++) {
             char command[300], path[128];
             snprintf(path, sizeof path, "%s", "lines");
             int kept = dup(1), full = open("/dev/full", O_WRONLY), null = open("lines", O_RDONLY);

@@ -251,7 +251,7 @@ MAYBE static int lines(const char *with)
 
 MAYBE static int call(const char *command_line)
 {
-    static char line[1024], name[] = "train_bert";
+    static char line[PATH_MAX + 1024], name[] = "train_bert";
     char *argv[64] = {name};
     int argc = 1, kept[2], code;
     size_t n;

@@ -603,6 +603,30 @@ static void test_last_place(void)
     done("a sequence's place may pass 2^31");
 }
 
+/* Each allocation of an encoding with marks out of order, and of a prediction of masks, fails. */
+static void test_memory(void)
+{
+    Bert m = {0};
+    int error = 1, k = 0, failures = 0;
+    must(&m, bert_load(&m, "dev/fixtures/text.model.bin"));
+    must(&m, bert_set_task(&m, BERT_MLM, 0, 0, NULL, 1));
+    m.tokenizer.lookup->info[0x307] |= 230u << 8; /* combining classes, which its table lacks */
+    m.tokenizer.lookup->info[0x323] |= 220u << 8;
+    for (; error && k < 100; k++) {
+        Bert copy = {0};
+        BertEncoding e = {0};
+        must(&m, bert_share(&copy, &m));
+        fail_at = k;
+        error = bert_encode(&copy, &e, "a good q\xcc\x87\xcc\xa3 [MASK]", NULL, NULL);
+        if (!error) error = bert_predict(&copy, &e);
+        fail_at = -1, failures += error == BERT_EMEMORY;
+        bert_free(&copy), bert_encoding_free(&e);
+    }
+    expect(!error && failures == k - 1 && failures > 8, "%d of %d: error %d", failures, k, error);
+    bert_free(&m);
+    done("memory: each of %d allocations of a text and its prediction fails", failures);
+}
+
 /* Refusals that need more than a damaged file or a wrong argument of an ordinary size. */
 static void test_refusals(void)
 {
@@ -619,9 +643,17 @@ static void test_refusals(void)
     x.types = types, m.freeze_layers = -1;
     expect(bert_forward(&m, &x, 1) == BERT_EINPUT && strstr(bert_error(&m), "freeze_layers is -1"),
            "'%s'", bert_error(&m));
+    m.freeze_layers = 0, m.config.undrawn = 1;
+    expect(bert_forward(&m, &x, 0) == BERT_EINPUT && strstr(bert_error(&m), "no weights yet"),
+           "'%s'", bert_error(&m));
     bert_free(&m);
     expect(bert_init(&m, 1) == BERT_EINPUT && strstr(bert_error(&m), "empty"), "'%s'",
            bert_error(&m));
+    expect(bert_training_room(&m) == BERT_EINPUT && strstr(bert_error(&m), "empty"), "'%s'",
+           bert_error(&m));
+    expect(!bert_floats_(SIZE_MAX / 4) && bert_times_(SIZE_MAX, 0) == SIZE_MAX &&
+               bert_times_(2, SIZE_MAX / 2 + 1) == SIZE_MAX && bert_times_(3, 4) == 12,
+           "sizes beyond size_t");
     c.pooler = 0;
     must(&m, bert_build(&m, c));
     must(&m, bert_forward(&m, &x, 0));
@@ -682,6 +714,7 @@ int main(void)
     test_empty_labels();
     test_nested();
     test_last_place();
+    test_memory();
     test_refusals();
     return finish();
 }

@@ -122,6 +122,58 @@ static int first_steps(Loader *l, uint64_t *hashes, Place *places)
     return 0;
 }
 
+/* In the file's order each example is what the file says, also where a question's answer ends at
+   another token than it begins. */
+static void test_content(void)
+{
+    for (int i = 0; i < NUM_TASKS; i++) {
+        const int task = all_tasks[i].task;
+        Bert m = {0};
+        if (task == BERT_PRETRAINING) continue; /* its pairs are drawn */
+        begin(&m, i);
+        if (task == BERT_QA) {
+            Image im = task_image(task, 0);
+            const int at = (int)section_of(&im, IN_POSITIONS) / 4;
+            for (int k = 0; k < ITEMS; k++)
+                if (get_word(&im, at + 2 * k) == 3) set_word(&im, at + 2 * k + 1, 4);
+            write_data("part-0.bin", im);
+        }
+        Loader l = loader_of(&m, 3, 1, 0);
+        l.predicting = task == BERT_MLM; /* no masks are drawn */
+        expect(!loader_file(&l, "part-0.bin") && !loader_scan(&l), "no file");
+        const Data *d = l.data;
+        for (size_t item = 0, end; item < d->n; item = end) {
+            if (!expect(!loader_step(&l, 0) && l.num_batches == 1, "no step")) break;
+            const BertBatch *x = l.batches;
+            end = item + (size_t)x->B;
+            for (int b = 0; b < x->B; b++) {
+                const size_t k = item + (size_t)b, first = d->offsets[k];
+                const int at = x->offsets[b], T = x->offsets[b + 1] - at, *labels = x->labels;
+                expect((size_t)T == d->offsets[k + 1] - first, "example %zu has %d tokens", k, T);
+                for (int t = 0; t < T; t++)
+                    expect(x->tokens[at + t] == d->tokens[first + (size_t)t] &&
+                               x->types[at + t] == (t >= d->segments[k]) &&
+                               (!d->tags || labels[at + t] == d->tags[first + (size_t)t]),
+                           "task %d, example %zu: token %d", task, k, t);
+                expect(!d->positions || (labels[2 * b] == d->positions[2 * k] &&
+                                         labels[2 * b + 1] == d->positions[2 * k + 1]),
+                       "example %zu: another answer", k);
+                expect(!d->labels || labels[(size_t)b / d->choices] == d->labels[k / d->choices],
+                       "task %d, example %zu: another label", task, k);
+                expect(!d->targets || x->targets[b] == d->targets[k], "example %zu: target", k);
+                for (int j = 0, in; d->sets && j < d->K; j++) {
+                    in = 0;
+                    for (uint64_t s = d->sets[k]; s < d->sets[k + 1]; s++)
+                        in |= d->set_labels[s] == j;
+                    expect(x->targets[b * d->K + j] == (float)in, "example %zu: label %d", k, j);
+                }
+            }
+        }
+        loader_free(&l), bert_free(&m);
+    }
+    done("loader: tokens, types and labels of each example are the file's, every task");
+}
+
 /* 1 x 8, 2 x 4, 4 x 2 and 8 x 1 examples. */
 static void test_cuts(void)
 {
@@ -455,9 +507,10 @@ static void test_trained(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {make_files,  test_cuts,   test_places,      test_ranks,
-                                          test_epochs, test_tokens, test_token_steps, test_found,
-                                          test_shards, test_memory, test_trained,     leave_folder};
+    static void (*const tests[])(void) = {make_files,  test_content, test_cuts,   test_places,
+                                          test_ranks,  test_epochs,  test_tokens, test_token_steps,
+                                          test_found,  test_shards,  test_memory, test_trained,
+                                          leave_folder};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tests[i](), release(0);
     return finish();
 }

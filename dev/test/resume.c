@@ -295,7 +295,7 @@ static int child(long at, int error, const char *with, long *made)
                             with);
         until = -1;
         if (write(tell[1], &calls, sizeof calls) != sizeof calls) _exit(99);
-        _exit(code);
+        exit(code); /* gcov counts it */
     }
     close(tell[1]);
     long n = 0;
@@ -411,6 +411,71 @@ static void test_full(void)
     done("a full disk: an error, and what was saved before goes on to the same bits");
 }
 
+/* A state.bin whose hash is right, and whose header or settings are not. */
+static void test_forged(const unsigned char *state, size_t size)
+{
+    enum { SETTINGS = 256 };
+    static const struct {
+        int word, value;
+        const char *want;
+    } words[] = {
+        {2, 13, "state.bin: is of a model with "},
+        {4, 13, "state.bin: is of a model with 13 parameters, not "},
+        {6, 1 << 20, "state.bin: 1048576 bytes of settings in "},
+        {6, 9, "state.bin: 9 bytes of settings in "},
+        {8, 13, "model.bin: is not the file that was saved there"},
+        {12, 13, "best.bin: is not the file that was saved there"},
+        {SETTINGS, 0, "state.bin: its settings are no lines"},
+        {SETTINGS, 0x0a616161, "state.bin: its settings are no lines"},
+        {16, 0, "checkpoint-5: step 0 of 10, and its place in the data, cannot be"},
+        {16, 11, "checkpoint-5: step 11 of 10, and its place in the data, cannot be"},
+        {22, 99, "checkpoint-5: step 5 of 10, and its place in the data, cannot be"},
+        {0, 0, "model.bin: "}, /* as it was, beside a model of fewer parameters */
+    };
+    const char *again = "--max_steps 10 --output_dir part --resume_from_checkpoint "
+                        "whole/checkpoint-5";
+    size_t encoder_size;
+    copy_file("kept.bin", "whole/checkpoint-5/model.bin");
+    mkdir("odd", 0700), mkdir("odd/state.bin", 0700);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        Image im = {0};
+        uint64_t hash = HASH_START;
+        append(&im, state, size);
+        if (words[i].want[0] != 'm' || words[i].word) set_word(&im, words[i].word, words[i].value);
+        else {
+            unsigned char *encoder = read_file("encoder.bin", &encoder_size);
+            hash = hash_bytes(HASH_START, encoder, encoder_size);
+            memcpy(im.data + 32, &hash, 8);
+            remove("whole/checkpoint-5/model.bin"); /* other folders have it too */
+            copy_file("whole/checkpoint-5/model.bin", "encoder.bin");
+        }
+        hash = hash_bytes(HASH_START, im.data, size - 8);
+        memcpy(im.data + size - 8, &hash, 8);
+        write_data("whole/checkpoint-5/state.bin", im);
+        expect(run_with(again) == 1 && strstr(output, words[i].want) && !there("part", "model.bin"),
+               "word %d is %d: %.300s", words[i].word, words[i].value, told());
+    }
+    expect(strstr(output, " parameters, not ") != NULL, "another model: %.300s", told());
+    expect(!rename("kept.bin", "whole/checkpoint-5/model.bin"), "kept.bin");
+    write_file("whole/checkpoint-5/state.bin", state, size);
+    expect(run_with("--output_dir part --resume_from_checkpoint odd") == 1 &&
+               strstr(output, "odd/state.bin: not a regular file"),
+           "a folder: %.300s", told());
+    static const char *const flags[] = {"--resume_from_checkpoint", "--output_dir",
+                                        "--seeds 1,2 --output_dir", "--seeds 1,2 --logging_dir"};
+    for (int i = 0; i < 4; i++) { /* room for the names in it: 64 bytes, or twice that */
+        char line[PATH_MAX + 200];
+        int n = snprintf(line, sizeof line,
+                         "train --model encoder.bin --train_file part-0.bin --output_dir part %s ",
+                         flags[i]);
+        memset(line + n, 'x', PATH_MAX - 63), line[n + PATH_MAX - 63] = 0;
+        expect(call(line) == 1 && strstr(output, ": the name is too long"), "%.90s", told());
+    }
+    release(0);
+    done("damage: %zu states with a right hash, and something that cannot be, are refused",
+         sizeof words / sizeof words[0]);
+}
+
 /* Each byte of state.bin, and its length; each file of the folder. */
 static void test_damage(void)
 {
@@ -440,6 +505,7 @@ static void test_damage(void)
         refused += code == 1;
     }
     write_file("whole/checkpoint-5/state.bin", state, size);
+    test_forged(state, size);
     static const char *const names[] = {"model.bin", "best.bin"};
     for (int i = 0; i < 2; i++) {
         char path[64];
@@ -568,9 +634,23 @@ static void test_folders(void)
            "%.600s", output);
     expect(!there("part", "checkpoint-9") && there("part", "earlier-checkpoint-9"), "not moved");
     expect(run_with("--output_dir part --seed 8 --resume_from_checkpoint") == 1, "%.300s", output);
+    expect_refused("", "--resume_from_checkpoint part/earlier-checkpoint-9",
+                   "part/earlier-checkpoint-9: of an earlier run in --output_dir");
+    /* overwritten, nothing is kept; what killed runs have left goes too */
+    static const char *const left[] = {"part/checkpoint-9", "part/checkpoint-7.tmp",
+                                       "part/checkpoint-8.old"};
+    for (int i = 0; i < 3; i++) {
+        char file[64];
+        snprintf(file, sizeof file, "%s/model.bin", left[i]);
+        mkdir(left[i], 0700), copy_file(file, "encoder.bin");
+    }
     expect(run_with("--output_dir part --overwrite_output_dir") == 0 &&
-               !there("part", "earlier-checkpoint-9"),
+               !strstr(output, "kept       part/checkpoint"),
            "%.300s", output);
+    static const char *const gone[] = {"earlier-checkpoint-9", "checkpoint-9", "checkpoint-9.tmp",
+                                       "checkpoint-7.tmp", "checkpoint-8.old"};
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
+        expect(!there("part", gone[i]), "%s is left", gone[i]);
     release(0);
     done("folders: a run's own model, a lock, and an earlier run's checkpoints, which are kept");
 }
@@ -667,13 +747,24 @@ static void test_strategies(void)
                list_steps(&steps, "part", "checkpoint-", "") == (size_t)lines("best so far"),
            "%d: %.300s", code, output);
     free(steps);
-    /* a step that comes to nothing finite */
-    remove_all("part");
-    code = run_with("--output_dir part --learning_rate 1e18 --max_grad_norm 0 --weight_decay 0 "
-                    "--save_strategy steps --save_steps 1");
-    expect(code == 1 && !there("part", "model.bin.tmp"), "%d", code);
-    expect(strstr(output, "not finite is ") || strstr(output, "no longer finite"), "%.600s",
-           told());
+    /* a step that comes to nothing finite: the third, or the first */
+    for (int at_once = 0; at_once < 2; at_once++) {
+        remove_all("part");
+        code = run_with("--output_dir part --learning_rate 1e%d --max_grad_norm 0 --weight_decay 0 "
+                        "--save_strategy steps --save_steps 1 --lr_scheduler_type "
+                        "constant_with_warmup --warmup_steps %d",
+                        at_once ? 18 : 12, at_once ? 0 : 2);
+        expect(code == 1 && !there("part", "model.bin.tmp"), "%d", code);
+        expect(strstr(output, "not finite is ") || strstr(output, "no longer finite"), "%.600s",
+               told());
+        expect(at_once || strstr(output, "part/checkpoint-1 is the last that is good"), "%.600s",
+               told());
+    }
+    make_run(2);
+    expect(!run_with("--output_dir part --overwrite_output_dir --max_steps 4 "
+                     "--metric_for_best_model mse") &&
+               strstr(output, "--metric_for_best_model mse: higher is better, as Trainer has it"),
+           "%.600s", output);
     done("strategies: Trainer's checks, the best at the end, early stopping, limits, NaN");
 }
 

@@ -116,6 +116,12 @@ static void test_log(void)
               "the log cannot be written");
     expect(lines("cannot be written") == 1, "more than once: %.300s", output);
     remove("logs/log.jsonl");
+    if (symlink("/dev/null", "logs/log.jsonl"))
+        expect(0, "no link"); /* cannot be brought onto it */
+    expect_ok(TRAIN_CALL "--max_steps 2 --save_strategy steps --save_steps 1 --logging_dir logs",
+              "logs/log.jsonl: cannot be written: ");
+    expect(lines("; going on without it") == 1, "more than once: %.300s", output);
+    remove("logs/log.jsonl");
     done("returns: a log on a full disk costs the log, not the training");
 }
 
