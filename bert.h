@@ -4521,15 +4521,21 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
                            start ? start + whole : NULL, BERT_START_, room);
 }
 
-/* Of the last section, in words: a strip and panels, of so many columns and tiles at most. */
-enum { BERT_SIDE_ = 16, BERT_BROAD_ = 512, BERT_DEEP_ = 32, BERT_PANELS_ = 384 * 16 * BERT_DEEP_ };
-enum { BERT_ROOM_BF16_ = 2 * 256 * BERT_DEEP_ + BERT_PANELS_ };
-static void bert_matmul_amx_(BERT_PRODUCT_, const int *offsets, float *room);
+/* What the last section needs, in words of two bfloat16: SHARED for strips of all threads, then for
+   each thread strips of its own and panels. */
+enum { BERT_SIDE_ = 16, BERT_DEEP_ = 32, BERT_LINE_WORDS_ = BERT_SIDE_ * BERT_DEEP_ };
+enum { BERT_SHARED_ = 1024 * BERT_LINE_WORDS_, BERT_OWN_ = 64 * BERT_LINE_WORDS_ };
+enum {
+    BERT_BROAD_ = 256,
+    BERT_MOST_ = 512,
+    BERT_ROOM_BF16_ = BERT_OWN_ + BERT_BROAD_ * BERT_LINE_WORDS_
+};
+static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *own);
 
 BERTDEF size_t bert_scratch_size(int threads)
 {
     enum { ROOM = (int)BERT_ROOM_BF16_ > (int)BERT_ROOM_ ? (int)BERT_ROOM_BF16_ : (int)BERT_ROOM_ };
-    return (size_t)threads * ROOM;
+    return BERT_SHARED_ + (size_t)threads * ROOM;
 }
 
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
@@ -4542,7 +4548,7 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
     float *room = slow ? NULL : scratch->memory + bert_scratch_size(thread);
     if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
     else if (scratch->bf16)
-        bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch->offsets, room);
+        bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, room);
     else if (bert_mirrored_(b, rows, cols, inner, how))
         bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
     else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
@@ -4573,19 +4579,19 @@ static size_t bert_cut_(int n, int tile, int i, int parts)
 static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     int down, across;
-    const int slow = !scratch || !scratch->memory, bf16 = scratch && scratch->bf16;
-    const int high = bf16 ? 2 * BERT_SIDE_ : BERT_TILE_ROWS_;
-    const int broad = bf16 ? 2 * BERT_SIDE_ : BERT_TILE_COLS_;
+    const int slow = !scratch || !scratch->memory;
     if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
-    if (slow || rows < 1 || cols < 1) return;
+    else if (scratch->bf16)
+        bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, NULL);
+    if (slow || scratch->bf16 || rows < 1 || cols < 1) return;
     bert_plan_(&down, &across, a, rows, cols, scratch->threads,
-               !bf16 && bert_mirrored_(b, rows, cols, inner, how));
+               bert_mirrored_(b, rows, cols, inner, how));
     BERT_OMP_(parallel for schedule(dynamic) num_threads(scratch->threads))
     for (int t = 0; t < down * across; t++) {
-        size_t i = bert_cut_(rows, high, t / across, down);
-        size_t j = bert_cut_(cols, broad, t % across, across);
-        int height = (int)(bert_cut_(rows, high, t / across + 1, down) - i);
-        int width = (int)(bert_cut_(cols, broad, t % across + 1, across) - j);
+        size_t i = bert_cut_(rows, BERT_TILE_ROWS_, t / across, down);
+        size_t j = bert_cut_(cols, BERT_TILE_COLS_, t % across, across);
+        int height = (int)(bert_cut_(rows, BERT_TILE_ROWS_, t / across + 1, down) - i);
+        int width = (int)(bert_cut_(cols, BERT_TILE_COLS_, t % across + 1, across) - j);
         bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j), height,
                             width, inner, start ? start + j : NULL, how, scratch);
     }
@@ -4679,7 +4685,7 @@ static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets)
     uint32_t *tile, const float *at, size_t line, size_t step, int lines, int n, int side
 #define BERT_TILES_ARGUMENTS_                                                                      \
     float *c, size_t ldc, int rows, int cols, const uint32_t *strip, const uint32_t *panel,        \
-        int tiles, const float *first
+        int tiles, const float *first, const float *soon, const uint32_t *ahead, int lines
 
 static void bert_pack_tile_(BERT_PACK_ARGUMENTS_)
 {
@@ -4705,6 +4711,7 @@ static inline void bert_pair_step_(float *even, float *odd, uint32_t a, const ui
 /* c (rows, cols), at most two tiles each way, = first (first NULL: +=) + strip . panel */
 static void bert_tiles_plain_(BERT_TILES_ARGUMENTS_)
 {
+    (void)soon, (void)ahead, (void)lines;
     for (int i = 0; i < rows; i++)
         for (int j0 = 0; j0 < cols; j0 += BERT_SIDE_) {
             const int width = bert_min_(BERT_SIDE_, cols - j0);
@@ -4841,6 +4848,11 @@ BERT_AMX_TARGET_ static void bert_tiles_amx_(BERT_TILES_ARGUMENTS_)
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
+            for (int l = 0; l < lines; l++, ahead += 16) __builtin_prefetch(ahead);
+            for (int r = 2 * t; r < bert_min_(2 * t + 2, rows); r++) {
+                __builtin_prefetch(soon + r * ldc, 1);
+                __builtin_prefetch(soon + r * ldc + BERT_SIDE_, 1);
+            }
         }
         _tile_stored(0, c, row);
         _tile_stored(1, c + BERT_SIDE_, row);
@@ -4876,44 +4888,92 @@ BERTDEF int bert_bf16_units(void) { return 0; }
 #define bert_tiles_amx_ bert_tiles_plain_
 #endif
 
-/* On the thread that calls. */
-static void bert_matmul_amx_(BERT_PRODUCT_, const int *offsets, float *room)
+/* Blocks of the inner dimension, one after the other: where each begins, and its size. */
+typedef struct {
+    int from[BERT_DEEP_], size[BERT_DEEP_], tiles;
+} BertBlocks_;
+
+static void bert_pack_lines_(uint32_t *to, const float *at, size_t line, size_t step, int lines,
+                             const BertBlocks_ *k, int side)
 {
-    const int high = 2 * BERT_SIDE_, amx = bert_bf16_units();
-    void (*const pack)(BERT_PACK_ARGUMENTS_) = amx ? bert_pack_tile_amx_ : bert_pack_tile_;
+    void (*const pack)(BERT_PACK_ARGUMENTS_) =
+        bert_bf16_units() ? bert_pack_tile_amx_ : bert_pack_tile_;
+    for (int l = 0; l < lines; l += BERT_SIDE_)
+        for (int t = 0; t < k->tiles; t++, to += BERT_WORDS_)
+            pack(to, at + l * line + k->from[t] * step, line, step,
+                 bert_min_(BERT_SIDE_, lines - l), k->size[t], side);
+}
+
+/* Some columns of c, = start (how: BERT_START_; NULL: zero) or +=, from all strips. */
+static void bert_strips_times_columns_(float *c, size_t ldc, const uint32_t *strips, BertMatrix_ b,
+                                       int rows, int cols, const BertBlocks_ *k, const float *start,
+                                       int how, uint32_t *panels)
+{
+    const int side = 2 * BERT_SIDE_, amx = bert_bf16_units(), line = k->tiles * BERT_PAIRS_;
     void (*const multiply)(BERT_TILES_ARGUMENTS_) = amx ? bert_tiles_amx_ : bert_tiles_plain_;
-    uint32_t *strip = (uint32_t *)(void *)room, *panels = strip + 2 * BERT_DEEP_ * BERT_WORDS_;
-    float first[BERT_BROAD_] = {0};
-    int k = 0;
+    float first[BERT_MOST_] = {0};
+    if (start) memcpy(first, start, (size_t)cols * sizeof *first);
+    bert_pack_lines_(panels, b.at, b.right, b.down, cols, k, 1);
     if (amx) bert_amx_on_();
+    const int steps = (cols + side - 1) / side; /* of k->tiles, to fetch the next strip in */
+    const int lines = (2 * BERT_SIDE_ + steps - 1) / steps;
+    for (int i = 0; i < rows; i += side)
+        for (int j = 0; j < cols; j += side) {
+            float *to = c + i * ldc + j;
+            const float *soon = j + side < cols ? to + side : c + (i + side) * ldc;
+            const uint32_t *ahead = strips + (i + side) * line + j / side * k->tiles * lines * 16;
+            multiply(to, ldc, bert_min_(side, rows - i), bert_min_(side, cols - j),
+                     strips + i * line, panels + j * line, k->tiles,
+                     how == BERT_START_ ? first + j : NULL, soon, ahead, lines);
+        }
+    if (amx) bert_amx_off_();
+}
+
+/* On all threads, which make the strips together, and then columns of c, each with panels of its
+   own; or on the thread that calls, where own is its room. */
+static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *own)
+{
+    const int side = 2 * BERT_SIDE_, threads = own ? 1 : scratch->threads;
+    const int *end = scratch->offsets;
+    uint32_t *strips = (uint32_t *)(void *)(own ? own : scratch->memory);
+    BertBlocks_ d;
+    int k = 0;
+    if (rows < 1 || cols < 1) return;
     do {
-        int from[BERT_DEEP_], size[BERT_DEEP_], tiles = 0, begins = how == BERT_START_ && k == 0;
-        for (; tiles < BERT_DEEP_ && k < inner; k += size[tiles++])
-            from[tiles] = k, size[tiles] = bert_block_size_(k, inner, how, &offsets);
-        const int fit = BERT_PANELS_ / (bert_max_(tiles, 1) * BERT_WORDS_) * BERT_SIDE_;
-        const int wide = bert_min_(BERT_BROAD_, fit / high * high);
-        for (int j = 0; j < cols; j += wide) {
-            const int width = bert_min_(wide, cols - j);
-            uint32_t *to = panels;
-            if (begins && start) memcpy(first, start + j, (size_t)width * sizeof *first);
-            for (int p = 0; p < width; p += BERT_SIDE_)
-                for (int t = 0; t < tiles; t++, to += BERT_WORDS_)
-                    pack(to, bert_from_(b, from[t], j + p).at, b.right, b.down,
-                         bert_min_(BERT_SIDE_, width - p), size[t], 1);
-            for (int i = 0; i < rows; i += high) {
-                const int height = bert_min_(high, rows - i);
-                to = strip;
-                for (int p = 0; p < height; p += BERT_SIDE_)
-                    for (int t = 0; t < tiles; t++, to += BERT_WORDS_)
-                        pack(to, bert_from_(a, i + p, from[t]).at, a.down, a.right,
-                             bert_min_(BERT_SIDE_, height - p), size[t], 0);
-                for (int p = 0; p < width; p += high)
-                    multiply(c + i * ldc + j + p, ldc, height, bert_min_(high, width - p), strip,
-                             panels + p * tiles * BERT_PAIRS_, tiles, begins ? first + p : NULL);
+        const int begin = k ? BERT_ADD_ : how;
+        for (d.tiles = 0; d.tiles < BERT_DEEP_ && k < inner; k += d.size[d.tiles++])
+            d.from[d.tiles] = k, d.size[d.tiles] = bert_block_size_(k, inner, how, &end);
+        const int line = bert_max_(d.tiles, 1) * BERT_PAIRS_;
+        const int high = (own ? BERT_OWN_ : BERT_SHARED_) / line / side * side;
+        const int most = bert_min_(BERT_MOST_, BERT_BROAD_ * BERT_LINE_WORDS_ / line / side * side);
+        const int fair = own ? 1 : bert_min_(2 * threads, (cols + side - 1) / side);
+        const int parts = bert_max_((cols + most - 1) / most, fair);
+        const int wide = ((cols + parts - 1) / parts + side - 1) / side * side;
+        for (int i = 0; i < rows; i += high) {
+            const int height = bert_min_(high, rows - i);
+            BERT_OMP_(parallel num_threads(threads) if (threads > 1))
+            {
+                float *room = own;
+#ifdef _OPENMP
+                if (!own) room = scratch->memory + bert_scratch_size(omp_get_thread_num());
+#else
+                if (!own) room = scratch->memory + bert_scratch_size(0);
+#endif
+                BERT_OMP_(for)
+                for (int s = 0; s < height; s += side) {
+                    BertMatrix_ x = bert_from_(a, i + s, 0);
+                    bert_pack_lines_(strips + s * line, x.at, x.down, x.right,
+                                     bert_min_(side, height - s), &d, 0);
+                }
+                BERT_OMP_(for schedule(dynamic))
+                for (int j = 0; j < cols; j += wide)
+                    bert_strips_times_columns_(c + i * ldc + j, ldc, strips, bert_from_(b, 0, j),
+                                               height, bert_min_(wide, cols - j), &d,
+                                               begin == BERT_START_ && start ? start + j : NULL,
+                                               begin, (uint32_t *)(void *)(room + BERT_OWN_));
             }
         }
     } while (k < inner);
-    if (amx) bert_amx_off_();
 }
 #endif
 
