@@ -4222,7 +4222,7 @@ ROWS | strip   || tile    |    |     first-level cache while it passes over the 
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge of c computes whole, and stores in part. */
+   A tile over the edge of c computes whole, and stores in part. (AMX's tiles: the last section.) */
 enum {
     BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
@@ -4538,14 +4538,19 @@ BERTDEF size_t bert_scratch_size(int threads)
     return BERT_SHARED_ + (size_t)threads * ROOM;
 }
 
+static int bert_thread_(void) /* of the team; each has room of its own for panels and strips */
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
-    int thread = 0; /* of the team; each has room of its own for panels and strips */
-#ifdef _OPENMP
-    thread = omp_get_thread_num();
-#endif
     const int slow = !scratch || !scratch->memory;
-    float *room = slow ? NULL : scratch->memory + bert_scratch_size(thread);
+    float *room = slow ? NULL : scratch->memory + bert_scratch_size(bert_thread_());
     if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
     else if (scratch->bf16)
         bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, room);
@@ -4685,7 +4690,7 @@ static void bert_matmul_bf16_(BERT_PRODUCT_, const int *offsets)
     uint32_t *tile, const float *at, size_t line, size_t step, int lines, int n, int side
 #define BERT_TILES_ARGUMENTS_                                                                      \
     float *c, size_t ldc, int rows, int cols, const uint32_t *strip, const uint32_t *panel,        \
-        int tiles, const float *first, const float *soon, const uint32_t *ahead, int lines
+        int tiles, const float *first
 
 static void bert_pack_tile_(BERT_PACK_ARGUMENTS_)
 {
@@ -4698,36 +4703,31 @@ static void bert_pack_tile_(BERT_PACK_ARGUMENTS_)
         }
 }
 
-/* A row of c's tile: what a word of a's row adds to the two chains of each column. */
-static inline void bert_pair_step_(float *even, float *odd, uint32_t a, const uint32_t *b)
-{
-    const float a0 = bert_of_bits_(a << 16), a1 = bert_of_bits_(a & 0xFFFF0000u);
-    for (int j = 0; j < BERT_SIDE_; j++) {
-        even[j] = bert_ftz_(bert_fma_(a0, bert_of_bits_(b[j] << 16), even[j]));
-        odd[j] = bert_ftz_(bert_fma_(a1, bert_of_bits_(b[j] & 0xFFFF0000u), odd[j]));
-    }
-}
-
 /* c (rows, cols), at most two tiles each way, = first (first NULL: +=) + strip . panel */
 static void bert_tiles_plain_(BERT_TILES_ARGUMENTS_)
 {
-    (void)soon, (void)ahead, (void)lines;
     for (int i = 0; i < rows; i++)
-        for (int j0 = 0; j0 < cols; j0 += BERT_SIDE_) {
-            const int width = bert_min_(BERT_SIDE_, cols - j0);
-            const uint32_t *x =
-                strip + (i / BERT_SIDE_ * tiles * BERT_SIDE_ + i % BERT_SIDE_) * BERT_PAIRS_;
-            const uint32_t *y = panel + j0 / BERT_SIDE_ * tiles * BERT_WORDS_;
+        for (int at = 0; at < cols; at += BERT_SIDE_) {
+            const size_t width = (size_t)bert_min_(BERT_SIDE_, cols - at) * sizeof *c;
+            const uint32_t *x = strip + (i / 16 * tiles * 16 + i % 16) * BERT_PAIRS_;
+            const uint32_t *y = panel + at * tiles * BERT_PAIRS_;
             float sum[BERT_SIDE_] = {0};
-            memcpy(sum, first ? first + j0 : c + i * ldc + j0, (size_t)width * sizeof *sum);
-            for (int t = 0; t < tiles; t++, x += BERT_WORDS_, y += BERT_WORDS_) {
+            memcpy(sum, first ? first + at : c + i * ldc + at, width);
+            for (int t = 0; t < tiles; t++, x += BERT_WORDS_ - BERT_PAIRS_) {
                 float even[BERT_SIDE_] = {0}, odd[BERT_SIDE_] = {0};
-                for (int p = 0; p < BERT_PAIRS_; p++)
-                    bert_pair_step_(even, odd, x[p], y + p * BERT_SIDE_);
+                for (int p = 0; p < BERT_PAIRS_; p++, x++, y += BERT_SIDE_) {
+                    const float x0 = bert_of_bits_(*x << 16), x1 = bert_of_bits_(*x & 0xFFFF0000u);
+                    for (int j = 0; j < BERT_SIDE_; j++) {
+                        float y0 = bert_of_bits_(y[j] << 16),
+                              y1 = bert_of_bits_(y[j] & 0xFFFF0000u);
+                        even[j] = bert_ftz_(bert_fma_(x0, y0, even[j]));
+                        odd[j] = bert_ftz_(bert_fma_(x1, y1, odd[j]));
+                    }
+                }
                 for (int j = 0; j < BERT_SIDE_; j++)
                     sum[j] = bert_ftz_(bert_ftz_(sum[j]) + bert_ftz_(even[j] + odd[j]));
             }
-            memcpy(c + i * ldc + j0, sum, (size_t)width * sizeof *sum);
+            memcpy(c + i * ldc + at, sum, width);
         }
 }
 
@@ -4775,32 +4775,23 @@ bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
     static const uint16_t pairs[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const int along = step == 1, us = along ? lines : (n + 1) / 2, vs = along ? lines : n / 2;
+    const size_t down = along ? line : 2 * step, apart = along ? 16 : step;
+    const __mmask16 in_u = (__mmask16)((1u << bert_min_(along ? n : lines, 16)) - 1);
+    const __mmask16 in_v = (__mmask16)((1u << bert_max_(along ? n - 16 : lines, 0)) - 1);
+    const __m512i deal = _mm512_loadu_si512(pairs);
+    __m512i x[BERT_SIDE_], y[BERT_SIDE_];
     if (step != 1 && line != 1) {
         bert_pack_tile_(tile, at, line, step, lines, n, side);
         return;
     }
-    __m512i x[BERT_SIDE_], y[BERT_SIDE_];
-    const __m512i deal = _mm512_loadu_si512(pairs);
-    if (step == 1) {
-        const __mmask16 low = (__mmask16)((1u << bert_min_(n, 16)) - 1);
-        const __mmask16 high = (__mmask16)((1u << bert_max_(n - 16, 0)) - 1);
-        BERT_FOR_ (l, BERT_SIDE_) {
-            const float *from = l < lines ? at + l * line : at;
-            __m512 u = _mm512_maskz_loadu_ps(l < lines ? low : 0, from);
-            __m512 v = _mm512_maskz_loadu_ps(l < lines ? high : 0, from + 16);
-            x[l] = (__m512i)_mm512_cvtne2ps_pbh(v, u);
-        }
-    } else {
-        const __mmask16 all = (__mmask16)((1u << lines) - 1);
-        BERT_FOR_ (p, BERT_PAIRS_) {
-            const float *from = 2 * p < n ? at + 2 * p * step : at;
-            const float *next = 2 * p + 1 < n ? from + step : at;
-            __m512 u = _mm512_maskz_loadu_ps(2 * p < n ? all : 0, from);
-            __m512 v = _mm512_maskz_loadu_ps(2 * p + 1 < n ? all : 0, next);
-            x[p] = _mm512_permutexvar_epi16(deal, (__m512i)_mm512_cvtne2ps_pbh(v, u));
-        }
+    BERT_FOR_ (i, BERT_SIDE_) {
+        __m512 u = _mm512_maskz_loadu_ps(i < us ? in_u : 0, at + i * down);
+        __m512 v = _mm512_maskz_loadu_ps(i < vs ? in_v : 0, at + i * down + apart);
+        x[i] = (__m512i)_mm512_cvtne2ps_pbh(v, u);
+        if (!along) x[i] = _mm512_permutexvar_epi16(deal, x[i]);
     }
-    if ((step == 1) == side) {
+    if (along == side) {
         const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(deal));
         const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(deal, 1));
         BERT_UNROLL_
@@ -4817,73 +4808,51 @@ bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
 
 /* Of the eight tiles there are 0 to 3 hold c, 4 and 5 two of a, 6 and 7 two of b. */
 #define BERT_AMX_TARGET_ __attribute__((target("amx-tile,amx-bf16")))
-BERT_AMX_TARGET_ static void bert_amx_on_(void)
-{ /* palette 1, all 8 tiles of 64 bytes a row and 16 rows */
-    static const uint8_t config[64] = {1,  0, 0,  0, 0,  0, 0,  0,  0,  0,  0,  0,  0,  0,
-                                       0,  0, 64, 0, 64, 0, 64, 0,  64, 0,  64, 0,  64, 0,
-                                       64, 0, 64, 0, 0,  0, 0,  0,  0,  0,  0,  0,  0,  0,
-                                       0,  0, 0,  0, 0,  0, 16, 16, 16, 16, 16, 16, 16, 16};
-    _tile_loadconfig(config);
+BERT_AMX_TARGET_ static void bert_amx_(int on)
+{
+    uint8_t config[64] = {1}; /* palette 1: of each tile its bytes a row, and its rows */
+    for (int i = 0; i < 8; i++) config[16 + 2 * i] = 64, config[48 + i] = 16;
+    __asm__ volatile("" : : "r"(config) : "memory"); /* gcc's intrinsics do not say they read it */
+    if (on) _tile_loadconfig(config);
+    else _tile_release();
 }
 
-BERT_AMX_TARGET_ static void bert_amx_off_(void) { _tile_release(); }
-
+/* Over the edge of c it computes whole, with what is left in memory behind strip and panel. */
 BERT_AMX_TARGET_ static void bert_tiles_amx_(BERT_TILES_ARGUMENTS_)
 {
-    const size_t next = (size_t)tiles * BERT_WORDS_, row = ldc * sizeof *c;
-    if (rows == 2 * BERT_SIDE_ && cols == 2 * BERT_SIDE_) {
-        float *c1 = c + BERT_SIDE_ * ldc; /* a row of first is read as if it were 16 */
-        const float *from = first ? first : c, *from1 = first ? first : c1;
-        const size_t apart = first ? 0 : row;
-        _tile_loadd(0, from, apart);
-        _tile_loadd(1, from + BERT_SIDE_, apart);
-        _tile_loadd(2, from1, apart);
-        _tile_loadd(3, from1 + BERT_SIDE_, apart);
-        for (int t = 0; t < tiles; t++, strip += BERT_WORDS_, panel += BERT_WORDS_) {
-            _tile_loadd(4, strip, 64);
-            _tile_loadd(6, panel, 64);
-            _tile_loadd(7, panel + next, 64);
-            _tile_loadd(5, strip + next, 64);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-            for (int l = 0; l < lines; l++, ahead += 16) __builtin_prefetch(ahead);
-            for (int r = 2 * t; r < bert_min_(2 * t + 2, rows); r++) {
-                __builtin_prefetch(soon + r * ldc, 1);
-                __builtin_prefetch(soon + r * ldc + BERT_SIDE_, 1);
-            }
-        }
-        _tile_stored(0, c, row);
-        _tile_stored(1, c + BERT_SIDE_, row);
-        _tile_stored(2, c1, row);
-        _tile_stored(3, c1 + BERT_SIDE_, row);
-        return;
+    enum { SIDE = 2 * BERT_SIDE_ };
+    const int whole = rows == SIDE && cols == SIDE;
+    const size_t next = (size_t)tiles * BERT_WORDS_, ldt = whole ? ldc : (size_t)SIDE;
+    float edge[SIDE * SIDE], *to = whole ? c : edge;
+    for (int r = 0; r < rows && !whole && !first; r++)
+        memcpy(edge + r * SIDE, c + r * ldc, (size_t)cols * sizeof *c);
+    __asm__ volatile("" : : "r"(edge) : "memory");
+    const float *from = first ? first : to; /* first's one row is read as if it were 16 */
+    const size_t row = ldt * sizeof *c, apart = first ? 0 : row, half = first ? 0 : 16 * ldt;
+    _tile_loadd(0, from, apart);
+    _tile_loadd(1, from + 16, apart);
+    _tile_loadd(2, from + half, apart);
+    _tile_loadd(3, from + half + 16, apart);
+    for (int t = 0; t < tiles; t++, strip += BERT_WORDS_, panel += BERT_WORDS_) {
+        _tile_loadd(4, strip, 64);
+        _tile_loadd(6, panel, 64);
+        _tile_loadd(7, panel + next, 64);
+        _tile_loadd(5, strip + next, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
     }
-    for (int i = 0; i < rows; i += BERT_SIDE_)
-        for (int j = 0; j < cols; j += BERT_SIDE_) { /* tile by tile, some over c's edge */
-            const int high = bert_min_(BERT_SIDE_, rows - i),
-                      wide = bert_min_(BERT_SIDE_, cols - j);
-            float edge[BERT_WORDS_], *to = c + i * ldc + j;
-            const uint32_t *x = strip + i / BERT_SIDE_ * next, *y = panel + j / BERT_SIDE_ * next;
-            for (int r = 0; r < high && !first; r++)
-                memcpy(edge + r * BERT_SIDE_, to + r * ldc, (size_t)wide * sizeof *c);
-            __asm__ volatile("" ::: "memory"); /* gcc's intrinsics do not say that they read it */
-            _tile_loadd(0, first ? first + j : edge, first ? 0 : 64);
-            for (int t = 0; t < tiles; t++, x += BERT_WORDS_, y += BERT_WORDS_) {
-                _tile_loadd(4, x, 64);
-                _tile_loadd(6, y, 64);
-                _tile_dpbf16ps(0, 4, 6);
-            }
-            _tile_stored(0, edge, 64);
-            for (int r = 0; r < high; r++)
-                memcpy(to + r * ldc, edge + r * BERT_SIDE_, (size_t)wide * sizeof *c);
-        }
+    _tile_stored(0, to, row);
+    _tile_stored(1, to + 16, row);
+    _tile_stored(2, to + 16 * ldt, row);
+    _tile_stored(3, to + 16 * ldt + 16, row);
+    for (int r = 0; r < rows && !whole; r++)
+        memcpy(c + r * ldc, edge + r * SIDE, (size_t)cols * sizeof *c);
 }
 #else
 BERTDEF int bert_bf16_units(void) { return 0; }
-#define bert_amx_on_() (void)0
-#define bert_amx_off_() (void)0
+#define bert_amx_(on) (void)0
 #define bert_pack_tile_amx_ bert_pack_tile_
 #define bert_tiles_amx_ bert_tiles_plain_
 #endif
@@ -4914,19 +4883,13 @@ static void bert_strips_times_columns_(float *c, size_t ldc, const uint32_t *str
     float first[BERT_MOST_] = {0};
     if (start) memcpy(first, start, (size_t)cols * sizeof *first);
     bert_pack_lines_(panels, b.at, b.right, b.down, cols, k, 1);
-    if (amx) bert_amx_on_();
-    const int steps = (cols + side - 1) / side; /* of k->tiles, to fetch the next strip in */
-    const int lines = (2 * BERT_SIDE_ + steps - 1) / steps;
+    if (amx) bert_amx_(1);
     for (int i = 0; i < rows; i += side)
-        for (int j = 0; j < cols; j += side) {
-            float *to = c + i * ldc + j;
-            const float *soon = j + side < cols ? to + side : c + (i + side) * ldc;
-            const uint32_t *ahead = strips + (i + side) * line + j / side * k->tiles * lines * 16;
-            multiply(to, ldc, bert_min_(side, rows - i), bert_min_(side, cols - j),
+        for (int j = 0; j < cols; j += side)
+            multiply(c + i * ldc + j, ldc, bert_min_(side, rows - i), bert_min_(side, cols - j),
                      strips + i * line, panels + j * line, k->tiles,
-                     how == BERT_START_ ? first + j : NULL, soon, ahead, lines);
-        }
-    if (amx) bert_amx_off_();
+                     how == BERT_START_ ? first + j : NULL);
+    if (amx) bert_amx_(0);
 }
 
 /* On all threads, which make the strips together, and then columns of c, each with panels of its
@@ -4953,12 +4916,7 @@ static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *o
             const int height = bert_min_(high, rows - i);
             BERT_OMP_(parallel num_threads(threads) if (threads > 1))
             {
-                float *room = own;
-#ifdef _OPENMP
-                if (!own) room = scratch->memory + bert_scratch_size(omp_get_thread_num());
-#else
-                if (!own) room = scratch->memory + bert_scratch_size(0);
-#endif
+                float *room = own ? own : scratch->memory + bert_scratch_size(bert_thread_());
                 BERT_OMP_(for)
                 for (int s = 0; s < height; s += side) {
                     BertMatrix_ x = bert_from_(a, i + s, 0);
