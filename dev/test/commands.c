@@ -280,17 +280,23 @@ static void test_words_beyond(void)
 static void test_next_report(void)
 {
     const char *const rows[2] = {"\nfollows", "\nrandom"};
-    double recall[2] = {0}, count[2] = {0};
+    double precision[2] = {0}, recall[2] = {0}, count[2] = {0};
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
     for (int k = 0; k < 2; k++) {
         const char *at = strstr(output, rows[k]);
-        expect(at && sscanf(at + strlen(rows[k]), "%*f %lf %*f %lf", &recall[k], &count[k]) == 2,
+        expect(at && sscanf(at + strlen(rows[k]), "%lf %lf %*f %lf", &precision[k], &recall[k],
+                            &count[k]) == 3,
                "no row of%s: %.600s", rows[k], output);
     }
     double n = count[0] + count[1], right = recall[0] * count[0] + recall[1] * count[1];
     expect(count[0] > 0 && count[1] > 0 && n == number_after("examples ") &&
                fabs(right / n - number_after("nsp_accuracy ")) < 1e-4,
            "%.600s", output);
+    for (int k = 0; k < 2; k++) { /* of those that are said to be k */
+        const double hits = recall[k] * count[k], others = (1 - recall[1 - k]) * count[1 - k];
+        expect(hits + others < 0.5 || fabs(precision[k] - hits / (hits + others)) < 1e-3, "%.600s",
+               output);
+    }
 }
 
 /* eval of questions that may have no answer: the data says so, the model that learned from such

@@ -87,6 +87,13 @@ static void test_entities(void)
     const Tally twice = tally_sum(words, words);
     expect(words.n == 7 && words.right == 5 && twice.n == 14 && twice.loss == 7, "%g of %g words",
            words.right, words.n);
+    const Tag first[] = {{'B', 0}, {'O', -1}}; /* a type may be the first label */
+    const int32_t is[] = {0, 1, 0, 1};
+    const int was[] = {0, 0, 1, 0};
+    memset(counts, 0, sizeof counts);
+    count_entities(counts, first, is, was, 4);
+    expect(counts[0].truth == 2 && counts[0].predicted == 3 && counts[0].both == 1, "%g, %g, %g",
+           counts[0].truth, counts[0].predicted, counts[0].both);
     done("metrics: entities by type");
 }
 
@@ -182,6 +189,12 @@ static void test_found(void)
     found_add(&f, &ascii, long_text, span);
     expect(f.n == MANY && found_best(&f, best, 1) == 1 && best[0].end == 500 && best[0].score == 2,
            "%zu answers, the best of %d", f.n, best[0].end);
+    for (int i = 0; i < MANY; i++)
+        letters[i] = (char)(i % 2 ? '0' + i / 2 % 10 : 'a' + i / 20 % 26);
+    found_clear(&f); /* words of one length, of which some come to one slot */
+    for (span.start = 0; span.start < 512; span.start += 2)
+        span.end = span.start + 4, found_add(&f, &ascii, long_text, span);
+    expect(f.n == 256, "%zu answers of 4 letters", f.n);
     found_clear(&f), found_clear(&f); /* the second time its table is given back */
     expect(f.n == 0 && !f.num_slots, "%zu slots", f.num_slots);
     found_free(&f);

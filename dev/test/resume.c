@@ -554,6 +554,8 @@ static void test_flags(void)
         {"--early_stopping_patience 2", "early_stopping_patience was not set at all and now is 2"},
         {"--metric_for_best_model loss",
          "metric_for_best_model was the first, the higher the better and now is loss, the lower"},
+        {"--greater_is_better false", "the higher the better and now is the first, the lower"},
+        {"--greater_is_better False", "the higher the better and now is the first, the lower"},
         {"--train_file part-0.bin", "the content of train_file was "},
         {"--eval_file part-0.bin", "the content of eval_file was "},
         {"--model model.bin", "the content of model was "},

@@ -58,6 +58,7 @@ static void test_schedules(void)
                          "--logging_steps 1",
               "step 4/4");
     expect(strstr(output, "lr 1.25e-05") != NULL, "the last of a cosine of 3: %.600s", output);
+    expect_ok(TRAIN_CALL "--max_steps 4 --warmup_steps 0.5", " 2 warmup");
     expect_ok(TRAIN_CALL "--max_steps 2 --lr_scheduler_type constant --warmup_steps 1",
               "constant has no warmup");
     expect_ok(TRAIN_CALL "--max_steps 2 --freeze_layers 1 --freeze_embeddings "
