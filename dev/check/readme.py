@@ -342,7 +342,8 @@ def run_page(page, clone, uncompared):
 
 def helps(clone):
     """Everything that the programs' helps say."""
-    commands = ["./train_bert help " + c for c in ("train", "eval", "predict", "embed", "encode")]
+    commands = ["./train_bert help " + c for c in ("train", "eval", "predict", "embed", "encode",
+                                                         "inspect")]
     commands += ["python3 %s --help" % p for p in (
         "tokenizer.py", "tokenizer.py encode", "dev/demo.py", "dev/download.py",
         "dev/export_hf.py", "dev/plot.py", "dev/bench/bench.py", "dev/bench/ranks.py")]
