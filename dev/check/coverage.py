@@ -30,6 +30,14 @@ WHY = {  # a part of the line and the next: why no test comes there
     "if (i < other) byte = p[i]": "the same",
     '"bert.h was compiled with -fassociative-math': "tests are not built with it",
     "in->e.message), 0;": "memory is out, of which the batch before had as much",
+    "one process's work": "under mpirun alone: dev/check/ranks.py",
+    "if (same_step(": "the same",
+    "ranks_stop(*stop)": "the same",
+    "strncat(held.text": "the same",
+    "if (remove(path)) return": "a folder that refuses root what it holds",
+    "ftruncate(fileno(": "the same",
+    "hash_file(&hash, &size, path, log->bytes)": "the same",
+    "no memory for the names": "libc's own memory is out",
 }
 
 

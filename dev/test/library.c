@@ -654,6 +654,10 @@ static void test_refusals(void)
     expect(!bert_floats_(SIZE_MAX / 4) && bert_times_(SIZE_MAX, 0) == SIZE_MAX &&
                bert_times_(2, SIZE_MAX / 2 + 1) == SIZE_MAX && bert_times_(3, 4) == 12,
            "sizes beyond size_t");
+    BertConfig many = c;
+    many.task = BERT_CLASSIFICATION, many.K = (1 << 24) + 1;
+    expect(bert_build(&m, many) == BERT_EINPUT && strstr(bert_error(&m), "16777217"), "'%s'",
+           bert_error(&m));
     c.pooler = 0;
     must(&m, bert_build(&m, c));
     must(&m, bert_forward(&m, &x, 0));
