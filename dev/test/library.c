@@ -643,7 +643,10 @@ static void test_refusals(void)
     x.types = types, m.freeze_layers = -1;
     expect(bert_forward(&m, &x, 1) == BERT_EINPUT && strstr(bert_error(&m), "freeze_layers is -1"),
            "'%s'", bert_error(&m));
-    m.freeze_layers = 0, m.config.undrawn = 1;
+    m.freeze_layers = 0, x.label_smoothing = 0.1f; /* there is no loss */
+    expect(bert_forward(&m, &x, 0) == BERT_EINPUT && strstr(bert_error(&m), "label_smoothing"),
+           "'%s'", bert_error(&m));
+    x.label_smoothing = 0, m.config.undrawn = 1;
     expect(bert_forward(&m, &x, 0) == BERT_EINPUT && strstr(bert_error(&m), "no weights yet"),
            "'%s'", bert_error(&m));
     bert_free(&m);
