@@ -83,7 +83,12 @@ static void put_nearest(const Inspection *i)
         memcpy(words + (size_t)t * (size_t)C, wte + (size_t)i->x.tokens[t] * (size_t)C,
                (size_t)C * sizeof *words);
     for (int v = 0; v < V; v++) norms[v] = norm_of(wte + (size_t)v * (size_t)C, C);
-    bert_linear_forward(dots, words, wte, NULL, T, C, V, &m->scratch);
+    for (size_t at = 0; at < (size_t)T * (size_t)V; at++) {
+        const float *a = words + at / (size_t)V * (size_t)C, *b = wte + at % (size_t)V * (size_t)C;
+        float sum = 0;
+        for (int c = 0; c < C; c++) sum += a[c] * b[c];
+        dots[at] = sum;
+    }
     for (int t = 0; t < T; t++) {
         const int id = i->x.tokens[t];
         float *cosines = dots + (size_t)t * (size_t)V;
