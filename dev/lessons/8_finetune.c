@@ -8,7 +8,9 @@
        [CLS] the film was dull [SEP]    bad
    and is asked about words that had no label. Three ways are compared: fine-tune everything; freeze
    what was pretrained and train the head alone; train everything without any pretraining. Each is
-   done five times, from five seeds: they decide how the new head begins and what dropout drops. */
+   done five times, from five seeds: they decide how the new head begins and what dropout drops.
+   Pretraining is done once, from a seed that shows what freezing can cost; with others it may be
+   free. */
 #define BERT_IMPLEMENTATION
 #include "../../bert.h"
 
