@@ -136,6 +136,7 @@ ifdef RAN
 test_programs: $(patsubst %,$(RAN)/%,$(notdir $(RUN))) test_examples
 $(RAN)/test_bert: test_bert
 $(patsubst dev/test/%,$(RAN)/%,$(TESTS)): $(RAN)/%: dev/test/%
+$(RAN)/driver: readme_example
 $(patsubst %,$(RAN)/%,$(notdir $(RUN))):
 	@export OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-passive} $(if $(filter dev/%,$<),OMP_NUM_THREADS=1); \
 	./$< > $@ || echo "$<: exit code $$?" >> $@; grep -v '^[0-9]* passed, [0-9]* failed$$' $@

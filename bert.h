@@ -4523,9 +4523,12 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
 
 /* What the last section needs, in words of two bfloat16: SHARED for strips of all threads, then for
    each thread strips of its own and panels. */
-enum { BERT_SIDE_ = 16, BERT_DEEP_ = 32, BERT_LINE_WORDS_ = BERT_SIDE_ * BERT_DEEP_ };
-enum { BERT_SHARED_ = 1024 * BERT_LINE_WORDS_, BERT_OWN_ = 64 * BERT_LINE_WORDS_ };
 enum {
+    BERT_SIDE_ = 16,
+    BERT_DEEP_ = 32,
+    BERT_LINE_WORDS_ = BERT_SIDE_ * BERT_DEEP_,
+    BERT_SHARED_ = 1024 * BERT_LINE_WORDS_,
+    BERT_OWN_ = 64 * BERT_LINE_WORDS_,
     BERT_BROAD_ = 256,
     BERT_MOST_ = 512,
     BERT_ROOM_BF16_ = BERT_OWN_ + BERT_BROAD_ * BERT_LINE_WORDS_
@@ -4792,8 +4795,10 @@ bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
         if (!along) x[i] = _mm512_permutexvar_epi16(deal, x[i]);
     }
     if (along == side) {
-        const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(deal));
-        const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(deal, 1));
+        /* maskz: g++ 12 warns of what the plain one leaves undefined */
+        const __m256i *half = (const __m256i *)(const void *)pairs;
+        const __m512i low = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(half));
+        const __m512i high = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(half + 1));
         BERT_UNROLL_
         for (int pass = 0; pass < 4; pass++) {
             BERT_FOR_ (i, BERT_SIDE_ / 2) {
