@@ -140,7 +140,7 @@ static void packed_room(Packed *p, const Bert *m, const BertBatch *x, size_t G)
         p->begins[i] = n;
         p->sizes[i] = pack_outputs(NULL, NULL, m, &x[i], 0);
     }
-    p->all = more(p->all, &p->room, n, sizeof *p->all, "outputs");
+    p->all = more(p->all, &p->room, n + 1, sizeof *p->all, "outputs"); /* never NULL */
 }
 
 /* ------------------------------------------------------------------------------------------------
