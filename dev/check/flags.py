@@ -109,7 +109,7 @@ def main():
             ("predict", "batch_size", "--per_device_eval_batch_size?"),
             ("predict", "max_seq_length", "here it is --max_length"),
             ("train", "max_seq_length", "tokenizer.py --max_length"),
-            ("train", "max_length", "is a flag of predict, embed, encode, not of train"),
+            ("train", "max_length", "is a flag of predict, embed, encode, inspect, not of train"),
             ("eval", "dev_file", "--eval_file?"), ("eval", "data", "--eval_file?"),
             ("predict", "data", "--predict_file?"), ("embed", "lr", "no such flag; "),
             ("predict", "logit", "--logits?"), ("train", "model_name_or_path", "dev/export_hf.py")):

@@ -69,10 +69,6 @@ static float norm_of(const float *x, int n)
     return (float)sqrt(sum);
 }
 
-/* A layer has no declaration of its own in bert.h, and dev/test's programs have it from bert.o. */
-BERTDEF void bert_linear_forward(float *out, const float *inp, const float *w, const float *b,
-                                 int N, int C, int OC, const BertScratch *scratch);
-
 /* Of each token the words whose embeddings have the highest cosine with its own. */
 static void put_nearest(const Inspection *i)
 {
