@@ -330,6 +330,7 @@ typedef struct {
 typedef struct {
     BERT_ACTS(BERT_FLOATS_)
 } BertActs;
+enum { BERT_NUM_ACTS = sizeof(BertActs) / sizeof(float *) };
 
 #define BERT_ARRAY_(name, type, count) const type *name;
 typedef struct {
@@ -453,15 +454,17 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
    Refuses what is out of range; after a refusal there is no forward to go on from. */
 BERTDEF int bert_forward(Bert *m, const BertBatch *batch, int training);
 
-/* m->acts, but of layer 0..L-1: each has its own after a training forward without checkpointing. */
-BERTDEF BertActs bert_layer_acts(const Bert *m, int layer);
+/* m->acts, but of layer 0..L-1: each has its own after a training forward without checkpointing.
+   sizes is NULL or has room for BERT_NUM_ACTS + 1: floats in a copy of each, then in all. */
+BERTDEF BertActs bert_layer_acts(const Bert *m, int layer, size_t *sizes);
 
-/* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads. A
-   batch need not have passed bert_forward's checks: what is out of range counts 0. */
+/* Rows and columns of a task's logits; whether its loss reads targets; how many labels it reads and
+   losses it has. bert_forward need not have checked the batch: what is out of range counts 0. */
 BERTDEF size_t bert_head_rows(int task, size_t B, size_t N, size_t R);
 BERTDEF size_t bert_head_cols(const BertConfig *c);
 BERTDEF int bert_has_targets(const BertConfig *c);
 BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *batch);
+BERTDEF size_t bert_count_losses(const BertConfig *c, const BertBatch *batch);
 
 /* What torch's "mean" divides losses by: rows with a label, or the sum of their class weights. */
 BERTDEF double bert_divisor(const Bert *m, const BertBatch *batch);
@@ -474,8 +477,7 @@ BERTDEF void bert_zero_grad(Bert *m); /* sets the gradients to 0; bert_adamw has
 BERTDEF int bert_training_room(Bert *m);
 
 /* The first tensor or activation in the forward's order that has a NaN or an infinity, else the
-   first tensor in the backward's whose gradient has; NULL: none. *layer says where it is (the
-   embeddings are -1, the head is L); it says nothing with NULL. */
+   first gradient in the backward's. NULL: none. *layer is where it is: embeddings -1, head L. */
 BERTDEF const char *bert_not_finite(const Bert *m, int *layer);
 
 /* ------------------------------------------------------------------------------------------------
@@ -491,7 +493,6 @@ typedef struct {
     uint64_t key;         /* bert_dropout_key(seed, step, layer, site) */
     const uint64_t *rows; /* (N): 64 bits that tell the rows apart */
 } BertDropout;
-#define bert_dropout_backward bert_dropout_forward /* dinp = dout * keep / (1 - p) */
 
 /* Where the model has dropout; the first belongs to layer -1, the last to layer L. */
 enum { BERT_SITE_EMBEDDINGS, BERT_SITE_ATTENTION, BERT_SITE_ATTPROJ };
@@ -1093,6 +1094,8 @@ BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, Be
         bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop, (size_t)n);
 }
 
+#define bert_dropout_backward bert_dropout_forward
+
 /* ------------------------------------------------------------------------------------------------
    Self-attention (Vaswani et al. 2017; BertSelfAttention), within each sequence and head:
        score[q][k] = query[q] . key[k] / sqrt(HS)
@@ -1686,10 +1689,9 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
 }
 
 #define BERT_ACT_(name, ...) BERT_ACT_##name##_,
-enum { BERT_ACTS(BERT_ACT_) BERT_NUM_ACTS_ };
+enum { BERT_ACTS(BERT_ACT_) };
 
-/* Activations, of layers layer l's. sizes (or NULL): the floats in a copy of each, then in all. */
-static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
+BERTDEF BertActs bert_layer_acts(const Bert *m, int layer, size_t *sizes)
 {
     const BertConfig *c = &m->config;
     const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
@@ -1702,15 +1704,13 @@ static BertActs bert_acts_(const Bert *m, size_t l, size_t *sizes)
     BertActs acts;
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
-    acts.NAME = memory && (COPIES) ? memory + total + ((COPIES) > 1 ? l * size : 0) : NULL;        \
+    acts.NAME = memory && (COPIES) ? memory + total + ((COPIES) > 1 ? layer * size : 0) : NULL;    \
     total = bert_plus_(total, bert_times_(COPIES, size));                                          \
     if (sizes) *sizes++ = (COPIES) ? (ROWS) * (COLS) : 0;
     BERT_ACTS(BERT_ACT_ROW_)
     if (sizes) *sizes = total;
     return acts;
 }
-
-BERTDEF BertActs bert_layer_acts(const Bert *m, int layer) { return bert_acts_(m, layer, NULL); }
 
 /* ------------------------------------------------------------------------------------------------
    A model: made, drawn, shared, given another head, freed */
@@ -1946,6 +1946,11 @@ BERTDEF size_t bert_count_labels(const BertConfig *c, const BertBatch *x)
     return bert_loss_(c, x).labels;
 }
 
+BERTDEF size_t bert_count_losses(const BertConfig *c, const BertBatch *x)
+{
+    return x->labels || x->targets ? bert_loss_(c, x).count : 0;
+}
+
 /* How many numbers the arrays of a batch have; with room they are copied there, and to has them. */
 static size_t bert_copy_batch_(BertBatch *to, float *room, const BertConfig *c, const BertBatch *x)
 {
@@ -1962,15 +1967,15 @@ static size_t bert_copy_batch_(BertBatch *to, float *room, const BertConfig *c, 
 /* Memory for a batch's activations and products, for its dropout rows and, behind them, a copy. */
 static int bert_make_room_(Bert *m, const BertBatch *x)
 {
-    size_t sizes[BERT_NUM_ACTS_ + 1], copied = bert_copy_batch_(NULL, NULL, &m->config, x);
+    size_t sizes[BERT_NUM_ACTS + 1], copied = bert_copy_batch_(NULL, NULL, &m->config, x);
     const size_t kept = bert_plus_(2 * ((size_t)m->N + m->B), copied);
-    bert_acts_(m, 0, sizes);
+    bert_layer_acts(m, 0, sizes);
     m->scratch.threads = bert_threads(), m->scratch.bf16 = m->bf16;
     const size_t products = bert_scratch_size(m->scratch.threads);
-    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS_]);
+    int error = bert_reserve_(m, &m->acts_memory, &m->acts_room, sizes[BERT_NUM_ACTS]);
     if (!error) error = bert_reserve_(m, &m->scratch.memory, &m->scratch_room, products);
     if (!error) error = bert_reserve_(m, &m->batch_memory, &m->batch_room, kept);
-    m->acts = bert_acts_(m, m->config.L - 1, NULL);
+    m->acts = bert_layer_acts(m, m->config.L - 1, NULL);
     return error;
 }
 
@@ -2133,7 +2138,7 @@ static BertDropout bert_site_(const Bert *m, int layer, int site, int n)
 /* What layer l hands on (N,C); -1: the embeddings. */
 static float *bert_output_(const Bert *m, int l)
 {
-    return l < 0 ? m->acts.ln0 : bert_acts_(m, l, NULL).ln2;
+    return l < 0 ? m->acts.ln0 : bert_layer_acts(m, l, NULL).ln2;
 }
 
 /* out (n,C) = rows of x (N,C): the [CLS] ones, where rows is offsets, or the masked ones. */
@@ -2170,7 +2175,7 @@ static void bert_layer_forward_(Bert *m, int l)
     const int cls = bert_cls_only_(m, l), n = cls ? B : N; /* rows after the attention */
     const BertScratch *s = &m->scratch;
     BertTensors w;
-    const BertActs a = bert_acts_(m, l, NULL);
+    const BertActs a = bert_layer_acts(m, l, NULL);
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
     const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
@@ -2203,10 +2208,10 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, NH = c->NH, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N;
-    BertScratch all = m->scratch;
+    BertScratch all = m->scratch; /* of sums over all tokens; else over [CLS] rows */
     const BertScratch *s = cls ? &m->scratch : &all;
     BertTensors w, g; /* a frozen layer has no gradients */
-    const BertActs a = bert_acts_(m, l, NULL);
+    const BertActs a = bert_layer_acts(m, l, NULL);
     const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
     const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
@@ -2557,9 +2562,8 @@ static size_t bert_set_(const Bert *m, int act, int l, size_t size)
     const BertBatch *x = &m->batch;
     const int loss = bert_loss_kind_(&m->config);
     if (m->B < 1) return 0;
-    if (act == BERT_ACT_losses_ && (x->labels || x->targets))
-        return bert_loss_(&m->config, x).count;
-    if (act == BERT_ACT_losses_ || (act == BERT_ACT_nsplosses_ && !x->next) ||
+    if (act == BERT_ACT_losses_) return bert_count_losses(&m->config, x);
+    if ((act == BERT_ACT_nsplosses_ && !x->next) ||
         (act == BERT_ACT_headx_ && loss == BERT_LOSS_SPAN) ||
         (act == BERT_ACT_probs_ && loss == BERT_LOSS_MSE))
         return 0;
@@ -2570,14 +2574,13 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 {
 #define BERT_ACT_NAME_(name, ...) #name,
     static const char *const names[] = {BERT_ACTS(BERT_ACT_NAME_)};
-    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_,
-                         BERT_ACT_dx_}; /* by group */
+    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_, BERT_ACT_dx_};
     const int L = m->config.L;
-    size_t sizes[BERT_NUM_ACTS_ + 1];
-    float *acts[BERT_NUM_ACTS_];
+    size_t sizes[BERT_NUM_ACTS + 1];
+    float *acts[BERT_NUM_ACTS];
     const char *bad = NULL;
     for (int l = -1; l <= L && !bad; l++) {
-        const BertActs a = bert_acts_(m, bert_max_(0, bert_min_(l, L - 1)), sizes);
+        const BertActs a = bert_layer_acts(m, bert_max_(0, bert_min_(l, L - 1)), sizes);
         const int group = bert_group_(m, l), in_layer = group == BERT_GROUP_LAYER;
         const int kept = !in_layer || m->act_copies > 1 || m->act_layer == l;
         memcpy(acts, &a, sizeof acts);
@@ -4523,22 +4526,15 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
 
 /* What the last section needs, in words of two bfloat16: SHARED for strips of all threads, then for
    each thread strips of its own and panels. */
-enum {
-    BERT_SIDE_ = 16,
-    BERT_DEEP_ = 32,
-    BERT_LINE_WORDS_ = BERT_SIDE_ * BERT_DEEP_,
-    BERT_SHARED_ = 1024 * BERT_LINE_WORDS_,
-    BERT_OWN_ = 64 * BERT_LINE_WORDS_,
-    BERT_BROAD_ = 256,
-    BERT_MOST_ = 512,
-    BERT_ROOM_BF16_ = BERT_OWN_ + BERT_BROAD_ * BERT_LINE_WORDS_
-};
+enum { BERT_SIDE_ = 16, BERT_DEEP_ = 32, BERT_LINE_WORDS_ = BERT_SIDE_ * BERT_DEEP_ };
+enum { BERT_SHARED_ = 1024 * BERT_LINE_WORDS_, BERT_OWN_ = 64 * BERT_LINE_WORDS_ };
+enum { BERT_PANELS_ = 256 * BERT_LINE_WORDS_, BERT_MOST_ = 512 }; /* MOST columns at a time */
 static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *own);
 
 BERTDEF size_t bert_scratch_size(int threads)
 {
-    enum { ROOM = (int)BERT_ROOM_BF16_ > (int)BERT_ROOM_ ? (int)BERT_ROOM_BF16_ : (int)BERT_ROOM_ };
-    return BERT_SHARED_ + (size_t)threads * ROOM;
+    const int room = bert_max_((int)BERT_OWN_ + (int)BERT_PANELS_, BERT_ROOM_);
+    return BERT_SHARED_ + (size_t)threads * (size_t)room;
 }
 
 static int bert_thread_(void) /* of the team; each has room of its own for panels and strips */
@@ -4913,7 +4909,7 @@ static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *o
             d.from[d.tiles] = k, d.size[d.tiles] = bert_block_size_(k, inner, how, &end);
         const int line = bert_max_(d.tiles, 1) * BERT_PAIRS_;
         const int high = (own ? BERT_OWN_ : BERT_SHARED_) / line / side * side;
-        const int most = bert_min_(BERT_MOST_, BERT_BROAD_ * BERT_LINE_WORDS_ / line / side * side);
+        const int most = bert_min_(BERT_MOST_, BERT_PANELS_ / line / side * side);
         const int fair = own ? 1 : bert_min_(2 * threads, (cols + side - 1) / side);
         const int parts = bert_max_((cols + most - 1) / most, fair);
         const int wide = ((cols + parts - 1) / parts + side - 1) / side * side;

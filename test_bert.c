@@ -1514,20 +1514,6 @@ static void compare_act(double *worst, const float *got, const char *name, int l
     expect(d <= 1e-5, "act.%d.%s is off by %.1e", layer, name, d);
 }
 
-/* Those of layer l, by the public table: before the last one's, which begin with a cache line. */
-static BertActs layer_acts(const Bert *m, int l)
-{
-    const size_t B = m->B, N = m->N, R = m->R, C = m->config.C, F = m->config.F, NH = m->config.NH;
-    const size_t H = bert_head_rows(m->config.task, B, N, R), O = bert_head_cols(&m->config);
-    const size_t EACH = 2, KEPT = 2, GRAD = 1, CLS = 1, POOLER = 1, NSP = 1;
-    BertActs a = m->acts;
-#define AT_LAYER(name, copies, rows, cols)                                                         \
-    if ((copies) > 1) a.name -= ((rows) * (cols) + 15) / 16 * 16 * (m->config.L - 1 - l);
-    BERT_ACTS(AT_LAYER)
-#undef AT_LAYER
-    return a;
-}
-
 static double compare_acts(Bert *m)
 {
     const BertActs *a = &m->acts;
@@ -1536,7 +1522,7 @@ static double compare_acts(Bert *m)
     compare_act(&worst, a->emb, "emb", -1, N, C, C);
     compare_act(&worst, a->ln0, "ln0", -1, N, C, C);
     for (int l = 0; l < m->config.L; l++) {
-        BertActs x = layer_acts(m, l);
+        BertActs x = bert_layer_acts(m, l, NULL);
         compare_act(&worst, x.qkv, "query", l, N, C, 3 * C);
         compare_act(&worst, x.qkv + C, "key", l, N, C, 3 * C);
         compare_act(&worst, x.qkv + 2 * C, "value", l, N, C, 3 * C);

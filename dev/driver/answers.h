@@ -53,6 +53,15 @@ static void put_end(const Answers *a, const Output *out)
 /* ------------------------------------------------------------------------------------------------
    Texts */
 
+/* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
+static BertText label_of(const BertStrings *names, int k)
+{
+    static char number[32];
+    if (names->count) return bert_string(names, (size_t)k);
+    snprintf(number, sizeof number, "LABEL_%d", k);
+    return text_of(number);
+}
+
 /* In double, as the pipelines' scores have more digits than a float's. */
 static void softmax(double *scores, const float *logits, int n)
 {
@@ -75,16 +84,16 @@ static void classification_predict(Answers *a, const Output *out)
         for (int k = 0; k < K; k++) scores[k] = sigmoids[k];
         printf("{\"labels\": [");
         for (int k = 0; k < K; k++)
-            if (out->logits[k] > 0) put_label(written++ ? ", " : "", names, (size_t)k);
+            if (out->logits[k] > 0) put_string(written++ ? ", " : "", label_of(names, k));
         printf("]");
     } else {
         softmax(scores, out->logits, K);
-        put_label("{\"label\": ", names, (size_t)best);
+        put_string("{\"label\": ", label_of(names, best));
         put_float(", \"score\": ", scores[best]);
     }
     for (int i = 0; i < (n ? n : K); i++) { /* all in their order, or the best */
         const int k = n ? highest[i] : i;
-        put_label(i ? ", " : ", \"scores\": {", names, (size_t)k);
+        put_string(i ? ", " : ", \"scores\": {", label_of(names, k));
         put_float(": ", scores[k]);
     }
     putchar('}');
@@ -98,7 +107,7 @@ static void regression_predict(Answers *a, const Output *out)
 {
     const double value = *out->logits;
     if (out->m->config.activation_out == BERT_OUT_SIGMOID) {
-        put_label("{\"label\": ", &out->m->labels, 0);
+        put_string("{\"label\": ", label_of(&out->m->labels, 0));
         put_float(", \"score\": ", 1.0 / (1.0 + exp(-value)));
     } else put_float("{\"value\": ", value);
     put_end(a, out);
@@ -160,10 +169,17 @@ static void put_tags(const Output *out)
         while (t < out->T && words[t] < word) t++;
         if (word) printf(", ");
         if (t < out->T && words[t] == word)
-            put_label("", &out->m->labels,
-                      (size_t)bert_argmax(out->logits + (size_t)t * K, (int)K));
+            put_string("",
+                       label_of(&out->m->labels, bert_argmax(out->logits + (size_t)t * K, (int)K)));
         else printf("null");
     }
+}
+
+/* Of an entity: what the pipeline shows for its label. */
+static BertText entity_kind(const BertStrings *names, int label)
+{
+    const BertText name = bert_tag(names, label).name;
+    return name.bytes ? name : label_of(names, label);
 }
 
 /* What pipeline("token-classification", aggregation_strategy="simple") gives. */
@@ -175,10 +191,8 @@ static void ner_predict(Answers *a, const Output *out)
     int n = bert_entities(found, out->logits, out->spans, out->T, (int)K, names);
     printf("{\"entities\": [");
     for (int i = 0; i < n; i++) {
-        const BertText name = bert_tag(names, found[i].label).name;
-        printf(i ? ", {\"entity_group\": " : "{\"entity_group\": ");
-        if (name.bytes) put_string("", name);
-        else put_label("", names, (size_t)found[i].label);
+        put_string(i ? ", {\"entity_group\": " : "{\"entity_group\": ",
+                   entity_kind(names, found[i].label));
         put_float(", \"score\": ", found[i].score);
         put_word(out, &found[i]);
         printf(", \"start\": %d, \"end\": %d}", found[i].start, found[i].end);

@@ -73,33 +73,28 @@ static float norm_of(const float *x, int n)
 static void put_nearest(const Inspection *i)
 {
     const Bert *m = i->m;
-    const int T = i->T, V = m->config.V, C = m->config.C;
+    const int V = m->config.V, C = m->config.C;
     const float *wte = m->params.wte;
-    float *words = take(zmul((size_t)T, (size_t)C), sizeof *words, "words"); /* (T,C) */
-    float *dots = take(zmul((size_t)T, (size_t)V), sizeof *dots, "cosines"); /* (T,V) */
+    float *cosines = take((size_t)V, sizeof *cosines, "cosines");
     float *norms = take((size_t)V, sizeof *norms, "norms");
     int ids[NEAREST];
-    for (int t = 0; t < T; t++)
-        memcpy(words + (size_t)t * (size_t)C, wte + (size_t)i->x.tokens[t] * (size_t)C,
-               (size_t)C * sizeof *words);
     for (int v = 0; v < V; v++) norms[v] = norm_of(wte + (size_t)v * (size_t)C, C);
-    for (size_t at = 0; at < (size_t)T * (size_t)V; at++) {
-        const float *a = words + at / (size_t)V * (size_t)C, *b = wte + at % (size_t)V * (size_t)C;
-        float sum = 0;
-        for (int c = 0; c < C; c++) sum += a[c] * b[c];
-        dots[at] = sum;
-    }
-    for (int t = 0; t < T; t++) {
+    for (int t = 0; t < i->T; t++) {
         const int id = i->x.tokens[t];
-        float *cosines = dots + (size_t)t * (size_t)V;
-        for (int v = 0; v < V; v++) cosines[v] /= fmaxf(norms[v] * norms[id], 1e-12f);
+        const float *own = wte + (size_t)id * (size_t)C;
+        for (int v = 0; v < V; v++) {
+            const float *other = wte + (size_t)v * (size_t)C;
+            float dot = 0;
+            for (int c = 0; c < C; c++) dot += own[c] * other[c];
+            cosines[v] = dot / fmaxf(norms[v] * norms[id], 1e-12f);
+        }
         cosines[id] = -2; /* itself */
         const int n = bert_top_k(ids, NULL, cosines, V, imin(NEAREST, V - 1));
         fputs(t ? "],\n[" : ",\n\"near\": [[", i->f);
         for (int j = 0; j < n; j++) html_item(i->f, !j, piece_of(m, ids[j]), cosines[ids[j]]);
     }
     fputs("]]", i->f);
-    free(words), free(dots), free(norms);
+    free(cosines), free(norms);
 }
 
 /* The norms of the hidden states: of what the first layer reads, and of each layer's output. */
@@ -108,7 +103,7 @@ static void put_norms(const Inspection *i)
     const int C = i->m->config.C;
     float *norms = take((size_t)i->T, sizeof *norms, "norms");
     for (int l = -1; l < i->m->config.L; l++) {
-        const float *x = l < 0 ? i->m->acts.ln0 : bert_layer_acts(i->m, l).ln2;
+        const float *x = l < 0 ? i->m->acts.ln0 : bert_layer_acts(i->m, l, NULL).ln2;
         for (int t = 0; t < i->T; t++) norms[t] = norm_of(x + (size_t)t * (size_t)C, C);
         html_floats(i->f, l < 0 ? ",\n\"norms\": [[" : ",\n[", norms, i->T);
     }
@@ -158,7 +153,7 @@ static int inspect_layers(Inspection *i)
     double *p = take((size_t)i->T, sizeof *p, "probabilities");
     put_norms(i), put_nearest(i);
     for (int l = 0; l < c->L; l++) {
-        const BertActs a = bert_layer_acts(i->m, l);
+        const BertActs a = bert_layer_acts(i->m, l, NULL);
         for (int h = 0; h < c->NH; h++) {
             fputs(l + h ? "\",\n\"" : ",\n\"attention\": [\"", i->f);
             put_head(i, p, &a, h);
@@ -218,13 +213,13 @@ static int inspect(Inspection *i)
     i->task = i->m->config.task;
     i->f = page_begin(&data);
     int failed = put_data(i);
-    if (fclose(data.f) || !data.text) exit(fail("out of memory"));
+    char *text = page_text(&data);
     if (!failed) failed = save_page(i, &data);
     if (!failed && i->about[0]) printf("%s  %s\n", bert_task(i->task)->name, i->about);
     if (!failed)
         printf("%s: %d tokens, %d layers of %d heads, %.1f MB, for any browser\n", i->output_file,
                i->T, i->m->config.L, i->m->config.NH, (double)data.size * 1e-6);
-    free(data.text), input_free(&i->in);
+    free(text), input_free(&i->in);
     return failed;
 }
 

@@ -18,21 +18,15 @@ typedef struct {
     double data, all;
 } Memory;
 
-/* Activations of a batch of B sequences, N tokens, R of them masked, as BERT_ACTS has them. */
+/* Activations of a batch of B sequences, N tokens, R of them masked. */
 static double activation_bytes(const Bert *m, size_t B, size_t N, size_t R, int training)
 {
-    const BertConfig *c = &m->config;
-    const size_t C = (size_t)c->C, F = (size_t)c->F, NH = (size_t)c->NH, GRAD = (size_t)training;
-    const size_t EACH = training ? (size_t)c->L : 1, KEPT = m->checkpointing ? 1 : EACH;
-    const int reads = bert_task(c->task)->reads, NSP = reads == BERT_READS_BOTH;
-    const int CLS = reads == BERT_READS_CLS, POOLER = CLS || NSP || (!reads && c->pooler);
-    const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
-    const double line = 16; /* floats: each copy starts with a cache line */
-    double floats = 0;
-#define ACT_FLOATS(name, copies, rows, cols)                                                       \
-    floats += (double)(copies)*ceil((double)(rows) * (double)(cols) / line) * line;
-    BERT_ACTS(ACT_FLOATS)
-    return floats * sizeof(float);
+    size_t sizes[BERT_NUM_ACTS + 1];
+    Bert like = *m;
+    like.B = (int)B, like.N = (int)N, like.R = (int)R, like.training = training;
+    like.act_copies = training && !m->checkpointing ? m->config.L : 1;
+    bert_layer_acts(&like, 0, sizes);
+    return (double)sizes[BERT_NUM_ACTS] * sizeof(float);
 }
 
 /* The same of the largest micro-batch that a loader may make. Masks are drawn: four deviations more

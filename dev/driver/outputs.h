@@ -82,19 +82,9 @@ typedef struct {
     double rows, next; /* next: NSP's */
 } LossSum;
 
-/* How many rows have a loss: a question, an example of several choices are one. */
-static size_t count_losses(const Bert *m, const BertBatch *x)
-{
-    const int kind = bert_task(m->config.task)->loss;
-    if (!x->labels && !x->targets) return 0;
-    if (kind == BERT_LOSS_SPAN) return (size_t)x->B;
-    if (kind == BERT_LOSS_CHOICE) return (size_t)x->B / (size_t)x->choices;
-    return bert_head_rows(m->config.task, (size_t)x->B, (size_t)x->offsets[x->B], (size_t)x->R);
-}
-
 static void add_losses(LossSum *sum, const BertActs *acts, const Bert *m, const BertBatch *x)
 {
-    const size_t n = count_losses(m, x), next = x->next ? (size_t)x->B : 0;
+    const size_t n = bert_count_losses(&m->config, x), next = x->next ? (size_t)x->B : 0;
     for (size_t r = 0; r < n; r++) sum->rows += (double)acts->losses[r];
     for (size_t b = 0; b < next; b++) sum->next += (double)acts->nsplosses[b];
 }
@@ -112,7 +102,8 @@ static size_t pack_outputs(BertActs *acts, float *at, const Bert *m, const BertB
     const size_t B = (size_t)x->B, next = x->next ? B : 0, V = (size_t)m->config.V;
     const int task = m->config.task, masked = has_masks(task);
     const size_t H = bert_head_rows(task, B, (size_t)x->offsets[x->B], (size_t)x->R);
-    const size_t O = masked ? 1 : bert_head_cols(&m->config), losses = count_losses(m, x);
+    const size_t O = masked ? 1 : bert_head_cols(&m->config);
+    const size_t losses = bert_count_losses(&m->config, x);
     size_t n = 0;
 #define PACKED_PART(name, count)                                                                   \
     if (at) acts->name = at + n;                                                                   \

@@ -318,13 +318,6 @@ static int is_one_of(char letter, const char *letters)
     return letter && strchr(letters, letter) != NULL;
 }
 
-/* A label's name; LABEL_0, LABEL_1, ... where the model's have none, as Hugging Face has it. */
-static void put_label(const char *before, const BertStrings *names, size_t k)
-{
-    if (names->count) put_string(before, bert_string(names, k));
-    else printf("%s\"LABEL_%zu\"", before, k);
-}
-
 /* For people: no quotes; of what is beyond most columns two dots are left, and blanks fill it up to
    least. Returns the columns it takes. */
 static int print_name(FILE *f, BertText name, int least, int most)

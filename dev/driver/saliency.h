@@ -39,20 +39,6 @@ static BertText piece_of(const Bert *m, int id)
     return text_of(number);
 }
 
-static BertText label_of(const Bert *m, int k)
-{
-    static char number[32];
-    if (m->labels.count) return bert_string(&m->labels, (size_t)k);
-    snprintf(number, sizeof number, "LABEL_%d", k);
-    return text_of(number);
-}
-
-static BertText entity_kind(const Bert *m, int label)
-{
-    const BertText name = bert_tag(&m->labels, label).name;
-    return name.bytes ? name : label_of(m, label);
-}
-
 /* One of the sequences that were encoded is the one to look into. */
 static void one_sequence(Inspection *i, int b)
 {
@@ -144,12 +130,12 @@ static int inspect_labels(Inspection *i)
     float *p = take((size_t)K, sizeof *p, "probabilities");
     memcpy(p, m->acts.probs, (size_t)K * sizeof *p);
     begin_list(i, FIRST_LIST, multi ? "labels, each by itself" : "label");
-    for (int j = 0; j < n; j++) put_row(i, !j, label_of(m, order[j]), p[order[j]]);
+    for (int j = 0; j < n; j++) put_row(i, !j, label_of(&m->labels, order[j]), p[order[j]]);
     fputs(TARGETS, i->f);
     for (int j = 0; j < imin(n, MOST_TARGETS) && !failed; j++) {
         BertBatch x = i->x;
         const int k = order[j];
-        const BertText name = label_of(m, k);
+        const BertText name = label_of(&m->labels, k);
         const float kept = p[k];
         if (multi) x.targets = p, p[k] = 1; /* the others are what they should be: no gradient */
         else x.labels = &order[j];
@@ -174,7 +160,7 @@ static int inspect_value(Inspection *i)
     const double value = *i->m->acts.logits;
     const int sigmoid = i->m->config.activation_out == BERT_OUT_SIGMOID;
     begin_list(i, FIRST_LIST, sigmoid ? "label" : "value");
-    if (sigmoid) put_row(i, 1, label_of(i->m, 0), 1 / (1 + exp(-value)));
+    if (sigmoid) put_row(i, 1, label_of(&i->m->labels, 0), 1 / (1 + exp(-value)));
     else put_row(i, 1, text_of(""), value);
     fputs(TARGETS, i->f);
     return put_logit(i, sigmoid ? "the logit" : "the value");
@@ -216,19 +202,19 @@ static int inspect_entities(Inspection *i)
     for (int t = 0; t < T; t++) {
         best[t] = bert_argmax(m->acts.logits + (size_t)t * (size_t)K, K);
         fputs(t ? "," : ",\n\"tags\": [", i->f);
-        html_item(i->f, 1, label_of(m, best[t]),
+        html_item(i->f, 1, label_of(&m->labels, best[t]),
                   m->acts.probs[(size_t)t * (size_t)K + (size_t)best[t]]);
     }
     begin_list(i, "]" FIRST_LIST, n ? "entities" : "no entity");
     for (int j = 0; j < n; j++) {
         const BertText word = text_part(text, found[j].start, found[j].end);
-        const BertText kind = entity_kind(m, found[j].label);
+        const BertText kind = entity_kind(&m->labels, found[j].label);
         put_row(i, !j, text_of(name_of("%.*s: %.*s", SHORT(kind), SHORT(word))), found[j].score);
     }
     fputs(TARGETS, i->f);
     for (int j = 0; j < imax(1, imin(n, MOST_TARGETS)) && !failed; j++) {
         const int first = n ? found[j].first : 1, last = n ? found[j].last : T - 2;
-        const BertText kind = n ? entity_kind(m, found[j].label) : text_of("all labels");
+        const BertText kind = n ? entity_kind(&m->labels, found[j].label) : text_of("all labels");
         for (int t = 0; t < T; t++) labels[t] = t >= first && t <= last ? best[t] : -1;
         failed = put_target(i, !j, &x, -1,
                             name_of("log p(%.*s), token %d to %d", SHORT(kind), first, last));

@@ -41,7 +41,6 @@ static void seeds_free(Seeds *s) { free(s->all); }
 /* The numbers of a list, with commas between. */
 static int read_seeds(Seeds *s, const char *list)
 {
-    const double most = 4294967295.0; /* as --seed */
     size_t room = 1;
     for (const char *c = list; *c; c++) room += *c == ',';
     s->all = take(room, sizeof *s->all, "seeds");
@@ -49,11 +48,10 @@ static int read_seeds(Seeds *s, const char *list)
         char *end;
         const double number = strtod(at, &end);
         const int n = (int)strcspn(at, ",");
-        if (!is_one_of(*at, "0123456789") || end != at + n || number > most ||
+        if (!is_one_of(*at, "0123456789") || end != at + n || number > kinds[SEED].high ||
             number != floor(number))
-            return fail("--seeds %s: '%.*s' is not a whole number from 0 to 4294967295; a list is "
-                        "1,2,3",
-                        list, n, at);
+            return fail("--seeds %s: '%.*s' is not %s; a list is 1,2,3", list, n, at,
+                        kinds[SEED].wants);
         for (size_t i = 0; i < s->count; i++)
             if (s->all[i].seed == (long long)number)
                 return fail("--seeds %s: %lld stands there twice", list, s->all[i].seed);
@@ -142,20 +140,22 @@ static int save_result(const Seed *one, const char *settings)
     return failed;
 }
 
-/* A run that begins anew has not ended. */
-static void drop_result(const Seed *one)
+static const char *result_path(const Seed *one)
 {
-    char path[PATH_MAX + MOST_NAME];
+    static char path[PATH_MAX + MOST_NAME];
     snprintf(path, sizeof path, "%s/result.txt", one->output_dir);
-    unlink(path);
+    return path;
 }
+
+/* A run that begins anew has not ended. */
+static void drop_result(const Seed *one) { unlink(result_path(one)); }
 
 /* Reads what a run came to, where one has ended in the seed's folder: of the same settings. */
 static int load_result(Seed *one, const char *settings)
 {
-    char path[PATH_MAX + MOST_NAME], name[MOST_NAME], value[MOST_NAME];
+    const char *path = result_path(one);
+    char name[MOST_NAME], value[MOST_NAME];
     struct stat info;
-    snprintf(path, sizeof path, "%s/result.txt", one->output_dir);
     FILE *f = fopen(path, "rb");
     if (!f && errno == ENOENT) return 0;
     if (!f || fstat(fileno(f), &info) || !S_ISREG(info.st_mode)) {

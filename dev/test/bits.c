@@ -362,14 +362,14 @@ static void test_checkpointing(void)
     }
     expect(twice[0] == twice[1], "a second backward has other bits");
     Bert base = {0};
-    size_t floats[2], sizes[BERT_NUM_ACTS_ + 1];
+    size_t floats[2], sizes[BERT_NUM_ACTS + 1];
     base.config.C = 768, base.config.L = 12, base.config.NH = 12, base.config.F = 3072;
     base.config.task = BERT_CLASSIFICATION, base.config.K = 2;
     base.training = 1, base.B = 8, base.N = 8 * 512;
     for (int on = 0; on < 2; on++) {
         base.act_copies = on ? 1 : 12;
-        bert_acts_(&base, 0, sizes);
-        floats[on] = sizes[BERT_NUM_ACTS_];
+        bert_layer_acts(&base, 0, sizes);
+        floats[on] = sizes[BERT_NUM_ACTS];
     }
     expect(floats[1] * 3 < floats[0], "%zu floats, not a third of %zu", floats[1], floats[0]);
     done("gradient checkpointing: the same parameters; bert-base, 8 x 512: %.0f MB, not %.0f",

@@ -112,15 +112,15 @@ static void test_overflow(void)
 {
     const size_t half = SIZE_MAX / 2 + 1;
     void *memory = NULL;
-    size_t room = 0, sizes[BERT_NUM_ACTS_ + 1];
+    size_t room = 0, sizes[BERT_NUM_ACTS + 1];
     Bert wide = {0};
     expect(!bert_grow_(&memory, &room, 1 << 20, half) && !memory, "2^20 times half of all memory");
     BERT_FREE(memory);
     wide.config.C = 1 << 20, wide.config.F = 1 << 24, wide.config.L = 1 << 16;
     wide.training = 1, wide.act_copies = wide.config.L,
     wide.N = INT_MAX; /* fch alone is 2^71 floats: 0, cut to a size_t */
-    bert_acts_(&wide, 0, sizes);
-    expect(sizes[BERT_NUM_ACTS_] == SIZE_MAX, "activations");
+    bert_layer_acts(&wide, 0, sizes);
+    expect(sizes[BERT_NUM_ACTS] == SIZE_MAX, "activations");
     done("sizes that overflow");
 }
 
