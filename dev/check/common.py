@@ -4,8 +4,10 @@ Standard library only (pipelines.py has what needs transformers). Importing it m
 dev/export_hf.py and dev/demo.py importable.
 """
 import array
+import glob
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -63,6 +65,22 @@ def finish():
     return failed > 0
 
 
+def differs(shown, printed, alike):
+    """The first of some lines that another program did not print at its place, and what it did
+    (None: nothing more); None where all are there. A line "..." stands for any lines."""
+    at, anywhere = 0, False
+    for line in shown:
+        if line.strip() == "...":
+            anywhere = True
+            continue
+        while anywhere and at < len(printed) and not alike(line, printed[at]):
+            at += 1
+        if at == len(printed) or not alike(line, printed[at]):
+            return line, printed[at] if at < len(printed) else None
+        at, anywhere = at + 1, False
+    return None
+
+
 # --------------------------------------------------------------------------------- programs, files
 
 def command(name, *args):
@@ -92,6 +110,18 @@ def build(name, folder):
     subprocess.run([os.environ.get("CC", "cc"), "-std=c99", "-O1", "-ffp-contract=off",
                     os.path.join(DEV, "check", name + ".c"), "-o", program, "-lm"], check=True)
     return program
+
+
+def copy_of_tree(folder):
+    """What tests are built from and read, in a folder where it may be changed -> the C files."""
+    names = [os.path.relpath(path, ROOT)
+             for path in glob.glob(os.path.join(ROOT, "**", "*.[ch]"), recursive=True)]
+    for name in names + ["LICENSE", "README.md", "readme_example", "dev/page/inspect.html"]:
+        if os.path.exists(os.path.join(ROOT, name)):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            shutil.copy(os.path.join(ROOT, name), os.path.join(folder, name))
+    os.symlink(os.path.join(DEV, "fixtures"), os.path.join(folder, "dev", "fixtures"))
+    return names
 
 
 def read_log(folder):

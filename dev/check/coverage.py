@@ -10,17 +10,15 @@ driver, has less, or a line is not reached of which WHY says nothing. Standard l
 """
 import argparse
 import collections
-import glob
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+from common import ROOT, copy_of_tree, write
+
 FLAGS = "-std=c99 -O0 -g --coverage -ffp-contract=off -fno-math-errno -w -I.".split()
 WHY = {  # a part of the line and the next: why no test comes there
     "if ((i ^ flip) > i) {": "big-endian machines alone: dev/check/compilers.sh",
@@ -56,23 +54,15 @@ def is_measured(path):
     return path in ("bert.h", "train_bert.c") or path.startswith("dev/driver/")
 
 
-def copy_of_tree(folder):
-    """What the tests are built from and read -> {path: (for each line where it is from, lines)}"""
+def split_tree(folder):
+    """A copy of the code with such lines -> {path: (for each line where it is from, lines)}"""
     numbers = {}
-    paths = [p for p in glob.glob(os.path.join(ROOT, "**", "*.[ch]"), recursive=True)]
-    paths += [os.path.join(ROOT, name) for name in ("README.md", "LICENSE", "readme_example")]
-    for path in paths:
-        name = os.path.relpath(path, ROOT)
-        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
-        shutil.copy(path, os.path.join(folder, name))
-        if is_measured(name):
-            with open(path, encoding="utf-8") as f, \
-                    open(os.path.join(folder, name), "w", encoding="utf-8") as to:
-                lines = f.read()
-                text, of = split_returns(lines)
-                numbers[name] = of, lines.split("\n")
-                to.write(text)
-    os.symlink(os.path.join(ROOT, "dev", "fixtures"), os.path.join(folder, "dev", "fixtures"))
+    for name in filter(is_measured, copy_of_tree(folder)):
+        with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+            lines = f.read()
+        text, of = split_returns(lines)
+        numbers[name] = of, lines.split("\n")
+        write(os.path.join(folder, name), text)
     return numbers
 
 
@@ -99,7 +89,7 @@ def main():
     counts = collections.defaultdict(lambda: collections.defaultdict(int))
     tests = sorted(os.listdir(os.path.join(ROOT, "dev", "test")))
     with tempfile.TemporaryDirectory(prefix="coverage.") as folder:
-        numbers = copy_of_tree(folder)
+        numbers = split_tree(folder)
         for source in ["test_bert.c"] + ["dev/test/" + t for t in tests if t.endswith(".c")]:
             for report in build_and_run(source, folder):
                 for file in report["files"]:

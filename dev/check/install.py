@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from common import DEV, ROOT, check, finish
+from common import DEV, ROOT, check, finish, write
 
 PAGE = os.path.join(DEV, "docs", "install.md")
 MODEL = os.path.join(DEV, "fixtures", "text.model.bin")
@@ -81,18 +81,15 @@ def main():
             "cmp a/model.safetensors b/model.safetensors"
         code, out = shell(back % MODEL, tmp, PATH=path)
         check("bert-export, there and back", code == 0, out)
-        with open(tmp + "/a.tsv", "w") as f:
-            f.write("good film\tgood\ndull film\tdull\n")
+        write(tmp + "/a.tsv", "good film\tgood\ndull film\tdull\n")
         code, out = shell("bert-tokenizer classification a.tsv a.bin --model m.bin --header no && "
                           "train_bert eval --model m.bin --eval_file a.bin", tmp, PATH=path)
         check("bert-tokenizer, train_bert eval", code == 0 and "accuracy" in out, out)
         code, out = shell("bert-download --list && bert-download ../x", tmp, PATH=path)
         check("bert-download", code == 1 and "movie-reviews" in out and "no name" in out, out)
 
-        app = os.path.join(tmp, "app.c")
-        with open(app, "w") as f:
-            f.write(blocks(os.path.join(ROOT, "README.md"), "c")[0])
-        shutil.copy(app, app + "pp")
+        for name in "app.c", "app.cpp":
+            write(os.path.join(tmp, name), blocks(os.path.join(ROOT, "README.md"), "c")[0])
         env = dict(PKG_CONFIG_PATH=prefix + "/lib/pkgconfig")
         if shutil.which("pkg-config"):
             code, out = shell("pkg-config --modversion bert", **env)
@@ -118,15 +115,13 @@ def main():
             ours = re.sub("https://.*?[.]git", ROOT, page).replace("v1.0.0", head)
             check("CMake: the page has an address and a tag",
                   ROOT in ours and head in ours and page.count("FetchContent_") == 2, page)
-            with open(tmp + "/CMakeLists.txt", "w") as f:
-                f.write(ours)
+            write(tmp + "/CMakeLists.txt", ours)
             built = shell("cmake -S . -B build && cmake --build build", tmp)
             works("CMake's FetchContent: the page's lines", built, tmp + "/build/app")
         else:
             print("skipped  there is no CMake here, or this is no clone")
 
-        with open(prefix + "/bin/other", "w"):
-            pass
+        write(prefix + "/bin/other", "")
         code, out = shell("make -s uninstall PREFIX='%s'" % prefix, ROOT)
         check("make uninstall leaves what is not its own",
               code == 0 and not out and files(prefix) == ["bin/other"], (out, files(prefix)))

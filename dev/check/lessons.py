@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 
-from common import DEV, check, finish
+from common import DEV, check, differs, finish
 
 LESSONS = os.path.join(DEV, "lessons")
 FLAGS = {"gcc": ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"],
@@ -60,22 +60,6 @@ def alike(shown, printed, numbers):
                numbers and near(float(x), float(y)) for x, y in zip(a, b))
 
 
-def differs(shown, printed, numbers):
-    """The first line of a block that the output does not have at its place, or None."""
-    lines, at, skip = printed.split("\n"), 0, False
-    for line in shown.split("\n"):
-        if line.strip() == "...":
-            skip = True
-            continue
-        while skip and at < len(lines) and not alike(line, lines[at], numbers):
-            at += 1
-        if at == len(lines) or not alike(line, lines[at], numbers):
-            found = lines[at] if at < len(lines) else "the end"
-            return "README: %s\n      program: %s" % (line, found)
-        at, skip = at + 1, False
-    return None
-
-
 def main():
     sources = sorted(glob.glob(os.path.join(LESSONS, "*.c")))
     names = [os.path.basename(path) for path in sources]
@@ -103,7 +87,8 @@ def main():
         check("%s shows each lesson's output" % readme, shown == set(names), set(names) ^ shown)
         for name, numbers, block in blocks:
             if name in printed:
-                wrong = differs(block, printed[name], numbers)
+                wrong = differs(block.split("\n"), printed[name].split("\n"),
+                                lambda a, b: alike(a, b, numbers))
                 check("%s: what %s prints" % (readme, name), not wrong, wrong)
     return finish()
 

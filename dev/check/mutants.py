@@ -37,7 +37,7 @@ import tempfile
 import threading
 import time
 
-from common import DEV, ROOT, check, finish, none
+from common import DEV, ROOT, check, copy_of_tree, finish, none
 
 LIST = os.path.join(DEV, "check", "mutants.txt")
 CC = os.environ.get("CC", "cc")
@@ -142,17 +142,9 @@ def programs_of(files):
     return programs
 
 
-def copy_of_tree(folder, whole):
-    """What the tests are built from, to be changed."""
-    os.mkdir(folder)
-    for name in os.listdir(ROOT):
-        if name.endswith((".c", ".h")) or name in ("LICENSE", "README.md", "readme_example"):
-            shutil.copy(os.path.join(ROOT, name), folder)
-    for room in "driver", "test":
-        os.makedirs(os.path.join(folder, "dev", room))
-        for path in glob.glob(os.path.join(DEV, room, "*.[ch]")):
-            shutil.copy(path, os.path.join(folder, "dev", room))
-    os.symlink(os.path.join(DEV, "fixtures"), os.path.join(folder, "dev", "fixtures"))
+def make_tree(folder, whole):
+    """A copy of the code, to be changed."""
+    copy_of_tree(folder)
     if not whole:
         put(folder, "bert.h", declared(get("bert.h")))
         put(folder, "bodies.c", bodies(get("bert.h")))
@@ -190,13 +182,13 @@ class Tests:
         self.programs, self.folders, self.lock = programs_of(files), [], threading.Lock()
         self.linked = "bert.h" not in files # bert.h as make test has it
         self.plain = os.path.join(top, "plain") # the objects without a mutant
-        copy_of_tree(self.plain, whole=self.linked)
+        make_tree(self.plain, whole=self.linked)
         self.bodies, self.declared = self.build_bodies(self.plain), declared(get("bert.h"))
         for i in range(jobs):
             self.folders.append(os.path.join(top, str(i)))
             os.mkdir(self.folders[i])
             for whole in (False, True):
-                copy_of_tree(os.path.join(self.folders[i], ("split", "whole")[whole]), whole)
+                make_tree(os.path.join(self.folders[i], ("split", "whole")[whole]), whole)
 
     def tree(self, folder, whole):
         return os.path.join(folder, "whole" if whole or self.linked else "split")
@@ -228,7 +220,7 @@ class Tests:
             objects = [self.build(program, tree if program.whole else self.plain)]
             objects += [self.bodies] * (not program.whole)
             if None in objects:
-                return "does not compile"
+                return BROKEN
             program.codes = objects[:]
             if self.linked:
                 objects[0] = self.build_soon(program, tree)
@@ -453,6 +445,8 @@ def random_mutants(args, top):
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         plain = list(zip(tests.programs, pool.map(tests.try_plain, tests.programs)))
         for program, red in plain:
+            if red and red == BROKEN:
+                sys.exit("%s: %s, as it is" % (program.source, red))
             if red:
                 print("left out, it is red without a mutant: " + red)
         tests.programs = [program for program, red in plain if not red]

@@ -35,7 +35,7 @@ import sys
 import tempfile
 import threading
 
-from common import ROOT, check, finish, write
+from common import ROOT, check, differs, finish, write
 
 PAGES = ["README.md", "README.zh-CN.md"] + [
     os.path.join(folder, name) for folder, start in (("dev/docs", ""), ("dev/lessons", "README"))
@@ -135,21 +135,10 @@ def same_line(expected, line, numbers):
                               for x, y in zip(NUMBER.findall(a), NUMBER.findall(b)))
 
 
-def differs(expected, printed, numbers):
-    """None, or the first line of the page that the end of what was printed does not have."""
-    want, got = expected.rstrip("\n").split("\n"), printed.rstrip("\n").split("\n")
-    at, anywhere = len(got), False
-    for line in reversed(want):  # from the end: the page shows how it ends
-        if line.strip() == "...":
-            anywhere = True
-            continue
-        at -= 1
-        while anywhere and at >= 0 and not same_line(line, got[at], numbers):
-            at -= 1
-        if at < 0 or not same_line(line, got[at], numbers):
-            return "%r, printed %r" % (line, got[max(at, 0)])
-        anywhere = False
-    return None
+def end_differs(expected, printed, numbers):
+    """What of the page's lines the end of what was printed does not have; from the end on."""
+    want, got = (text.rstrip("\n").split("\n")[::-1] for text in (expected, printed))
+    return differs(want, got, lambda a, b: same_line(a, b, numbers))
 
 
 # -------------------------------------------------------------------------- what the reader brings
@@ -334,7 +323,7 @@ def run_page(page, clone, uncompared):
             if mode == NOTHING:
                 uncompared.append((where, body.split("\n")[0][:60], "what it prints: another run"))
             else:
-                why = differs(body, output, mode == FULL)
+                why = end_differs(body, output, mode == FULL)
                 check("%s: what it prints, %s" % (where, mode), not why, why)
             output = None
     return ran

@@ -12,7 +12,6 @@ saving, so half of the kills fall into it. Ends with "N passed, N failed".
 """
 import argparse
 import glob
-import json
 import os
 import random
 import resource
@@ -78,7 +77,7 @@ class Run:
         found["log.jsonl"] = [
             {key: value for key, value in row.items()
              if not key.endswith(("_runtime", "_per_second"))}
-            for row in map(json.loads, found["log.jsonl"].decode().splitlines())]
+            for row in common.read_log(out)]
         return found
 
 
