@@ -7,22 +7,24 @@ train_bert.c - fine-tune BERT, measure it, and predict with it.
     ./train_bert predict --model out/best.bin < lines.txt      (embed, encode: the same)
     ./train_bert inspect --model out/best.bin "a text"         (a page for a browser)
 
-Everything that BERT computes is in bert.h. Here is the driver around it, to be read downwards: from
-the command line to a command; training; the other commands. Its rooms are in dev/driver, one
-subject each, and stand at the includes. A training is
+Everything that BERT computes is in bert.h. Here is the driver around it: from the command line to a
+command; training; the other commands. The rest of it are the headers in dev/driver, its rooms, one
+subject each. A function stands behind those that it calls, and a training begins with the last:
 
-    command_train   train_load    files, model, plan, and what is said of them (train_resume)
-                    train_steps   next_step (train_step), train_log, save_model, train_eval,
-                                  keep_checkpoint
-                    train_end     the last words, or train_stop: a signal has come
+    command_train       train_once, or train_seeds: one for each of --seeds
+        train_once      train_load    files, model, plan, and what is said of them (train_resume)
+                        train_steps   next_step (train_step), train_log, save_model, train_eval,
+                                      keep_checkpoint
+                        train_end     the last words, or train_stop: a signal has come
 
 The flags are the table of options.h, in this order: files; steps and batches; the optimizer;
 dropout and loss; what single tasks have; order, frozen and fresh layers, seed; evaluation and the
 best model; checkpoints; the log, a dry run; answers. They have the names and meaning of Hugging
-Face's TrainingArguments, where it has such; 'train_bert help train' prints them.
+Face's TrainingArguments, where it has such; 'train_bert help train' prints them. A new one is a row
+there, and o->name here; the row also says whether a run that is resumed may change it (FREE).
 
-Nothing here goes by the task. A new one is a row of BERT_TASKS in bert.h, its metrics a row of
-tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data file are in data.h.
+Nothing here goes by the task. A new one is a row of BERT_TASKS in bert.h, and in dev/driver its
+metrics are a row of tasks.h, its answers a row of answers.h, its sections of a data file in data.h.
 */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64 /* files beyond 2 GiB where off_t has 32 bits by default */
@@ -30,10 +32,11 @@ tasks[] in tasks.h, its answers a row of answers.h, and its sections of a data f
 #define BERT_IMPLEMENTATION
 #include "bert.h"
 
+/* In brackets: rooms that a room includes. */
 #include "dev/driver/options.h"    /* the table of flags, that of commands */
 #include "dev/driver/flags.h"      /* reading a command line, help */
 #include "dev/driver/command.h"    /* the command that goes on */
-#include "dev/driver/setup.h"      /* from the flags to what the other rooms want */
+#include "dev/driver/setup.h"      /* the flags as loaders, plan, rules, input */
 #include "dev/driver/loader.h"     /* files, order, batches (data, passes, draw, batch, shards) */
 #include "dev/driver/head.h"       /* the head that the data needs */
 #include "dev/driver/plan.h"       /* steps, learning rates (schedule), what is said of data */
@@ -145,7 +148,7 @@ typedef struct {
     Bert *m;
     Loader train, eval; /* of train_file, eval_file */
     Evaluation result;  /* the last one */
-    int measured;       /* there was one */
+    int measured;       /* it is of this very step */
     Folder out;         /* output_dir */
     Log log;
     float *class_weights; /* (K) or NULL */
@@ -157,8 +160,8 @@ typedef struct {
     int kept;             /* there is a checkpoint of just this state */
     Seed *seed;           /* of --seeds, whose run it is; else NULL */
 
-    /* How far it is: with train.place, the model and its optimizer's state this is all that a run
-       which goes on where it was stopped has to have again. state knows where all of it is. */
+    /* How far it is: with train.place, the log's, the model and its optimizer's state this is all
+       that a run which goes on where it was stopped has to have again: run_state lists it. */
     long long step;      /* optimizer steps that are done */
     long long due;       /* after the last one, and not done yet */
     Sums run, line;      /* so far, and at the last log line */
@@ -293,8 +296,8 @@ static int make_plan(Training *t)
     return strategy_start(&t->when, t->plan.total);
 }
 
-/* Everything up to the first step. What an earlier run has left stays there until the first save,
-   or until a run that was stopped elsewhere goes on here. */
+/* Everything up to the first step. Models and checkpoints of an earlier run stay there until the
+   first save, or until a run that was stopped elsewhere goes on here. */
 static int train_load(Training *t)
 {
     const Options *o = t->o;
@@ -324,8 +327,10 @@ static int diverged(const Training *t, const char *what, double value)
          t->step + 1, what, value, t->o->learning_rate);
     tell_not_finite(t->m);
     const long long good = t->out.begun ? last_checkpoint(t->o->output_dir, t->step) : 0;
-    if (good) /* from one of this very step it would come to the same */
-        return fail("%s/checkpoint-%lld is the last that is good", t->o->output_dir, good);
+    if (good) /* a checkpoint after step t->step would have the weights that have just failed */
+        return fail("%s/checkpoint-%lld is the last that is good: a new run may begin with its "
+                    "model.bin (--model)",
+                    t->o->output_dir, good);
     if (t->saved_step == NEVER)
         return fail(t->out.begun ? "there is no checkpoint before it" : "nothing was saved");
     return fail("%s/model.bin is the model after step %lld", t->o->output_dir, t->saved_step);
@@ -344,7 +349,7 @@ static int train_step(Training *t)
     const float counts = idle ? 0 : 1;
     const size_t n = idle ? 1 : l->num_batches;
     double start = seconds(), tokens = 0;
-    double sums[3] = {0}; /* over all ranks: losses, tokens */
+    double sums[3] = {0}; /* losses, tokens; same_step adds up those of all ranks */
     LossSum loss = {0, 0};
     threads_begin(); /* a step that fails needs no end */
     for (size_t i = 0; i < n; i++) {
@@ -356,7 +361,7 @@ static int train_step(Training *t)
         if (i + 1 == n) {
             sums[0] = loss.rows, sums[1] = loss.next, sums[2] = idle ? 0 : tokens;
             if (same_step(l, (int)stop_signal, sums, 3)) return 1;
-            ranks_sum_begin(m, l->all, l->G);
+            ranks_sum_begin(m, l->all, l->G); /* of each layer, as the last backward leaves it */
         }
         if (bert_backward(m, counts)) return ranks_failed(fail("%s", bert_error(m))); /* in a sum */
     }
@@ -408,7 +413,7 @@ static int save_as(Training *t, const char *name)
 }
 
 /* Measures the model, decides whether it is the best so far, says both, and saves the best: nothing
-   comes between. */
+   comes between. DONE, FAILED, or STOPPED by a signal. */
 static int train_eval(Training *t)
 {
     const Evaluation *e = &t->result;
@@ -459,7 +464,7 @@ static int keep_checkpoint(Training *t)
     return save_checkpoint(&t->state, t->out.path, t->step, t->best.step != NEVER);
 }
 
-/* Old checkpoints go only after one more step has succeeded. */
+/* Old checkpoints go only after one more step has succeeded, or the last one is saved. */
 static void limit_kept(const Training *t)
 {
     if (!ranks.rank && t->kept && t->o->save_total_limit)
@@ -471,7 +476,7 @@ static int next_step(Training *t)
 {
     if (loader_step(&t->train, (uint64_t)t->step) || train_step(t)) return 1;
     limit_kept(t);
-    t->kept = 0;
+    t->kept = t->measured = 0;
     t->due = due(&t->when, t->step, t->train.ended, t->step == t->plan.total);
     if (t->due & DUE_MODEL && t->run.rows == 0)
         warn_unlabelled(t->o->train_file, t->m->config.task, "learned from it");
@@ -505,9 +510,9 @@ static int train_stop(Training *t, int signal)
 {
     const Options *o = t->o;
     const char *out = o->output_dir;
-    const char *from = t->seed ? NULL : path_of(out, "checkpoint-", t->step, "");
     char launcher[64] = "";
     if (t->step && keep_checkpoint(t)) return 1;
+    const char *from = t->seed ? NULL : path_of(out, "checkpoint-", t->step, "");
     if (t->step)
         fail("stopped by a signal; %s/model.bin is the model after step %lld of %lld. To go on:",
              out, t->step, t->plan.total);
@@ -529,7 +534,7 @@ static int model_becomes_best(const Training *t)
     return share_file(path, t->out.path, "model.bin");
 }
 
-/* The table of seeds has the last evaluation of each, also where a run was stopped behind it. */
+/* The table of seeds has the last model of each as it is measured. */
 static int measure_seed(Training *t)
 {
     if (!strcmp(t->when.eval, "no") || t->measured || !is_over(t)) return DONE;
@@ -617,8 +622,8 @@ static int train_dry(Training *t)
     return 0;
 }
 
-/* From the first training's first step to the end of the last one. The second Ctrl-C ends it at
-   once; what nohup ignores stays so. */
+/* Signals are caught from the first training's first step to the end of the last training. The
+   second Ctrl-C ends it at once; what nohup ignores stays so. */
 static struct {
     int caught;
     struct sigaction old[2];
@@ -675,7 +680,7 @@ static int train_seeds(const Options *o, Bert *m)
         if (i) bert_free(m);
         if (i) result = load_model(m, o);
         if (!result) result = train_once(&one, m, seed);
-        if (o->dry_run) break; /* the others take the same */
+        if (o->dry_run && !seed->num) break; /* one that has not ended: the others take the same */
     }
     if (!result && !o->dry_run) show_seeds(&s, o->logging_dir);
     seeds_free(&s);

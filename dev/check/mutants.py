@@ -15,10 +15,12 @@ moved on, and the list has to follow.
 
 A test program is two objects, so that a mutant costs one of them: bert.h with its functions visible
 from outside (bodies.c), which all programs share, and the program, which sees them declared. Both
-are -O1. Where the driver is changed, bert.h is the Makefile's bert.o, and the program is soon
-compiled with -O0; if the mutant lives, -O1 shows whether it is another program at all. They have
-OpenMP, where there is any, run on one thread where a test does not say otherwise, and stop at the
-first red line. The programs come in the order of what they found for their time.
+are -O1. Functions that are not inlined are weak symbols there, so that a mutant of one costs an
+object of that function alone, which the linker prefers. Where the driver is changed, bert.h is the
+Makefile's bert.o, and the program is soon compiled by tcc, where there is one, or with -O0; if the
+mutant lives, -O1 shows whether it is another program at all. They have OpenMP, where there is any,
+run on one thread where a test does not say otherwise, and stop at the first red line. The programs
+come in the order of what they found for their time.
 """
 import argparse
 import collections
@@ -48,6 +50,8 @@ FLAGS += ["-march=native"] if os.uname().machine in ("x86_64", "i686") else []
 OMP = ["-fopenmp"] if not subprocess.run([CC, "-fopenmp", "-xc", "-", "-o", os.devnull],
                                          input=b"int main(void) { return 0; }",
                                          stderr=subprocess.DEVNULL).returncode else []
+TCC = [path for path in ["/usr/lib/%s-linux-gnu/tcc/libtcc1.a" % os.uname().machine]
+       if shutil.which("tcc") and os.path.exists(path)] # what gcc has to link with it
 SAME, BROKEN = "the same program", "does not compile"
 # These replace what bert.h calls: besides, or only, they are one object.
 REPLACING = ["dev/test/bits.c", "dev/test/failures.c"]
@@ -58,6 +62,7 @@ NOT_SPLIT = REPLACING[1:]
 
 DEFINITION = re.compile(r"^(?:static inline|static|BERTDEF|BERT_INLINE_|BERT_APART_) "
                         r"([^=;{}#]*\([^;{}#]*\))(?:\n\{\n.*?^\}| \{[^\n]*\})$", re.M | re.S)
+PROTOTYPE = re.compile(r"^static (?=(?!inline )[^=;{}/\n#]*\([^={}/#;]*\);)", re.M)
 BODIES = """#include <stddef.h>
 void *counted_malloc(size_t), *counted_calloc(size_t, size_t), counted_free(void *); /* test.h */
 #define BERT_MALLOC counted_malloc
@@ -65,6 +70,9 @@ void *counted_malloc(size_t), *counted_calloc(size_t, size_t), counted_free(void
 #define BERT_FREE counted_free
 #define BERT_IMPLEMENTATION
 """
+WEAK = "__attribute__((weak)) "
+VISIBLE = {"static inline ": "inline ", "static ": WEAK, "BERTDEF ": WEAK, "BERT_APART_ ": WEAK,
+           "BERT_INLINE_ ": "BERT_INLINE_ "}
 
 
 def implementation(text):
@@ -78,10 +86,30 @@ def declared(text):
 
 
 def bodies(text):
-    """bert.h with no function static. An inline one is both (-fgnu89-inline)."""
+    """bert.h with no function static. An inline one is both (-fgnu89-inline), another one weak."""
     at = implementation(text)
-    return BODIES + text[:at] + re.sub(r"^static (?=(?:inline )?[^=;{}\n#]*\()", "", text[at:],
-                                       flags=re.M)
+
+    def visible(match):
+        word = next(word for word in VISIBLE if match.group().startswith(word))
+        return VISIBLE[word] + match.group()[len(word):]
+    return BODIES + text[:at] + PROTOTYPE.sub("", DEFINITION.sub(visible, text[at:]))
+
+
+def one_body(text, at):
+    """bert.h with the one function that has a body at an offset, and what is inlined into it; None
+    where that is not a function, or itself inlined."""
+    begin, found = implementation(text), []
+
+    def body(match):
+        first = begin + match.start()
+        if re.match("static inline|BERT_INLINE_", match.group()):
+            return match.group()
+        if not first <= at < begin + match.end():
+            return "extern %s;" % match.group(1)
+        found.append(first)
+        return re.sub(r"^(static|BERTDEF|BERT_APART_) ", "", match.group())
+    rest = DEFINITION.sub(body, text[begin:])
+    return BODIES + text[:begin] + PROTOTYPE.sub("", rest) if found else None
 
 
 # ------------------------------------------------------------------------- building and running
@@ -91,6 +119,7 @@ class Program:
 
     def __init__(self, source, whole=False):
         self.source, self.whole, self.codes, self.needs = source, whole, None, ()
+        self.tcc = bool(TCC)
         self.seconds, self.limit, self.tries, self.kills = 100.0, 600, {}, {}
 
     def worth(self, file):
@@ -100,7 +129,7 @@ class Program:
     def red(self, objects, folder):
         """Its first red line, or None. It is ended there, and what it left in /tmp removed."""
         name = os.path.join(folder, "program")
-        if subprocess.run([CC] + OMP + objects + ["-o", name, "-lm", "-pthread"],
+        if subprocess.run([CC] + OMP + objects + TCC + ["-o", name, "-lm", "-pthread"],
                           stderr=subprocess.DEVNULL).returncode:
             return "%s: does not link" % self.source
 
@@ -160,10 +189,10 @@ def put(folder, file, text):
         f.write(text)
 
 
-def compiled(folder, source, *flags):
+def compiled(folder, source, *flags, by=(CC, *FLAGS, *OMP)):
     """-> the object, its hash; None where it does not compile."""
     name = os.path.join(folder, source.replace("/", "_") + ".o")
-    if subprocess.run([CC] + FLAGS + OMP + list(flags) + ["-c", source, "-o", name], cwd=folder,
+    if subprocess.run([*by, *flags, "-c", source, "-o", name], cwd=folder,
                       stderr=subprocess.DEVNULL).returncode:
         return None
     with open(name, "rb") as f:
@@ -184,6 +213,7 @@ class Tests:
         self.plain = os.path.join(top, "plain") # the objects without a mutant
         make_tree(self.plain, whole=self.linked)
         self.bodies, self.declared = self.build_bodies(self.plain), declared(get("bert.h"))
+        self.text, self.ones = get("bert.h"), {} # functions without a mutant: text -> hash
         for i in range(jobs):
             self.folders.append(os.path.join(top, str(i)))
             os.mkdir(self.folders[i])
@@ -193,16 +223,31 @@ class Tests:
     def tree(self, folder, whole):
         return os.path.join(folder, "whole" if whole or self.linked else "split")
 
-    def build(self, program, tree, level="-O1"):
+    def build(self, program, tree, level="-O1", **by):
         if program.whole:
             return compiled(tree, program.source, "-O1")
         flags = "-DTEST_LINKED -DBERT_IMPLEMENTATION_ONCE_" if self.linked else \
             "-DBERTDEF=extern -DTEST_LIBRARY"
-        return compiled(tree, program.source, level, *flags.split())
+        return compiled(tree, program.source, level, *flags.split(), **by)
 
     def build_soon(self, program, tree):
         """What a mutant is run as."""
+        if self.linked and program.tcc and not program.whole:
+            return self.build(program, tree, "-w", by=("tcc", "-I."))
         return self.build(program, tree, "-O0" if self.linked else "-O1")
+
+    def build_one(self, tree, text, at):
+        """The function of bert.h that is changed there. None: bodies.c has to be built anew."""
+        one, plain = one_body(text, at), one_body(self.text, at)
+        if not one or not plain:
+            return None
+        flags = ["-O1", "-DBERTDEF=extern"]
+        if plain not in self.ones:
+            put(tree, "one.c", plain)
+            self.ones[plain] = compiled(tree, "one.c", *flags)[1]
+        put(tree, "one.c", one)
+        built = compiled(tree, "one.c", *flags)
+        return built and (built[0], self.bodies[1] if built[1] == self.ones[plain] else built[1])
 
     def build_bodies(self, tree):
         if not self.linked:
@@ -225,6 +270,10 @@ class Tests:
             if self.linked:
                 objects[0] = self.build_soon(program, tree)
             red = program.red([name for name, _ in objects], tree)
+            if red and self.linked and program.tcc and not program.whole:
+                program.tcc = False
+                objects[0] = self.build_soon(program, tree)
+                red = program.red([name for name, _ in objects], tree)
             program.seconds = seconds_of_children() - begin
             program.limit = 60 + 10 * (time.monotonic() - start)
             return red
@@ -241,15 +290,21 @@ class Tests:
         put(self.tree(folder, False), "bodies.c", bodies(text))
         return declared(text) != self.declared # a table, an enum
 
-    def try_mutant(self, file, text, only=None):
-        """What went red, SAME, BROKEN, or None. only: the one program that has to notice."""
+    def try_mutant(self, file, text, at=None, only=None):
+        """What went red, SAME, BROKEN, or None. at: the one place that is changed; only: the one
+        program that has to notice."""
         with self.lock:
             folder = self.folders.pop()
             order = sorted((p for p in self.programs if file in p.needs),
                            key=lambda p: (-p.worth(file)))
         try:
             anew = self.change(folder, file, text)
-            shared = self.bodies if self.linked else self.build_bodies(self.tree(folder, False))
+            tree, extra = self.tree(folder, False), []
+            one = self.build_one(tree, text, at) if at and not self.linked and not anew else None
+            if one: # the linker takes its function
+                shared, extra = (self.bodies[0], one[1]), [one[0]]
+            else:
+                shared = self.bodies if self.linked else self.build_bodies(tree)
             if not shared:
                 return BROKEN
             living = []
@@ -263,7 +318,7 @@ class Tests:
                     return BROKEN
                 if [code for _, code in objects] == [code for _, code in program.codes]:
                     continue
-                red = program.red([name for name, _ in objects], tree)
+                red = program.red([name for name, _ in objects] + extra * (not program.whole), tree)
                 program.tries[file] = program.tries.get(file, 0) + 1
                 if red:
                     program.kills[file] = program.kills.get(file, 0) + 1
@@ -343,7 +398,7 @@ def listed_mutants(args, top):
             return name, False, wrong[1]
         changed = mutate(text, pairs)
         only = "dev/test/bits.c" if name.startswith("bits:") else "test_bert.c"
-        red = tests.try_mutant("bert.h", changed, only)
+        red = tests.try_mutant("bert.h", changed, only=only)
         return name, red not in (None, SAME, BROKEN), red or "no test noticed"
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
@@ -431,7 +486,7 @@ def random_mutants(args, top):
         first, line = text.rfind("\n", 0, at) + 1, text.count("\n", 0, at)
         told = "%s:%d: %s   ->   %s" % (file, line + 1, text.split("\n")[line].strip(),
                                        changed[first:].split("\n")[0].strip())
-        what = tests.try_mutant(file, changed)
+        what = tests.try_mutant(file, changed, at)
         fate = "LIVES" if what is None else what if what in (SAME, BROKEN) else "ok"
         told += " | " + what if fate == "ok" else ""
         with lock:
