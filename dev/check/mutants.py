@@ -126,8 +126,10 @@ class Program:
         """Mutants found in a second; one that is untried has found half of two."""
         return (self.kills.get(file, 0) + 1) / (self.tries.get(file, 0) + 2) / self.seconds
 
-    def red(self, objects, folder):
-        """Its first red line, or None. It is ended there, and what it left in /tmp removed."""
+    def red(self, objects, folder, patience=1):
+        """Its first red line, or None. It is ended there, and what it left in /tmp removed. One
+        that takes too long is red when it has had four times as long, since threads that wait for
+        each other on a busy machine take long as well."""
         name = os.path.join(folder, "program")
         if subprocess.run([CC] + OMP + objects + TCC + ["-o", name, "-lm", "-pthread"],
                           stderr=subprocess.DEVNULL).returncode:
@@ -135,18 +137,21 @@ class Program:
 
         def limits():
             signal.signal(signal.SIGINT, signal.SIG_DFL) # a job in the background ignores it
-            seconds = int(5 + 2 * self.seconds)
+            seconds = int(5 + 2 * self.seconds) * patience
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         child = subprocess.Popen([name], cwd=folder, stdout=subprocess.PIPE, preexec_fn=limits,
                                  stderr=subprocess.DEVNULL, start_new_session=True,
-                                 env=dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder))
-        clock = threading.Timer(self.limit, child.kill)
+                                 env=dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder,
+                                          GOMP_SPINCOUNT="1000")) # both jobs are busy
+        clock = threading.Timer(self.limit * patience, child.kill)
         clock.start()
         try:
             for line in child.stdout:
                 if line.startswith(b"FAIL"):
                     return "%s: %s" % (self.source, line[5:90].decode(errors="replace").strip())
+            if child.wait() == -signal.SIGKILL and patience == 1:
+                return self.red(objects, folder, 4)
             return "%s: exit code %d" % (self.source, child.returncode) if child.wait() else None
         finally:
             clock.cancel()

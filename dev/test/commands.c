@@ -373,6 +373,10 @@ static void test_every_task(void)
                lines("], \"logits\": [") == QUESTIONS && lines("]}") == QUESTIONS,
            "raw outputs are no list: %.300s", output);
     test_task("pretraining", BERT_PRETRAINING, 0, "nsp_accuracy ", 0, "");
+    expect(!call("train --model encoder.bin --train_file task.bin --output_dir out --max_steps 1 "
+                 "--logging_steps 1 --mlm_probability 1e-9") &&
+               number_after("loss ") > 0.3,
+           "a loss without the next sentence's: %.300s", output);
     test_next_report();
     write_data("task.bin", task_image(BERT_MLM, 0));
     expect(call("eval --model out/model.bin --eval_file task.bin") == 0, "%.300s", output);
@@ -711,6 +715,7 @@ static void test_bad_commands(void)
         {TRAIN_CALL "--test_file 4", "--test_file", "eval --eval_file"},
         {TRAIN_CALL "--learning-rat 4", "--learning_rat", "Did you mean --learning_rate?"},
         {TRAIN_CALL "--unit 4", "--unit", "help train"},
+        {TRAIN_CALL "--learning_rxyz 4", "--learning_rxyz", "help train"},
         {TRAIN_CALL "--lr 1", "--lr", "Did you mean --learning_rate?"},
         {"eval --model model.bin --eval_file data.bin --bs 1", "--bs",
          "Did you mean --per_device_eval_batch_size?"},

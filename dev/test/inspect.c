@@ -128,9 +128,12 @@ static void test_tasks(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         must(&m, bert_load(&m, "words.bin"));
         must(&m, bert_set_task(&m, rows[i].task, rows[i].K, rows[i].multi, NULL, 1));
+        m.config.max_seq_length = 4; /* embed's alone */
         must(&m, bert_save(&m, "task.bin"));
         expect(call_text("inspect --model task.bin --output_file page.html", rows[i].text) == 0,
                "task %d: %s", rows[i].task, output);
+        expect(atoi(page_from("\"cut\": ")) == (rows[i].task == BERT_NONE), "task %d: cut",
+               rows[i].task);
         for (int j = 0; j < 3; j++)
             expect(!*rows[i].has[j] || *page_from(rows[i].has[j]), "task %d has no %s",
                    rows[i].task, rows[i].has[j]);

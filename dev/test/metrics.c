@@ -118,6 +118,7 @@ static void test_squad(void)
                 {"cat cat dog", "dog cat", "x", 0, 0, 4 / 5.},
                 {"cat", "cat dog bird", "cat dog", 0, 0, 2 / 3.},
                 {"the-end", "end", "", 0, 0, 0}, /* the dash goes, and leaves one word */
+                {"9a", "9", "", 0, 0, 0},        /* no article */
                 {"", "the", "", 0, 1, 0},
                 {"", "the", "", 1, 1, 1},
                 {"cat", "the", "", 1, 0, 0},
