@@ -136,7 +136,7 @@ ifdef RAN
 test_programs: $(patsubst %,$(RAN)/%,$(notdir $(RUN))) test_examples
 $(RAN)/test_bert: test_bert
 $(patsubst dev/test/%,$(RAN)/%,$(TESTS)): $(RAN)/%: dev/test/%
-$(RAN)/driver: readme_example
+$(RAN)/driver: readme_example manual_1
 $(patsubst %,$(RAN)/%,$(notdir $(RUN))):
 	@export OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-passive} $(if $(filter dev/%,$<),OMP_NUM_THREADS=1); \
 	./$< > $@ || echo "$<: exit code $$?" >> $@; grep -v '^[0-9]* passed, [0-9]* failed$$' $@
@@ -149,10 +149,10 @@ endif
 # Lines that make test never reaches; broken code that it does not notice, COUNT random pieces of FILE.
 COUNT ?= 100
 FILE ?= bert.h
-coverage: readme_example
+coverage: readme_example manual_1
 	$(PYTHON) dev/check/coverage.py
 
-mutants: readme_example
+mutants: readme_example manual_1
 	$(PYTHON) dev/check/mutants.py --random $(COUNT) --file $(FILE)
 
 bench_matmul: dev/bench/matmul.c dev/bench/bench.h bert.h Makefile

@@ -20,8 +20,10 @@ TWO PROGRAMS: predict MODEL "text", and train MODEL NEW; dev/export_hf.py makes 
         Bert m = {0};
         BertEncoding e = {0};
         if (argc != 3 || bert_load(&m, argv[1]) || bert_encode(&m, &e, argv[2], NULL, NULL) ||
-            bert_predict(&m, &e) || m.config.task != BERT_CLASSIFICATION)
-            return fprintf(stderr, "predict CLASSIFIER TEXT: %s%s\n", bert_error(&m), e.message), 1;
+            bert_predict(&m, &e))
+            return fprintf(stderr, "predict MODEL TEXT: %s%s\n", bert_error(&m), e.message), 1;
+        if (m.config.task != BERT_CLASSIFICATION)
+            return fprintf(stderr, "predict: %s is no classifier\n", argv[1]), 1;
         for (int k = 0; k < m.config.K; k++) printf("label %d: %.4f\n", k, m.acts.probs[k]);
         return bert_encoding_free(&e), bert_free(&m), 0;
     }
@@ -681,10 +683,8 @@ BERTDEF int bert_save(Bert *m, const char *path);
 #define BERT_PRAGMA_(text) _Pragma(#text)
 #define BERT_OMP_(clauses) BERT_PRAGMA_(omp clauses)
 #endif
-BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
 #else
 #define BERT_OMP_(clauses)
-BERTDEF int bert_threads(void) { return 1; }
 #endif
 
 static int bert_min_(int a, int b) { return a < b ? a : b; }
@@ -769,8 +769,9 @@ static void bert_bias_backward_(float *db, const float *dout, int N, int C)
 #define BERT_ALIGNED_
 #endif
 
-/* a * b + c, rounded once. Every product that is added to something is written with it, so that no
-   compiler has a choice of what to fuse. A processor without it rounds twice: other bits. */
+/* a * b + c, rounded once. Every product that is added to something is written with it (or exact,
+   as twice something is, or volatile), so that no compiler has a choice of what to fuse, not even
+   from one statement to the next. A processor without it rounds twice: other bits. */
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
     defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
 #ifdef BERT_GNU_ /* also where -fno-builtin makes fmaf a call */
@@ -871,9 +872,9 @@ static double bert_cos_turns_(double turns)
 /* x^n, n >= 0. */
 static double bert_power_(double x, int n)
 {
-    double power = 1.0;
+    volatile double power = 1.0; /* 1 - power is not fused with the last product */
     for (; n > 0; n /= 2, x *= x)
-        if (n % 2) power *= x;
+        if (n % 2) power = power * x;
     return power;
 }
 
@@ -1004,6 +1005,14 @@ static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
 #else
 static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch);
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch);
+#endif
+
+#ifdef _OPENMP
+BERTDEF int bert_threads(void) { return omp_get_max_threads(); }
+static inline int bert_thread_(void) { return omp_get_thread_num(); } /* which one this is */
+#else
+BERTDEF int bert_threads(void) { return 1; }
+static inline int bert_thread_(void) { return 0; }
 #endif
 
 static inline int bert_team_(const BertScratch *scratch) /* threads of a loop that calls products */
@@ -1427,7 +1436,7 @@ BERTDEF void bert_crossentropy_backward(float *dlogits, const float *probs, cons
             memset(d, 0, (size_t)K * sizeof *d);
             continue;
         }
-        float w = scale * (1.0f - smoothing) * (weights ? weights[labels[n]] : 1.0f);
+        volatile float w = scale * (1.0f - smoothing) * (weights ? weights[labels[n]] : 1.0f);
         float s = bert_fma_(part, all, w);
         for (int k = 0; k < K; k++) d[k] = s * p[k];
         if (part != 0.0f)
@@ -1503,7 +1512,7 @@ BERTDEF void bert_mse_backward(float *dlogits, const float *logits, const float 
 BERTDEF void bert_span_forward(float *losses, float *probs, const float *logits, const int *labels,
                                const int *offsets, int B)
 {
-    for (int b = 0; b < B; b++) {
+    for (size_t b = 0; b < (size_t)B; b++) {
         const float *x = logits + 2 * (size_t)offsets[b];
         float *p = probs + 2 * (size_t)offsets[b];
         size_t n = 2 * (size_t)(offsets[b + 1] - offsets[b]);
@@ -1525,8 +1534,8 @@ BERTDEF void bert_span_backward(float *dlogits, const float *probs, const int *l
                                 const int *offsets, int B, float scale)
 {
     for (size_t i = 0; i < 2 * (size_t)offsets[B]; i++) dlogits[i] = 0.5f * scale * probs[i];
-    for (int b = 0; b < B; b++)
-        for (int c = 0; c < 2; c++)
+    for (size_t b = 0; b < (size_t)B; b++)
+        for (size_t c = 0; c < 2; c++)
             dlogits[2 * ((size_t)offsets[b] + labels[2 * b + c]) + c] -= 0.5f * scale;
 }
 
@@ -1700,12 +1709,13 @@ BERTDEF BertActs bert_layer_acts(const Bert *m, int layer, size_t *sizes)
     const int reads = bert_reads_(m), CLS = reads == BERT_READS_CLS, NSP = reads == BERT_READS_BOTH;
     const int POOLER = CLS || NSP || (c->task == BERT_NONE && c->pooler);
     float *memory = m->acts_memory;
-    size_t total = 0, size;
+    size_t total = 0, size, at;
     BertActs acts;
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
-    acts.NAME = memory && (COPIES) ? memory + total + ((COPIES) > 1 ? layer * size : 0) : NULL;    \
-    total = bert_plus_(total, bert_times_(COPIES, size));                                          \
+    at = (COPIES) > 1 ? total + layer * size : total;                                              \
+    total = bert_plus_(total, bert_times_(COPIES, size)); /* for so much memory may still lack */  \
+    acts.NAME = memory && (COPIES) && total <= m->acts_room ? memory + at : NULL;                  \
     if (sizes) *sizes++ = (COPIES) ? (ROWS) * (COLS) : 0;
     BERT_ACTS(BERT_ACT_ROW_)
     if (sizes) *sizes = total;
@@ -1926,7 +1936,7 @@ typedef struct {
 static BertLoss_ bert_loss_(const BertConfig *c, const BertBatch *x)
 {
     const size_t B = x->offsets ? (size_t)bert_max_(x->B, 0) : 0; /* it may not yet be checked */
-    const size_t N = B ? (size_t)x->offsets[B] : 0, R = (size_t)bert_max_(x->R, 0);
+    const size_t N = B ? (size_t)bert_max_(x->offsets[B], 0) : 0, R = (size_t)bert_max_(x->R, 0);
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
     const size_t n = (size_t)bert_max_(x->choices ? x->choices : x->B, 1); /* an example's */
     const int classes = bert_task_of_(c)->cols == BERT_COLS_K;
@@ -4537,19 +4547,10 @@ BERTDEF size_t bert_scratch_size(int threads)
     return BERT_SHARED_ + (size_t)threads * (size_t)room;
 }
 
-static int bert_thread_(void) /* of the team; each has room of its own for panels and strips */
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     const int slow = !scratch || !scratch->memory;
-    float *room = slow ? NULL : scratch->memory + bert_scratch_size(bert_thread_());
+    float *room = slow ? NULL : scratch->memory + bert_scratch_size(bert_thread_()); /* its own */
     if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
     else if (scratch->bf16)
         bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, room);

@@ -116,7 +116,8 @@ def copy_of_tree(folder):
     """What tests are built from and read, in a folder where it may be changed -> the C files."""
     names = [os.path.relpath(path, ROOT)
              for path in glob.glob(os.path.join(ROOT, "**", "*.[ch]"), recursive=True)]
-    for name in names + ["LICENSE", "README.md", "readme_example", "dev/page/inspect.html"]:
+    for name in names + ["LICENSE", "README.md", "readme_example", "manual_1",
+                         "dev/page/inspect.html"]:
         if os.path.exists(os.path.join(ROOT, name)):
             os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
             shutil.copy(os.path.join(ROOT, name), os.path.join(folder, name))

@@ -366,25 +366,27 @@ static void test_full_disk(void)
     done("a full disk: the message names standard output, and the exit code is 1");
 }
 
-/* The program of README.md, for models of every task */
-static void test_readme(const char *top)
+/* The program of README.md, and bert.h's, for models of every task */
+static void test_programs(const char *top)
 {
     static const char *const models[] = {"value.bin", "encoder.bin", "ner.bin", "qa.bin",
                                          "mlm.bin"};
     char line[2 * PATH_MAX];
-    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
-        snprintf(line, sizeof line, "'%s/readme_example' %s good 2>&1", top, models[i]);
+    for (int i = 0; i < 10; i++) {
+        const char *model = models[i % 5], *program = i < 5 ? "readme_example" : "manual_1";
+        snprintf(line, sizeof line, "'%s/%s' %s good 2>&1", top, program, model);
         FILE *f = popen(line, "r");
         size_t n = f ? fread(output, 1, sizeof output - 1, f) : 0;
         output[n] = 0;
         int code = f ? pclose(f) : -1;
         char *end;
         double value = strtod(output, &end);
-        expect(i ? code != 0 && strstr(output, models[i]) && strstr(output, "no label")
+        const char *why = i < 5 ? "no label" : "no classifier";
+        expect(i ? code != 0 && strstr(output, model) && strstr(output, why)
                  : code == 0 && end > output && value > 0 && value < 1,
                "%s: %d, '%s'", line, code, output);
     }
-    done("README's program: a value, or what it has no answer for");
+    done("README's program, the manual's: a value, or what they have no answer for");
 }
 
 int main(void)
@@ -402,7 +404,7 @@ int main(void)
     test_lines();
     test_full_disk();
     test_padding();
-    test_readme(top);
+    test_programs(top);
     clean(0), clean(11);
     rmdir("out");
     if (chdir("/") || rmdir(folder)) printf("%s is not empty\n", folder);

@@ -436,6 +436,7 @@ static void test_own_arrays(void)
 static void test_unchecked_batch(void)
 {
     int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3}, labels[] = {1, 9, 2};
+    const int negative[] = {0, -5};
     const float weights[] = {1, 2};
     for (int task = BERT_CLASSIFICATION; task < BERT_NUM_TASKS; task++) {
         Bert m = tiny(task, bert_task(task)->most_K < 2 ? bert_task(task)->most_K : 2, 0);
@@ -446,6 +447,9 @@ static void test_unchecked_batch(void)
         x.B = 1; /* offsets are NULL */
         expect(bert_divisor(&m, &x) == 0 && bert_count_labels(&m.config, &x) == 0,
                "task %d: no offsets", task);
+        x.offsets = negative;
+        expect(bert_count_labels(&m.config, &x) <= 2 && bert_divisor(&m, &x) <= 1,
+               "task %d: offsets[B] is negative", task);
         x.tokens = tokens, x.types = types, x.offsets = offsets, x.class_weights = weights;
         x.R = task == BERT_MLM || task == BERT_PRETRAINING ? 2 : 0;
         expect(isfinite(bert_divisor(&m, &x)), "task %d: labels beyond K", task);
@@ -463,6 +467,30 @@ static void test_unchecked_batch(void)
                "task %d has a head", none.task);
     }
     done("what is not yet checked is harmless to ask about");
+}
+
+/* Whoever asks for the sizes of a larger batch gets no pointers beyond the memory of this one. */
+static void test_larger_batch(void)
+{
+    Bert m = tiny(BERT_NER, 2, 0);
+    const int tokens[] = {1, 2, 3}, types[] = {0, 0, 0}, offsets[] = {0, 3};
+    BertBatch x = {0};
+    size_t sizes[BERT_NUM_ACTS + 1];
+    float *acts[BERT_NUM_ACTS];
+    int there = 0;
+    x.B = 1, x.tokens = tokens, x.types = types, x.offsets = offsets;
+    must(&m, bert_forward(&m, &x, 1));
+    m.N *= 10;
+    const BertActs a = bert_layer_acts(&m, 0, sizes);
+    memcpy(acts, &a, sizeof acts);
+    for (int i = 0; i < BERT_NUM_ACTS; i++) {
+        there += acts[i] != NULL;
+        expect(!acts[i] || (size_t)(acts[i] - m.acts_memory) + sizes[i] <= m.acts_room,
+               "activation %d ends outside", i);
+    }
+    expect(there > 0 && sizes[BERT_NUM_ACTS] > m.acts_room, "%d are inside", there);
+    bert_free(&m);
+    done("activations of a batch that there is no memory for yet");
 }
 
 /* After a forward that failed there is none: no backward of the one before, no embedding. */
@@ -715,6 +743,7 @@ int main(void)
     test_misuse();
     test_own_arrays();
     test_unchecked_batch();
+    test_larger_batch();
     test_refused_forward();
     test_not_set();
     test_frozen_later();
