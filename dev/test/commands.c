@@ -476,7 +476,8 @@ static void test_text(void)
                lines("{\"embedding\": [") == 2,
            "%s", output);
     expect(!call_text("predict --model ner.bin", "ba\n\n") && lines("{\"entities\": [") == 2 &&
-               !lines("tags") && strstr(output, "\"start\": 0, \"end\": "),
+               lines(", \"word\": \"ba\", \"start\": 0") == 1 && !lines("tags") &&
+               strstr(output, "\"start\": 0, \"end\": "),
            "%s", output);
     expect(!call_text("predict --model ner.bin --json", "{\"text\": \"\\udc00\"}") &&
                strstr(output, "\"start\": 0, \"end\": 1}"), /* half a pair: one U+FFFD */
@@ -670,6 +671,9 @@ static void test_bad_commands(void)
         {"eval --model model.bin", "--eval_file", "eval"},
         {"predict --model model.bin --pair --json", "--pair", "JSON"},
         {"predict --model model.bin --predict_file data.bin --json", "--json", "--predict_file"},
+        {"predict --model model.bin --predict_file data.bin --pair", "--pair", "--predict_file"},
+        {"predict --model model.bin --predict_file data.bin --max_length 5", "--max_length",
+         "--predict_file"},
         {"predict --model model.bin --max_length 7", "--max_length", "6"},
         {"predict --model encoder.bin", "encoder.bin", "has no head: fine-tune"},
         {"encode --model plain.bin", "plain.bin", "no tokenizer"},

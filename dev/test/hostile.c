@@ -66,6 +66,11 @@ static void test_labels(void)
             expect_error(commands[c], "named.bin", "the count of label names is 1, not 0 to 0");
         }
         im = task_image(task, 0);
+        set_word(&im, 18, task == BERT_QA ? 1 << 30 : 1);
+        write_data("named.bin", im);
+        expect_error("eval --model out/model.bin --eval_file named.bin", "named.bin",
+                     "gold answers in");
+        im = task_image(task, 0);
         set_word(&im, 5, task == BERT_MLM || task == BERT_PRETRAINING);
         set_word(&im, 17, 1 + (group_names[task] != NULL));
         write_data("named.bin", im);

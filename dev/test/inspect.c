@@ -137,6 +137,13 @@ static void test_tasks(void)
         for (int j = 0; j < 3; j++)
             expect(!*rows[i].has[j] || *page_from(rows[i].has[j]), "task %d has no %s",
                    rows[i].task, rows[i].has[j]);
+        if (rows[i].task == BERT_NER)
+            expect(*page_from("\"rows\": [[\""), "no entity: %.99s", page_from("\"rows\": "));
+        if (rows[i].task == BERT_QA) {
+            const int begin = atoi(page_from("log p(begins at token "));
+            const int end = atoi(page_from("log p(ends at token "));
+            expect(begin >= 4 && end >= begin, "an answer from token %d to %d", begin, end);
+        }
         expect(!strcmp(page_from("\"targets\""), "") == (rows[i].task == BERT_NONE), "task %d",
                rows[i].task);
     }
