@@ -2382,6 +2382,17 @@ static void test_damaged_tokenizers(void)
     Fixture f = tokenizer_fixture();
     Image big = {f.data + 8, f.model_bytes, {0}, 0};
     size_t tail = 1024 + (size_t)get_word(&big, 20) * 4;
+    Bert whole = {0};
+    must(&whole, bert_load_memory(&whole, big.data, big.size));
+    table = big.size - (whole.tokenizer.unicode_bytes + 7) / 8 * 8;
+    const uint32_t ranges = whole.tokenizer.unicode[0];
+    bert_free(&whole);
+    for (int map = 0; map < 2; map++) { /* the second begins where the first ends */
+        Image bad = copy_of(&big);
+        unsigned char *first = bad.data + table + 12 * (map ? 1 + ranges : 1);
+        memcpy(first + 12, first + (map ? 0 : 4), 4);
+        refuse(&bad, map ? "map 1 is" : "range 1 is", "Unicode table");
+    }
     int loaded = 0, error;
     enum { ROUNDS = 3000 };
     for (int i = 0; i < ROUNDS; i++) {

@@ -485,6 +485,13 @@ static void test_text(void)
     expect(!call_text("predict --model mlm.bin --top_k 3", "a[MASK]b\na\n") &&
                lines("\"sequence\": \"a ") == 3 && lines("{\"masks\": []}") == 1,
            "%s", output);
+    expect(!call_text("predict --model mlm.bin --top_k 99", "a[MASK].\n") &&
+               lines("\"token_str\": \"[SEP]\"") == 1,
+           "%s", output);
+    expect(!call_text("predict --model qa.bin --top_k 9 --json",
+                      "{\"question\": \"a\", \"context\": \"\\u00e9 zoo\"}") &&
+               strstr(output, "\"start\": 0, \"end\": 5}"), /* characters */
+           "%s", output);
     expect(!call_text("predict --model qa.bin --top_k 9",
                       "{\"id\": 7, \"question\": \"\", \"context\": \"b[MASK]zoo\"}\n"
                       "{\"question\": \"\", \"context\": \"\", \"id\": \"q\"}\n"

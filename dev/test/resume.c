@@ -860,6 +860,9 @@ static void test_seeds(void)
            "%.900s", output);
     expect(run_with("--output_dir several --logging_dir several --seeds 8,7,9") == 0, "%.300s",
            output);
+    size_t size;
+    const unsigned char *result = content("several/seed-8", "result.txt", &size);
+    expect(size && !strstr((const char *)result, "null"), "result.txt: %.600s", result);
     for (int i = 0; i < 3; i++) {
         n = row_of(names[i], x[i]);
         expect(n >= 5, "seed %s has %d numbers: %s", names[i], n, strstr(output, "\nseed        "));
