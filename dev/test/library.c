@@ -552,6 +552,14 @@ static void test_not_set(void)
                 must(&m, bert_forward(&m, &x, 0));
                 bad = bert_not_finite(&m, &layer);
                 expect(!bad, "task %d, with labels: %s of layer %d", task, bad ? bad : "", layer);
+                if (task != BERT_QA) {
+                    const float was = m.acts.headx[0];
+                    m.acts.headx[0] = NAN;
+                    bad = bert_not_finite(&m, &layer);
+                    expect(bad && !strcmp(bad, "headx"), "task %d: headx is NaN: %s", task,
+                           bad ? bad : "none");
+                    m.acts.headx[0] = was;
+                }
                 m.acts.losses[0] = NAN;
                 bad = bert_not_finite(&m, &layer);
                 expect(bad && !strcmp(bad, "losses"), "task %d: a loss that is NaN: %s", task,

@@ -88,7 +88,7 @@ static void test_entities(void)
     expect(words.n == 7 && words.right == 5 && twice.n == 14 && twice.loss == 7, "%g of %g words",
            words.right, words.n);
     const Tag first[] = {{'B', 0}, {'O', -1}}; /* a type may be the first label */
-    const int32_t is[] = {0, 1, 0, 1};
+    const int32_t is[] = {0, 1, 0, 1, -1};
     const int was[] = {0, 0, 1, 0};
     memset(counts, 0, sizeof counts);
     count_entities(counts, first, is, was, 4);
