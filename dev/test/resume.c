@@ -234,6 +234,7 @@ static void test_signals(void)
     make_run(0);
     remove_all("whole");
     expect(run_with("--output_dir whole --logging_dir whole") == 0, "%.300s", output);
+    expect(signal(SIGINT, SIG_DFL) == SIG_DFL, "a training that has ended still catches SIGINT");
     for (int step = 1; step < LAST_STEP; step += TEST_EVERY) {
         char at[64], command[1024];
         const int signal = step % 2 ? SIGTERM : SIGINT;
