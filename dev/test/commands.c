@@ -363,6 +363,11 @@ static void test_every_task(void)
     test_no_labels();
     test_task("qa", BERT_QA, 0, "exact_match ", QUESTIONS, "{\"id\": \"id\\\"\", \"answer\": \"");
     expect(number_after("\"start\": ") >= 0 && strstr(output, "\"nbest\": [{"), "%.200s", output);
+    for (const char *at = output; (at = strstr(at, "\"answer\": \"")) != NULL;) {
+        const int size = (int)strcspn(at += 11, "\"");
+        const double start = atof(strstr(at, "\"start\": ") + 9);
+        expect(atof(strstr(at, "\"end\": ") + 7) - start == size, "%.200s", at);
+    }
     expect_error("predict --model out/model.bin --predict_file task.bin --logits", "--logits",
                  "ner");
     test_task("mlm", BERT_MLM, 0, "masked_accuracy ", ITEMS, "{\"masks\": [");

@@ -204,15 +204,17 @@ static void test_tags(void)
    which its mean does not count. */
 static void test_entities(void)
 {
-    const float logits[] = {9, 0, 0, 1, 0, 9, 0, 2, 9, 0}; /* the labels: O, X */
-    const int spans[] = {-1, -1, 0, 3, -1, -1, 4, 7, 8, 9};
+    const float logits[] = {9, 0, 0, 1, 0, 9, 0, 2, 9, 0, 0, 3}; /* the labels: O, X */
+    const int spans[] = {-1, -1, 0, 3, -1, -1, 4, 7, 8, 9, 9, 10};
     char bytes[] = "OX";
     uint64_t offsets[] = {0, 1, 2};
     BertStrings labels = {2, offsets, bytes};
-    BertEntity found[5];
-    const int n = bert_entities(found, logits, spans, 5, 2, &labels);
+    BertEntity found[6];
+    const int n = bert_entities(found, logits, spans, 6, 2, &labels);
     const double mean = (1 / (1 + exp(-1)) + 1 / (1 + exp(-2))) / 2;
-    expect(n == 1 && found[0].first == 1 && found[0].last == 3 && found[0].start == 0 &&
+    expect(n == 2 && fabs(found[1].score - 1 / (1 + exp(-3))) < 1e-6, "the second with %g",
+           found[1].score);
+    expect(n == 2 && found[0].first == 1 && found[0].last == 3 && found[0].start == 0 &&
                found[0].end == 7 && fabs(found[0].score - mean) < 1e-6,
            "%d entities, the first %d to %d with %g, not %g", n, found[0].start, found[0].end,
            found[0].score, mean);
