@@ -142,6 +142,7 @@ static void test_content(void)
         l.predicting = task == BERT_MLM; /* no masks are drawn */
         expect(!loader_file(&l, "part-0.bin") && !loader_scan(&l), "no file");
         const Data *d = l.data;
+        double labelled = 0;
         for (size_t item = 0, end; item < d->n; item = end) {
             if (!expect(!loader_step(&l, 0) && l.num_batches == 1, "no step")) break;
             const BertBatch *x = l.batches;
@@ -150,6 +151,9 @@ static void test_content(void)
                 const size_t k = item + (size_t)b, first = d->offsets[k];
                 const int at = x->offsets[b], T = x->offsets[b + 1] - at, *labels = x->labels;
                 expect((size_t)T == d->offsets[k + 1] - first, "example %zu has %d tokens", k, T);
+                if (d->labels) labelled += labels[b] >= 0;
+                if (d->sets) labelled += (double)(d->sets[k + 1] - d->sets[k]);
+                for (int t = 0; d->tags && t < T; t++) labelled += labels[at + t] >= 0;
                 for (int t = 0; t < T; t++)
                     expect(x->tokens[at + t] == d->tokens[first + (size_t)t] &&
                                x->types[at + t] == (t >= d->segments[k]) &&
@@ -169,6 +173,8 @@ static void test_content(void)
                 }
             }
         }
+        for (int k = 0; k < d->K; k++) labelled -= l.label_counts[k];
+        expect(!d->K || labelled == 0, "task %d: %g labels are not counted", task, labelled);
         loader_free(&l), bert_free(&m);
     }
     done("loader: tokens, types and labels of each example are the file's, every task");
