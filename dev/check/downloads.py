@@ -69,7 +69,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
                                and not self.headers.get("Authorization") else 404)
         digest = "0" * 64 if "wrong sha" in rules else hashlib.sha256(data).hexdigest()
         if re.search("safetensors$|bin$", name) and not self.path.startswith("/storage"):
-            host = "http://localhost:%d" % self.server.server_port  # another host than 127.0.0.1
+            host = "http://127.0.0.1:9" if "far" in rules else (
+                "http://localhost:%d" % self.server.server_port)  # another host than 127.0.0.1
             return self.answer(302, headers=[("Location", host + "/storage" + self.path),
                                              ("X-Linked-ETag", '"%s"' % digest)])
         found = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
@@ -112,12 +113,13 @@ def content(*path):
         return f.read()
 
 
-def refused(name, tmp, args, words, env={}, gone=()):
+def refused(name, tmp, args, words, env={}, gone=(), without=()):
     code, _, error = download(tmp, *args, **env)
     left = [g for g in gone if os.path.exists(os.path.join(tmp, g))]
     check("refused: " + name, code == 1 and error.startswith("download: ")
           and "Traceback" not in error and all(
-        w in error for w in words) and not left, (code, left, error))
+        w in error for w in words) and not any(w in error for w in without) and not left,
+          (code, left, error))
 
 
 def test_hub(tmp):
@@ -223,10 +225,10 @@ def test_hub(tmp):
 
     refused("a model that is not there", tmp, ["bert-nix"], ["404", "config.json",
                                                              "all-MiniLM-L6-v2"])
-    check("nothing half made of it", not os.path.exists(os.path.join(
-        tmp, "models/bert-nix/config.json")))
+    check("nothing made of it", not os.path.exists(os.path.join(tmp, "models/bert-nix")))
     model("/org/gated/resolve/main", {"x": b""})
-    refused("a gated model without HF_TOKEN", tmp, ["org/gated"], ["401"], {"HF_TOKEN": None})
+    refused("a gated model without HF_TOKEN", tmp, ["org/gated"], ["401", "HF_TOKEN", "all-MiniLM-L6-v2"],
+            {"HF_TOKEN": None})
     model("/org/empty/resolve/main", small)
     refused("a model without weights", tmp, ["org/empty"], ["model.safetensors"])
     model("/org/evil/resolve/main",
@@ -277,8 +279,23 @@ def test_hub(tmp):
     for name in ("../x", "a/b/c", "/etc/passwd", "a b", "x/..", "..", ""):
         refused("name %r" % name, tmp, [name], ["movie-reviews", "all-MiniLM-L6-v2", "sst2",
                                                 "stsb"])
-    refused("no connection", tmp, ["org/nix"], ["modules.json"],
-            {"HF_ENDPOINT": "http://127.0.0.1:9"})
+    nobody = "http://127.0.0.1:9"
+    refused("no connection", tmp, ["new/nix"], [
+        "modules.json", "no connection to 127.0.0.1:9: ", "HF_ENDPOINT=https://", "copy",
+        os.path.join("models", "new", "nix") + " model.bin"], {"HF_ENDPOINT": nobody},
+        gone=["models/new"], without=["all-MiniLM-L6-v2"])
+    model("/org/far/resolve/main", dict(small, **{"model.safetensors": big}))
+    Hub.rules["model.safetensors"] = {"far"}
+    refused("no connection to the storage", tmp, ["org/far"], ["no connection to 127.0.0.1:9: ",
+                                                               "HF_ENDPOINT=https://"])
+    Hub.rules.clear()
+    for variable, name in (("GLUE_URL", "sst2"), ("GITHUB_URL", "wnut17")):
+        refused("no connection: " + name, tmp, [name], [variable + "=https://"],
+                {variable: nobody}, gone=["data/" + name], without=["movie-reviews", "config.json"])
+        refused(variable + " without https://", tmp, [name], [variable + " is m.com, expected "
+                                                              "https://m.com"], {variable: "m.com"})
+    refused("HF_ENDPOINT without https://", tmp, ["org/nix"], [
+        "HF_ENDPOINT is m.com, expected https://m.com"], {"HF_ENDPOINT": "m.com"}, without=["sst2"])
     code, out, _ = download(tmp, "--list")
     check("--list", code == 0 and all(n in out for n in ("all-MiniLM-L6-v2", "movie-reviews",
                                                          "sst2", "stsb")))
