@@ -372,12 +372,14 @@ def read_strings(data, count, name, what):
 
 class Model(Tokenizer):
     """The tokenizer of a model.bin, whose parameters are never read: V, P and S are the model's
-    vocabulary, positions and token types, hash ties a data file to vocabulary and settings."""
+    vocabulary, positions and token types, trained the task of its head and the max_length of what
+    it was trained on (0: unknown), hash ties a data file to vocabulary and settings."""
 
     def __init__(self, path):
         with open(path, "rb") as file:
             head, words, size = read_header(file, path, MODEL_MAGIC, "model")
             self.V, _, _, _, _, self.P, self.S, _ = words[2:10]
+            self.trained = words[11], words[44] if words[1] > 1 else 0
             count, added, most = words[32], words[42], 0x7FFFFFFF
             require(count != 0, "%s: has no tokenizer (no vocabulary in the file)", path)
             for k, what, low, high in (
@@ -466,20 +468,27 @@ class Data:
         self.labelled = not args.unlabelled and task not in ("mlm", "pretraining")
         like = self.take_labels()  # the header of the file that the settings are taken from
         self.input = Input(args, task, self.labels, bool(like[3]))
-        self.max_length = args.max_length or like[14] or min(TASKS[task].max_length, model.P)
+        self.notes = []  # further lines of the report
+        # what a model is to predict is cut as its lines of text are: as in its training
+        known = model.trained[1] if model.trained[0] == TASKS[task].code else 0
+        self.max_length = args.max_length or like[14] or min(known or TASKS[task].max_length,
+                                                             model.P)
+        if known and not args.max_length and not like[14]:
+            self.notes.append("max_length %d, as in the training of %s; --max_length says otherwise"
+                              % (self.max_length, args.model))
         require(3 <= self.max_length <= model.P, "--max_length is %d, expected 3 to %d, the "
                 "positions of %s", self.max_length, model.P, args.model)
         self.multi = bool(args.multi_label or like[3])
         self.stride = args.doc_stride
         if self.stride is None:
-            self.stride = like[15] if args.like or task != "qa" else 128
+            self.stride = like[15] if args.like or task != "qa" else min(
+                128, self.max_length // 2 if known and not args.max_length else 128)
         self.v2 = like[16]
         self.values = array.array(SECTIONS[TASKS[task].labels or "labels"])
         for name in ["offsets", "tokens", "segments", "sets"] + TASKS[task].sections.split():
             code = SECTIONS[name]
             setattr(self, name, [] if code == "s" else array.array(code, [0] * (code == "Q")))
         self.cut = self.longest = 0
-        self.notes = []  # further lines of the report
         self.first = ""  # the first example as it was read
         self.same = set()  # numbers among the labels that were written in two ways
 
@@ -1060,7 +1069,7 @@ def build(args):
 
 def encode(args):
     model = Model(args.model)
-    max_length = args.max_length or min(512, model.P)
+    max_length = args.max_length or min(model.trained[1] or 512, model.P)
     require(2 + args.pair <= max_length <= model.P, "--max_length is %d, expected %d to %d, the "
             "positions of %s", max_length, 2 + args.pair, model.P, args.model)
     for line, raw in enumerate(sys.stdin.buffer, 1):
@@ -1111,8 +1120,8 @@ def arguments():
         sub.add_argument("input", metavar="INPUT", help="text file to read")
         sub.add_argument("output", metavar="OUT.bin", help="data file to write")
         sub.add_argument("--max_length", type=at_least(1), help="longest example in tokens; what "
-                         "is longer is cut (default: that of --like, or %d, or what the model "
-                         "has)" % task.max_length)
+                         "is longer is cut (default: that of --like, or of the model's own "
+                         "training, or %d, or what the model has)" % task.max_length)
         sub.add_argument("--like", metavar="TRAIN.bin", help="take label names and max_length (and "
                          "doc_stride) of this file: INPUT is for evaluation or prediction")
         sub.add_argument("--encoding", help="of INPUT, such as gb18030 or cp1252 (default: utf-8, "
@@ -1121,8 +1130,8 @@ def arguments():
             sub.add_argument("--" + flag, **FLAGS[flag])
     sub = command("encode", "token ids of each line of standard input", encode)
     sub.add_argument("--pair", action="store_true", help="a line is two texts with a tab between")
-    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: 512, "
-                     "or what the model has)")
+    sub.add_argument("--max_length", type=at_least(1), help="longest line in tokens (default: that "
+                     "of the model's training, or 512, or what the model has)")
     return parser.parse_args()
 
 

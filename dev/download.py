@@ -228,7 +228,8 @@ def fetch_once(url, path, expected, token):
 # Sources
 
 def from_hub(model_id, folder, revision):
-    base = "%s/%s/resolve/%s/" % (server("HF_ENDPOINT"), model_id, urllib.parse.quote(revision, safe=""))
+    base = "%s/%s/resolve/%s/" % (server("HF_ENDPOINT"), model_id,
+                                  urllib.parse.quote(revision, safe=""))
     token = os.environ.get("HF_TOKEN")
 
     def get(name, optional=True):

@@ -297,8 +297,10 @@ def read_config(path, task):
     config = {d: number(path, hf, field, default, *LIMITS[word], int) for word, d, field, default
               in zip(range(2, 9), DIMS, HF_DIMS, [30522, 768, 12, 12, 3072, 512, 2])}
     if config["C"] % config["NH"]:
-        fail(path, "hidden_size", config["C"],
-             "a multiple of num_attention_heads, %d" % config["NH"])
+        default = " (BertConfig's default)"
+        fail(path, "hidden_size", "%d%s" % (config["C"], default * ("hidden_size" not in hf)),
+             "a multiple of num_attention_heads, %d%s" % (
+                 config["NH"], default * ("num_attention_heads" not in hf)))
     for field, default in zip(FLOATS, [1e-12, 0.1, 0.1, -1, 0.02]):
         null = field == "classifier_dropout" and hf.get(field) is None  # word 17: -1
         config[field] = float(-1 if null else number(path, hf, field, default, 0, 1))
@@ -747,6 +749,10 @@ def from_scratch(config_path, source, out):
             fail(config_path, "vocab_size", config["V"], "at least %d: the tokens of %s" % (
                 len(tokenizer["vocab"]), source))
     config["undrawn"] = 1
+    if "vocab_size" not in hf and config["V"] != len(tokenizer["vocab"]):  # as BertConfig has it
+        notes.append("WARNING: vocab_size is %d, BertConfig's default, as config.json has none; "
+                     "the tokenizer has %d tokens: \"vocab_size\": %d makes the embeddings of "
+                     "these alone" % ((config["V"],) + (len(tokenizer["vocab"]),) * 2))
 
     def zeros(n):
         for _ in range(n >> 20):

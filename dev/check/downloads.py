@@ -227,8 +227,8 @@ def test_hub(tmp):
                                                              "all-MiniLM-L6-v2"])
     check("nothing made of it", not os.path.exists(os.path.join(tmp, "models/bert-nix")))
     model("/org/gated/resolve/main", {"x": b""})
-    refused("a gated model without HF_TOKEN", tmp, ["org/gated"], ["401", "HF_TOKEN", "all-MiniLM-L6-v2"],
-            {"HF_TOKEN": None})
+    refused("a gated model without HF_TOKEN", tmp, ["org/gated"], [
+        "401", "HF_TOKEN", "all-MiniLM-L6-v2"], {"HF_TOKEN": None})
     model("/org/empty/resolve/main", small)
     refused("a model without weights", tmp, ["org/empty"], ["model.safetensors"])
     model("/org/evil/resolve/main",

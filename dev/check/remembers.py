@@ -82,6 +82,18 @@ def check_texts(folder, task, pairs, length):
     if length < 16:
         other = run(*predict, "--max_length", 17, lines=lines)[0]
         wrong(name + ": --max_length has the last word", not apart(want, other) and "no difference")
+    again = os.path.join(folder, "again.bin")
+    text = write(os.path.join(folder, "lines.txt"), lines)
+    said = run("./tokenizer.py", task, text, again, "--model", model, "--unlabelled",
+               *["--header", "no"], *["--delimiter", "tab"] * pairs)[0]
+    wrong(name + ": a file to predict is cut as its training was, and that is said", (
+        "cut at %d," % length not in said or "max_length %d, as in" % length not in said) and said)
+    wrong(name + ": and answered as the lines are", apart(
+        run(*predict, "--predict_file", again)[0], run(*predict, lines=lines)[0]))
+    for flags in ["--max_length", 16], ["--like", data]:
+        said = run("./tokenizer.py", task, text, again, "--model", model, "--unlabelled", "--header"
+                   , "no", *flags)[0]
+        wrong(name + ": unless %s" % flags[0], "as in the training" in said and said)
     vectors = run(*embed, "--predict_file", data)[0]
     got = run(*embed, *["--pair"] * pairs, lines=lines)[0]
     wrong(name + ": vectors", vectors != got and "they differ")

@@ -95,6 +95,26 @@ def check_tokenizer(folder):
         check("usage: " + " ".join(flags), code == 2 and "usage" in error, error)
 
 
+def check_defaults(folder):
+    """What config.json leaves out is BertConfig's, and said where it hardly is what was meant."""
+    said = {}
+    for size in None, 40, 60:
+        config = dict(CONFIG, hidden_size=2, vocab_size=size)
+        if not size:
+            del config["vocab_size"]
+        said[size] = scratch(folder, config)[1]
+    check("no vocab_size: a warning", "V 30522" in said[None] and "vocab_size is 30522, BertConfig'"
+          "s default" in said[None] and "has 16 tokens" in said[None], said[None])
+    check("a vocab_size that was said: none", not any(
+        "WARNING" in said[size] or "V %d" % size not in said[size] for size in (40, 60)), said)
+    for config, words in [({"hidden_size": 128}, "found 128, expected a multiple of num_attention_"
+                           "heads, 12 (BertConfig's default)"),
+                          ({"num_attention_heads": 5}, "found 768 (BertConfig's default), expected "
+                           "a multiple of num_attention_heads, 5")]:
+        error = scratch(folder, config)[2]
+        check("a default that does not fit: %s" % config, error.strip().endswith(words), error)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="scratch.") as folder:
         text = write(os.path.join(folder, "text.tsv"), "good\tyes\nbad film\tno\n" * 4)
@@ -111,6 +131,7 @@ def main():
             code, _, error = scratch(folder, dict(CONFIG, **extra))
             check("refused: %s" % extra, code == 1 and "config.json: " + what in error
                   or what == "relative_key" and what in error, error)
+        check_defaults(folder)
         check_drawn(folder)
         check_tokenizer(folder)
     return finish()
