@@ -164,8 +164,7 @@ def given(folder):
              "test.tsv": "a film\nanother film\n", "lines.txt": "a film\nanother film\n",
              "my.conll": tags, "my-dev.conll": tags, "a.jsonl": sets, "b.jsonl": sets,
              "train.csv": "text,label\n" + "这部电影很好看。,好评\n太长了，不好看。,差评\n" * 6,
-             "dev.csv": "text,label\n很好看。,好评\n不好看。,差评\n",
-             "config.json": json.dumps(dict(CONFIG, vocab_size=30522))}
+             "dev.csv": "text,label\n很好看。,好评\n不好看。,差评\n"}
     ends = dict(regression=(pairs, ".tsv"), ner=(tags, ".conll"), qa=(squad, ".json"), mlm=(
         prose, ".txt"), pretraining=(prose, ".txt"), multiple_choice=(choice, ".jsonl"))
     for task, (text, end) in ends.items():

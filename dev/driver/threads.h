@@ -83,6 +83,7 @@ static inline ThreadsMode threads_plan(ThreadsPlan *p, double waited, int alone)
 
 static struct {
     ThreadsPlan plan;
+    char fixed[32]; /* the variable by which the user has chosen */
     int all, begun; /* threads of the runtime's choice; 0: its user's, or nothing to choose from */
     double began;   /* this batch */
     double waited;  /* until this turn began */
@@ -180,10 +181,14 @@ static inline void threads_start(void)
 {
     extern char **environ;
     int n = omp_get_max_threads();
+    threads.fixed[0] = 0;
     for (char **e = environ; *e; e++) {
         size_t name = strcspn(*e, "="), prefix = strcspn(*e, "_");
         if (!strncmp(*e, "OMP_", 4) || !strncmp(*e, "GOMP_", 5) || !strncmp(*e, "KMP_", 4))
-            if (name < prefix + 10 || strncmp(*e + prefix, "_STACKSIZE", 10)) return;
+            if (name < prefix + 10 || strncmp(*e + prefix, "_STACKSIZE", 10)) {
+                snprintf(threads.fixed, sizeof threads.fixed, "%.*s", (int)name, *e);
+                return;
+            }
     }
     if (n < 2 || threads_waited() < 0) return;
     threads.all = n;
@@ -212,7 +217,10 @@ static void threads_end(double work)
 /* For a report, behind the number of threads. */
 static const char *threads_note(void)
 {
-    return threads.all ? ", fewer or asleep beside other programs" : "";
+    static char note[80];
+    if (!threads.fixed[0]) return threads.all ? ", fewer or asleep beside other programs" : "";
+    snprintf(note, sizeof note, ", fixed while %s is set", threads.fixed);
+    return note;
 }
 #else
 static const char *threads_note(void) { return ""; }
