@@ -877,7 +877,8 @@ def build_mlm(data, texts):
     if not apart:
         total = len(data.tokens)
         rest = total % size if total > size else 0  # less than a block is one short block
-        data.notes.append("dropped: the last %d tokens, less than a block" % rest)
+        if rest:
+            data.notes.append("dropped: the last %d tokens, less than a block" % rest)
         del data.tokens[total - rest:]
         data.offsets = array.array("Q", range(0, total - rest, size))
         data.longest = min(size, total)

@@ -59,6 +59,7 @@ class Input:
         self.lost, self.first_lost = 0, ""  # places that are not of the encoding
         self.label_names = None  # of columns or vectors of 0 and 1
         self.header = None
+        self.quotes = ""  # what is between columns, where a field in quotes may have it
         self.quoted = self.placed = self.empty = 0  # texts in quotes, labels as places, no texts
         self.between = r"[,\s]+"  # labels of one field, where an example has several
 
@@ -97,8 +98,10 @@ def open_text(file, newline="\n"):
     def lost(error):
         if not file.lost:
             before = error.object[:error.start].rpartition(b"\n")[2][-30:]
-            file.first_lost = "0x%s behind %a" % (error.object[error.start:error.end].hex().upper(),
-                                                  before.decode(file.encoding, "ignore"))
+            file.first_lost = "0x%s%s%s" % (
+                error.object[error.start:error.end].hex().upper(),
+                " behind %a" % before.decode(file.encoding, "ignore") if before else "",
+                line_lost(path, file.encoding))
         file.lost += 1
         require(given or file.lost <= A_FEW, "%s: is not UTF-8 in more than a few places, the "
                 "first is %s: name its --encoding, such as gb18030, big5, shift_jis, cp1252; or "
@@ -120,6 +123,18 @@ def open_text(file, newline="\n"):
             require(given or "\x1b$" not in line, "%s: has escapes of ISO-2022: --encoding "
                     "iso-2022-jp (or -kr)", path)
             yield line
+
+
+def line_lost(path, encoding):
+    """Where the first letter is lost. A decoder has pieces of a file, and does not know its lines;
+    those of UTF-16 and UTF-32 are none in bytes."""
+    with open(path, "rb") as raw:
+        for line, text in enumerate(raw if encoding[:6] not in ("utf-16", "utf-32") else (), 1):
+            try:
+                text.decode(encoding)
+            except UnicodeDecodeError:
+                return " in line %d" % line
+    return ""
 
 
 def encoding_of(file):
@@ -275,6 +290,7 @@ def open_table(file):
     quoted = one and (kind == "csv" or delimiter == "," and not args.format or bool(filled)
                       and all(re.fullmatch('".*"', field.strip())
                               for field in filled[0].split(delimiter)))
+    file.quotes = delimiter if quoted else ""
     file.kind = "%s, %s between columns" % (
         "CSV" if quoted else "TSV" if delimiter == "\t" else "text",
         {None: "a tab or blanks", "\t": "tab", ",": "comma"}.get(delimiter, delimiter))
@@ -304,7 +320,8 @@ TEXTS = names_of(
     "text sentence", "text_a sentence1 premise question1",
     "content review comment comment_text tweet message body document question query utterance "
     "phrase headline review_text review_body post statement article abstract sms texto texte testo "
-    "tekst satz kommentar \u6587\u672c \u5185\u5bb9 \u8bc4\u8bba \u53e5\u5b50 \u6b63\u6587 "
+    "tekst satz kommentar \u8bc4\u8bba\u5185\u5bb9 \u8bc4\u4ef7\u5185\u5bb9 \u6587\u672c "
+    "\u6587\u672c\u5185\u5bb9 \u5185\u5bb9 \u8bc4\u8bba \u53e5\u5b50 \u6b63\u6587 "
     "\u0442\u0435\u043a\u0441\u0442 \u30c6\u30ad\u30b9\u30c8 \ud14d\uc2a4\ud2b8")
 LABELS = names_of(
     "label labels gold_label",
@@ -532,7 +549,8 @@ def is_header(file, first, columns):
     again = any(twin(part, values) is not None for part in parts(first[label].strip()))
     if again or file.labels or file.task == "regression":
         return not again and len(columns[label]) > 0
-    require(some, "%s; its label comes only once", question)
+    require(some, "%s, or name a column as it does (--label_column %s): that label is in no other "
+            "line", question, first[label].strip())
     return True
 
 
@@ -543,7 +561,8 @@ def require_roles(file, roles, names, columns):
     require(len(columns) > 1 or not file.labelled or file.kind == "JSON", "%s: 1 column%s, "
             "expected text, label or text_a, text_b, label; %s", file.path, " (%s)" % names[0]
             if names else "", "fastText's: sed -E 's/^(__label__[^ ]+) /\\1\\t/' makes two of it"
-            if any(v[:9] == "__label__" for v in columns[0])
+            if any(v[:9] == "__label__" for v in columns[0]) else "its commas are full-width ones, "
+            "\uff0c: expected ," if file.quotes == "," and "\uff0c" in (names or columns[0])[0]
             else "--delimiter says what is between them")
     require(roles.a is not None and (roles.label is not None or roles.hot or not file.labelled),
             "%s: which column is what? Say it with %s, by name%s or number. The columns are %s",
@@ -552,6 +571,17 @@ def require_roles(file, roles, names, columns):
     used = [k for k in roles[:3] + tuple(roles.hot) if k is not None]
     require(len(set(used)) == len(used), "%s: one column is taken for two things: %s", file.path,
             listing(names, len(columns)))
+
+
+def require_width(file, place, fields, width, where):
+    """Each row has as many columns; why another has not, where that is plain to see."""
+    why = ""
+    if len(fields) > width and file.quotes:
+        why = "; a text that has %r in it goes in quotes, \"...\"" % file.quotes
+    elif file.quotes == "," and any("\uff0c" in str(field) for field in fields):
+        why = "; its comma is a full-width one, \uff0c: expected ,"
+    require(len(fields) == width, "%s: %s, expected %d as in the %s%s", place,
+            plural(len(fields), "column"), width, where, why)
 
 
 def say_columns(file, names, width, roles):
@@ -661,8 +691,7 @@ def read_texts(file):
     for place, fields in stream:
         while len(fields) > width and fields[-1] == "":
             fields = fields[:-1]
-        require(len(fields) == width, "%s: %s, expected %d as in the lines before", place,
-                plural(len(fields), "column"), width)
+        require_width(file, place, fields, width, "lines before")
         require(fields != names, "%s: the header again", place)
         a, b, label = (None if k is None else fields[k] for k in roles[:3])
         listed = r"\s*\[.*\]\s*" + r"|\s*([\"'{(<]).*[\"'})>]\s*" * file.multi
@@ -745,8 +774,7 @@ def read_choices(file):
     for place, fields in stream:
         if is_table and not any(fields):
             continue
-        require(len(fields) == len(names), "%s: %s, expected %d as in the header", place,
-                plural(len(fields), "column"), len(names))
+        require_width(file, place, fields, len(names), "header")
         found = [fields[k] for k in choices]
         found = found[0] if len(choices) == 1 and not is_table else found
         before = "" if head is None else fields[head]

@@ -709,7 +709,19 @@ def check_more(b):
     b.refused("--unlabelled below unknown names", "classification", "x.csv", csv_of(["foo", "bar"],
               B, plain), ["--header yes or no"], "--unlabelled")
     b.refused("R's row names", "classification", "x.csv", '"text","label"\n"1","a","x"\n',
-              ["3 columns, expected 2"])
+              ["3 columns, expected 2", "',' in it goes in quotes"])
+    b.refused("a comma in a text", "classification", "x.csv", "text,label\na,x\nb, c,y\n",
+              ["x.csv:3: 3 columns, expected 2", "',' in it goes in quotes"])
+    b.refused("a full-width comma", "classification", "x.csv", "text,label\n好,x\n坏，y\n",
+              ["x.csv:3: 1 column, expected 2", "full-width one, ，"])
+    b.refused("full-width commas", "classification", "x.csv", "text，label\n好，x\n坏，y\n",
+              ["full-width ones, ，"])
+    reviews = list(zip(ZH, ["好", "差"] * 5))
+    b.texts("评论内容", "x.csv", csv_of(["评论内容", "评价"], *zip(*reviews)), reviews,
+            words=["text: 评论内容; label: 评价"])
+    b.refused("names that nobody knows, by number", "classification", "x.csv", csv_of(
+        ["看法", "评价"], *zip(*reviews)), ["--header yes or no", "--label_column 评价",
+                                        "in no other line"], "--label_column", "2")
     b.texts("Sentence 1, Sentence-2", "x.csv", csv_of(["Sentence 1", "Sentence-2", "Label"], plain,
             B,
             Y), list(zip(plain, B, Y)))
@@ -953,7 +965,10 @@ def check_bytes(b):
             b.refused("%s, %s" % (what, task), task, name, raw, [what.split()[-1]])
     b.texts("three places", "x.tsv", b"the caf\xe9s\t1\nla\xdft\t0\n", [("the caf\ufffds", "1"),
             ("la\ufffdt", "0")], "--header", "no", words=["is not UTF-8 in 2 places",
-            "0xE9 behind 'the caf'"])
+            "0xE9 behind 'the caf' in line 1:"])
+    for encoding in "gb18030", "big5":
+        b.refused("not UTF-8: " + encoding, "classification", "x.csv", "text,label\n\n好,1\n坏,0\n"
+                  "好,1\n坏,0\n".encode(encoding), [" in line 3: name its --encoding"])
     b.texts("many places, told", "x.tsv", b"\xe9\xff\xe9\xff a\t1\nb\t0\n", [("a", "1"), ("b",
             "0")],
             "--encoding", "utf-8", "--header", "no", words=["4 places"])
