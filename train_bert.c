@@ -610,12 +610,12 @@ static int train_dry(Training *t)
         evaluation = (seconds() - start) * (double)t->eval.steps * times;
     }
     const double rate = last.tokens / last.seconds; /* NaN where no step is left */
+    const double all = left ? (double)t->train.pass_tokens * epochs / rate : 0;
     FILE *f = page_begin(&page);
-    if (left)
+    if (left) /* the mean step: the second one may have few examples, or short ones */
         fprintf(f, "speed      %.0f tokens/s, %.1f examples/s: a step of %.2f s\n", rate,
-                last.items / last.seconds, last.seconds);
-    fprintf(f, "time       %s for %lld steps",
-            clock_text(left ? (double)t->train.pass_tokens * epochs / rate : 0), left);
+                (double)t->train.items * epochs / all, all / (double)left);
+    fprintf(f, "time       %s for %lld steps", clock_text(all), left);
     if (evaluation > 0) fprintf(f, ", and %s for evaluations", clock_text(evaluation));
     fputs("; nothing was written\n", f);
     page_end(&page, stdout, TEXT_COLUMN);

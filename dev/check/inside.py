@@ -116,6 +116,11 @@ def compare_data(what, task, model, tokenizer, d, text, pair, names):
         return wrong(what, problem)
     if d["tokens"] != tokenizer.convert_ids_to_tokens(d["ids"]):
         problem.append("pieces %s" % d["tokens"])
+    spans = tokenizer(text, pair, truncation=True, max_length=128, return_offsets_mapping=True)
+    unknown = {str(t): (text, pair)[ids.token_type_ids[t]][a:b] for t, (a, b) in enumerate(
+        spans.offset_mapping) if d["ids"][t] == tokenizer.unk_token_id}
+    if d["unknown"] != unknown:
+        problem.append("unknown %s, not %s" % (d["unknown"], unknown))
     out, words = forward(model, d["ids"], d["types"])
     far = {"attention": apart(attention_of(d), torch.cat(out.attentions).detach()),
            "norms": apart(d["norms"], torch.cat(out.hidden_states).norm(dim=-1).detach())}

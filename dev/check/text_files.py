@@ -925,6 +925,13 @@ def check_json(b):
         d, code, said = b.run(task, b.file("x.txt", "\n%s\n\n%s\n" % (A[0], A[1])))
         same(task + ", the report", (code, "read as plain text\nfirst: '%s'" % A[0] in said),
              (0, True), said)
+    for length in 8, 11:  # of 88 tokens: eleven blocks, or eight
+        words = "".join("a" * 6 + "\n" for _ in range(11))
+        d, code, said = b.run("mlm", b.file("x.txt", words), "--max_length", str(length))
+        same("mlm, nothing is dropped: %d" % length, (code, len(d.tokens), "dropped" in said),
+             (0, 88 // length, False), said)
+    d, code, said = b.run("mlm", b.file("x.txt", words), "--max_length", "10")
+    same("mlm, what is dropped", "dropped: the last 8 tokens" in said, True, said)
     b.refused("plain text of mlm that is JSON", "mlm", "x.txt", json.dumps(rows[0]), ["plain text"])
     b.refused("plain text of mlm that is CSV", "mlm", "x.csv", "text,label\na,1\n", ["plain text"])
 

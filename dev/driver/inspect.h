@@ -51,6 +51,21 @@ static int read_text(Inspection *i)
     return 0;
 }
 
+/* What of the text each [UNK] is. */
+static void put_unknown(const Inspection *i)
+{
+    const Bert *m = i->m;
+    int n = 0;
+    fputs(",\n\"unknown\": {", i->f);
+    for (int t = 0; t < i->T; t++) {
+        const BertSpan s = i->spans[t];
+        if (i->x.tokens[t] != m->tokenizer.settings[BERT_ID_UNK] || s.text < 0) continue;
+        const BertText from = {i->in.parts[s.text].bytes + s.start, (size_t)(s.end - s.start)};
+        fprintf(i->f, "%s\"%d\"", n++ ? "," : "", t), html_string(i->f, ": ", from);
+    }
+    fputs("}", i->f);
+}
+
 static void put_ids(const Inspection *i)
 {
     for (int t = 0; t < i->T; t++)
@@ -181,7 +196,7 @@ static int put_data(Inspection *i)
     fprintf(f, ",\n\"layers\": %d,\n\"heads\": %d,\n\"channels\": %d,\n\"vocabulary\": %d", c->L,
             c->NH, c->C, c->V);
     if (read_text(i) || (i->task && put_prediction(i))) return 1;
-    put_ids(i);
+    put_ids(i), put_unknown(i);
     if (inspect_layers(i)) return 1;
     fputs("}\n", f);
     return 0;
@@ -217,8 +232,10 @@ static int inspect(Inspection *i)
     if (!failed) failed = save_page(i, &data);
     if (!failed && i->about[0]) printf("%s  %s\n", bert_task(i->task)->name, i->about);
     if (!failed)
-        printf("%s: %d tokens, %d layers of %d heads, %.1f MB, for any browser\n", i->output_file,
-               i->T, i->m->config.L, i->m->config.NH, (double)data.size * 1e-6);
+        printf("%s: %d tokens, %d layers of %d heads, %.*f %s, for any browser\n", i->output_file,
+               i->T, i->m->config.L, i->m->config.NH, data.size >= 1000000,
+               (double)data.size * (data.size < 1000000 ? 1e-3 : 1e-6),
+               data.size < 1000000 ? "KB" : "MB");
     free(text), input_free(&i->in);
     return failed;
 }

@@ -23,6 +23,7 @@ typedef struct {
     FILE *f;          /* the JSON so far */
     int task, T;      /* of the model, as it came; tokens */
     int offsets[2];   /* {0, T} */
+    BertSpan *spans;  /* (T) */
     BertBatch x;      /* the text, the first window of a context, or one of several choices */
     char about[1000]; /* the prediction, for the terminal */
 } Inspection;
@@ -44,7 +45,7 @@ static void one_sequence(Inspection *i, int b)
 {
     const BertEncoding *e = &i->in.e;
     const int from = e->offsets[b];
-    i->T = i->offsets[1] = e->offsets[b + 1] - from;
+    i->T = i->offsets[1] = e->offsets[b + 1] - from, i->spans = e->spans + from;
     i->x = (BertBatch){.B = 1,
                        .tokens = e->tokens + from,
                        .types = e->types + from,
@@ -181,6 +182,7 @@ static int inspect_choices(Inspection *i)
     fputs(TARGETS, i->f);
     free(scores);
     one_sequence(i, best);
+    i->in.parts[1] = i->in.lines.choices.all[best];
     if (bert_set_task(m, BERT_REGRESSION, 1, 0, NULL, 0))
         return fail("%s: %s", i->path, bert_error(m));
     return forward(i, &i->x, 0) || put_logit(i, "the logit of the choice");

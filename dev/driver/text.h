@@ -45,10 +45,11 @@ typedef struct {
     Lines lines;
     BertEncoding e; /* of the lines */
     BertEncodeOptions how;
-    int pair, lost;   /* plain lines are two texts; told of one that is not UTF-8 */
-    size_t cut, tabs; /* lines that were cut, that have a tab in a single text */
-    char why[400];    /* what is wrong with the line behind them, or empty */
-    Data data;        /* the lines, as a file's */
+    BertText parts[2]; /* the text and its pair that were encoded last */
+    int pair, lost;    /* plain lines are two texts; told of one that is not UTF-8 */
+    size_t cut, tabs;  /* lines that were cut, that have a tab in a single text */
+    char why[400];     /* what is wrong with the line behind them, or empty */
+    Data data;         /* the lines, as a file's */
 } Input;
 
 enum { MOST_LINES = 64, MOST_TOKENS = 2048 }; /* a batch ends at either */
@@ -148,12 +149,11 @@ static const char *take_choices(Input *in, char *bytes, size_t n)
 {
     Choices *c = &in->lines.choices;
     int cut = 0, B = in->e.B, N = in->e.N;
-    BertText parts[2] = {{NULL, 0}, {NULL, 0}};
     size_t i = c->n = (size_t)B;
-    const char *what = choices_of(c, in->json, bytes, n, &parts[0]);
+    const char *what = choices_of(c, in->json, bytes, n, &in->parts[0]);
     if (what) return expected(in, what);
     for (; i < c->n && !what; cut = imax(cut, in->e.cut))
-        parts[1] = c->all[i++], what = encode_parts(in, parts);
+        in->parts[1] = c->all[i++], what = encode_parts(in, in->parts);
     in->e.cut = cut;
     if (what) in->e.B = B, in->e.N = N;
     return what;
@@ -163,7 +163,7 @@ static const char *take_choices(Input *in, char *bytes, size_t n)
 static int take_line(Input *in, char *bytes, size_t n)
 {
     const int qa = in->how.windows, object = qa || in->json;
-    BertText parts[2] = {{NULL, 0}, {NULL, 0}};
+    BertText *parts = memset(in->parts, 0, sizeof in->parts);
     JsonField id = {JSON_NOTHING, {NULL, 0}};
     const char *what = not_text(bytes, n, in->number, &in->lost);
     if (!what && object && json_skip(bytes, bytes + n, 0) == bytes + n) return 0; /* blank */

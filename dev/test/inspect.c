@@ -121,7 +121,7 @@ static void test_tasks(void)
         {BERT_MULTIPLE_CHOICE,
          1,
          0,
-         "a film\tdull\tgood",
+         "a film\t\xe6\x88\x91\t\xe4\xb8\xad",
          {"\"choice\"", "logit of the choice", ""}},
     };
     Bert m = {0};
@@ -144,6 +144,10 @@ static void test_tasks(void)
             const int end = atoi(page_from("log p(ends at token "));
             expect(begin >= 4 && end >= begin, "an answer from token %d to %d", begin, end);
         }
+        if (rows[i].task == BERT_MULTIPLE_CHOICE) /* the best one's, which is the first row */
+            expect(!strncmp(strchr(page_from("\"unknown\": {"), ':') + 3,
+                            page_from("\"rows\": [[\""), 3),
+                   "of %.20s: %.30s", page_from("\"rows\": "), page_from("\"unknown\": "));
         expect(!strcmp(page_from("\"targets\""), "") == (rows[i].task == BERT_NONE), "task %d",
                rows[i].task);
     }
@@ -166,6 +170,11 @@ static void test_texts(void)
     expect(*page_from("\"cut\": 6"), "no cut");
     expect(call_text(WORDS "--pair", "a good\tfilm") == 0, "%s", output);
     expect(*page_from("\"types\": [0,0,0,0,1,1]"), "%.100s", page_from("\"types\": "));
+    expect(*page_from("\"unknown\": {},"), "%.100s", page_from("\"unknown\": "));
+    expect(call_text(WORDS "--pair", "a \xe6\x88\x91\t\xe4\xb8\xad film") == 0, "%s", output);
+    expect(*page_from("\"unknown\": {\"2\": \"\xe6\x88\x91\",\"4\": \"\xe4\xb8\xad\"},"), "%.100s",
+           page_from("\"unknown\": "));
+    expect(strstr(output, " KB, for any browser") != NULL, "%s", output);
     expect(call(WORDS "--text=--film") == 0 && *page_from("\"text\": \"--film\""), "%s", output);
     expect(call("inspect film --model words.bin") == 0 && !access("inspect.html", F_OK), "%s",
            output);

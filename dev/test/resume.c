@@ -806,6 +806,12 @@ static void test_dry_run(void)
         expect(code == 0 && lines("\nmemory     ") == 1 && lines("\nspeed      ") == 1 &&
                    strstr(output, want[i]) && strstr(output, "nothing was written"),
                "%s: %d, %.900s", with[i], code, output);
+        double tokens = 0, examples = 0, all = 0, count = 0; /* the mean step's, not the second's */
+        const char *speed = strstr(output, "\nspeed "), *train = strstr(output, "\ntrain ");
+        if (speed) sscanf(speed, " speed %lf tokens/s, %lf", &tokens, &examples);
+        if (train) sscanf(train, " train %*s %*d files, %lf examples, %lf", &count, &all);
+        expect(fabs(tokens / examples * count / all - 1) < 0.01, "%s: %g, %g; %g, %g", with[i],
+               tokens, examples, all, count);
         expect(i == 0 || !there(".", "none"), "%s: a folder was made", with[i]);
         write_file("output", "", 0);
     }
