@@ -766,12 +766,11 @@ def from_scratch(config_path, source, out):
 
 def check_folder(folder, notes):
     """Says what was given in place of a folder of Hugging Face."""
-    name = os.path.basename(os.path.abspath(folder))
     if not os.path.exists(folder):
-        hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", folder)
+        hub = re.fullmatch(r"(?:models/)?([\w.-]+(/[\w.-]+)?)/?", folder)
         fail(folder, "folder", "none", "a folder of Hugging Face" + (
             "; of a model on the hub: python3 dev/download.py %s, then give models/%s" % (
-                folder, name) if hub else ""))
+                (hub.group(1),) * 2) if hub else ""))
     if not os.path.isdir(folder):
         fail(folder, "folder", "a file", "the folder with config.json that it belongs to (of a "
              "model.bin: --to-hf makes one)")

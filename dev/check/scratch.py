@@ -107,6 +107,10 @@ def check_defaults(folder):
           "s default" in said[None] and "has 16 tokens" in said[None], said[None])
     check("a vocab_size that was said: none", not any(
         "WARNING" in said[size] or "V %d" % size not in said[size] for size in (40, 60)), said)
+    for given in "org/name", "models/org/name", "models/org/name/":
+        error = common.attempt("./dev/export_hf.py", given, folder + "/x.bin")[2]
+        check("no folder " + given, error.strip().endswith(
+            "dev/download.py org/name, then give models/org/name"), error)
     for config, words in [({"hidden_size": 128}, "found 128, expected a multiple of num_attention_"
                            "heads, 12 (BertConfig's default)"),
                           ({"num_attention_heads": 5}, "found 768 (BertConfig's default), expected "
