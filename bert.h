@@ -57,7 +57,7 @@ DIMENSIONS
     N  tokens in a batch         NH  heads, HS = C/NH      P  positions (longest sequence)
     T  tokens of one sequence    F   intermediate size     S  token types (segments)
     L  layers                    K   labels                R  tokens that mlm predicts
-    H  rows of the logits        O   their columns
+    H  rows of the logits        O   their columns         OC columns that a linear makes
 BATCH. Its sequences stand end to end in tokens (N) and types (N); sequence b is tokens offsets[b]
 .. offsets[b+1]-1, and its positions count from 0. There is no padding and no attention mask: a
 layer sees a plain (N, C) array, and only the embeddings' positions, attention and the heads know
@@ -83,7 +83,7 @@ The backward goes against the arrows, from dlogits (H,O) to dx (N,C), which is f
 then that of each layer's x. Where a path splits (-+-) the gradients of both branches are added.
 
 RULES. Behind the declarations come the layers; the model, its heads, forward and backward;
-optimizer, tokenizer, answers, files; what makes it fast is last, with exp and tanh. A name that
+optimizer, tokenizer, answers, files; arithmetic and what makes it fast are last. A name that
 ends in _ is private. dX is the derivative of the loss by X. X (N,C) is N rows of C floats, flat.
 THREADS. A Bert is for one thread at a time: what takes a Bert * writes into it. bert_encode,
 bert_decode and bert_share only read it, and any number of threads may call them, but not beside
@@ -137,7 +137,7 @@ enum { BERT_POOL_DEFAULT, BERT_POOL_MEAN, BERT_POOL_CLS, BERT_POOL_POOLER };
    encoder's activation_fn "Identity"): {"value": the logit}; SIGMOID: its label and the sigmoid. */
 enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
 
-/* The task table. Each row is
+/* The task table. Each row, whose capitals are names in bert_task, is
        BERT_ + this, name, Hugging Face class, what the head reads, columns, most labels K, loss
    A head reads rows of the encoder's output: CLS is each sequence's [CLS], through the pooler,
    TOKENS are all, MASKED those that mlm predicts; pretraining's two heads read BOTH MASKED and CLS.
@@ -145,11 +145,12 @@ enum { BERT_OUT_VALUE, BERT_OUT_SIGMOID, BERT_OUT_IDENTITY };
    Multi-label classification's loss is BCE; CHOICE is CROSSENTROPY over an example's choices.
 
    To add a task: 1. a row here, and no more for one of these heads with one of these losses. 2. A
-   head with tensors of its own: rows of BERT_TENSORS, who has them in bert_layout_, rows of
-   BERT_ACTS for what its backward reads, branches in bert_head_forward_ and bert_head_backward_.
-   3. Other rows: a BERT_READS_, bert_head_rows. 4. A new loss: a BERT_LOSS_, a row in bert_loss_,
-   branches in bert_loss_forward_ and bert_loss_backward_, its labels' range in bert_check_labels_
-   (floats: bert_has_targets). 5. A new input: a row of BERT_BATCH, bert_check_loss_. */
+   head with tensors of its own: rows of BERT_TENSORS, who has them in bert_layout_ (where 2 columns
+   mean qa), rows of BERT_ACTS for what its backward reads, branches in bert_head_forward_ and
+   bert_head_backward_, in bert_set_ what they leave unset. 3. Other rows: a BERT_READS_,
+   bert_head_rows. 4. A new loss: a BERT_LOSS_, a row in bert_loss_, branches in bert_loss_forward_
+   and bert_loss_backward_, its labels' range in bert_check_labels_ (floats: bert_has_targets).
+   5. A new input: a row of BERT_BATCH (one number: a field of BertBatch), bert_check_loss_. */
 #define BERT_TASKS(X)                                                                              \
     X(NONE, "none", "BertModel", 0, 0, 0, NONE)                                                    \
     X(CLASSIFICATION, "classification", "BertForSequenceClassification", CLS, K, MANY,             \
@@ -176,10 +177,9 @@ typedef struct {
 BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: there is none */
 
 /* The configuration: config.json's fields, words 2..19 of a model file's header; from padding_idx
-   on what else is known of model and training, words 43..51. A field that is 0 means 0, but where
-   its row says otherwise. bert_check_config_ reads the ranges: task is the row of the task table, c
-   the config, and a float is below its second bound. K is 1 for regression and multiple_choice. */
-#define BERT_CONFIG(INT, FLOAT) /* (field, name in messages, least value, most) */                 \
+   on what else is known of model and training, words 43..51. 0 means 0, but where the row says
+   otherwise. bert_check_config_ reads the ranges: task is a row of the task table, c the config. */
+#define BERT_CONFIG(INT, FLOAT) /* (field, name in messages, least value, most; FLOATs: below) */  \
     INT(V, "V (vocab_size)", 1, 1 << 28)                                                           \
     INT(C, "C (hidden_size)", 1, 1 << 20)                                                          \
     INT(L, "L (num_hidden_layers)", 1, 1 << 16)                                                    \
@@ -187,7 +187,7 @@ BERTDEF const BertTask *bert_task(int task); /* its row of the table; NULL: ther
     INT(F, "F (intermediate_size)", 1, 1 << 24)                                                    \
     INT(P, "P (max_position_embeddings)", 1, 1 << 24)                                              \
     INT(S, "S (type_vocab_size)", 1, 1 << 16)                                                      \
-    INT(K, "K (labels)", task && task->most_K, task ? task->most_K : INT_MAX)                      \
+    INT(K, "K (labels)", task && task->most_K ? 1 : 0, task ? task->most_K : INT_MAX)              \
     INT(act, "hidden_act", BERT_GELU, BERT_RELU)                                                   \
     INT(task, "task", BERT_NONE, BERT_NUM_TASKS - 1)                                               \
     INT(multi_label, "multi_label (problem type)", 0, c->task == BERT_CLASSIFICATION)              \
@@ -215,13 +215,13 @@ typedef struct {
     BERT_CONFIG(BERT_INT_FIELD_, BERT_FLOAT_FIELD_)
 } BertConfig;
 
-/* The tensor table: the one place that lists the parameters; a new tensor is a new row. Each row is
+/* The tensor table: the one list of the parameters; a new one is a row behind wte's. Each row is
        name, group, rows, columns (1: a vector), weight decay, how it is drawn, who has it, key
    Each of the L layers has those of group LAYER. A Hugging Face key is its group's prefix and what
    the row says: "bert.embeddings." of EMBEDDINGS, "bert.encoder.layer.%d." (the layer) of LAYER,
    nothing of HEAD; {a,b,c} are joined along the rows. NORMAL is drawn from N(0, init_range).
-   Memory, files, decay, freezing, gradients, dev/export_hf.py and the tests follow the table. A new
-   row stands anywhere behind wte's. In clsw, clsb and cls_dropout, cls is the classifier. */
+   Memory, files, decay, freezing, gradients, dev/export_hf.py and the tests follow the table. In
+   clsw, clsb and cls_dropout, cls is the classifier. Sizes and ALL are locals of bert_layout_. */
 #define BERT_TENSORS(X)                                                                            \
     X(wte, EMBEDDINGS, V, C, 1, NORMAL, ALL, "word_embeddings.weight")                             \
     X(wpe, EMBEDDINGS, P, C, 1, NORMAL, ALL, "position_embeddings.weight")                         \
@@ -275,10 +275,10 @@ typedef struct {
 
 /* clang-format off */
 /* Activations: name, copies, rows, columns; of the embeddings, a layer (qkv to ln2), the heads, and
-   gradients, which layers use in turn. EACH is L in training, for the backward, else 1; KEPT is
-   EACH, but 1 with checkpointing. GRAD is 1 in training, CLS where a task reads [CLS] alone, NSP
-   and POOLER where those are computed, else 0. Each copy starts with a cache line. With CLS the
-   last layer fills only B rows of res1 to ln2. */
+   gradients, which layers use in turn. Capitals are locals of bert_layer_acts: EACH is L in
+   training, for the backward, else 1; KEPT is EACH, but 1 with checkpointing. GRAD is 1 in
+   training, ONLY_CLS where only [CLS] is read, NSP and POOLER where those are computed, else 0.
+   Each copy starts with a cache line. With ONLY_CLS the last layer fills B rows of res1 to ln2. */
 #define BERT_ACTS(X)                                                                               \
     X(emb, 1, N, C)             /* word + position + type */                                       \
     X(ln0_mean, 1, N, 1) X(ln0_rstd, 1, N, 1)                                                      \
@@ -294,7 +294,7 @@ typedef struct {
     X(res2, KEPT, N, C)         /* ln1 + dropout(fcproj(fcact)) */                                 \
     X(ln2_mean, KEPT, N, 1) X(ln2_rstd, KEPT, N, 1)                                                \
     X(ln2, EACH, N, C)          /* the layer's output */                                           \
-    X(firstx, CLS, B, C) X(firsty, CLS, B, C) /* [CLS] rows of the last layer's x and atty */      \
+    X(firstx, ONLY_CLS, B, C) X(firsty, ONLY_CLS, B, C) /* [CLS] rows of the last x and atty */    \
     X(first, POOLER, B, C)      /* [CLS] rows of its output, which the pooler reads */             \
     X(pooled, POOLER, B, C)     /* tanh(pool(first)) */                                            \
     X(mlmx, 1, R, C)            /* masked rows of the last layer's output */                       \
@@ -309,11 +309,11 @@ typedef struct {
     X(nsp, NSP, B, 2)           /* pretraining: logits, probabilities and losses of NSP */         \
     X(nspprobs, NSP, B, 2) X(nsplosses, NSP, B, 1)                                                 \
     X(dx, GRAD, N, C)           /* the gradient of what flows from layer to layer */               \
-    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* of one after another; spare1 last of emb */     \
+    X(spare1, GRAD, N, C) X(spare2, GRAD, N, C) /* several in turn; spare1's last is emb's */      \
     X(dqkv, GRAD, N, 3 * C) X(dfch, GRAD, N, F) /* dfch: first fcact's, then fch's */              \
     X(dlogits, GRAD, H, O) X(dnsp, GRAD, B, 2)
 
-/* The batch table: name, type, how many there are where it is given, B, N, R, K as in the legend.
+/* The batch table: name, type, how many there are where it is given, in locals of bert_copy_batch_.
    A task refuses what it has no use for. Without labels and targets there is no loss. */
 #define BERT_BATCH(X)                                                                              \
     X(tokens, int, N)          /* N = offsets[B] */                                                \
@@ -399,9 +399,9 @@ typedef struct {
     BertConfig config;
     BertTensor tensors[BERT_NUM_TENSORS];
     size_t num_parameters;
-    int freeze_layers;     /* so many layers, from the first on, are not trained; */
-    int freeze_embeddings; /* 1: nor wte to ln0b: only then does the backward end early, behind the
-                              frozen layers. Freezing saves no memory. */
+    int freeze_layers;     /* so many layers, from the first on, are not trained */
+    int freeze_embeddings; /* 1: wte to ln0b are not, either: then the backward ends early, above
+                              the frozen layers. Freezing saves no memory. */
     double lr_decay;   /* a layer's learning rate is this share of the next one's; 0 or 1: equal */
     int checkpointing; /* 1: training keeps ln2 of each layer; the backward makes the rest again */
     int bf16;          /* 1: products in bfloat16, all else in float32, as PyTorch's autocast */
@@ -417,7 +417,7 @@ typedef struct {
     float *acts_memory, *batch_memory;
     size_t acts_room, batch_room, scratch_room; /* floats, which only grow */
     BertScratch scratch;
-    BertActs acts; /* of the last forward, as all up to loss; of layers the last one's */
+    BertActs acts; /* this to loss: the last forward's; of a layer's arrays, those of layer L-1 */
     int training, B, N, R;
     int act_copies;         /* KEPT's */
     int act_layer;          /* the layer whose activations they are, where act_copies is 1 */
@@ -446,8 +446,8 @@ BERTDEF int bert_share(Bert *copy, const Bert *m);
 
 /* Gives the model another head: tensors that the new one shares keep their values, the others (and
    a pooler that was missing) are drawn, as from_pretrained does. labels (K strings) may be NULL.
-   Settings from freeze_layers on stay. Gradients and optimizer state go; trained_length and _pairs,
-   may_lack, activation_out become 0. On failure only m's message changes. */
+   freeze_layers to bf16, on_gradients, user stay; gradients and AdamW's state go; trained_length
+   and _pairs, may_lack, activation_out become 0. On failure only m's message changes. */
 BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertStrings *labels,
                           uint64_t seed);
 
@@ -575,7 +575,7 @@ BERTDEF size_t bert_decode(const Bert *m, char *out, size_t room, const int *ids
                            int skip_special, int clean_up);
 
 /* The code point at s[*at], *at < n; *at moves behind it. What is not UTF-8 becomes U+FFFD, as with
-   Python's errors="replace"; the tokenizer treats that as the model's Unicode table says. */
+   Python's errors="replace"; that the Unicode tables of BERT's models then remove from a text. */
 BERTDEF uint32_t bert_utf8(const char *s, size_t n, size_t *at);
 BERTDEF size_t bert_put_utf8(char *s, uint32_t c); /* at most 4 bytes; returns how many */
 
@@ -737,151 +737,20 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
     }
 }
 
-/* db (C) += sum_n dout[n], the gradient of what is added to each row, a bias; dout (N,C) */
-static void bert_bias_backward_(float *db, const float *dout, int N, int C)
-{
-    BERT_OMP_(parallel for)
-    for (int c = 0; c < C; c += BERT_CHANNELS_)
-        for (int n = 0; n < N; n++)
-            for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
-                db[i] += dout[(size_t)n * C + i];
-}
-
 /* ------------------------------------------------------------------------------------------------
-   Arithmetic. Logits and training have the same bits everywhere; this has to be true for it. */
+   What the layers compute with: arithmetic whose bits are the same everywhere ("Arithmetic") */
 
-#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
-#error                                                                                             \
-    "bert.h: not with -ffast-math, -Ofast, -ffinite-math-only or /fp:fast (sums change their order)"
-#endif
-
-#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of _Float16 */
-#error "bert.h: floats are computed in more digits than they have: on x86 add -msse2 -mfpmath=sse"
-#endif
-
-#if defined(__GNUC__) || defined(__clang__) /* clang-cl is not __GNUC__, but all the same */
-#define BERT_GNU_
-#endif
-
-#if defined(BERT_GNU_) && !defined(BERT_NO_SIMD)
-#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
-#else
-#define BERT_ALIGNED_
-#endif
-
-/* a * b + c, rounded once. Every product that is added to something is written with it (or exact,
-   as twice something is, or volatile), so that no compiler has a choice of what to fuse, not even
-   from one statement to the next. A processor without it rounds twice: other bits. */
-#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
-    defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
-#ifdef BERT_GNU_ /* also where -fno-builtin makes fmaf a call */
-static inline float bert_fma_(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-static inline double bert_fma64_(double a, double b, double c) { return __builtin_fma(a, b, c); }
-#else
-static inline float bert_fma_(float a, float b, float c) { return fmaf(a, b, c); }
-static inline double bert_fma64_(double a, double b, double c) { return fma(a, b, c); }
-#endif
-#else
-static inline float bert_fma_(float a, float b, float c) { return a * b + c; }
-static inline double bert_fma64_(double a, double b, double c) { return a * b + c; }
-#endif
-
-/* ------------------------------------------------------------------------------------------------
-   Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree,
-   whatever the width of the processor's vectors: bert_sum_ of a[i], bert_dot_ of (a[i] - x) *
-   (b[i] - y). What is done to 16 elements is a function of its own, so that it becomes vectors. */
-enum { BERT_SUMS_ = 16 };
-
-static inline float bert_tree_(float *s)
-{
-    for (int w = BERT_SUMS_ / 2; w > 0; w /= 2)
-        for (int l = 0; l < w; l++) s[l] += s[l + w];
-    return s[0];
-}
-
-static inline void bert_sum_16_(float *s, const float *a)
-{
-    for (int l = 0; l < BERT_SUMS_; l++) s[l] += a[l];
-}
-
-static inline void bert_dot_16_(float *s, const float *a, float x, const float *b, float y)
-{
-    for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[l] - x, b[l] - y, s[l]);
-}
-
-static inline float bert_sum_(const float *a, int n)
-{
-    float s[BERT_SUMS_] = {0};
-    int i = 0;
-    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_sum_16_(s, a + i);
-    for (int l = 0; i < n; i++, l++) s[l] += a[i];
-    return bert_tree_(s);
-}
-
-static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
-{
-    float s[BERT_SUMS_] = {0};
-    int i = 0;
-    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_dot_16_(s, a + i, x, b + i, y);
-    for (int l = 0; i < n; i++, l++) s[l] = bert_fma_(a[i] - x, b[i] - y, s[l]);
-    return bert_tree_(s);
-}
-
-/* A float's bits as an integer that is larger where the float is; its own inverse. */
-static inline int32_t bert_rank_(int32_t bits) { return bits < 0 ? bits ^ 0x7FFFFFFF : bits; }
-
-/* The largest of a[0..n-1] and least. Compared as integers, which a compiler may do in any order,
-   and so in vectors. Whatever it makes of NaN, the sum of exp that follows is NaN. */
-static inline float bert_max_of_(const float *a, int n, float least)
-{
-    int32_t max, x;
-    memcpy(&max, &least, 4);
-    max = bert_rank_(max);
-    for (int i = 0; i < n; i++) {
-        memcpy(&x, a + i, 4);
-        max = bert_rank_(x) > max ? bert_rank_(x) : max;
-    }
-    max = bert_rank_(max);
-    memcpy(&least, &max, 4);
-    return least;
-}
-
-/* log(x), x > 0, to 2e-16. libm's log, cos and pow differ from one system to the next. */
-static double bert_log_(double x)
-{
-    int e;
-    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
-    if (m < 0.70710678118654752) m *= 2.0, e--;
-    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
-    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
-    sum *= s; /* 2 atanh(s) = log(m) */
-    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
-}
-
-/* cos(2 pi turns), 0 <= turns < 1, to 2e-16. */
-static double bert_cos_turns_(double turns)
-{
-    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
-    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
-    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
-        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
-    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
-    return quarter == 1 || quarter == 2 ? -sum : sum;
-}
-
-/* x^n, n >= 0. */
-static double bert_power_(double x, int n)
-{
-    volatile double power = 1.0; /* 1 - power is not fused with the last product */
-    for (; n > 0; n /= 2, x *= x)
-        if (n % 2) power = power * x;
-    return power;
-}
-
-/* e^x, tanh, and P(Z <= x) for Z from N(0, 1), which GELU needs: "exp, tanh" near the end. */
+static inline float bert_fma_(float a, float b, float c); /* a * b + c, rounded once */
+static inline double bert_fma64_(double a, double b, double c);
+static inline float bert_sum_(const float *a, int n); /* of a[i]; bert_dot_: (a[i]-x) * (b[i]-y) */
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n);
+static inline float bert_max_of_(const float *a, int n, float least); /* of a[i] and least */
 static inline float bert_exp_(float x);
 static inline float bert_tanh_(float x);
-static inline float bert_normal_cdf_(float x, float *bell);
+static inline float bert_normal_cdf_(float x, float *bell); /* P(Z <= x), Z from N(0,1): for GELU */
+static double bert_log_(double x);
+static double bert_cos_turns_(double turns); /* cos(2 pi turns) */
+static double bert_power_(double x, int n);
 
 /* ------------------------------------------------------------------------------------------------
    LayerNorm (Ba et al. 2016): out = (inp - mean) * rstd * w + b over a row's C channels,
@@ -901,6 +770,16 @@ BERTDEF void bert_layernorm_forward(float *out, float *mean, float *rstd, const 
         mean[n] = mu;
         rstd[n] = s;
     }
+}
+
+/* db (C) += sum_n dout[n], the gradient of what is added to each row, a bias; dout (N,C) */
+static void bert_bias_backward_(float *db, const float *dout, int N, int C)
+{
+    BERT_OMP_(parallel for)
+    for (int c = 0; c < C; c += BERT_CHANNELS_)
+        for (int n = 0; n < N; n++)
+            for (int i = c; i < bert_min_(c + BERT_CHANNELS_, C); i++)
+                db[i] += dout[(size_t)n * C + i];
 }
 
 /* With norm = (inp - mean) * rstd and dnorm = dout * w:
@@ -940,9 +819,10 @@ BERTDEF void bert_layernorm_backward(float *dinp, float *dw, float *db, const fl
 }
 
 /* ------------------------------------------------------------------------------------------------
-   The product of matrices: c (rows, cols) = a (rows, inner) . b (inner, cols). All products in BERT
-   are calls of it. Element (i, j) of a or b is at[i * down + j * right], so that a matrix that lies
-   transposed, or a head's columns among others, needs no copy; c's rows are ldc floats apart. */
+   The product of matrices: c (rows, cols) = a (rows, inner) . b (inner, cols). All of BERT's but a
+   few rows of mlm's dwte are calls of it. Element (i, j) of a or b is at[i * down + j * right], so
+   that a matrix that lies transposed, or a head's columns among others, needs no copy; c's rows are
+   ldc floats apart. */
 typedef struct {
     const float *at;
     size_t down, right;
@@ -997,6 +877,13 @@ static void bert_matmul_plain_(BERT_PRODUCT_, const BertScratch *scratch)
             *to = sum;
         }
 }
+
+#if defined(__GNUC__) || defined(__clang__) /* clang-cl is not __GNUC__, but all the same */
+#define BERT_GNU_
+#define BERT_ALIGNED_ __attribute__((aligned(64))) /* a vector in two cache lines costs twice */
+#else
+#define BERT_ALIGNED_
+#endif
 
 /* The product on all threads, and on the thread that calls: fast, where scratch is not NULL. */
 #if defined(BERT_NO_SIMD) || !defined(BERT_GNU_)
@@ -1072,7 +959,8 @@ static inline uint32_t bert_hash32_(uint64_t key, uint32_t i)
 
 /* ------------------------------------------------------------------------------------------------
    Dropout (Srivastava et al. 2014): out = inp * keep / (1 - p), keep 0 with probability p, else 1
-   out, inp (N,C). The backward is the same function: dinp = dout * keep / (1 - p). */
+   out, inp (N,C). The backward is the same function: dinp = dout * keep / (1 - p). It is for
+   training: no channel is relied on alone. 1 / (1 - p) keeps the mean that inference sees. */
 
 BERTDEF uint64_t bert_dropout_key(uint64_t seed, uint64_t step, int layer, int site)
 {
@@ -1097,7 +985,6 @@ static void bert_drop_row_(float *out, const float *inp, int first, int count, B
 
 BERTDEF void bert_dropout_forward(float *out, const float *inp, int N, int C, BertDropout drop)
 {
-    if (drop.p <= 0.0f && out == inp) return;
     BERT_OMP_(parallel for)
     for (int n = 0; n < N; n++)
         bert_drop_row_(out + (size_t)n * C, inp + (size_t)n * C, 0, C, drop, (size_t)n);
@@ -1214,14 +1101,19 @@ BERTDEF void bert_attention_forward(float *out, float *stat, const float *qkv, c
 /* The backward computes prob = exp(score - max) / sum again, block by block. In reverse order:
    out = drop(prob) . value, so with ddrop = dout . value^T
        dvalue = drop(prob)^T . dout,  dprob = ddrop * keep / (1 - p)
-   prob = softmax(score), and d prob[j] / d score[k] = prob[j] * ((j == k) - prob[k]), so
+   prob = softmax(score) is e / sum, e[j] = exp(score[j]). By score[k], e[j]'s derivative is
+   (j == k) * e[j] and sum's is e[k], so the quotient's is
+       d prob[j] / d score[k] = ((j == k) * e[j] * sum - e[j] * e[k]) / sum^2
+                              = prob[j] * ((j == k) - prob[k]), and
        dscore[k] = sum_j dprob[j] * prob[j] * ((j == k) - prob[k]) = prob[k] * (dprob[k] - mean)
    with mean = sum_j prob[j] * dprob[j], which is known before any key is seen: dropout's factor
    moves from dprob to prob, prob * dprob = drop(prob) * ddrop, and so
        mean = sum_j drop(prob)[j] * (dout . value[j]) = dout . sum_j drop(prob)[j] * value[j]
             = dout . out
    score = query . key^T / sqrt(HS), so
-       dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS) */
+       dquery = dscore . key / sqrt(HS),  dkey = dscore^T . query / sqrt(HS)
+   A bias of the keys adds query . bias to all scores of a query, which softmax does not see: sum_k
+   dscore[k] is 0, and so is this bias' gradient, but for rounding. BERT has it all the same. */
 
 /* Row q of two blocks: p, query . key, becomes drop(prob); d, ddrop, becomes dscore / sqrt(HS). */
 static void bert_softmax_backward_(float *p, float *d, const BertAttHead_ *s, const float *stat,
@@ -1665,11 +1557,11 @@ BERTDEF size_t bert_head_cols(const BertConfig *c)
 /* Fills in the tensor table for a config; returns the number of parameters, SIZE_MAX: too many. */
 static size_t bert_layout_(BertTensor *t, const BertConfig *c)
 {
-    enum { KEPT = 1, USED = 2 }; /* by the task; 0: no such tensor */
+    enum { CARRIED = 1, USED = 2 }; /* by the task; 0: no such tensor */
     const size_t V = c->V, C = c->C, L = c->L, F = c->F, P = c->P, S = c->S, K = c->K;
     const size_t layers[] = {1, L, 1}; /* of each group */
     const int cols = bert_task(c->task)->cols, reads = bert_task(c->task)->reads, ALL = USED;
-    const int POOLER = reads & BERT_READS_CLS ? USED : c->pooler ? KEPT : 0;
+    const int POOLER = reads & BERT_READS_CLS ? USED : c->pooler ? CARRIED : 0;
     const int CLASSIFIER = cols == BERT_COLS_K ? USED : 0, QA = cols == 2 ? USED : 0;
     const int MLM = cols == BERT_COLS_V ? USED : 0, NSP = reads == BERT_READS_BOTH ? USED : 0;
     size_t total = 0;
@@ -1697,25 +1589,21 @@ static void bert_point_(BertTensors *named, float *memory, const BertTensor *t, 
     BERT_TENSORS(BERT_POINT_ROW_)
 }
 
-#define BERT_ACT_(name, ...) BERT_ACT_##name##_,
-enum { BERT_ACTS(BERT_ACT_) };
-
 BERTDEF BertActs bert_layer_acts(const Bert *m, int layer, size_t *sizes)
 {
     const BertConfig *c = &m->config;
     const size_t B = m->B, N = m->N, R = m->R, C = c->C, NH = c->NH, F = c->F;
     const size_t EACH = m->training ? c->L : 1, KEPT = m->act_copies, GRAD = m->training != 0;
     const size_t H = bert_head_rows(c->task, B, N, R), O = bert_head_cols(c);
-    const int reads = bert_reads_(m), CLS = reads == BERT_READS_CLS, NSP = reads == BERT_READS_BOTH;
-    const int POOLER = CLS || NSP || (c->task == BERT_NONE && c->pooler);
-    float *memory = m->acts_memory;
+    const int r = bert_reads_(m), ONLY_CLS = r == BERT_READS_CLS, NSP = r == BERT_READS_BOTH;
+    const int POOLER = ONLY_CLS || NSP || (c->task == BERT_NONE && c->pooler);
     size_t total = 0, size, at;
     BertActs acts;
 #define BERT_ACT_ROW_(NAME, COPIES, ROWS, COLS)                                                    \
     size = bert_plus_(bert_times_(ROWS, COLS), 15) / 16 * 16; /* whole cache lines */              \
     at = (COPIES) > 1 ? total + layer * size : total;                                              \
     total = bert_plus_(total, bert_times_(COPIES, size)); /* for so much memory may still lack */  \
-    acts.NAME = memory && (COPIES) && total <= m->acts_room ? memory + at : NULL;                  \
+    acts.NAME = (COPIES) && m->acts_memory && total <= m->acts_room ? m->acts_memory + at : NULL;  \
     if (sizes) *sizes++ = (COPIES) ? (ROWS) * (COLS) : 0;
     BERT_ACTS(BERT_ACT_ROW_)
     if (sizes) *sizes = total;
@@ -2088,8 +1976,7 @@ static int bert_check_loss_(Bert *m, const BertBatch *x)
         return BERT_REFUSE_(m, "label_smoothing is %g, not in [0, 1)", x->label_smoothing);
     if (bert_loss_kind_(c) == BERT_LOSS_CHOICE && (x->labels || x->choices) &&
         (x->choices < 2 || x->B % x->choices))
-        return BERT_REFUSE_(m, "choices is %d, not 2 or more, of which %d sequences are a multiple",
-                            x->choices, x->B);
+        return BERT_REFUSE_(m, "choices %d must be 2 or more and divide B = %d", x->choices, x->B);
     if (!(x->divisor >= 0.0 && x->next_divisor >= 0.0))
         return BERT_REFUSE_(m, "a divisor is negative: %g, %g", x->divisor, x->next_divisor);
     return bert_check_labels_(m, x);
@@ -2186,25 +2073,23 @@ static void bert_layer_forward_(Bert *m, int l)
     const BertScratch *s = &m->scratch;
     BertTensors w;
     const BertActs a = bert_layer_acts(m, l, NULL);
-    const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
-    const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
-    const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
+    const BertDropout drop = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     const float *x = bert_output_(m, l - 1), *y = a.atty;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_linear_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C, s);
-    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop_att, s);
+    bert_attention_forward(a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop, s);
     if (cls) {
         bert_gather_(a.firstx, x, offsets, B, C);
         bert_gather_(a.firsty, y, offsets, B, C);
         x = a.firstx, y = a.firsty;
     }
     bert_linear_forward(a.res1, y, w.attprojw, w.attprojb, n, C, C, s);
-    bert_residual_forward(a.res1, x, a.res1, n, C, drop1);
+    bert_residual_forward(a.res1, x, a.res1, n, C, bert_site_(m, l, BERT_SITE_ATTPROJ, n));
     bert_layernorm_forward(a.ln1, a.ln1_mean, a.ln1_rstd, a.res1, w.ln1w, w.ln1b, n, C, c->eps);
     bert_linear_forward(a.fch, a.ln1, w.fcw, w.fcb, n, C, F, s);
     bert_activation_forward(a.fcact, a.fch, (size_t)n * F, c->act);
     bert_linear_forward(a.res2, a.fcact, w.fcprojw, w.fcprojb, n, F, C, s);
-    bert_residual_forward(a.res2, a.ln1, a.res2, n, C, drop2);
+    bert_residual_forward(a.res2, a.ln1, a.res2, n, C, bert_site_(m, l, BERT_SITE_FCPROJ, n));
     bert_layernorm_forward(a.ln2, a.ln2_mean, a.ln2_rstd, a.res2, w.ln2w, w.ln2b, n, C, c->eps);
     m->act_layer = l;
 }
@@ -2218,40 +2103,37 @@ static void bert_layer_backward_(Bert *m, int l)
     const BertConfig *c = &m->config;
     const int B = m->B, N = m->N, C = c->C, F = c->F, NH = c->NH, *offsets = m->batch.offsets;
     const int cls = bert_cls_only_(m, l), n = cls ? B : N;
-    BertScratch all = m->scratch; /* of sums over all tokens; else over [CLS] rows */
+    BertScratch all = m->scratch; /* of dW that sum over all tokens, not over [CLS] rows */
     const BertScratch *s = cls ? &m->scratch : &all;
     BertTensors w, g; /* a frozen layer has no gradients */
     const BertActs a = bert_layer_acts(m, l, NULL);
-    const BertDropout drop_att = bert_site_(m, l, BERT_SITE_ATTENTION, N);
-    const BertDropout drop1 = bert_site_(m, l, BERT_SITE_ATTPROJ, n);
-    const BertDropout drop2 = bert_site_(m, l, BERT_SITE_FCPROJ, n);
+    const BertDropout drop = bert_site_(m, l, BERT_SITE_ATTENTION, N);
     float *dln2 = a.dx, *dres1 = a.dx, *dfcact = a.dfch, *dfch = a.dfch;
     float *dx = m->freeze_embeddings && l == m->freeze_layers ? NULL : a.dx; /* NULL: no reader */
     float *dres2 = a.spare1, *dln1 = a.spare1, *datty = a.spare1;
     float *dfcproj = a.spare2, *dattproj = a.spare2;
     bert_point_(&w, m->params_memory, m->tensors, l);
     bert_point_(&g, l < m->freeze_layers ? NULL : m->grads_memory, m->tensors, l);
-    all.offsets = offsets;
+    all.offsets = offsets; /* bf16 cuts such a sum where a sequence ends */
     if (m->act_copies == 1 && m->act_layer != l) bert_layer_forward_(m, l);
 
     bert_layernorm_backward(dres2, g.ln2w, g.ln2b, dln2, a.res2, a.ln2_mean, a.ln2_rstd, w.ln2w, n,
                             C);
-    bert_dropout_backward(dfcproj, dres2, n, C, drop2);
+    bert_dropout_backward(dfcproj, dres2, n, C, bert_site_(m, l, BERT_SITE_FCPROJ, n));
     bert_linear_backward(dfcact, g.fcprojw, g.fcprojb, dfcproj, a.fcact, w.fcprojw, n, F, C, 0, s);
     bert_activation_backward(dfch, dfcact, a.fch, (size_t)n * F, c->act);
     bert_linear_backward(dln1, g.fcw, g.fcb, dfch, a.ln1, w.fcw, n, C, F, 1, s);
 
     bert_layernorm_backward(dres1, g.ln1w, g.ln1b, dln1, a.res1, a.ln1_mean, a.ln1_rstd, w.ln1w, n,
                             C);
-    bert_dropout_backward(dattproj, dres1, n, C, drop1);
+    bert_dropout_backward(dattproj, dres1, n, C, bert_site_(m, l, BERT_SITE_ATTPROJ, n));
     bert_linear_backward(datty, g.attprojw, g.attprojb, dattproj, cls ? a.firsty : a.atty,
                          w.attprojw, n, C, C, 0, s);
     if (cls) { /* from the [CLS] rows to all */
         bert_scatter_(datty, datty, offsets, B, N, C);
         bert_scatter_(dres1, dres1, offsets, B, N, C);
     }
-    bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop_att,
-                            s);
+    bert_attention_backward(a.dqkv, datty, a.atty, a.attstat, a.qkv, offsets, B, C, NH, drop, s);
     bert_linear_backward(dx, g.qkvw, g.qkvb, a.dqkv, bert_output_(m, l - 1), w.qkvw, N, C, 3 * C, 1,
                          &all);
 }
@@ -2437,18 +2319,18 @@ static void bert_head_backward_(Bert *m)
     const BertTensors *w = &m->params, *g = &m->grads;
     const BertScratch *s = &m->scratch;
     const BertActs *a = &m->acts;
-    float *dx = cls ? a->spare2 : a->dx; /* spare2: dpooled */
+    float *dread = cls ? a->spare2 : a->dx; /* the gradient of pooled or ln2, which it reads */
     if (w->clsw) {
-        bert_linear_backward(dx, g->clsw, g->clsb, a->dlogits, a->headx, w->clsw, H, C, O, 0, s);
-        bert_dropout_backward(dx, dx, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
-        if (cls) bert_pooler_backward_(m, a->dx, dx);
+        bert_linear_backward(dread, g->clsw, g->clsb, a->dlogits, a->headx, w->clsw, H, C, O, 0, s);
+        bert_dropout_backward(dread, dread, H, C, bert_site_(m, L, BERT_SITE_CLASSIFIER, H));
+        if (cls) bert_pooler_backward_(m, a->dx, dread);
     } else if (w->mlmw) {
         bert_linear_backward(a->spare1, NULL, g->mlmdecb, a->dlogits, a->headx, w->wte, H, C, O, 0,
                              s);
         bert_transform_backward_(m);
         if (H > 0) memset(m->seen, 1, (size_t)O); /* the softmax gives each row of wte a gradient */
     } else if (w->qaw)
-        bert_linear_backward(dx, g->qaw, g->qab, a->dlogits, a->ln2, w->qaw, H, C, O, 0, s);
+        bert_linear_backward(dread, g->qaw, g->qab, a->dlogits, a->ln2, w->qaw, H, C, O, 0, s);
 }
 
 /* probs and, with labels or targets, losses and loss. */
@@ -2566,25 +2448,28 @@ static const char *bert_bad_tensor_(const Bert *m, const float *memory, int l)
     return NULL;
 }
 
+/* Which activation of the table it is. */
+#define BERT_ACT_(name) ((int)(offsetof(BertActs, name) / sizeof(float *)))
+
 /* How many floats of an activation of layer l the last forward has set; there is room for size. */
 static size_t bert_set_(const Bert *m, int act, int l, size_t size)
 {
     const BertBatch *x = &m->batch;
     const int loss = bert_loss_kind_(&m->config);
     if (m->B < 1) return 0;
-    if (act == BERT_ACT_losses_) return bert_count_losses(&m->config, x);
-    if ((act == BERT_ACT_nsplosses_ && !x->next) ||
-        (act == BERT_ACT_headx_ && loss == BERT_LOSS_SPAN) ||
-        (act == BERT_ACT_probs_ && loss == BERT_LOSS_MSE))
+    if (act == BERT_ACT_(losses)) return bert_count_losses(&m->config, x);
+    if ((act == BERT_ACT_(nsplosses) && !x->next) ||
+        (act == BERT_ACT_(headx) && loss == BERT_LOSS_SPAN) ||
+        (act == BERT_ACT_(probs) && loss == BERT_LOSS_MSE))
         return 0;
-    return act >= BERT_ACT_res1_ && bert_cls_only_(m, l) ? size / m->N * m->B : size;
+    return act >= BERT_ACT_(res1) && bert_cls_only_(m, l) ? size / m->N * m->B : size;
 }
 
 BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
 {
 #define BERT_ACT_NAME_(name, ...) #name,
     static const char *const names[] = {BERT_ACTS(BERT_ACT_NAME_)};
-    const int begin[] = {BERT_ACT_emb_, BERT_ACT_qkv_, BERT_ACT_firstx_, BERT_ACT_dx_};
+    const int begin[] = {BERT_ACT_(emb), BERT_ACT_(qkv), BERT_ACT_(firstx), BERT_ACT_(dx)};
     const int L = m->config.L;
     size_t sizes[BERT_NUM_ACTS + 1];
     float *acts[BERT_NUM_ACTS];
@@ -2596,7 +2481,7 @@ BERTDEF const char *bert_not_finite(const Bert *m, int *layer)
         memcpy(acts, &a, sizeof acts);
         bad = bert_bad_tensor_(m, m->params_memory, *layer = l);
         for (int i = begin[group]; i < begin[group + 1] && !bad; i++)
-            if (kept || (m->training && i == BERT_ACT_ln2_))
+            if (kept || (m->training && i == BERT_ACT_(ln2)))
                 bad = bert_finite_(acts[i], bert_set_(m, i, l, sizes[i])) ? NULL : names[i];
     }
     for (int l = L; l >= -1 && !bad; l--) bad = bert_bad_tensor_(m, m->grads_memory, *layer = l);
@@ -3907,8 +3792,7 @@ static int bert_check_strings_(Bert *m, BertStrings *strings, const BertSection_
 /* BertConfig's fields are words in the header's order: this does not compile where they are not. */
 enum { BERT_FIELDS_ = BERT_H_PARAMETERS_ - BERT_H_CONFIG_, BERT_MORE_FIELDS_ = 9 };
 typedef char bert_first_fields_[offsetof(BertConfig, padding_idx) == BERT_FIELDS_ * 4 ? 1 : -1];
-typedef char
-    bert_all_fields_[sizeof(BertConfig) == (BERT_FIELDS_ + BERT_MORE_FIELDS_) * 4 ? 1 : -1];
+typedef char bert_more_fields_[sizeof(BertConfig) / 4 - BERT_FIELDS_ == BERT_MORE_FIELDS_ ? 1 : -1];
 
 static BertConfig bert_config_of_(const int32_t *h)
 {
@@ -4098,8 +3982,141 @@ BERTDEF int bert_save(Bert *m, const char *path)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   exp, tanh, and the normal distribution that GELU needs: branch-free, so that loops over them
-   become vectors. libm's, one call an element, would cost more than the matmuls, and differ. */
+   Arithmetic. Logits and training have the same bits everywhere; this has to be true for it. */
+
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
+#error                                                                                             \
+    "bert.h: not with -ffast-math, -Ofast, -ffinite-math-only or /fp:fast (sums change their order)"
+#endif
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: of _Float16 */
+#error "bert.h: floats are computed in more digits than they have: on x86 add -msse2 -mfpmath=sse"
+#endif
+
+/* a * b + c, rounded once. Every product that is added to something is written with it (or exact,
+   as twice something is, or volatile), so that no compiler has a choice of what to fuse, not even
+   from one statement to the next. A processor without it rounds twice: other bits. */
+#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMAF) ||                         \
+    defined(__ARM_FEATURE_FMA) || (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
+#ifdef BERT_GNU_ /* also where -fno-builtin makes fmaf a call */
+static inline float bert_fma_(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline double bert_fma64_(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+static inline float bert_fma_(float a, float b, float c) { return fmaf(a, b, c); }
+static inline double bert_fma64_(double a, double b, double c) { return fma(a, b, c); }
+#endif
+#else
+static inline float bert_fma_(float a, float b, float c) { return a * b + c; }
+static inline double bert_fma64_(double a, double b, double c) { return a * b + c; }
+#endif
+
+/* A float's bits, and back. */
+static inline uint32_t bert_bits_(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+static inline float bert_of_bits_(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Sums over a row. Element i goes to lane i % 16, and the 16 lanes are added in one fixed tree,
+   whatever the width of the processor's vectors: bert_sum_ of a[i], bert_dot_ of (a[i] - x) *
+   (b[i] - y). What is done to 16 elements is a function of its own, so that it becomes vectors. */
+enum { BERT_SUMS_ = 16 };
+
+static inline float bert_tree_(float *s)
+{
+    for (int w = BERT_SUMS_ / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++) s[l] += s[l + w];
+    return s[0];
+}
+
+static inline void bert_sum_16_(float *s, const float *a)
+{
+    for (int l = 0; l < BERT_SUMS_; l++) s[l] += a[l];
+}
+
+static inline void bert_dot_16_(float *s, const float *a, float x, const float *b, float y)
+{
+    for (int l = 0; l < BERT_SUMS_; l++) s[l] = bert_fma_(a[l] - x, b[l] - y, s[l]);
+}
+
+static inline float bert_sum_(const float *a, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_sum_16_(s, a + i);
+    for (int l = 0; i < n; i++, l++) s[l] += a[i];
+    return bert_tree_(s);
+}
+
+static inline float bert_dot_(const float *a, float x, const float *b, float y, int n)
+{
+    float s[BERT_SUMS_] = {0};
+    int i = 0;
+    for (; i + BERT_SUMS_ <= n; i += BERT_SUMS_) bert_dot_16_(s, a + i, x, b + i, y);
+    for (int l = 0; i < n; i++, l++) s[l] = bert_fma_(a[i] - x, b[i] - y, s[l]);
+    return bert_tree_(s);
+}
+
+/* Of a float's bits an integer that is larger where the float is; its own inverse. */
+static inline int32_t bert_rank_(int32_t bits) { return bits < 0 ? bits ^ 0x7FFFFFFF : bits; }
+
+/* The largest of a[0..n-1] and least. Compared as integers, which a compiler may do in any order,
+   and so in vectors. Whatever it makes of NaN, the sum of exp that follows is NaN. */
+static inline float bert_max_of_(const float *a, int n, float least)
+{
+    int32_t max = bert_rank_((int32_t)bert_bits_(least));
+    for (int i = 0; i < n; i++) {
+        const int32_t x = bert_rank_((int32_t)bert_bits_(a[i]));
+        max = x > max ? x : max;
+    }
+    return bert_of_bits_((uint32_t)bert_rank_(max));
+}
+
+/* ------------------------------------------------------------------------------------------------
+   Functions that libm makes differently from one system to the next: log, cos and pow, in double;
+   exp, tanh, and the normal distribution that GELU needs, branch-free, so that loops over them
+   become vectors. libm's, one call an element, would cost more than the matmuls. */
+
+/* log(x), x > 0, to 2e-16. */
+static double bert_log_(double x)
+{
+    int e;
+    double m = frexp(x, &e); /* x = m 2^e; m in [0.707, 1.414), where atanh's series is short: */
+    if (m < 0.70710678118654752) m *= 2.0, e--;
+    double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
+    for (int k = 23; k > 0; k -= 2) sum = bert_fma64_(sum, z, 2.0 / k);
+    sum *= s; /* 2 atanh(s) = log(m) */
+    return bert_fma64_(e, 0.69314718055994529, bert_fma64_(e, 2.3190468138462996e-17, sum));
+}
+
+/* cos(2 pi turns), 0 <= turns < 1, to 2e-16. */
+static double bert_cos_turns_(double turns)
+{
+    int quarter = (int)(4.0 * turns + 0.5), odd = quarter & 1; /* the nearest; cos, or sin, of x: */
+    double x = 6.2831853071795865 * (turns - 0.25 * quarter), z = x * x, sum = 0.0;
+    for (int k = 20 + odd; k > odd; k -= 2) /* cos x: 1 - z/(1 2) (1 - z/(3 4) (...)) */
+        sum = bert_fma64_(-z / (k * (k - 1)), sum, -z / (k * (k - 1)));
+    sum = odd ? bert_fma64_(x, sum, x) : 1.0 + sum;
+    return quarter == 1 || quarter == 2 ? -sum : sum;
+}
+
+/* x^n, n >= 0. */
+static double bert_power_(double x, int n)
+{
+    volatile double power = 1.0; /* 1 - power is not fused with the last product */
+    for (; n > 0; n /= 2, x *= x)
+        if (n % 2) power = power * x;
+    return power;
+}
 
 /* e^x: x = n ln 2 + r, |r| <= ln(2)/2; a polynomial (Cephes' expf) for e^r, and n is added to the
    exponent's bits. From -87 to 88 at most 1.01 ulp from the true value (dev/check/math.c); below it
@@ -4119,12 +4136,7 @@ static inline float bert_exp_(float x)
     p = bert_fma_(p, r, 5.0000001201e-1f);
     p = bert_fma_(p, r * r, r);
     p = p + 1.0f;
-    uint32_t bits, exponent;
-    memcpy(&bits, &p, 4);
-    memcpy(&exponent, &shifted, 4);
-    bits += exponent << 23;
-    float y;
-    memcpy(&y, &bits, 4);
+    float y = bert_of_bits_(bert_bits_(p) + (bert_bits_(shifted) << 23));
     y = x < -87.0f ? 0.0f : y;
     y = x > 88.0f ? INFINITY : y;
     return x != x ? x : y;
@@ -4194,8 +4206,12 @@ typedef int32_t bert_ints_ __attribute__((vector_size(BERT_LANES_ * 4)));
 /* A short loop that the compiler has to unroll, so that arrays of vectors stay in registers. */
 #ifdef __clang__
 #define BERT_UNROLL_ _Pragma("clang loop unroll(full)")
+#define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
 #define BERT_UNROLL_ _Pragma("GCC unroll 16")
+#define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
+#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, __extension__(bert_ints_){__VA_ARGS__})
 #endif
 #define BERT_FOR_(i, n)                                                                            \
     BERT_UNROLL_                                                                                   \
@@ -4225,7 +4241,7 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
 
                 TILE_COLS
                 +----+----+----+     A panel is DEPTH rows of TILE_COLS columns of b, copied in the
-          DEPTH |    |    |    |     order in which tiles read it. Panels of WIDE columns in all
+          DEPTH |    |    |    |     order in which tiles read it. Panels of AT_ONCE columns in all
                 | panel   |    |     are made at once, and stay in the second-level cache while
                 +----+----+----+     all strips pass over them.
        DEPTH
@@ -4237,33 +4253,25 @@ ROWS | strip   || tile    |    |     first-level cache while it passes over the 
 
    A tile over the edge of c computes whole, and stores in part. (AMX's tiles: the last section.) */
 enum {
-    BERT_WIDE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
+    BERT_AT_ONCE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_TILE_ROWS_ + BERT_WIDE_) /* floats: a strip, then panels */
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_TILE_ROWS_ + BERT_AT_ONCE_) /* floats: a strip, then panels */
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers. */
 #define BERT_INLINE_ static inline __attribute__((always_inline))
 #define BERT_APART_ static __attribute__((noinline))
-#ifdef __clang__
-#define BERT_UNROLL_4_ _Pragma("clang loop unroll_count(4)")
-#define BERT_SHUFFLE_(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
-#else
-#define BERT_UNROLL_4_ _Pragma("GCC unroll 4")
-#define BERT_SHUFFLE_(x, y, ...) __builtin_shuffle(x, y, __extension__(bert_ints_){__VA_ARGS__})
-#endif
-/* x[0] y[0] x[1] y[1] ...: the first half of that, and the second. */
+
+/* x[i] y[i] x[i + 1] y[i + 1] ..., as many as fill a vector. */
 #ifdef __AVX512F__
-#define BERT_DEAL_LOW_(x, y)                                                                       \
-    BERT_SHUFFLE_(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define BERT_DEAL_HIGH_(x, y)                                                                      \
-    BERT_SHUFFLE_(x, y, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define BERT_DEAL_(x, y, i)                                                                        \
+    BERT_SHUFFLE_(x, y, i, i + 16, i + 1, i + 17, i + 2, i + 18, i + 3, i + 19, i + 4, i + 20,     \
+                  i + 5, i + 21, i + 6, i + 22, i + 7, i + 23)
 #elif defined(__AVX__)
-#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
-#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+#define BERT_DEAL_(x, y, i)                                                                        \
+    BERT_SHUFFLE_(x, y, i, i + 8, i + 1, i + 9, i + 2, i + 10, i + 3, i + 11)
 #else
-#define BERT_DEAL_LOW_(x, y) BERT_SHUFFLE_(x, y, 0, 4, 1, 5)
-#define BERT_DEAL_HIGH_(x, y) BERT_SHUFFLE_(x, y, 2, 6, 3, 7)
+#define BERT_DEAL_(x, y, i) BERT_SHUFFLE_(x, y, i, i + 4, i + 1, i + 5)
 #endif
 
 /* A block of memory that tiles fetch while they compute, rate cache lines whenever LANES steps of k
@@ -4357,8 +4365,8 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
     BERT_UNROLL_
     for (int pass = 1; pass < BERT_LANES_; pass *= 2) {
         BERT_FOR_ (i, BERT_LANES_ / 2) {
-            y[2 * i] = BERT_DEAL_LOW_(x[i], x[i + BERT_LANES_ / 2]);
-            y[2 * i + 1] = BERT_DEAL_HIGH_(x[i], x[i + BERT_LANES_ / 2]);
+            y[2 * i] = BERT_DEAL_(x[i], x[i + BERT_LANES_ / 2], 0);
+            y[2 * i + 1] = BERT_DEAL_(x[i], x[i + BERT_LANES_ / 2], BERT_LANES_ / 2);
         }
         BERT_FOR_ (i, BERT_LANES_) x[i] = y[i];
     }
@@ -4448,13 +4456,13 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
     const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
     const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1;
-    const int wide = few ? broad : BERT_WIDE_; /* the panels that are made at once */
+    const int wide = few ? broad : BERT_AT_ONCE_; /* the panels that are made at once */
     float *panels = room + high * (int)BERT_DEPTH_;
     for (int k = 0; k < inner; k += BERT_DEPTH_)
         for (int j = 0; j < cols; j += wide) {
             const int depth = bert_min_(BERT_DEPTH_, inner - k), width = bert_min_(wide, cols - j);
             const int times = (width + broad - 1) / broad * bert_max_(1, depth / BERT_LANES_);
-            float first[BERT_WIDE_] = {0}; /* what c begins with */
+            float first[BERT_AT_ONCE_] = {0}; /* what c begins with */
             BertAhead_ ahead = {0};
             if (start) memcpy(first, start + j, (size_t)width * sizeof *start);
             for (int p = 0; p < width; p += broad)
@@ -4479,10 +4487,10 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 }
 
 /* Few rows times b = w^T, a linear's weights or attention's keys: c^T = w . a^T is computed, whose
-   tiles, HIGH rows of w and one vector wide, read w where it lies; to pack w pays for more rows.
+   tiles, MIRROR rows of w and one vector wide, read w where it lies; to pack w pays for more rows.
    With less than 16 columns there is nothing to win; inner in whole 16s leaves no rest. The bits
    stay: each element is the same chain of multiply-adds. */
-enum { BERT_HIGH_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ };
+enum { BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ }; /* rows of w in a tile */
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
 {
@@ -4490,37 +4498,37 @@ static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
            inner % 16 == 0;
 }
 
-/* mirror (HIGH, LANES) = HIGH rows of w . panel (depth, LANES) */
+/* mirror (MIRROR, LANES) = MIRROR rows of w . panel (depth, LANES) */
 BERT_INLINE_ void bert_mirror_tile_(float *mirror, BertMatrix_ w, const float *panel, int depth)
 {
-    const float *rows[BERT_HIGH_ / 4]; /* every fourth; the next three lie at fixed steps */
-    bert_vec_ sum[BERT_HIGH_], zero = {0};
-    BERT_FOR_ (r, BERT_HIGH_ / 4) rows[r] = w.at + r * 4 * w.down;
-    BERT_FOR_ (r, BERT_HIGH_) sum[r] = zero;
-    BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_HIGH_, 0), BERT_HIGH_, depth, depth / 4);
+    const float *rows[BERT_MIRROR_ / 4]; /* every fourth; the next three lie at fixed steps */
+    bert_vec_ sum[BERT_MIRROR_], zero = {0};
+    BERT_FOR_ (r, BERT_MIRROR_ / 4) rows[r] = w.at + r * 4 * w.down;
+    BERT_FOR_ (r, BERT_MIRROR_) sum[r] = zero;
+    BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_MIRROR_, 0), BERT_MIRROR_, depth, depth / 4);
     for (int k = 0; k < depth; k += 4, panel += 4 * BERT_LANES_) {
         BERT_FETCH_(&ahead, 0);
         BERT_FOR_ (l, 4) {
             bert_vec_ x = bert_get_(panel + l * BERT_LANES_);
-            BERT_FOR_ (r, BERT_HIGH_)
+            BERT_FOR_ (r, BERT_MIRROR_)
                 sum[r] = BERT_VFMA_(bert_all_(rows[r / 4][r % 4 * w.down + k + l]), x, sum[r]);
         }
     }
-    BERT_FOR_ (r, BERT_HIGH_) bert_put_(mirror + r * BERT_LANES_, sum[r]);
+    BERT_FOR_ (r, BERT_MIRROR_) bert_put_(mirror + r * BERT_LANES_, sum[r]);
 }
 
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
                                   int cols, int inner, const float *start, float *room)
 {
-    const int n = BERT_LANES_, whole = cols / BERT_HIGH_ * BERT_HIGH_;
-    float *panel = room, *mirror = room + (int)BERT_DEPTH_ * n, *out = mirror + BERT_HIGH_ * n;
+    const int n = BERT_LANES_, whole = cols / BERT_MIRROR_ * BERT_MIRROR_;
+    float *panel = room, *mirror = room + (int)BERT_DEPTH_ * n, *out = mirror + BERT_MIRROR_ * n;
     const BertMatrix_ w = {b.at, b.right, 1}, x = {a.at, a.right, a.down};
     for (int k = 0; k < inner; k += BERT_DEPTH_) {
         int depth = bert_min_(BERT_DEPTH_, inner - k);
         bert_pack_panel_(panel, bert_from_(x, k, 0), depth, rows);
-        for (int j = 0; j < whole; j += BERT_HIGH_) {
+        for (int j = 0; j < whole; j += BERT_MIRROR_) {
             bert_mirror_tile_(mirror, bert_from_(w, j, k), panel, depth);
-            for (int r = 0; r < BERT_HIGH_; r += n) {
+            for (int r = 0; r < BERT_MIRROR_; r += n) {
                 float *to = c + j + r;
                 bert_vec_ first = start ? bert_get_(start + j + r) : bert_all_(0.0f);
                 bert_transpose_(out, n, mirror + r * n, n);
@@ -4632,18 +4640,10 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
 /* The nearest bfloat16, of two the even one, as the upper half of a float32; a NaN stays one. */
 static inline uint32_t bert_to_bf16_(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    const uint32_t size = bits & 0x7FFFFFFFu, near = bits + 0x7FFFu + (bits >> 16 & 1);
+    const uint32_t bits = bert_bits_(x), size = bits & 0x7FFFFFFFu;
+    const uint32_t near = bits + 0x7FFFu + (bits >> 16 & 1);
     if (size < 0x800000u) return bits & 0x80000000u;
     return (size > 0x7F800000u ? bits | 0x400000u : near) & 0xFFFF0000u;
-}
-
-static inline float bert_of_bits_(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
 }
 
 static inline float bert_ftz_(float x) { return fabsf(x) < FLT_MIN ? x * 0.0f : x; }
@@ -4781,10 +4781,6 @@ bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
     const __mmask16 in_v = (__mmask16)((1u << bert_max_(along ? n - 16 : lines, 0)) - 1);
     const __m512i deal = _mm512_loadu_si512(pairs);
     __m512i x[BERT_SIDE_], y[BERT_SIDE_];
-    if (step != 1 && line != 1) {
-        bert_pack_tile_(tile, at, line, step, lines, n, side);
-        return;
-    }
     BERT_FOR_ (i, BERT_SIDE_) {
         __m512 u = _mm512_maskz_loadu_ps(i < us ? in_u : 0, at + i * down);
         __m512 v = _mm512_maskz_loadu_ps(i < vs ? in_v : 0, at + i * down + apart);
@@ -4867,8 +4863,8 @@ typedef struct {
 static void bert_pack_lines_(uint32_t *to, const float *at, size_t line, size_t step, int lines,
                              const BertBlocks_ *k, int side)
 {
-    void (*const pack)(BERT_PACK_ARGUMENTS_) =
-        bert_bf16_units() ? bert_pack_tile_amx_ : bert_pack_tile_;
+    const int amx = bert_bf16_units() && (line == 1 || step == 1);
+    void (*const pack)(BERT_PACK_ARGUMENTS_) = amx ? bert_pack_tile_amx_ : bert_pack_tile_;
     for (int l = 0; l < lines; l += BERT_SIDE_)
         for (int t = 0; t < k->tiles; t++, to += BERT_WORDS_)
             pack(to, at + l * line + k->from[t] * step, line, step,
