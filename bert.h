@@ -657,7 +657,8 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
-/* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it. */
+/* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it.
+   What has to outlive a loss of power needs an fsync before that. */
 BERTDEF int bert_save(Bert *m, const char *path);
 
 #endif /* BERT_H */

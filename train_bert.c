@@ -561,6 +561,7 @@ static int train_end(Training *t)
     log_number(&t->log, "train_", "steps_per_second", (double)t->step / runtime, 6);
     log_number(&t->log, "train_", "loss", t->run.loss / (double)t->step, 17);
     log_end(&t->log, t->train.epoch, t->step);
+    log_mark(&t->log, t->o->logging_dir);
     FILE *f = page_begin(&page);
     if (t->measured && (!loads || t->step == t->best.step) && tasks[t->m->config.task].report)
         tasks[t->m->config.task].report(f, e, t->eval.data);

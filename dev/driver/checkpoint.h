@@ -7,7 +7,7 @@ training can go on: checkpoint-N, N the optimizer steps that were made.
     state.bin   all else that the next step depends on: state.h
 
 The folder is made as checkpoint-N.tmp, each file is brought onto the disk, and then it is renamed:
-it is whole, or it is not there. Before anything of it is removed it is renamed again.
+it is whole, or it is not there. Before anything of it is removed it is renamed again, on the disk.
 */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -81,7 +81,9 @@ static void drop_checkpoint(const char *folder, const char *prefix, long long st
 {
     const char *temporary = path_of(folder, "checkpoint-", step, ".tmp");
     remove_checkpoint(temporary);
-    if (!rename(path_of(folder, prefix, step, ""), temporary)) remove_checkpoint(temporary);
+    if (rename(path_of(folder, prefix, step, ""), temporary)) return;
+    sync_folder(folder);
+    remove_checkpoint(temporary);
 }
 
 /* An earlier run's become earlier-checkpoint-N, or where overwrite is set nothing. */
@@ -96,6 +98,7 @@ static void checkpoints_aside(const char *folder, int overwrite)
         if (overwrite || rename(path_of(folder, "checkpoint-", steps[i], ""),
                                 path_of(folder, "earlier-checkpoint-", steps[i], "")))
             drop_checkpoint(folder, "checkpoint-", steps[i]);
+    sync_folder(folder); /* before there is one of this run */
     if (n && !overwrite) {
         Page page;
         fprintf(page_begin(&page),
@@ -194,7 +197,6 @@ static int save_checkpoint(const RunState *c, const char *folder, long long step
             hash_file(&hashes[i], &size, from, UINT64_MAX) || share_file(from, temporary, name);
     }
     if (!failed) failed = save_state(c, temporary, hashes[0], hashes[1]);
-    if (!failed) sync_folder(temporary);
     if (!failed) rename(path, old); /* of the same run, which was stopped later */
     if (!failed && rename(temporary, path)) {
         failed = fail("%s: cannot be saved: %s", path, strerror(errno));

@@ -252,6 +252,9 @@ static int events_end(Events *e, long long step)
     return !fflush(e->f) && !ferror(e->f);
 }
 
+/* Brings them onto the disk; 0 where that cannot be done. */
+static int events_sync(Events *e) { return !e->f || (!fflush(e->f) && !fsync(fileno(e->f))); }
+
 static void events_free(Events *e)
 {
     if (e->f) fclose(e->f);

@@ -29,18 +29,20 @@ static int log_start(Log *log, const char *folder)
     if (!log->bytes || !there) {
         log->f = fopen(path, "w"), log->lines = 0;
         if (!log->f) return fail("%s: cannot be written: %s", path, strerror(errno));
-        return events_start(&log->events, folder, 0);
+    } else {
+        if (hash_file(&hash, &size, path, log->bytes)) return 1;
+        if (size != log->bytes || hash != log->hash)
+            return fail(
+                "%s: does not begin with the %llu bytes that this run had written: give another "
+                "--logging_dir, or put the file back",
+                path, (unsigned long long)log->bytes);
+        log->f = fopen(path, "r+");
+        if (!log->f || ftruncate(fileno(log->f), (off_t)log->bytes) || fseek(log->f, 0, SEEK_END))
+            return fail("%s: cannot be written: %s", path, strerror(errno));
     }
-    if (hash_file(&hash, &size, path, log->bytes)) return 1;
-    if (size != log->bytes || hash != log->hash)
-        return fail(
-            "%s: does not begin with the %llu bytes that this run had written: give another "
-            "--logging_dir, or put the file back",
-            path, (unsigned long long)log->bytes);
-    log->f = fopen(path, "r+");
-    if (!log->f || ftruncate(fileno(log->f), (off_t)log->bytes) || fseek(log->f, 0, SEEK_END))
-        return fail("%s: cannot be written: %s", path, strerror(errno));
-    return events_start(&log->events, folder, (long long)log->lines);
+    if (events_start(&log->events, folder, (long long)log->lines)) return 1;
+    sync_folder(folder); /* their names; log_mark brings what is in them */
+    return 0;
 }
 
 static void log_number(Log *log, const char *prefix, const char *name, double value, int digits)
@@ -59,15 +61,16 @@ static void log_free(Log *log)
     events_free(&log->events);
 }
 
-/* What is there now is what a checkpoint knows: it is brought onto the disk. A log that cannot be
-   written costs the log, not the training. */
+/* What is there now is what a checkpoint knows, or all that there is: it is brought onto the disk.
+   A log that cannot be written costs the log, not the training. */
 static void log_mark(Log *log, const char *folder)
 {
     char path[PATH_MAX];
     uint64_t hash = HASH_START, bytes = 0;
     if (!log->f) return;
     snprintf(path, sizeof path, "%s/log.jsonl", folder);
-    if (!fflush(log->f) && !fsync(fileno(log->f)) && !hash_file(&hash, &bytes, path, UINT64_MAX)) {
+    if (!fflush(log->f) && !fsync(fileno(log->f)) && events_sync(&log->events) &&
+        !hash_file(&hash, &bytes, path, UINT64_MAX)) {
         log->hash = hash, log->bytes = bytes;
         return;
     }

@@ -1,8 +1,9 @@
 /*
 save.h - folders and whole files.
 
-A file gets its name only when it is whole and on the disk: a full disk, or killing the program at
-any moment, leaves the old one.
+A file gets its name only when it is whole and on the disk: a full disk, killing the program or a
+loss of power at any moment leaves the old one. Names that are made, changed or taken away are on
+the disk before anything is done that counts on it (dev/check/power.py).
 */
 #ifndef SAVE_H
 #define SAVE_H
@@ -25,6 +26,23 @@ static void open_standard(void)
 
 enum { MOST_NAME = 64 }; /* bytes of a name that a run makes in its folder */
 
+/* Brings the names in it onto the disk; not every file system can. */
+static void sync_folder(const char *path)
+{
+    int folder = open(path, O_RDONLY);
+    if (folder >= 0) fsync(folder), close(folder);
+}
+
+/* The same for the path's own name; it is shorter than PATH_MAX. */
+static void sync_name(const char *path)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? imax(1, (int)(slash - path)) : 1,
+             slash ? path : ".");
+    sync_folder(folder);
+}
+
 /* mkdir -p, and whether files can be made there: before the work, not after it. */
 static int make_folder(const char *flag, const char *folder)
 {
@@ -34,7 +52,8 @@ static int make_folder(const char *flag, const char *folder)
     for (char *at = path + 1; *at; at++) {
         if (*at != '/') continue;
         *at = '\0';
-        if (mkdir(path, 0777) && errno != EEXIST)
+        if (!mkdir(path, 0777)) sync_name(path);
+        else if (errno != EEXIST)
             return fail("%s: cannot make the folder %s: %s", flag, path, strerror(errno));
         *at = '/';
     }
@@ -88,13 +107,6 @@ static int same_file(const char *path, const char *folder, const char *name)
     return !stat(path, &a) && !stat(other, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
-/* Brings the names in it onto the disk; not every file system can. */
-static void sync_folder(const char *path)
-{
-    int folder = open(path, O_RDONLY);
-    if (folder >= 0) fsync(folder), close(folder);
-}
-
 /* A file in the making. */
 typedef struct {
     char path[PATH_MAX], temporary[PATH_MAX]; /* make_folder saw that both fit */
@@ -135,8 +147,7 @@ static int whole_end(Whole *w, int failed)
         if (!other) unlink(w->temporary);
         return 1;
     }
-    *strrchr(w->temporary, '/') = '\0'; /* the rename too */
-    sync_folder(w->temporary);
+    sync_name(w->path);
     return 0;
 }
 
@@ -163,7 +174,8 @@ static int share_file(const char *from, const char *folder, const char *name)
     if (!link(from, w.temporary)) {
         int failed = rename(w.temporary, w.path) ? errno : 0;
         unlink(w.temporary); /* rename leaves it where both are names of one file */
-        return failed ? fail("%s: cannot be saved: %s", w.path, strerror(failed)) : 0;
+        if (failed) return fail("%s: cannot be saved: %s", w.path, strerror(failed));
+        return sync_folder(folder), 0;
     }
     FILE *f = fopen(from, "rb");
     if (!f) return fail("%s: cannot be opened: %s", from, strerror(errno));
@@ -226,6 +238,7 @@ static int set_aside(const char *folder, const char *const *names, int n, int ov
         else snprintf(line, sizeof line, "removed    %s\n", kept);
         put_lines(stdout, line, 11);
     }
+    sync_folder(folder);
     return 0;
 }
 

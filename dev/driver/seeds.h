@@ -148,7 +148,10 @@ static const char *result_path(const Seed *one)
 }
 
 /* A run that begins anew has not ended. */
-static void drop_result(const Seed *one) { unlink(result_path(one)); }
+static void drop_result(const Seed *one)
+{
+    if (!unlink(result_path(one))) sync_folder(one->output_dir);
+}
 
 /* Reads what a run came to, where one has ended in the seed's folder: of the same settings. */
 static int load_result(Seed *one, const char *settings)

@@ -306,7 +306,7 @@ static void test_standard(void)
 static void test_second_save(void)
 {
     int failures = 0, failed = 1, again, kept[2];
-    for (int at = 0; failed || at < 12; at++) {
+    for (int at = 0; failed || at < 20; at++) {
         Folder out = {.path = "new/out"};
         Bert m = {0};
         fresh("encoder.bin");
