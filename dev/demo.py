@@ -100,12 +100,20 @@ OF_TASK = {"reviews": "classification", "multi-label": "classification"}  # the 
 def run(*command, keep=False, title=""):
     """Prints a command and runs it; keep: -> what it wrote to standard output."""
     print("\n" + title + " ".join(command), flush=True)
-    done = subprocess.run([sys.executable] + list(command[1:]) if command[0] == "python3"
+    stopped = False
+    with subprocess.Popen([sys.executable] + list(command[1:]) if command[0] == "python3"
                           else command, cwd=ROOT, universal_newlines=True,
-                          stdout=subprocess.PIPE if keep else None)
-    if done.returncode:
-        sys.exit("demo: %s failed with exit code %d" % (command[0], done.returncode))
-    return done.stdout
+                          stdout=subprocess.PIPE if keep else None) as child:
+        while child.returncode is None:
+            try:
+                out = child.communicate()[0]
+            except KeyboardInterrupt:  # which the command gets too: a training saves before it ends
+                stopped = True
+    if stopped:
+        sys.exit(130)
+    if child.returncode:
+        sys.exit("demo: %s failed with exit code %d" % (command[0], child.returncode))
+    return out
 
 
 def write(path, text):
