@@ -654,9 +654,10 @@ class Data:
         if self.input.empty:
             warn("%s empty, nan, null or none", plural(self.input.empty, "text"))
         if self.input.lost:
-            warn("%s: is not %s in %s, the first is %s: such letters are lost", self.args.input,
+            warn("%s: is not %s in %s, the first is %s: such letters are lost%s", self.args.input,
                  self.input.encoding[:5].upper() if self.input.encoding[:5] == "utf-8"
-                 else self.input.encoding, plural(self.input.lost, "place"), self.input.first_lost)
+                 else self.input.encoding, plural(self.input.lost, "place"), self.input.first_lost,
+                 "" if self.args.encoding else "; of Excel: --encoding cp1252, or gb18030 in China")
 
     def warn_of_labels(self, counts):
         n, names = len(self.segments), self.labels

@@ -112,7 +112,7 @@ def main():
             head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], check=True,
                                   stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
             page = blocks(PAGE, "cmake")[0]
-            ours = re.sub("https://.*?[.]git", ROOT, page).replace("v1.0.0", head)
+            ours = re.sub("https://.*?[.]git", ROOT, page).replace("TAG main", "TAG " + head)
             check("CMake: the page has an address and a tag",
                   ROOT in ours and head in ours and page.count("FetchContent_") == 2, page)
             write(tmp + "/CMakeLists.txt", ours)

@@ -972,7 +972,7 @@ def check_bytes(b):
             b.refused("%s, %s" % (what, task), task, name, raw, [what.split()[-1]])
     b.texts("three places", "x.tsv", b"the caf\xe9s\t1\nla\xdft\t0\n", [("the caf\ufffds", "1"),
             ("la\ufffdt", "0")], "--header", "no", words=["is not UTF-8 in 2 places",
-            "0xE9 behind 'the caf' in line 1:"])
+            "0xE9 behind 'the caf' in line 1:", "--encoding cp1252"])
     for encoding in "gb18030", "big5":
         b.refused("not UTF-8: " + encoding, "classification", "x.csv", "text,label\n\n好,1\n坏,0\n"
                   "好,1\n坏,0\n".encode(encoding), [" in line 3: name its --encoding"])

@@ -153,13 +153,15 @@ static void little_endian(void *numbers, size_t count, size_t size)
     }
 }
 
+#define OF_TEXT "; of a text: python3 tokenizer.py TASK %s OUT.bin --model MODEL.bin makes one"
+
 /* Checks the header against itself and the file's length. No array is larger than the file, so no
    sum behind it can overflow. */
 static int data_header(Data *d, const int32_t *w, Wide bytes)
 {
     if (w[0] != DATA_MAGIC)
-        return fail("%s: not a data file, which tokenizer.py makes: it begins with %08X", d->path,
-                    (unsigned)w[0]);
+        return fail("%s: not a data file, it begins with %08X" OF_TEXT, d->path, (unsigned)w[0],
+                    d->path);
     const int task = w[2] > 0 && w[2] < BERT_NUM_TASKS ? w[2] : BERT_NONE, qa = task == BERT_QA;
     const int pairs = draws_pairs(task), names = bert_task(task)->most_K > 1;
     const char *groups = group_names[task];
@@ -302,8 +304,7 @@ static int data_read(Data *d, FILE *f)
         return fail("%s: not a regular file", d->path);
     const Wide bytes = (Wide)info.st_size;
     if (bytes < HEADER || fread(w, 1, HEADER, f) != HEADER)
-        return fail("%s: not a data file, which tokenizer.py makes: it has %llu bytes", d->path,
-                    bytes);
+        return fail("%s: not a data file, it has %llu bytes" OF_TEXT, d->path, bytes, d->path);
     little_endian(w, HEADER_WORDS, 4);
     if (data_header(d, w, bytes)) return 1;
     const size_t entries = (size_t)d->sections, first = HEADER + entries * ENTRY;

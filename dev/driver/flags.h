@@ -308,7 +308,9 @@ static void command_usage(const Program *p, int command)
         if (p->flags[i].value[0]) fprintf(f, " [%s]", p->flags[i].value);
         fputs(p->flags[i].needs & p->commands[command].bit ? " (needed)\n" : "\n", f);
     }
-    fputs("\nNames, meaning and [defaults] are those of Hugging Face's TrainingArguments.\n", f);
+    if (!command) /* train */
+        fputs("\nNames, meaning and [defaults] are those of Hugging Face's TrainingArguments.\n",
+              f);
     page_end(&page, stdout, 39);
 }
 

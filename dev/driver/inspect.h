@@ -39,6 +39,9 @@ static int read_text(Inspection *i)
     if (line && take_line(in, line, n)) return fail("%s: %s", line_place(in->number), in->why);
     if (!line && in->why[0]) return text_end(in);
     for (int t = 0; line && t < in->e.N; t++) words += in->e.spans[t].text >= 0;
+    if (!line)
+        return fail("inspect reads a text, its last argument or a line of standard input: there "
+                    "is none");
     if (!words) return fail("%s is empty: there is nothing to look into", line_place(in->number));
     one_sequence(i, 0);
     if (in->e.B > 1 && i->task == BERT_QA)

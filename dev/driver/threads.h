@@ -217,9 +217,12 @@ static void threads_end(double work)
 /* For a report, behind the number of threads. */
 static const char *threads_note(void)
 {
-    static char note[80];
+    static char note[160];
     if (!threads.fixed[0]) return threads.all ? ", fewer or asleep beside other programs" : "";
-    snprintf(note, sizeof note, ", fixed while %s is set", threads.fixed);
+    snprintf(note, sizeof note, ", fixed while %s is set%s", threads.fixed,
+             omp_get_max_threads() < 2 || getenv("OMP_WAIT_POLICY")
+                 ? ""
+                 : ": slow beside other programs (OMP_WAIT_POLICY=passive lets them sleep)");
     return note;
 }
 #else

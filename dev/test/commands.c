@@ -701,6 +701,8 @@ static void test_bad_commands(void)
         {"eval --model model.bin --eval_file .", ".", "regular"},
         {"eval --model data.bin --eval_file data.bin", "data.bin", "not a model"},
         {"eval --model model.bin --eval_file model.bin", "model.bin", "not a data file"},
+        {"predict --model model.bin --predict_file empty", "empty: not a data file, it has 0 bytes",
+         "tokenizer.py TASK empty OUT.bin --model"},
         {"eval --model model.bin --eval_file model.bin", "model.bin", "tokenizer.py"},
         {"eval --model model.bin --eval_file empty", "empty", "tokenizer.py"},
         {TRAIN_CALL "--init config.json", "--init", "export_hf.py --config"},

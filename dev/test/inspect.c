@@ -197,7 +197,9 @@ static void test_refused(void)
     expect_error("inspect --model words.bin --output_file there/ film", "there/ is a folder", "");
     expect_error("inspect --model words.bin --output_file there film", "there", "Is a directory");
     expect(access("there.tmp", F_OK), "there.tmp is left");
-    expect_text(WORDS, "", 1, "train_bert: the text is empty: there is nothing to look into\n");
+    expect_text(WORDS, "", 1,
+                "train_bert: inspect reads a text, its last argument or a line of standard input: "
+                "there is none\n");
     expect_text(WORDS, "  \n", 1, "train_bert: stdin:1 is empty: there is nothing to look into\n");
     must(&m, bert_load(&m, "words.bin"));
     m.params.qkvw[0] = NAN;
