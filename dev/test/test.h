@@ -56,6 +56,7 @@ MAYBE static int expect(int ok, const char *format, ...)
         va_start(args, format);
         vsnprintf(why, sizeof why, format, args);
         va_end(args);
+        if (!why[0]) strcpy(why, "(nothing was written)"); /* of "%s", output */
     }
     return ok;
 }
