@@ -83,10 +83,10 @@ static int answer_all(Answering *a)
     Loader *l = &a->l;
     double start = seconds();
     do {
-        if (loader_step(l, 0)) return 1;
-        for (size_t i = 0; i < l->num_batches; i++)
-            if (a->pooling ? embed_batch(a, &l->batches[i]) : predict_batch(a, &l->batches[i]))
-                return 1;
+        int failed = loader_step(l, 0);
+        for (size_t i = 0; i < l->num_batches && !failed; i++)
+            failed = a->pooling ? embed_batch(a, &l->batches[i]) : predict_batch(a, &l->batches[i]);
+        if (failed) return 1;
         if (l->data == &l->files.data && l->num_batches && !isatty(STDOUT_FILENO))
             progress(a->pooling ? "embed" : "predict", l->first + l->step_items, l->n, start);
     } while (!l->ended);

@@ -75,7 +75,6 @@ static double restarting(const Schedule *s, double step)
 static double polynomial(const Schedule *s, double step)
 {
     const double rest = 1 - (step - s->warmup) / (s->total - s->warmup);
-    if (step > s->total) return s->lr_end / s->rate;
     return ((s->rate - s->lr_end) * pow(rest, s->power) + s->lr_end) / s->rate;
 }
 

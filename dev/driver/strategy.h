@@ -36,10 +36,9 @@ static int due(const Strategy *s, long long step, int epoch_ends, int run_ends)
     return log * DUE_LOG + ends * DUE_MODEL + eval * DUE_EVAL + save * DUE_SAVE;
 }
 
-/* How many evaluations there are in so many steps, or epochs. */
+/* How many evaluations there are in so many steps, or epochs; --eval_strategy is not no. */
 static double evaluations(const Strategy *s, long long total, double epochs)
 {
-    if (!strcmp(s->eval, "no")) return 0;
     return ceil(strcmp(s->eval, "steps") ? epochs : (double)total / s->eval_steps);
 }
 

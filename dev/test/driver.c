@@ -145,13 +145,18 @@ static void test_folder_removed(void)
     Folder out = {.path = "out"};
     Bert m = {0};
     clean(11);
-    if (bert_load(&m, "encoder.bin")) exit(2);
-    fflush(stderr);
-    int error = open("output", O_CREAT | O_TRUNC | O_WRONLY, 0600), old = dup(2);
-    dup2(error, 2);
-    int failed = folder_save(&out, &m, "model.bin");
-    dup2(old, 2), close(old), close(error);
-    expect(!failed && size_of("out/model.bin") > 0, "not saved");
+    if (bert_load(&m, "encoder.bin") || symlink("nowhere", "out")) exit(2);
+    output_begin();
+    int saved = !folder_save(&out, &m, "model.bin");
+    output_end();
+    expect(!saved && strstr(output, "--output_dir: cannot write into out") &&
+               !strstr(output, "model.bin"),
+           "%s", output);
+    remove("out");
+    output_begin();
+    saved = !folder_save(&out, &m, "model.bin");
+    output_end();
+    expect(saved && size_of("out/model.bin") > 0, "not saved");
     if (geteuid() != 0 && !chmod("out", 0500)) { /* root may write anywhere */
         expect(folder_save(&out, &m, "model.bin"), "saved");
         chmod("out", 0700);
@@ -212,19 +217,31 @@ static void test_signal(void)
            "'best so far', and no best.bin: %s", output);
     const Options options = {.output_dir = "out"};
     Training t = {.o = &options, .plan = {.total = 2}, .saved_step = NEVER};
-    fflush(stderr);
-    int error = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600), old = dup(2);
-    dup2(error, 2);
+    output_begin();
     stop_signal = SIGINT;
     const int code = train_end(&t);
     stop_signal = 0;
-    dup2(old, 2), close(old);
-    output[imax(0, (int)pread(error, output, sizeof output - 1, 0))] = 0;
-    close(error);
+    output_end();
     expect(code == 128 + SIGINT && strstr(output, "before the first step: nothing was saved"), "%s",
            output);
     done("a signal: what was said to be the best is saved, and nothing is said to be saved that is "
          "not");
+}
+
+/* While it measures: of two batches the second is not looked at. */
+static void test_stopped_evaluation(void)
+{
+    const Options o = {.per_device_eval_batch_size = 4};
+    const volatile sig_atomic_t stop = SIGINT;
+    Bert m = {0};
+    Evaluation e = {0};
+    Loader l = eval_loader(&o, &m);
+    if (bert_load(&m, "out/model.bin") || loader_file(&l, "single.bin") || loader_scan(&l)) exit(2);
+    evaluation_room(&e, l.data);
+    const int end = evaluate(&m, &l, &e, &stop);
+    expect(end == STOPPED && !l.ended, "%d", end);
+    loader_free(&l), evaluation_free(&e), bert_free(&m);
+    done("a signal: an evaluation ends with its batch");
 }
 
 /* What train writes of its data into the model */
@@ -400,6 +417,7 @@ int main(void)
     test_kept_head();
     test_best();
     test_signal();
+    test_stopped_evaluation();
     test_memory();
     test_lines();
     test_full_disk();

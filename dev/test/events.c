@@ -7,7 +7,13 @@
 #define BERT_IMPLEMENTATION
 #include "dev/driver/report.h"
 
+/* What the system refuses: "remove", or fopen's mode. */
+static const char *refused = "";
+#define remove(path) (strcmp(refused, "remove") ? remove(path) : -1)
+#define fopen(path, mode) (strcmp(refused, mode) ? fopen(path, mode) : NULL)
 #include "dev/driver/events.h"
+#undef remove
+#undef fopen
 
 #include "files.h"
 
@@ -85,6 +91,18 @@ static void write_steps(int lines, int first, int last)
     events_free(&e);
 }
 
+/* Without a word of it here. */
+static int fails_to_start(const char *in, long long lines)
+{
+    Events e = {0};
+    const int null = open("/dev/null", O_WRONLY), old = dup(2);
+    dup2(null, 2), close(null);
+    const int failed_one = events_start(&e, in, lines);
+    dup2(old, 2), close(old);
+    expect(!e.f, "a file is open");
+    return failed_one;
+}
+
 static void test_files(void)
 {
     char path[PATH_MAX];
@@ -125,16 +143,19 @@ static void test_files(void)
     expect(!*steps_of(), "a file is left: %s", steps_of());
     write_steps(3, 7, 7);
     expect(!strcmp(steps_of(), "0 7 "), "one that goes on without its file: %s", steps_of());
+    refused = "remove";
+    expect(fails_to_start(folder, 0), "an earlier file that cannot be removed");
+    refused = "r+b";
+    expect(fails_to_start(folder, 1), "a file that cannot be written");
+    refused = "";
+    expect(!strcmp(steps_of(), "0 7 "), "a run that did not start: %s", steps_of());
     find_events(folder, path, sizeof path);
     remove(path), remove(in_folder("events.out.tfevents.0000000001.other")), remove(folder);
     Events none = {0};
     events_number(&none, "", "loss", 1);
     expect(events_end(&none, 1) && !none.summary.size, "a file that there is not");
-    int null = open("/dev/null", O_WRONLY), old = dup(2);
-    dup2(null, 2), close(null);
-    const int failed_one = events_start(&none, "/tmp/bert_events_of_nobody/here", 0);
-    dup2(old, 2), close(old);
-    expect(failed_one && !none.f, "a file in a folder that is not there");
+    expect(fails_to_start("/tmp/bert_events_of_nobody/here", 0),
+           "a file in a folder that is not there");
     done("events: a new run's file takes the place of ours, one that goes on keeps its lines");
 }
 

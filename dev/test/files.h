@@ -249,26 +249,36 @@ MAYBE static int lines(const char *with)
     return n;
 }
 
+/* What is written between the two goes into output. */
+static int kept_streams[2], output_file;
+
+MAYBE static void output_begin(void)
+{
+    fflush(stdout), fflush(stderr);
+    output_file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
+    for (int i = 0; i < 2; i++) kept_streams[i] = dup(i + 1), dup2(output_file, i + 1);
+}
+
+MAYBE static void output_end(void)
+{
+    fflush(stdout), fflush(stderr);
+    for (int i = 0; i < 2; i++) dup2(kept_streams[i], i + 1), close(kept_streams[i]);
+    const ssize_t got = pread(output_file, output, sizeof output - 1, 0);
+    output[got > 0 ? got : 0] = 0;
+    close(output_file);
+}
+
 MAYBE static int call(const char *command_line)
 {
     static char line[PATH_MAX + 1024], name[] = "train_bert";
     char *argv[64] = {name};
-    int argc = 1, kept[2], code;
-    size_t n;
+    int argc = 1, code;
     snprintf(line, sizeof line, "%s", command_line);
     for (char *word = strtok(line, " "); word && argc < 63; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    fflush(stdout), fflush(stderr);
-    int file = open("output", O_CREAT | O_TRUNC | O_RDWR, 0600);
-    for (int i = 0; i < 2; i++) kept[i] = dup(i + 1), dup2(file, i + 1);
+        argv[argc++] = strcmp(word, "''") ? word : word + 2;
+    output_begin();
     code = bert_main(argc, argv);
-    fflush(stdout), fflush(stderr);
-    for (int i = 0; i < 2; i++) dup2(kept[i], i + 1), close(kept[i]);
-    lseek(file, 0, SEEK_SET);
-    ssize_t got = read(file, output, sizeof output - 1);
-    n = got > 0 ? (size_t)got : 0;
-    output[n] = 0;
-    close(file);
+    output_end();
     return code;
 }
 

@@ -150,6 +150,11 @@ static void test_tasks(void)
                    "of %.20s: %.30s", page_from("\"rows\": "), page_from("\"unknown\": "));
         expect(!strcmp(page_from("\"targets\""), "") == (rows[i].task == BERT_NONE), "task %d",
                rows[i].task);
+        if (rows[i].task != BERT_QA) continue;
+        expect(!call_text("inspect --model task.bin --output_file page.html --max_length 8",
+                          rows[i].text) &&
+                   strstr(output, "the context does not fit into 8 tokens: only its first window"),
+               "%s", output);
     }
     bert_free(&m);
     done("inspect: every task");
@@ -184,6 +189,8 @@ static void test_texts(void)
 static void test_refused(void)
 {
     Bert m = {0};
+    char line[PATH_MAX + 100] = "inspect film --model words.bin --output_file ";
+    const size_t n = strlen(line);
     unlink("page.html");
     mkdir("there", 0700);
     expect_error("inspect film", "inspect needs --model", "");
@@ -191,15 +198,20 @@ static void test_refused(void)
     expect_error("encode --model words.bin film", "'film' is not a flag", "help encode");
     expect_error(WORDS "--text film good", "'good' is not a flag", "");
     expect_error(WORDS "--text= ", "--text: '' is not a text", "");
+    expect_error(WORDS "''", "--text: '' is not a text", "");
     expect_error(WORDS "--pair film", "the text: no tab", "--pair");
     expect_error(WORDS "--max_length 1000000 film", "--max_length is 1000000", "");
     expect_error("inspect --model words.bin --output_file no/page.html film", "no/page.html", "");
     expect_error("inspect --model words.bin --output_file there/ film", "there/ is a folder", "");
     expect_error("inspect --model words.bin --output_file there film", "there", "Is a directory");
     expect(access("there.tmp", F_OK), "there.tmp is left");
+    memset(line + n, 'x', PATH_MAX - 63), line[n + PATH_MAX - 63] = 0;
+    expect_error(line, "--output_file: the name is too long", "");
     expect_text(WORDS, "", 1,
                 "train_bert: inspect reads a text, its last argument or a line of standard input: "
                 "there is none\n");
+    expect(call_from(WORDS, ".") == 1 && strstr(output, "standard input: cannot be read: "), "%s",
+           output);
     expect_text(WORDS, "  \n", 1, "train_bert: stdin:1 is empty: there is nothing to look into\n");
     must(&m, bert_load(&m, "words.bin"));
     m.params.qkvw[0] = NAN;
@@ -211,6 +223,31 @@ static void test_refused(void)
     done("inspect: what cannot be is refused by name, and nothing is written");
 }
 
+/* From each allocation for bert.h on there is no more memory. */
+static void test_memory(void)
+{
+    static const int tasks_of[] = {BERT_PRETRAINING, BERT_MULTIPLE_CHOICE};
+    Bert m = {0};
+    int k = 0;
+    for (int i = 0; i < 2; i++) {
+        int code = 1;
+        must(&m, bert_load(&m, "encoder.bin"));
+        must(&m, bert_set_task(&m, tasks_of[i], i, 0, NULL, 1));
+        must(&m, bert_save(&m, "task.bin"));
+        bert_free(&m);
+        for (k = 0; code == 1 && k < 100; k++) {
+            unlink("page.html");
+            fail_at = k;
+            code = call_text("inspect --model task.bin --output_file page.html", "a [MASK]\tb\ta");
+            fail_at = -1;
+            expect(code ? strstr(output, "memory") && access("page.html", F_OK) : k > 30,
+                   "task %d, allocation %d: exit code %d, %s", tasks_of[i], k, code, output);
+        }
+        expect(code == 0, "task %d: %s", tasks_of[i], output);
+    }
+    done("inspect: each of %d allocations is the last: an error, and no page", k);
+}
+
 int main(void)
 {
     test_page();
@@ -220,6 +257,7 @@ int main(void)
     test_tasks();
     test_texts();
     test_refused();
+    test_memory();
     leave_folder();
     return finish();
 }

@@ -127,6 +127,10 @@ static void test_lines(void)
                                                "train_bert: warning:\r\n  5\r\n"),
                "'%s'", got);
     }
+    held.on = 1; /* as in one process of several, that fails */
+    fail("%d", 7), warn("%d", 8);
+    held.on = 0;
+    expect(!strcmp(held.text, "train_bert: 7\n"), "held: '%s'", held.text);
     done("terminal: long lines are broken at blanks, by columns");
 }
 

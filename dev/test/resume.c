@@ -274,6 +274,12 @@ static void test_signals(void)
                     "--resume_from_checkpoint") == 0 &&
                there("part/checkpoint-4", "best.bin") && there("part", "checkpoint-8"),
            "%.300s", output);
+    /* and it cannot be saved */
+    remove_all("part"), mkdir("part", 0700), mkdir("part/model.bin.tmp", 0700);
+    signal_at = "step 1/", signal_then = SIGTERM;
+    expect(run_with("--output_dir part") == 1 &&
+               strstr(output, "part/model.bin.tmp: cannot be removed"),
+           "%.300s", told());
     expect_error("train --model encoder.bin --train_file part-0.bin --output_dir none "
                  "--resume_from_checkpoint",
                  "none", "has no checkpoint-N");
@@ -409,6 +415,18 @@ static void test_full(void)
                    there("part", "model.bin"),
                "%ld bytes: half a checkpoint", bytes);
     }
+    /* what has no folder, or does not exist */
+    Bert m = {0};
+    Training t = {.m = &m};
+    t.state = run_state(&t), t.state.settings = (char[]){"a=1\n"};
+    links = 0;
+    output_begin();
+    errors = save_state(&t.state, "nowhere", 0, 0) + share_file("part/model.bin", "nowhere", "a") +
+             share_file("nowhere", "part", "a");
+    output_end();
+    links = 1;
+    expect(errors == 3 && lines("nowhere") == 3 && !there("part", "a") && !there("part", "a.tmp"),
+           "%ld errors: %s", errors, output);
     done("a full disk: an error, and what was saved before goes on to the same bits");
 }
 
@@ -771,6 +789,19 @@ static void test_strategies(void)
     done("strategies: Trainer's checks, the best at the end, early stopping, limits, NaN");
 }
 
+/* Exit code of a run whose last block of memory for bert.h there is not; path is not there when it
+   begins. */
+static int without_last_block(const char *path, const char *with)
+{
+    const long most = 1 << 20;
+    remove(path), fail_at = most;
+    run_with("%s", with);
+    remove(path), fail_at = most - fail_at - 1;
+    const int code = run_with("%s", with);
+    fail_at = -1;
+    return code;
+}
+
 /* All that stands in a folder, and when it was written. */
 static const char *state_of(const char *path)
 {
@@ -819,6 +850,11 @@ static void test_dry_run(void)
                    0 &&
                strstr(output, "time       0:00 for 0 steps"),
            "no step is left: %.900s", output);
+    remove("output");
+    expect(without_last_block("none", "--output_dir none --dry_run --per_device_train_batch_size "
+                                      "1") == 1 &&
+               strstr(output, "dev.bin: ") && strstr(output, "memory"),
+           "%.600s", told());
     remove("output");
     const char *after = state_of(".");
     expect(strlen(before) > 500 && there("whole", "model.bin"), "%s", before);
@@ -943,9 +979,27 @@ static void test_seeds(void)
                lines("it has ended") == 2 && strstr(output, "30 of 30 steps are made") &&
                strstr(output, table),
            "%.600s", strstr(output, "\nseed        "));
+    expect(without_last_block("again/seed-9/result.txt",
+                              "--output_dir again --logging_dir again --seeds 8,7,9 "
+                              "--save_strategy steps --save_steps 15 --resume_from_checkpoint") ==
+                   1 &&
+               strstr(output, "dev.bin: ") && strstr(output, "memory"),
+           "%.600s", told());
     write_file("again/seed-7/result.txt", "seed=7\n", 7);
     expect(run_with("--output_dir again --seeds 8,7,9 --resume_from_checkpoint") == 1 &&
                strstr(output, "again/seed-7/result.txt: is not a run's result"),
+           "%.600s", told());
+    /* one alone has no deviation; of more numbers than there can be those behind are left out */
+#define ONE "--output_dir again --save_strategy steps --save_steps 15 --resume_from_checkpoint "
+    FILE *f = fopen("again/seed-8/result.txt", "a");
+    for (int i = 0; f && i < 2 * MOST_NUMBERS; i++) fprintf(f, "result x=%d\n", i);
+    if (f) fclose(f);
+    expect(run_with(ONE "--seeds 8") == 0 && row_of("mean", mean) == MOST_NUMBERS &&
+               row_of("deviation", deviation) == 0 && lines("  -") == MOST_NUMBERS,
+           "%.900s", output);
+    remove("again/seed-8/result.txt"), mkdir("again/seed-8/result.txt", 0700);
+    expect(run_with(ONE "--seeds 8") == 1 &&
+               strstr(output, "again/seed-8/result.txt: cannot be read"),
            "%.600s", told());
     release(0);
     done("--seeds: each has the bits of its own run, and a table; what has ended is not run again");

@@ -30,6 +30,13 @@ static void make_files(void)
     BertConfig narrow = tiny_config(8);
     narrow.S = 1, narrow.task = BERT_REGRESSION, narrow.K = 1, narrow.pooler = 1;
     write_zeros("narrow.bin", "model.bin", narrow);
+    /* its value is 100, and the gradient of its vectors of zeros beyond float32 */
+    expect(!bert_load(&m, "narrow.bin"), "%s", bert_error(&m));
+    for (int c = 0; c < m.config.C; c++) m.params.clsw[c] = 3e38f;
+    m.params.clsb[0] = 100;
+    expect(!bert_save(&m, "steep.bin"), "%s", bert_error(&m));
+    bert_free(&m);
+    write_data("values.bin", task_image(BERT_REGRESSION, 0));
 }
 
 static void expect_ok(const char *line, const char *hint)
@@ -72,6 +79,8 @@ static void test_schedules(void)
                  "out/model.bin", "no longer finite");
     expect_error("train --model nan.bin --train_file data.bin --output_dir out --max_steps 3",
                  "loss", "nothing was saved");
+    expect_error("train --model steep.bin --train_file values.bin --output_dir out --dry_run",
+                 "step 1: the gradient norm is ", "nothing was saved");
     done("returns: schedules, steps beyond counting, a training that diverges");
 }
 
@@ -123,6 +132,21 @@ static void test_log(void)
               "logs/log.jsonl: cannot be written: ");
     expect(lines("; going on without it") == 1, "more than once: %.300s", output);
     remove("logs/log.jsonl");
+    /* one that a run goes on with, and that it can read but not write, or not read */
+    Log log = {.bytes = 8, .hash = hash_bytes(HASH_START, (const char[8]){0}, 8)};
+    for (int i = 0; i < 2; i++) {
+        if (i ? mkdir("logs/log.jsonl", 0700) : symlink("/dev/zero", "logs/log.jsonl"))
+            expect(0, "no link, or no folder");
+        output_begin();
+        const int failed_one = log_start(&log, "logs");
+        output_end();
+        expect(failed_one && lines("train_bert: ") == 1 &&
+                   strstr(output, i ? "logs/log.jsonl: cannot be read: "
+                                    : "logs/log.jsonl: cannot be written: "),
+               "%s", output);
+        log_free(&log);
+        remove("logs/log.jsonl");
+    }
     done("returns: a log on a full disk costs the log, not the training");
 }
 
