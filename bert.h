@@ -4768,8 +4768,8 @@ BERTDEF int bert_bf16_units(void)
     return known == 2;
 }
 
-/* bert_pack_tile_ where one of the steps is 1, as in every matrix here: 16 vectors of 16 words along
-   that step. Transposed, where words and lines lie the other way: rows are dealt out as in
+/* bert_pack_tile_ where one of the steps is 1, as in every matrix here: 16 vectors of 16 words
+   along that step. Transposed, where words and lines lie the other way: rows are dealt out as in
    bert_transpose_. */
 __attribute__((target("avx512f,avx512bw,avx512bf16"))) static void
 bert_pack_tile_amx_(BERT_PACK_ARGUMENTS_)
