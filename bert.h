@@ -657,8 +657,7 @@ BERTDEF int bert_answers_end(BertAnswers *a, double threshold);
 BERTDEF int bert_load(Bert *m, const char *path);
 BERTDEF int bert_load_memory(Bert *m, const void *data, size_t size);
 
-/* Writes one, to path itself: to be safe against a crash, give a temporary name, and rename it.
-   What has to outlive a loss of power needs an fsync before that. */
+/* Writes one, to path itself: against a crash, write another name, fsync it, and rename it. */
 BERTDEF int bert_save(Bert *m, const char *path);
 
 #endif /* BERT_H */
