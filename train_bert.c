@@ -254,7 +254,7 @@ static int train_resume(Training *t)
     printf("resumed    %s: %lld of %lld steps are made\n\n", folder, t->step, t->plan.total);
     fflush(stdout);
     if (ranks.rank || t->o->dry_run) return 0;
-    if (!t->kept) checkpoints_aside(out, t->out.overwrite);
+    checkpoints_aside(out, t->kept ? t->step : 0, t->out.overwrite);
     return folder_begin(&t->out) || restore_best(&t->state, folder, out);
 }
 

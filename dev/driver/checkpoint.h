@@ -86,24 +86,27 @@ static void drop_checkpoint(const char *folder, const char *prefix, long long st
     remove_checkpoint(temporary);
 }
 
-/* An earlier run's become earlier-checkpoint-N, or where overwrite is set nothing. */
-static void checkpoints_aside(const char *folder, int overwrite)
+/* An earlier run's, those after a step, become earlier-checkpoint-N, or where overwrite is set
+   nothing. */
+static void checkpoints_aside(const char *folder, long long step, int overwrite)
 {
-    long long *steps;
-    size_t n = list_steps(&steps, folder, "earlier-checkpoint-", "");
-    for (size_t i = 0; i < n; i++) drop_checkpoint(folder, "earlier-checkpoint-", steps[i]);
-    free(steps);
-    n = list_steps(&steps, folder, "checkpoint-", "");
-    for (size_t i = 0; i < n; i++)
+    long long *steps, *older;
+    size_t n = list_steps(&steps, folder, "checkpoint-", ""), first = 0;
+    while (first < n && steps[first] <= step) first++;
+    const int any = step == 0 || first < n;
+    const size_t count = any ? list_steps(&older, folder, "earlier-checkpoint-", "") : 0;
+    for (size_t i = 0; i < count; i++) drop_checkpoint(folder, "earlier-checkpoint-", older[i]);
+    if (any) free(older);
+    for (size_t i = first; i < n; i++)
         if (overwrite || rename(path_of(folder, "checkpoint-", steps[i], ""),
                                 path_of(folder, "earlier-checkpoint-", steps[i], "")))
             drop_checkpoint(folder, "checkpoint-", steps[i]);
     sync_folder(folder); /* before there is one of this run */
-    if (n && !overwrite) {
+    if (first < n && !overwrite) {
         Page page;
         fprintf(page_begin(&page),
                 "kept       %s/checkpoint-%lld%s of an earlier run as earlier-checkpoint-%lld\n",
-                folder, steps[n - 1], n > 1 ? " and others" : "", steps[n - 1]);
+                folder, steps[n - 1], n - first > 1 ? " and others" : "", steps[n - 1]);
         page_end(&page, stdout, 11);
     }
     free(steps);
@@ -151,7 +154,7 @@ static int folder_save(Folder *f, Bert *m, const char *name)
     int failed = bert_save(m, file.temporary) ? fail("%s", bert_error(m)) : 0;
     if (!failed) failed = folder_begin(f); /* now there is something in their place */
     if (whole_end(&file, failed)) return 1;
-    if (first) checkpoints_aside(f->path, f->overwrite);
+    if (first) checkpoints_aside(f->path, 0, f->overwrite);
     return 0;
 }
 

@@ -264,6 +264,17 @@ static void test_signals(void)
     expect(!run_with("--output_dir part --logging_dir part --resume_from_checkpoint"), "%.300s",
            output);
     expect_same("part", "stopped ten times");
+    /* from an earlier checkpoint than the last, and from what that run then left */
+#define FROM_4 "--output_dir part --logging_dir part --save_strategy steps --save_steps 4 "
+    expect(!run_with(FROM_4 "--overwrite_output_dir") && there("part", "checkpoint-8"), "%.300s",
+           output);
+    signal_at = "step 6/", signal_then = SIGTERM;
+    expect(run_with(FROM_4 "--resume_from_checkpoint part/checkpoint-4") == 143 &&
+               there("part", "earlier-checkpoint-8") && there("part", "checkpoint-6"),
+           "%.300s", output);
+    expect(!run_with(FROM_4 "--resume_from_checkpoint") && there("part", "earlier-checkpoint-8"),
+           "%.300s", output);
+    expect_same("part", "from checkpoint 4 of 28, and stopped");
     /* in front of an evaluation, behind which a checkpoint is due */
     remove_all("part");
     signal_at = "step 4/", signal_then = SIGTERM;
