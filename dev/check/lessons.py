@@ -24,7 +24,7 @@ LESSONS = os.path.join(DEV, "lessons")
 FLAGS = {"gcc": ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"],
          "clang": ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"],
          "tcc": ["-O2", "-Wall", "-Werror"]}
-MOST_LINES = {"7_bert.c": 480}  # the others 200
+MOST_LINES = {"7_bert.c": 450}  # the others 200
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 BLOCK = re.compile(r"<!-- prints: (\S+?)(?:, numbers: (\S+))? -->\n+```(?:text)?\n(.*?)\n```", re.S)
 

@@ -12,7 +12,8 @@
 #include <string.h>
 
 /* A token's id is its place in this list. BERT's own list has 30,522 lines and was made from
-   Wikipedia and books; this one has what the sentences below need. */
+   Wikipedia and books; this one has what the sentences below need. [PAD] fills short texts up
+   where texts of different lengths are computed as one rectangle; bert.h does without. */
 static const char *const vocabulary[] = {
     "[PAD]", "[UNK]",  "[CLS]", "[SEP]",   "[MASK]", "!",      ",",     ".",     "the",
     "a",     "cat",    "dog",   "is",      "was",    "un",     "re",    "play",  "happy",
@@ -21,7 +22,8 @@ static const char *const vocabulary[] = {
 };
 enum { V = sizeof vocabulary / sizeof *vocabulary };
 enum { UNK = 1, CLS = 2, SEP = 3 };
-enum { LONGEST = 100, MOST = 258 }; /* letters of a word, as in BERT; tokens of a sentence */
+enum { LONGEST = 100, LETTERS = 255 }; /* of a word, as in BERT; of a sentence: the rest is cut */
+enum { MOST = 1 + LETTERS + 1 + 1 };   /* ids of a sentence, [CLS], [SEP] and an end */
 
 /* The id of a piece, or -1. bert.h looks it up in a hash table; a loop is enough for 40 lines. */
 static int find(const char *piece)
@@ -57,9 +59,9 @@ static int wordpiece(int *ids, const char *word, int length, int show)
    word, so is each punctuation mark; blanks are nothing. Returns the number of tokens. */
 static int encode(int *ids, const char *sentence)
 {
-    char text[256] = "";
+    char text[LETTERS + 1] = "";
     int count = 0;
-    for (int i = 0; i < 255 && sentence[i]; i++)
+    for (int i = 0; i < LETTERS && sentence[i]; i++)
         text[i] = (char)tolower((unsigned char)sentence[i]);
     ids[count++] = CLS;
     for (const char *word = text; *word;) {
@@ -90,7 +92,7 @@ static void decode(char *text, const int *ids, int count)
 
 static const struct {
     const char *text;
-    int ids[16]; /* what has to come out; a 0, which no token here has, ends them */
+    int ids[MOST]; /* what has to come out; a 0, which no token here has, ends them */
 } sentences[] = {
     {"The cat was playing.", {2, 8, 10, 13, 16, 23, 7, 3}},
     {"A happy dog, unplayful!", {2, 9, 17, 11, 6, 14, 31, 25, 5, 3}},
@@ -109,7 +111,7 @@ static void show_try_of(const char *word)
 int main(void)
 {
     int ids[MOST], wrong = 0;
-    char back[512];
+    static char back[MOST * (LONGEST + 1)]; /* a blank and the longest word for each id */
 
     printf("unplayable: the longest piece first, and behind it the next one\n");
     show_try_of("unplayable");

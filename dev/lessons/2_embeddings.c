@@ -17,8 +17,10 @@ enum { C = 12, P = 16, S = 2 }; /* hidden size (768 in BERT-base), positions, to
 static const char *const words[] = {"[CLS]", "[SEP]", "the", "cat", "sat", "slept"};
 enum { V = sizeof words / sizeof *words };
 
-static const int tokens[] = {0, 2, 3, 4, 1, 2, 3, 5, 1}; /* two sentences, one behind the other */
-static const int types[] = {0, 0, 0, 0, 0, 1, 1, 1, 1};  /* the second one has a [SEP], too */
+/* A sequence is what the model reads at once: here two sentences, each with a [SEP] behind it.
+   Their types differ; positions go on from the first to the second. */
+static const int tokens[] = {0, 2, 3, 4, 1, 2, 3, 5, 1};
+static const int types[] = {0, 0, 0, 0, 0, 1, 1, 1, 1};
 enum { N = sizeof tokens / sizeof *tokens };
 
 static float wte[V * C], wpe[P * C], wse[S * C]; /* (V,C), (P,C), (S,C) */
@@ -139,7 +141,8 @@ int main(void)
     }
     const double places = differ(here, there, C);
 
-    /* LayerNorm does not see a row's size or its mean. */
+    /* Of 10 x + 5 the mean is 10 mean + 5 and the deviation 10 deviation: both cancel, but for
+       rounding, and for eps, which does not grow with them. */
     float moved[N * C], again[N * C];
     for (int i = 0; i < N * C; i++) moved[i] = 10.0f * x[i] + 5.0f;
     layernorm_forward(again, moved, w, b, N);

@@ -65,7 +65,8 @@ static void attention_forward(float *out, float *prob, const float *qkv, int T, 
             }
 
             /* 2. Softmax. The maximum is taken off, which changes no ratio: exp(100) is too large
-               for a float. */
+               for a float. For the same reason a bias of the keys would change nothing: it adds
+               query . bias to all scores of a query. */
             for (int k = 0; k < T; k++) sum += p[k] = expf(p[k] - max);
             for (int k = 0; k < T; k++) p[k] /= sum;
 
@@ -174,6 +175,12 @@ int main(void)
     attention_forward(out2, prob2, turned, T, C, NH);
     for (int i = 0; i < T * C; i++)
         wrong += !(fabsf(out2[i] - out[(T - 1 - i / C) * C + i % C]) < 1e-5f);
+
+    /* A bias of the keys is not seen, whatever it is. */
+    for (int i = 0; i < T * 3 * C; i++)
+        turned[i] = qkv[i] + (i / C % 3 == 1 ? 2.0f + (float)(i % C) : 0.0f);
+    attention_forward(out2, prob2, turned, T, C, NH);
+    for (int i = 0; i < NH * T * T; i++) wrong += !(fabsf(prob2[i] - prob[i]) < 1e-5f);
 
     if (wrong) return printf("\ncheck FAILED: %d things are not as they should be\n", wrong), 1;
     printf("\ncheck passed: weights add up to 1, and each head finds what it looks for\n");

@@ -9,11 +9,11 @@
 
    Such formulas are easily wrong, and a wrong one often still trains, only worse. But each can be
    checked: move a number by h, up and down; then (loss(x + h) - loss(x - h)) / 2h is the slope.
-   This needs two forwards for each number: for BERT-base 220 million, where the backward takes as
-   long as about two. It is the check, not the method.
+   This needs two forwards for each number. BERT-base would need 220 million, where the backward
+   takes as long as about two. It is the check, not the method.
 
-   The model here is LayerNorm, linear, softmax with cross-entropy: what stands at the end of BERT.
-   All is double, so that the differences have digits left; bert.h does the same in float. */
+   The model here is LayerNorm, linear, softmax with cross-entropy: so ends a BERT that fills in
+   hidden words. All is double, so that differences have digits left; bert.h does it in float. */
 #include <math.h>
 #include <stdio.h>
 
@@ -21,9 +21,9 @@ enum { N = 3, C = 5, K = 4 };    /* rows (tokens), channels, labels */
 static const double eps = 1e-12; /* as in BERT */
 
 static double x[N * C], lnw[C], lnb[C], w[K * C], b[K]; /* what the loss depends on */
-static double dx[N * C], dlnw[C], dlnb[C], dw[K * C], db[K];
 static double ln[N * C], mean[N], rstd[N], logits[N * K], probs[N * K]; /* made by the forward */
-static double dln[N * C], dlogits[N * K];
+/* Gradients. Most are sums: all are 0 before the backward, which runs once. */
+static double dx[N * C], dlnw[C], dlnb[C], dw[K * C], db[K], dln[N * C], dlogits[N * K];
 static const int labels[N] = {2, 0, 3};
 
 /* ------------------------------------------------------------------------------------------------
@@ -95,7 +95,8 @@ static void linear_backward(void)
 
 /* ------------------------------------------------------------------------------------------------
    Softmax and cross-entropy: probs[k] = exp(logits[k]) / sum_j exp(logits[j]),
-   loss = mean over rows of -log(probs[label]) */
+   loss = mean over rows of -log(probs[label]). These logits are small; else their maximum would be
+   taken off first, as in lesson 3. */
 
 static double crossentropy_forward(void)
 {
@@ -194,5 +195,5 @@ int main(void)
 
 /* What changes next. Lesson 5 makes the linear layer, in which BERT spends nearly all its time,
    fast. Lesson 7 has the backwards of attention and GELU. bert.h has one for each layer right under
-   its forward, with its derivation; the functions take their arrays as arguments, parameters'
-   gradients are added to (a batch may come in parts), and its tests do what this lesson does. */
+   its forward, with its derivation. Arrays are arguments there; it adds to parameters' gradients,
+   as a batch may come in parts, and overwrites the others. Its tests do what this lesson does. */

@@ -1,10 +1,11 @@
 /* Lesson 5: the product of matrices, in six steps.     cc -O2 5_matmul.c -lm -o 5 && ./5
-   With all that a machine has:  cc -O2 -march=native -mprefer-vector-width=512 -fopenmp 5_matmul.c
+   With all that a machine has:
+       cc -O2 -march=native -mprefer-vector-width=512 -fopenmp 5_matmul.c -lm -o 5 && ./5
 
    Nearly all of BERT's time goes into c (ROWS,COLS) = a (ROWS,INNER) . b (INNER,COLS): each linear
-   layer is one such product; here BERT-base's fc for 120 tokens. Each step comes nearer to what
-   the processor can do at most. None changes the number of multiply-adds, only where the numbers
-   come from. */
+   layer is one such product; here the one of BERT-base that makes 3072 channels of 768, for 120
+   tokens. Each step comes nearer to what the processor can do at most. None changes the number of
+   multiply-adds, only where the numbers come from. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +45,8 @@ typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 #endif
 
 enum { ROWS = 120, COLS = 3072, INNER = 768, DEPTH = 384 };
-enum { HIGH = LANES == 16 ? 8 : 6, VECS = LANES == 16 ? 3 : 2, WIDE = VECS * LANES }; /* a tile */
+enum { TILE_ROWS = LANES == 16 ? 8 : 6, TILE_VECS = LANES == 16 ? 3 : 2 };
+enum { TILE_COLS = TILE_VECS * LANES };
 
 static float a[ROWS * INNER], b[INNER * COLS], c[ROWS * COLS], right[ROWS * COLS];
 
@@ -79,49 +81,51 @@ static void in_vectors(void)
                 *(Vec *)(c + i * COLS + j) += a[i * INNER + k] * *(Vec *)(b + k * COLS + j);
 }
 
-/* 4. A tile of c, HIGH x VECS vectors of sums, stays in registers while k runs. For each k it reads
-   VECS vectors of b and HIGH numbers of a, and makes HIGH * VECS multiply-adds of them, which do
-   not wait for each other: the processor begins two in each cycle, and each takes four cycles.
-   More sums would need more registers than there are. ldb: how far b's rows are apart. */
+/* 4. A tile of c, TILE_ROWS x TILE_VECS vectors of sums, stays in registers while k runs. For each
+   k it reads TILE_VECS vectors of b and TILE_ROWS numbers of a, and makes a multiply-add for each
+   sum. They do not wait for each other: the processor begins two in each cycle, and each takes four
+   cycles. Sums, vectors of b and one of a have to fit into the registers: 6 x 2 + 2 + 1 of AVX2's
+   16, 8 x 3 + 3 + 1 of AVX-512's 32. ldb: how far b's rows are apart. */
 static void tile(float *c, const float *a, const float *b, int ldb, int depth)
 {
-    Vec sum[HIGH][VECS], zero = {0};
-    EACH (i, HIGH)
-        EACH (v, VECS) sum[i][v] = zero;
+    Vec sum[TILE_ROWS][TILE_VECS], zero = {0};
+    EACH (i, TILE_ROWS)
+        EACH (v, TILE_VECS) sum[i][v] = zero;
     for (int k = 0; k < depth; k++, b += ldb)
-        EACH (i, HIGH)
-            EACH (v, VECS) sum[i][v] += a[i * INNER + k] * *(const Vec *)(b + v * LANES);
-    EACH (i, HIGH)
-        EACH (v, VECS) *(Vec *)(c + i * COLS + v * LANES) += sum[i][v];
+        EACH (i, TILE_ROWS)
+            EACH (v, TILE_VECS) sum[i][v] += a[i * INNER + k] * *(const Vec *)(b + v * LANES);
+    EACH (i, TILE_ROWS)
+        EACH (v, TILE_VECS) *(Vec *)(c + i * COLS + v * LANES) += sum[i][v];
 }
 
 static void in_registers(void)
 {
-    for (int j = 0; j < COLS; j += WIDE)
-        for (int i = 0; i < ROWS; i += HIGH)
+    for (int j = 0; j < COLS; j += TILE_COLS)
+        for (int i = 0; i < ROWS; i += TILE_ROWS)
             tile(c + i * COLS + j, a + i * INNER, b + j, COLS, INNER);
 }
 
 /* 5. In step 4 each k is another row of b, 12 KB further: another cache line and another page.
-   A panel is a copy of DEPTH rows of WIDE columns of b, in the order in which tiles read them. All
-   ROWS/HIGH tiles above each other read it, and it is small enough to stay in a near cache.
+   A panel is a copy of DEPTH rows of TILE_COLS columns of b, in the order in which tiles read them.
+   All ROWS/TILE_ROWS tiles above each other read it, and it is small enough for a near cache.
    6. Each thread takes columns of its own: no two write the same number, and every sum has the
-   order that it has in one thread, so the bits do not depend on how many there are. */
+   order that it has in one thread, so the bits do not depend on how many there are. Without
+   -fopenmp there is one, and this is step 5 again. */
 static void in_panels(void)
 {
     IN_PARALLEL
-    for (int j = 0; j < COLS; j += WIDE)
+    for (int j = 0; j < COLS; j += TILE_COLS)
         for (int k = 0; k < INNER; k += DEPTH) {
-            float panel[DEPTH * WIDE];
+            float panel[DEPTH * TILE_COLS];
             for (int d = 0; d < DEPTH; d++)
-                memcpy(panel + d * WIDE, b + (k + d) * COLS + j, WIDE * sizeof *b);
-            for (int i = 0; i < ROWS; i += HIGH)
-                tile(c + i * COLS + j, a + i * INNER + k, panel, WIDE, DEPTH);
+                memcpy(panel + d * TILE_COLS, b + (k + d) * COLS + j, TILE_COLS * sizeof *b);
+            for (int i = 0; i < ROWS; i += TILE_ROWS)
+                tile(c + i * COLS + j, a + i * INNER + k, panel, TILE_COLS, DEPTH);
         }
 }
 
 /* The peak: sums in registers, and nothing else. volatile: else the compiler computes it itself. */
-enum { SUMS = HIGH * VECS, STEPS = LANES == 1 ? 100000 : 2000000 };
+enum { SUMS = TILE_ROWS * TILE_VECS, STEPS = LANES == 1 ? 100000 : 2000000 };
 static volatile float x = 0.75f, y = 0.5f;
 static void in_registers_only(void)
 {
@@ -178,6 +182,6 @@ int main(void)
 }
 
 /* What changes next. bert.h's product is step 6 with the edges: any number of rows and columns,
-   matrices that lie transposed, panels that are made many at once, the next strip fetched ahead;
+   matrices that lie transposed, panels that are made many at once, what is read next fetched ahead;
    few rows (one sentence) have a way of their own. And it makes the same bits on each machine, for
    which the blocks of DEPTH and the fused multiply-adds are fixed. Lesson 6: the optimizer. */
