@@ -188,6 +188,17 @@ static void test_output(void)
     unsigned char *victim = read_file("victim", &size);
     expect(size == 8 && !memcmp(victim, "precious", 8), "the link was followed: %zu bytes", size);
     expect(!lstat("out/model.bin", &info) && S_ISREG(info.st_mode), "model.bin is no file");
+    Whole w;
+    expect(!whole_begin(&w, "out", "a") && !remove("out/a.tmp"), "out/a.tmp");
+    write_file("out/a.tmp", "precious", 8); /* another's, by now */
+    output_begin();
+    const int failed_one = whole_end(&w, 0);
+    output_end();
+    victim = read_file("out/a.tmp", &size);
+    expect(failed_one && strstr(output, "out/a.tmp: was replaced while it was written") &&
+               size == 8 && !memcmp(victim, "precious", 8) && access("out/a", F_OK),
+           "%s", output);
+    remove("out/a.tmp");
     write_file("out/model.bin.tmp", "half", 4); /* of a run that was killed */
     expect(call(TRAIN_CALL "--max_steps 1") == 0, "%.300s", output);
     remove("victim");

@@ -426,17 +426,18 @@ static void test_full(void)
                    there("part", "model.bin"),
                "%ld bytes: half a checkpoint", bytes);
     }
-    /* what has no folder, or does not exist */
+    /* what has no folder, does not exist, or is no file */
     Bert m = {0};
     Training t = {.m = &m};
     t.state = run_state(&t), t.state.settings = (char[]){"a=1\n"};
     links = 0;
     output_begin();
     errors = save_state(&t.state, "nowhere", 0, 0) + share_file("part/model.bin", "nowhere", "a") +
-             share_file("nowhere", "part", "a");
+             share_file("nowhere", "part", "a") + share_file("part", "part", "a");
     output_end();
     links = 1;
-    expect(errors == 3 && lines("nowhere") == 3 && !there("part", "a") && !there("part", "a.tmp"),
+    expect(errors == 4 && lines("nowhere") == 3 && lines("part: cannot be read: ") == 1 &&
+               !there("part", "a") && !there("part", "a.tmp"),
            "%ld errors: %s", errors, output);
     done("a full disk: an error, and what was saved before goes on to the same bits");
 }
