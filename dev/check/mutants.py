@@ -62,7 +62,7 @@ NOT_SPLIT = REPLACING[1:]
 
 DEFINITION = re.compile(r"^(?:static inline|static|BERTDEF|BERT_INLINE_|BERT_APART_) "
                         r"([^=;{}#]*\([^;{}#]*\))(?:\n\{\n.*?^\}| \{[^\n]*\})$", re.M | re.S)
-PROTOTYPE = re.compile(r"^static (?=(?!inline )[^=;{}/\n#]*\([^={}/#;]*\);)", re.M)
+PROTOTYPE = re.compile(r"^static (?=(inline )?[^=;{}/\n#]*\([^={}/#;]*\);)", re.M)
 BODIES = """#include <stddef.h>
 void *counted_malloc(size_t), *counted_calloc(size_t, size_t), counted_free(void *); /* test.h */
 #define BERT_MALLOC counted_malloc
@@ -109,7 +109,8 @@ def one_body(text, at):
         found.append(first)
         return re.sub(r"^(static|BERTDEF|BERT_APART_) ", "", match.group())
     rest = DEFINITION.sub(body, text[begin:])
-    return BODIES + text[:begin] + PROTOTYPE.sub("", rest) if found else None
+    rest = PROTOTYPE.sub(lambda match: match.group() if match.group(1) else "", rest)
+    return BODIES + text[:begin] + rest if found else None
 
 
 # ------------------------------------------------------------------------- building and running
