@@ -98,6 +98,7 @@ def run(arguments, width, resizes=(), seconds=20, environment=None):
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.update(environment or {"TERM": "xterm", "OMP_NUM_THREADS": "1"})
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         os.execv(DRIVER, [DRIVER] + arguments)
     start, waiting, live = time.time(), list(resizes), set()
