@@ -426,17 +426,35 @@ static void test_full(void)
                    there("part", "model.bin"),
                "%ld bytes: half a checkpoint", bytes);
     }
-    /* what has no folder, does not exist, or is no file */
+    /* each call of a checkpoint in place of an earlier one, which stays */
     Bert m = {0};
     Training t = {.m = &m};
     t.state = run_state(&t), t.state.settings = (char[]){"a=1\n"};
+    must(&m, bert_load(&m, "part/model.bin")), must(&m, bert_training_room(&m));
+    errors = 0;
+    for (long at = -1; at < made; at++) {
+        sweep_checkpoints("part"); /* as a run does when it begins */
+        until = at < 0 ? LONG_MAX : at, calls = 0, error_then = ENOSPC;
+        output_begin();
+        const int failed_one = save_checkpoint(&t.state, "part", 3, 0);
+        output_end();
+        until = -1;
+        if (at < 0) made = calls;
+        errors += failed_one;
+        expect(there("part/checkpoint-3", "state.bin") && !there("part", "checkpoint-3.tmp") &&
+                   failed_one == lines("train_bert: "),
+               "call %ld of %ld: %d, %s", at, made, failed_one, output);
+    }
+    expect(errors > 10, "%ld of %ld failed", errors, made);
+    bert_free(&m);
+    /* what has no folder, does not exist, or is no file */
     links = 0;
     output_begin();
-    errors = save_state(&t.state, "nowhere", 0, 0) + share_file("part/model.bin", "nowhere", "a") +
-             share_file("nowhere", "part", "a") + share_file("part", "part", "a");
+    errors = share_file("part/model.bin", "nowhere", "a") + share_file("nowhere", "part", "a") +
+             share_file("part", "part", "a");
     output_end();
     links = 1;
-    expect(errors == 4 && lines("nowhere") == 3 && lines("part: cannot be read: ") == 1 &&
+    expect(errors == 3 && lines("nowhere") == 2 && lines("part: cannot be read: ") == 1 &&
                !there("part", "a") && !there("part", "a.tmp"),
            "%ld errors: %s", errors, output);
     done("a full disk: an error, and what was saved before goes on to the same bits");
