@@ -4487,54 +4487,83 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 }
 
 /* Few rows times b = w^T, a linear's weights or attention's keys: c^T = w . a^T is computed, whose
-   tiles, MIRROR rows of w and one vector wide, read w where it lies; to pack w pays for more rows.
-   With less than 16 columns there is nothing to win; inner in whole 16s leaves no rest. The bits
-   stay: each element is the same chain of multiply-adds. */
-enum { BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_ }; /* rows of w in a tile */
+   tiles read w where it lies, and a panel of a's rows; to pack w pays for more rows. Blocks of
+   MIRROR rows of c^T are then turned over into c: with few columns, or nearly as few as rows, there
+   is nothing to win. inner in whole 16s leaves no rest. The bits stay: each element is the same
+   chain of multiply-adds. */
+enum {
+    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_,
+    BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* a tile's, if it is not one vector wide */
+    BERT_MIRRORED_ = BERT_LANES_ == 16 ? BERT_TILE_COLS_ : 2 * BERT_TILE_COLS_ /* at most */
+};
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
 {
-    return rows <= BERT_LANES_ && cols >= 16 && b.down == 1 && how == BERT_START_ &&
-           inner % 16 == 0;
+    return rows <= BERT_MIRRORED_ && 2 * rows <= bert_max_(cols, 2 * BERT_LANES_) && cols >= 16 &&
+           b.down == 1 && how == BERT_START_ && inner % 16 == 0;
 }
 
-/* mirror (MIRROR, LANES) = MIRROR rows of w . panel (depth, LANES) */
-BERT_INLINE_ void bert_mirror_tile_(float *mirror, BertMatrix_ w, const float *panel, int depth)
+/* mirror (MIRROR, vecs * LANES) = MIRROR rows of w, high at a time, . panel (depth, vecs * LANES) */
+BERT_INLINE_ void bert_mirror_tiles_(float *mirror, BertMatrix_ w, const float *panel, int depth,
+                                     const int high, const int vecs)
 {
-    const float *rows[BERT_MIRROR_ / 4]; /* every fourth; the next three lie at fixed steps */
-    bert_vec_ sum[BERT_MIRROR_], zero = {0};
-    BERT_FOR_ (r, BERT_MIRROR_ / 4) rows[r] = w.at + r * 4 * w.down;
-    BERT_FOR_ (r, BERT_MIRROR_) sum[r] = zero;
-    BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_MIRROR_, 0), BERT_MIRROR_, depth, depth / 4);
-    for (int k = 0; k < depth; k += 4, panel += 4 * BERT_LANES_) {
-        BERT_FETCH_(&ahead, 0);
-        BERT_FOR_ (l, 4) {
-            bert_vec_ x = bert_get_(panel + l * BERT_LANES_);
-            BERT_FOR_ (r, BERT_MIRROR_)
-                sum[r] = BERT_VFMA_(bert_all_(rows[r / 4][r % 4 * w.down + k + l]), x, sum[r]);
+    const int width = vecs * BERT_LANES_;
+    BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_MIRROR_, 0), BERT_MIRROR_, depth,
+                                   BERT_MIRROR_ / high * depth / 4);
+    for (int i = 0; i < BERT_MIRROR_; i += high, w = bert_from_(w, high, 0)) {
+        const float *rows[BERT_MIRROR_ / 4]; /* every fourth; the next three lie at fixed steps */
+        bert_vec_ sum[BERT_MIRROR_][BERT_TILE_VECS_], x[BERT_TILE_VECS_], zero = {0};
+        BERT_FOR_ (r, high / 4) rows[r] = w.at + r * 4 * w.down;
+        BERT_FOR_ (r, high)
+            BERT_FOR_ (v, vecs) sum[r][v] = zero;
+        for (int k = 0; k < depth; k += 4) {
+            if (vecs > 1) BERT_FETCH_(&ahead, 0); /* else loads are what it waits for */
+            BERT_FOR_ (l, 4) {
+                BERT_FOR_ (v, vecs) x[v] = bert_get_(panel + (k + l) * width + v * BERT_LANES_);
+                BERT_FOR_ (r, high) {
+                    bert_vec_ y = bert_all_(rows[r / 4][r % 4 * w.down + k + l]);
+                    BERT_FOR_ (v, vecs) sum[r][v] = BERT_VFMA_(y, x[v], sum[r][v]);
+                }
+            }
         }
+        BERT_FOR_ (r, high)
+            BERT_FOR_ (v, vecs) bert_put_(mirror + (i + r) * width + v * BERT_LANES_, sum[r][v]);
     }
-    BERT_FOR_ (r, BERT_MIRROR_) bert_put_(mirror + r * BERT_LANES_, sum[r]);
 }
 
+typedef void BertMirror_(float *mirror, BertMatrix_ w, const float *panel, int depth);
+#define BERT_MIRROR_KIND_(name, high, vecs)                                                        \
+    BERT_APART_ void name(float *mirror, BertMatrix_ w, const float *panel, int depth)             \
+    {                                                                                              \
+        bert_mirror_tiles_(mirror, w, panel, depth, high, vecs);                                   \
+    }
+BERT_MIRROR_KIND_(bert_mirror_1_, BERT_MIRROR_, 1)
+BERT_MIRROR_KIND_(bert_mirror_2_, BERT_MIRROR_HIGH_, 2)
+BERT_MIRROR_KIND_(bert_mirror_3_, BERT_MIRROR_HIGH_, BERT_TILE_VECS_)
+
+/* At most TILE_COLS rows. */
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
                                   int cols, int inner, const float *start, float *room)
 {
+    static BertMirror_ *const kinds[] = {bert_mirror_1_, bert_mirror_2_, bert_mirror_3_};
     const int n = BERT_LANES_, whole = cols / BERT_MIRROR_ * BERT_MIRROR_;
-    float *panel = room, *mirror = room + (int)BERT_DEPTH_ * n, *out = mirror + BERT_MIRROR_ * n;
+    const int vecs = bert_panel_vecs_(rows), width = vecs * n;
+    float *panel = room, *mirror = panel + BERT_DEPTH_ * width,
+          *out = mirror + BERT_MIRROR_ * width;
     const BertMatrix_ w = {b.at, b.right, 1}, x = {a.at, a.right, a.down};
     for (int k = 0; k < inner; k += BERT_DEPTH_) {
-        int depth = bert_min_(BERT_DEPTH_, inner - k);
+        const int depth = bert_min_(BERT_DEPTH_, inner - k);
         bert_pack_panel_(panel, bert_from_(x, k, 0), depth, rows);
         for (int j = 0; j < whole; j += BERT_MIRROR_) {
-            bert_mirror_tile_(mirror, bert_from_(w, j, k), panel, depth);
-            for (int r = 0; r < BERT_MIRROR_; r += n) {
-                float *to = c + j + r;
-                bert_vec_ first = start ? bert_get_(start + j + r) : bert_all_(0.0f);
-                bert_transpose_(out, n, mirror + r * n, n);
-                for (int i = 0; i < rows; i++, to += ldc)
-                    bert_put_(to, (k ? bert_get_(to) : first) + bert_get_(out + i * n));
-            }
+            kinds[vecs - 1](mirror, bert_from_(w, j, k), panel, depth);
+            for (int r = 0; r < BERT_MIRROR_; r += n)
+                for (int i = 0; i < rows; i += n) {
+                    float *to = c + i * ldc + j + r;
+                    bert_vec_ first = start ? bert_get_(start + j + r) : bert_all_(0.0f);
+                    bert_transpose_(out, n, mirror + r * width + i, width);
+                    for (int l = 0; l < bert_min_(n, rows - i); l++, to += ldc)
+                        bert_put_(to, (k ? bert_get_(to) : first) + bert_get_(out + l * n));
+                }
         }
     }
     if (whole < cols)
@@ -4563,7 +4592,11 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
     else if (scratch->bf16)
         bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, room);
     else if (bert_mirrored_(b, rows, cols, inner, how))
-        bert_matmul_mirrored_(c, ldc, a, b, rows, cols, inner, start, room);
+        for (int i = 0, n; i < rows; i += n) {
+            n = bert_min_(BERT_TILE_COLS_, rows - i);
+            bert_matmul_mirrored_(c + i * ldc, ldc, bert_from_(a, i, 0), b, n, cols, inner, start,
+                                  room);
+        }
     else bert_matmul_tiled_(c, ldc, a, b, rows, cols, inner, start, how, room);
 }
 

@@ -146,28 +146,34 @@ def measure(a):
         print("two processes apart: %.2f s a step of %d x %d, %.2f s one of twice as many: %.0f "
               "GFLOP/s, %.1f GB/s" % (one, a.batch, a.length, two, a.gflops, a.memory_gbs))
         shape.wte = lambda count: 16 * shape.C  # so many words
+        def ranked():
+            return together(programs.mpirun(*[[programs.many] + args("ranks", a.batch)] * 2))
+
+        def fit(name, took):
+            low, high = 0.0, 100.0
+            for _ in range(50):  # the cost of copying that explains it
+                a.core_seconds_a_gb = (low + high) / 2
+                if step(shape, 2, 1e6, a)[0] < took:
+                    low = a.core_seconds_a_gb
+                else:
+                    high = a.core_seconds_a_gb
+            print("two ranks, %s: %.2f s a step, so %.2f s of a core for each GB sent"
+                  % (name, took, a.core_seconds_a_gb), flush=True)
+        fit("memory between them", ranked())
         results = []
         for gbit in [None] + list(a.gbit):
             hosts = ranks.Hosts(folder, gbit)
-            if hosts.refused and gbit:
-                print("no link of %g Gbit/s here: %s" % (gbit, hosts.refused))
+            if hosts.refused:
+                print("no link between two hosts here: " + hosts.refused)
             else:
+                hosts.use(programs)
                 if gbit:
-                    hosts.use(programs)
-                results.append((gbit, together(programs.mpirun(
-                    *[[programs.many] + args("ranks", a.batch)] * 2))))
+                    results.append((gbit, ranked()))
+                else:
+                    fit("TCP between two hosts, not limited", ranked())
             hosts.close(programs)
-        low, high = 0.0, 100.0
-        for _ in range(50):  # the cost of copying that explains loopback
-            a.core_seconds_a_gb = (low + high) / 2
-            if step(shape, 2, 1e6, a)[0] < results[0][1]:
-                low = a.core_seconds_a_gb
-            else:
-                high = a.core_seconds_a_gb
-        print("two ranks, loopback: %.2f s a step, so %.2f s of a core for each GB sent\n"
-              % (results[0][1], a.core_seconds_a_gb))
-        print("| link | measured | model | nothing hidden |\n|--:|--:|--:|--:|")
-        for gbit, took in results[1:]:
+        print("\n| link | measured | model | nothing hidden |\n|--:|--:|--:|--:|")
+        for gbit, took in results:
             says, exchanged, shown = step(shape, 2, gbit, a)
             print("| %g Gbit/s | %.2f s | %.2f s | %.2f s |" % (gbit, took, says,
                                                                says - shown + exchanged))
