@@ -4897,8 +4897,8 @@ typedef struct {
 static void bert_pack_lines_(uint32_t *to, const float *at, size_t line, size_t step, int lines,
                              const BertBlocks_ *k, int side)
 {
-    const int amx = bert_bf16_units() && (line == 1 || step == 1);
-    void (*const pack)(BERT_PACK_ARGUMENTS_) = amx ? bert_pack_tile_amx_ : bert_pack_tile_;
+    void (*const pack)(BERT_PACK_ARGUMENTS_) =
+        bert_bf16_units() ? bert_pack_tile_amx_ : bert_pack_tile_;
     for (int l = 0; l < lines; l += BERT_SIDE_)
         for (int t = 0; t < k->tiles; t++, to += BERT_WORDS_)
             pack(to, at + l * line + k->from[t] * step, line, step,
