@@ -4503,7 +4503,7 @@ static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
            b.down == 1 && how == BERT_START_ && inner % 16 == 0;
 }
 
-/* mirror (MIRROR, vecs * LANES) = MIRROR rows of w, high at a time, . panel (depth, vecs * LANES) */
+/* mirror (MIRROR, vecs * LANES) = MIRROR rows of w . panel (depth, vecs * LANES), high at once */
 BERT_INLINE_ void bert_mirror_tiles_(float *mirror, BertMatrix_ w, const float *panel, int depth,
                                      const int high, const int vecs)
 {
