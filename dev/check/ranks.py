@@ -121,7 +121,8 @@ class Programs:
         """The command line of several programs, a rank each."""
         line = self.before + [self.run_name]
         if self.mpi == "openmpi":
-            line += ["--allow-run-as-root", "--oversubscribe"] + self.where
+            # two hosts of one machine would both be bound to its first core
+            line += ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"] + self.where
         for i, program in enumerate(programs):
             line += ([":"] if i else []) + ["-np", "1"] + [str(x) for x in program]
         return line
