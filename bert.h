@@ -4298,13 +4298,13 @@ BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ a, int rows, int cols, int times
         if (++(a)->line == (a)->per) (a)->line = 0, (a)->at += (a)->row;                           \
     }
 
-/* One step of k: a tile's sums each get one product more. */
-BERT_INLINE_ void bert_step_(bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], const int vecs,
+/* One step of k: a tile's sums, high rows of vecs vectors, each get one product more. */
+BERT_INLINE_ void bert_step_(bert_vec_ sum[][BERT_TILE_VECS_], const int high, const int vecs,
                              const float *strip, const size_t down, const float *panel)
 {
     bert_vec_ b[BERT_TILE_VECS_];
     BERT_FOR_ (v, vecs) b[v] = bert_get_(panel + v * BERT_LANES_);
-    BERT_FOR_ (i, BERT_TILE_ROWS_)
+    BERT_FOR_ (i, high)
         BERT_FOR_ (v, vecs) sum[i][v] = BERT_VFMA_(bert_all_(strip[i * down]), b[v], sum[i][v]);
 }
 
@@ -4333,10 +4333,10 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         BERT_FETCH_(ahead, 0);
         BERT_UNROLL_4_
         for (int l = 0; l < n; l++, panel += vecs * n)
-            bert_step_(sum, vecs, strip + l * right, down, panel);
+            bert_step_(sum, BERT_TILE_ROWS_, vecs, strip + l * right, down, panel);
     }
     for (; k < depth; k++, strip += right, panel += vecs * n)
-        bert_step_(sum, vecs, strip, down, panel);
+        bert_step_(sum, BERT_TILE_ROWS_, vecs, strip, down, panel);
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) {
             float *to = t + i * ldt + v * n;
@@ -4511,20 +4511,13 @@ BERT_INLINE_ void bert_mirror_tiles_(float *mirror, BertMatrix_ w, const float *
     BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_MIRROR_, 0), BERT_MIRROR_, depth,
                                    BERT_MIRROR_ / high * depth / 4);
     for (int i = 0; i < BERT_MIRROR_; i += high, w = bert_from_(w, high, 0)) {
-        const float *rows[BERT_MIRROR_ / 4]; /* every fourth; the next three lie at fixed steps */
-        bert_vec_ sum[BERT_MIRROR_][BERT_TILE_VECS_], x[BERT_TILE_VECS_], zero = {0};
-        BERT_FOR_ (r, high / 4) rows[r] = w.at + r * 4 * w.down;
+        bert_vec_ sum[BERT_MIRROR_][BERT_TILE_VECS_], zero = {0};
         BERT_FOR_ (r, high)
             BERT_FOR_ (v, vecs) sum[r][v] = zero;
         for (int k = 0; k < depth; k += 4) {
             if (vecs > 1) BERT_FETCH_(&ahead, 0); /* else loads are what it waits for */
-            BERT_FOR_ (l, 4) {
-                BERT_FOR_ (v, vecs) x[v] = bert_get_(panel + (k + l) * width + v * BERT_LANES_);
-                BERT_FOR_ (r, high) {
-                    bert_vec_ y = bert_all_(rows[r / 4][r % 4 * w.down + k + l]);
-                    BERT_FOR_ (v, vecs) sum[r][v] = BERT_VFMA_(y, x[v], sum[r][v]);
-                }
-            }
+            BERT_FOR_ (l, 4)
+                bert_step_(sum, high, vecs, w.at + k + l, w.down, panel + (k + l) * width);
         }
         BERT_FOR_ (r, high)
             BERT_FOR_ (v, vecs) bert_put_(mirror + (i + r) * width + v * BERT_LANES_, sum[r][v]);

@@ -106,8 +106,8 @@ def intervals(process):
 
 
 def measure(a):
-    """Fits speed and cost of copying on one process beside another one, and on two ranks over
-    loopback; shows what the model then says of slower links, and what they take."""
+    """Fits speed on one process beside another one, and the cost of copying on two ranks: over
+    memory, and over TCP. Shows what the model then says of slower links, and what they take."""
     import common
     import ranks
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ bits.c - the same bits, everywhere: a training run is a function of its inputs.
                                     against dev/fixtures/hashes.txt: threads, micro-batches, memory;
                                     of a NAME that ends in .bf16 against hashes.bf16.txt beside it
     dev/test/bits --print [NAME ..] the hashes, a line each (dev/check/hash.py compares them)
-    dev/test/bits --real MODEL      micro-batches of 1, 8, 32 of a real encoder's step, every task
+    dev/test/bits --real MODEL      micro-batches of 1 to 32 of a real encoder's step, every task
 */
 #include "test.h"
 #undef BERT_MALLOC
@@ -408,12 +408,12 @@ static void test_real(const char *path)
     static const char *const tasks[] = {
         "",    "classification", "regression",      "ner",        "qa",
         "mlm", "pretraining",    "multiple choice", "multi-label"};
-    static const int cuts[][2] = {{32, 0}, {1, 0}, {8, 0}};
+    static const int cuts[][2] = {{32, 0}, {1, 0}, {2, 0}, {4, 0}, {8, 0}};
     for (int t = 1; t <= BERT_NUM_TASKS; t++) {
         const int multi = t == BERT_NUM_TASKS, task = multi ? BERT_CLASSIFICATION : t;
         const int most = bert_task(task)->most_K, K = most < 3 ? most : 3;
         uint64_t want = 0;
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < 5; i++) {
             Bert m = {0};
             must(&m, bert_load(&m, path));
             must(&m, bert_set_task(&m, task, K, multi, NULL, 1));
@@ -428,7 +428,7 @@ static void test_real(const char *path)
             expect(hash == want, "micro-batches of %d: other bits", cuts[i][0]);
             bert_free(&m), release(0);
         }
-        done("%s: gradients and parameters of 32, in parts of 1, of 8, and whole", tasks[t]);
+        done("%s: gradients and parameters of 32, in parts of 1, 2, 4, 8 and whole", tasks[t]);
     }
 }
 
