@@ -738,7 +738,8 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
 }
 
 /* ------------------------------------------------------------------------------------------------
-   What the layers compute with: arithmetic whose bits are the same everywhere ("Arithmetic") */
+   What the layers compute with: arithmetic whose bits are the same wherever multiply-adds are fused
+   in hardware ("Arithmetic") */
 
 static inline float bert_fma_(float a, float b, float c); /* a * b + c, rounded once */
 static inline double bert_fma64_(double a, double b, double c);
@@ -1706,6 +1707,12 @@ BERTDEF void bert_free(Bert *m)
     memcpy(m->message, message, sizeof message); /* it may say why a load failed */
 }
 
+static void bert_copy_settings_(Bert *to, const Bert *from)
+{
+    to->freeze_layers = from->freeze_layers, to->freeze_embeddings = from->freeze_embeddings;
+    to->lr_decay = from->lr_decay, to->checkpointing = from->checkpointing, to->bf16 = from->bf16;
+}
+
 BERTDEF int bert_share(Bert *copy, const Bert *m)
 {
     if (copy == m) return BERT_REFUSE_(copy, "bert_share needs a second Bert");
@@ -1715,8 +1722,7 @@ BERTDEF int bert_share(Bert *copy, const Bert *m)
     copy->users = m->users, copy->config = m->config;
     memcpy(copy->tensors, m->tensors, sizeof m->tensors);
     copy->num_parameters = m->num_parameters;
-    copy->freeze_layers = m->freeze_layers, copy->freeze_embeddings = m->freeze_embeddings;
-    copy->lr_decay = m->lr_decay, copy->checkpointing = m->checkpointing, copy->bf16 = m->bf16;
+    bert_copy_settings_(copy, m);
     copy->params_memory = m->params_memory, copy->params = m->params;
     copy->labels = m->labels, copy->tokenizer = m->tokenizer;
     return BERT_OK;
@@ -1792,8 +1798,7 @@ BERTDEF int bert_set_task(Bert *m, int task, int K, int multi_label, const BertS
                    to->size * sizeof(float));
         else if (to->size) bert_draw_(&next, to, seed);
     }
-    next.freeze_layers = m->freeze_layers, next.freeze_embeddings = m->freeze_embeddings;
-    next.lr_decay = m->lr_decay, next.checkpointing = m->checkpointing, next.bf16 = m->bf16;
+    bert_copy_settings_(&next, m);
     next.on_gradients = m->on_gradients, next.user = m->user;
     next.tokenizer = m->tokenizer;
     memset(&m->tokenizer, 0, sizeof m->tokenizer);
@@ -2512,7 +2517,7 @@ BERTDEF void bert_zero_grad(Bert *m)
         if (met) memset(m->grads_memory + at, 0, run * sizeof(float));
 }
 
-/* Summed in double over blocks of fixed size, then over the blocks: one order for any threads. */
+/* Runs are summed in float, these in double, block by block: one order for any threads. */
 BERTDEF float bert_grad_norm(const Bert *m)
 {
     enum { BLOCKS = 1024 };
@@ -2638,7 +2643,8 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
        pieces         WordPiece (Wu et al. 2016): the longest piece of the vocabulary first
 
    Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
-   two. What a character is comes from the model's Unicode table, not from a locale. */
+   two. What a character is comes from the model's Unicode table, not from a locale; how it is laid
+   out stands in "Model files". */
 
 /* Properties in the Unicode table; bits 8..15 are the canonical combining class. */
 enum {
@@ -3982,7 +3988,8 @@ BERTDEF int bert_save(Bert *m, const char *path)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Arithmetic. Logits and training have the same bits everywhere; this has to be true for it. */
+   Arithmetic. Logits and training have the same bits wherever multiply-adds are fused in hardware;
+   this has to be true for it. */
 
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
 #error                                                                                             \
@@ -4251,7 +4258,8 @@ ROWS | strip   || tile    |    |     first-level cache while it passes over the 
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge of c computes whole, and stores in part. (AMX's tiles: the last section.) */
+   A tile over the edge of c computes whole, and stores in part. (Few rows: the mirror, below.
+   AMX's tiles: the last section.) */
 enum {
     BERT_AT_ONCE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
@@ -4274,13 +4282,13 @@ enum {
 #define BERT_DEAL_(x, y, i) BERT_SHUFFLE_(x, y, i, i + 4, i + 1, i + 5)
 #endif
 
-/* A block of memory that tiles fetch while they compute, rate cache lines whenever LANES steps of k
-   are done. Waited for, or asked for all at once, it would hold up the sums. It may lie behind an
-   array: nothing is read there. */
+/* A block of memory that tiles fetch while they compute, rate cache lines at each FETCH. Waited
+   for, or asked for all at once, it would hold up the sums. It may lie behind an array: nothing is
+   read there. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
-    int per, line, left, rate; /* lines in a row, the next of them, lines in all */
+    int per, line, left, rate; /* lines in a row, the next of them, lines to come, at once */
 } BertAhead_;
 
 /* rows x cols of a, one of whose steps is 1, in so many portions. */
@@ -4309,7 +4317,8 @@ BERT_INLINE_ void bert_step_(bert_vec_ sum[][BERT_TILE_VECS_], const int high, c
 }
 
 /* One tile: c (rows, cols) = first + strip . panel; where first is NULL, c += strip . panel, or,
-   chain, c's sums go on. panel is (depth, vecs * LANES). soon is the tile of c that comes next. */
+   chain, c's sums go on. strip is (TILE_ROWS, depth), its steps down and right; panel is (depth,
+   vecs * LANES); first is one row, for all of c's. soon is the tile of c that comes next. */
 BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int vecs,
                              const float *strip, const size_t down, const size_t right,
                              const float *panel, int depth, const float *first, int chain,
@@ -4324,8 +4333,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         memcpy(edge + i * ldt, c + i * ldc, (size_t)cols * sizeof *c);
     bert_vec_ sum[BERT_TILE_ROWS_][BERT_TILE_VECS_], zero = {0};
     BERT_FOR_ (i, BERT_TILE_ROWS_)
-        BERT_FOR_ (v, vecs)
-            sum[i][v] = chain && v * n < cols ? bert_get_(t + i * ldt + v * n) : zero;
+        BERT_FOR_ (v, vecs) sum[i][v] = chain ? bert_get_(t + i * ldt + v * n) : zero;
     BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
                                     bert_max_(1, depth / n));
     for (; k + n <= depth; k += n, strip += n * right) {
@@ -4340,7 +4348,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) {
             float *to = t + i * ldt + v * n;
-            if (v * n >= cols) continue;
+            if (v * n >= cols) continue; /* never; without it gcc's dW is 2% slower */
             if (chain) bert_put_(to, sum[i][v]);
             else bert_put_(to, bert_get_(first ? first + v * n : to) + sum[i][v]);
         }
@@ -4348,12 +4356,8 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         memcpy(c + i * ldc, edge + i * ldt, (size_t)cols * sizeof *c);
 }
 
-/* How many vectors wide a panel of so many columns is: 1, 2 or TILE_VECS. */
-static int bert_panel_vecs_(int cols)
-{
-    int vecs = (cols + BERT_LANES_ - 1) / BERT_LANES_;
-    return vecs > 2 ? BERT_TILE_VECS_ : vecs;
-}
+/* How many vectors wide a panel of so many columns is, of at most TILE_COLS. */
+static int bert_panel_vecs_(int cols) { return (cols + BERT_LANES_ - 1) / BERT_LANES_; }
 
 /* Transposes a block of LANES x LANES: to's rows are ldt apart, from's ldf. Each pass deals the
    rows out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two
@@ -4446,8 +4450,8 @@ static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, in
     for (int j = 0; j < cols; j += BERT_TILE_COLS_, panels += depth * BERT_TILE_COLS_) {
         const int width = bert_min_(BERT_TILE_COLS_, cols - j), vecs = bert_panel_vecs_(width);
         const float *soon = width < cols - j ? c + j + width : c + BERT_TILE_ROWS_ * ldc;
-        kinds[bert_min_(vecs, 3) - 1](c + j, ldc, rows, width, strip, panels, depth,
-                                      first ? first + j : NULL, chain, soon, ahead);
+        kinds[vecs - 1](c + j, ldc, rows, width, strip, panels, depth, first ? first + j : NULL,
+                        chain, soon, ahead);
     }
 }
 
@@ -4486,20 +4490,21 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
         }
 }
 
-/* Few rows times b = w^T, a linear's weights or attention's keys: c^T = w . a^T is computed, whose
-   tiles read w where it lies, and a panel of a's rows; to pack w pays for more rows. Blocks of
-   MIRROR rows of c^T are then turned over into c: with few columns, or nearly as few as rows, there
-   is nothing to win. inner in whole 16s leaves no rest. The bits stay: each element is the same
-   chain of multiply-adds. */
+/* The mirror: few rows times b = w^T, a linear's weights or attention's keys and values. c^T = w .
+   a^T is computed: its strips are rows of w, read where they lie, and its panel is a's rows. So w
+   is not packed, which only more rows are worth. A block of MIRROR rows of c^T is then turned over
+   into c: with few columns, or nearly as few as rows, there is nothing to win. inner in whole 16s
+   leaves no rest. The bits stay: each element is the same chain of multiply-adds. */
 enum {
-    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_,
-    BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* a tile's, if it is not one vector wide */
-    BERT_MIRRORED_ = BERT_LANES_ == 16 ? BERT_TILE_COLS_ : 2 * BERT_TILE_COLS_ /* at most */
+    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* also of a tile that is a vector wide */
+    BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* rows of w in a wider tile */
+    BERT_MIRRORED_ =
+        BERT_LANES_ == 16 ? BERT_TILE_COLS_ : 2 * BERT_TILE_COLS_ /* a's rows, at most */
 };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
 {
-    return rows <= BERT_MIRRORED_ && 2 * rows <= bert_max_(cols, 2 * BERT_LANES_) && cols >= 16 &&
+    return rows <= BERT_MIRRORED_ && (rows <= BERT_LANES_ || 2 * rows <= cols) && cols >= 16 &&
            b.down == 1 && how == BERT_START_ && inner % 16 == 0;
 }
 
@@ -4515,7 +4520,7 @@ BERT_INLINE_ void bert_mirror_tiles_(float *mirror, BertMatrix_ w, const float *
         BERT_FOR_ (r, high)
             BERT_FOR_ (v, vecs) sum[r][v] = zero;
         for (int k = 0; k < depth; k += 4) {
-            if (vecs > 1) BERT_FETCH_(&ahead, 0); /* else loads are what it waits for */
+            if (vecs > 1) BERT_FETCH_(&ahead, 0); /* a narrow tile has no load to spare */
             BERT_FOR_ (l, 4)
                 bert_step_(sum, high, vecs, w.at + k + l, w.down, panel + (k + l) * width);
         }
@@ -4534,7 +4539,8 @@ BERT_MIRROR_KIND_(bert_mirror_1_, BERT_MIRROR_, 1)
 BERT_MIRROR_KIND_(bert_mirror_2_, BERT_MIRROR_HIGH_, 2)
 BERT_MIRROR_KIND_(bert_mirror_3_, BERT_MIRROR_HIGH_, BERT_TILE_VECS_)
 
-/* At most TILE_COLS rows. */
+/* c = start + a . w^T, of at most TILE_COLS rows; columns behind the last block go by tiles. room:
+   a panel (DEPTH, width), a block (MIRROR, width), LANES x LANES of it, turned over. */
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
                                   int cols, int inner, const float *start, float *room)
 {
@@ -4577,10 +4583,15 @@ BERTDEF size_t bert_scratch_size(int threads)
     return BERT_SHARED_ + (size_t)threads * (size_t)room;
 }
 
+static float *bert_room_(const BertScratch *scratch) /* a thread's begins where t threads' end */
+{
+    return scratch->memory + bert_scratch_size(bert_thread_());
+}
+
 static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 {
     const int slow = !scratch || !scratch->memory;
-    float *room = slow ? NULL : scratch->memory + bert_scratch_size(bert_thread_()); /* its own */
+    float *room = slow ? NULL : bert_room_(scratch);
     if (slow) bert_matmul_plain_(c, ldc, a, b, rows, cols, inner, start, how, scratch);
     else if (scratch->bf16)
         bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, room);
@@ -4594,9 +4605,10 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one where a block is soon done. The longer side
-   of c is cut first, so that little is packed twice; of dW the rows, so that two threads do not
-   write side by side. More than 64 rows may be cut, and more than 1024 are. */
+   for each thread, which are not equally fast, or one where nothing is packed (mirrored; whether a
+   block of it is, each block asks again). The longer side of c is cut first, so that little is
+   packed twice; of dW the rows, so that two threads do not write side by side. More than 64 rows
+   may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
@@ -4917,8 +4929,8 @@ static void bert_strips_times_columns_(float *c, size_t ldc, const uint32_t *str
     if (amx) bert_amx_(0);
 }
 
-/* On all threads, which make the strips together, and then columns of c, each with panels of its
-   own; or on the thread that calls, where own is its room. */
+/* With AMX or without, on all threads, which make the strips together, and then columns of c, each
+   with panels of its own; or on the thread that calls, where own is its room. */
 static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *own)
 {
     const int side = 2 * BERT_SIDE_, threads = own ? 1 : scratch->threads;
@@ -4941,7 +4953,7 @@ static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *o
             const int height = bert_min_(high, rows - i);
             BERT_OMP_(parallel num_threads(threads) if (threads > 1))
             {
-                float *room = own ? own : scratch->memory + bert_scratch_size(bert_thread_());
+                float *room = own ? own : bert_room_(scratch);
                 BERT_OMP_(for)
                 for (int s = 0; s < height; s += side) {
                     BertMatrix_ x = bert_from_(a, i + s, 0);
