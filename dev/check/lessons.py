@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """dev/lessons: each program alone, by each compiler; and that README shows what they print.
 
-    python3 dev/check/lessons.py [NAME ...]      all, or those whose names begin so: 3, check_7
+    python3 dev/check/lessons.py [--quick] [NAME ...]
+
+NAME: those whose names begin so (3, check_7), not all. --quick: of what tcc builds, which does not
+optimize, the first 5 seconds have to go well; a program that runs on then is stopped.
 
 gcc, clang and tcc (one that is not installed is skipped and says so) build each with -Werror; it
 has to end with exit code 0 and the line "check passed: ...". In README.md and README.zh-CN.md a
@@ -10,6 +13,7 @@ block of output stands behind a line
 and is compared line by line with what the program prints; "..." stands for any lines. numbers:
 any, or a factor such as 0.1, says how far numbers may be off; else they may by one digit.
 """
+import argparse
 import glob
 import os
 import re
@@ -29,17 +33,17 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 BLOCK = re.compile(r"<!-- prints: (\S+?)(?:, numbers: (\S+))? -->\n+```(?:text)?\n(.*?)\n```", re.S)
 
 
-def outcome(compiler, source, folder):
-    """What it prints, and what is wrong with it, if anything is."""
+def outcome(compiler, source, folder, seconds):
+    """What it prints, and what is wrong with it, if anything is; None where it was stopped."""
     program = os.path.join(folder, "lesson")
     built = subprocess.run([compiler] + FLAGS[compiler] + [source, "-o", program, "-lm"],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
     if built.returncode:
         return "", built.stdout.decode()
     try:
-        done = subprocess.run([program], stdout=subprocess.PIPE, cwd=folder, timeout=900)
+        done = subprocess.run([program], stdout=subprocess.PIPE, cwd=folder, timeout=seconds or 900)
     except subprocess.TimeoutExpired:
-        return "", "it does not end"
+        return (None, "") if seconds else ("", "it does not end")
     out = done.stdout.decode("ascii").split("\n")
     if done.returncode or out[-1] or not out[-2].startswith("check passed: "):
         return "", "exit code %d, %s" % (done.returncode, "\n".join(out[-3:]))
@@ -61,9 +65,13 @@ def alike(shown, printed, numbers):
 
 
 def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("names", nargs="*", metavar="NAME", default=[""])
+    p.add_argument("--quick", action="store_true", help="tcc's programs run for 5 seconds at most")
+    a = p.parse_args()
     sources = sorted(glob.glob(os.path.join(LESSONS, "*.c")))
     names = [os.path.basename(path) for path in sources]
-    wanted = [name for name in names if name.startswith(tuple(sys.argv[1:] or [""]))]
+    wanted = [name for name in names if name.startswith(tuple(a.names))]
     check("the lessons are 1 to 8, and check_7",
           [name.split("_")[0] for name in names] == list("12345678") + ["check"], names)
     printed = {}
@@ -77,9 +85,12 @@ def main():
                 print("skipped  %s is not here" % compiler)
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                out, wrong = outcome(compiler, source, folder)
-            check("%s by %s" % (name, compiler), not wrong, wrong)
-            printed.setdefault(name, out)
+                out, wrong = outcome(compiler, source, folder,
+                                     5 if a.quick and compiler == "tcc" else None)
+            check("%s by %s%s" % (name, compiler, ", 5 seconds" if out is None else ""),
+                  not wrong, wrong)
+            if out is not None:
+                printed.setdefault(name, out)
     for readme in "README.md", "README.zh-CN.md":
         with open(os.path.join(LESSONS, readme), encoding="utf-8") as f:
             blocks = BLOCK.findall(f.read())
