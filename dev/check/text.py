@@ -175,16 +175,16 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if "--time" in sys.argv:
             return measure(source, folder)
-        texts = read_lines(reviews)[1:61]
+        texts = read_lines(reviews)[1:121]
         contexts = [{"id": "q%d" % i if i % 2 else i,
                      "question": "What is %s?" % texts[i].split()[0],
                      "context": " ".join(texts[i:i + 1 + i * 3])} for i in range(12)]
         if os.path.isdir(shared):
             texts += [line.strip() for line in read_lines(os.path.join(shared, "wikitext2/dev.txt"))
-                      if 20 < len(line) < 1500][:30]
+                      if 20 < len(line) < 1500][:60]
             with open(os.path.join(shared, "xquad/dev.json"), encoding="utf-8") as f:
                 contexts += [{"question": q["question"], "context": p["context"]}
-                             for a in json.load(f)["data"][:2] for p in a["paragraphs"]
+                             for a in json.load(f)["data"][:3] for p in a["paragraphs"]
                              for q in p["qas"][:2]]
         else:
             print("skipped  wikitext2 and xquad: no shared data")
