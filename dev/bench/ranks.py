@@ -134,49 +134,57 @@ def measure(a):
             env = dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder)
             started = [subprocess.Popen([str(x) for x in c], stdout=subprocess.PIPE, text=True,
                                         stderr=subprocess.DEVNULL, env=env) for c in commands]
-            return statistics.median(sum((intervals(p) for p in started), []))
+            return sum((intervals(p) for p in started), [])
 
         def apart(batch):
             return together(*[[programs.one] + args("out%d" % i, batch) for i in range(2)])
-        one, two = apart(a.batch), apart(2 * a.batch)
-        shape = Shape(a)
-        work = 3 * (shape.L * shape.layer_work + shape.head_work)
-        a.cores, a.gflops = 1, work / (two - one) * 1e-9
-        a.memory_gbs = 28 * shape.all / max(one - (two - one), 1e-3) * 1e-9
-        print("two processes apart: %.2f s a step of %d x %d, %.2f s one of twice as many: %.0f "
-              "GFLOP/s, %.1f GB/s" % (one, a.batch, a.length, two, a.gflops, a.memory_gbs))
-        shape.wte = lambda count: 16 * shape.C  # so many words
+
         def ranked():
             return together(programs.mpirun(*[[programs.many] + args("ranks", a.batch)] * 2))
 
-        def fit(name, took):
-            low, high = 0.0, 100.0
-            for _ in range(50):  # the cost of copying that explains it
-                a.core_seconds_a_gb = (low + high) / 2
-                if step(shape, 2, 1e6, a)[0] < took:
-                    low = a.core_seconds_a_gb
-                else:
-                    high = a.core_seconds_a_gb
-            print("two ranks, %s: %.2f s a step, so %.2f s of a core for each GB sent"
-                  % (name, took, a.core_seconds_a_gb), flush=True)
-        fit("memory between them", ranked())
-        results = []
-        for gbit in [None] + list(a.gbit):
+        def linked(gbit):
             hosts = ranks.Hosts(folder, gbit)
             if hosts.refused:
-                print("no link between two hosts here: " + hosts.refused)
+                sys.exit("no link between two hosts here: " + hosts.refused)
+            hosts.use(programs)
+            try:
+                return ranked()
+            finally:
+                hosts.close(programs)
+
+        # They take turns, as the machine is not always as fast.
+        kinds = [(apart, a.batch), (apart, 4 * a.batch), (ranked,), (linked, None)]
+        kinds += [(linked, gbit) for gbit in a.gbit]
+        times = [[] for _ in kinds]
+        for _ in range(a.rounds):
+            for kind, (run, *given) in zip(times, kinds):
+                kind += run(*given)
+        one, four, memory, tcp, *slow = map(statistics.median, times)
+    shape = Shape(a)
+    work = 3 * (shape.L * shape.layer_work + shape.head_work)
+    a.cores, a.gflops = 1, 3 * work / (four - one) * 1e-9
+    a.memory_gbs = 28 * shape.all / max(one - (four - one) / 3, 1e-3) * 1e-9
+    print("two processes apart: %.2f s a step of %d x %d, %.2f s one of four times as many: %.0f "
+          "GFLOP/s, %.1f GB/s" % (one, a.batch, a.length, four, a.gflops, a.memory_gbs))
+    shape.wte = lambda count: 16 * shape.C  # so many words
+
+    def fit(name, took):
+        low, high = 0.0, 100.0
+        for _ in range(50):  # the cost of copying that explains it
+            a.core_seconds_a_gb = (low + high) / 2
+            if step(shape, 2, 1e6, a)[0] < took:
+                low = a.core_seconds_a_gb
             else:
-                hosts.use(programs)
-                if gbit:
-                    results.append((gbit, ranked()))
-                else:
-                    fit("TCP between two hosts, not limited", ranked())
-            hosts.close(programs)
-        print("\n| link | measured | model | nothing hidden |\n|--:|--:|--:|--:|")
-        for gbit, took in results:
-            says, exchanged, shown = step(shape, 2, gbit, a)
-            print("| %g Gbit/s | %.2f s | %.2f s | %.2f s |" % (gbit, took, says,
-                                                               says - shown + exchanged))
+                high = a.core_seconds_a_gb
+        print("two ranks, %s: %.2f s a step, so %.2f s of a core for each GB sent"
+              % (name, took, a.core_seconds_a_gb), flush=True)
+    fit("memory between them", memory)
+    fit("TCP between two hosts, not limited", tcp)
+    print("\n| link | measured | model | nothing hidden |\n|--:|--:|--:|--:|")
+    for gbit, took in zip(a.gbit, slow):
+        says, exchanged, shown = step(shape, 2, gbit, a)
+        print("| %g Gbit/s | %.2f s | %.2f s | %.2f s |" % (gbit, took, says,
+                                                           says - shown + exchanged))
 
 
 def main():
@@ -191,7 +199,8 @@ def main():
     parser.add_argument("--core_seconds_a_gb", type=float, default=1, help="sent: to pack and add")
     parser.add_argument("--memory_gbs", type=float, default=10, help="AdamW's, in GB/s")
     parser.add_argument("--measure", action="store_true")
-    parser.add_argument("--steps", type=int, default=5, help="to measure")
+    parser.add_argument("--steps", type=int, default=5, help="to measure in a turn")
+    parser.add_argument("--rounds", type=int, default=3, help="how many turns each has")
     a = parser.parse_args()
     a.batch = a.batch or (2 if a.measure else 32)
     a.gbit = a.gbit or ((10, 1) if a.measure else (1, 10, 100))
