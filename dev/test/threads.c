@@ -50,7 +50,7 @@ static void test_plan(void)
         for (int before = 0; before < 3; before++)
             for (int now = 0; now < 3; now++) {
                 ThreadsPlan p = {THREADS_SPIN, THREADS_SLEEP, {0}, 0, 0, 0, 0};
-                if (before) p.mode = THREADS_SLEEP; /* as threads_begin has it */
+                if (before) p.mode = THREADS_FEW; /* as threads_begin has it */
                 double first = simulate(m, &p, before, 20), share = simulate(m, &p, now, 60);
                 expect(share > (now ? 0.9 : 0.95) && first > (before ? 0.8 : 0.9),
                        "%d neighbours, then %d: %.3f and %.3f of the best", before, now, first,
