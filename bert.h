@@ -2643,8 +2643,8 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
        pieces         WordPiece (Wu et al. 2016): the longest piece of the vocabulary first
 
    Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
-   two. What a character is comes from the model's Unicode table, not from a locale; how it is laid
-   out stands in "Model files". */
+   two. What a character is comes not from a locale but from the model's Unicode table, whose layout
+   stands in "Model files". */
 
 /* Properties in the Unicode table; bits 8..15 are the canonical combining class. */
 enum {
@@ -4490,13 +4490,13 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
         }
 }
 
-/* The mirror: few rows times b = w^T, a linear's weights or attention's keys and values. c^T = w .
-   a^T is computed: its strips are rows of w, read where they lie, and its panel is a's rows. So w
-   is not packed, which only more rows are worth. A block of MIRROR rows of c^T is then turned over
-   into c: with few columns, or nearly as few as rows, there is nothing to win. inner in whole 16s
-   leaves no rest. The bits stay: each element is the same chain of multiply-adds. */
+/* The mirror: few rows times b = w^T, a linear's weights or attention's keys. c^T = w . a^T is
+   computed: its strips are rows of w, read where they lie, and its panel is a's rows. w is not
+   packed: that pays only for more rows. A block of MIRROR rows of c^T is then turned over into c:
+   with few columns, or nearly as few as rows, there is nothing to win. inner in whole 16s leaves no
+   rest. The bits stay: each element is the same chain of multiply-adds. */
 enum {
-    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* also of a tile that is a vector wide */
+    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* rows of w in a block, or a narrow tile */
     BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* rows of w in a wider tile */
     BERT_MIRRORED_ =
         BERT_LANES_ == 16 ? BERT_TILE_COLS_ : 2 * BERT_TILE_COLS_ /* a's rows, at most */
@@ -4539,8 +4539,9 @@ BERT_MIRROR_KIND_(bert_mirror_1_, BERT_MIRROR_, 1)
 BERT_MIRROR_KIND_(bert_mirror_2_, BERT_MIRROR_HIGH_, 2)
 BERT_MIRROR_KIND_(bert_mirror_3_, BERT_MIRROR_HIGH_, BERT_TILE_VECS_)
 
-/* c = start + a . w^T, of at most TILE_COLS rows; columns behind the last block go by tiles. room:
-   a panel (DEPTH, width), a block (MIRROR, width), LANES x LANES of it, turned over. */
+/* c = start + a . w^T, of at most TILE_COLS rows; columns behind the last whole block go by
+   tiles. width is a's rows in whole vectors. room: a panel (DEPTH, width), a block (MIRROR, width),
+   LANES x LANES of it, turned over. */
 static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatrix_ b, int rows,
                                   int cols, int inner, const float *start, float *room)
 {
@@ -4583,7 +4584,7 @@ BERTDEF size_t bert_scratch_size(int threads)
     return BERT_SHARED_ + (size_t)threads * (size_t)room;
 }
 
-static float *bert_room_(const BertScratch *scratch) /* a thread's begins where t threads' end */
+static float *bert_room_(const BertScratch *scratch) /* thread t's: behind that of t threads */
 {
     return scratch->memory + bert_scratch_size(bert_thread_());
 }
@@ -4605,8 +4606,8 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one where nothing is packed (mirrored; whether a
-   block of it is, each block asks again). The longer side of c is cut first, so that little is
+   for each thread, which are not equally fast, or one where b is not packed (the mirror; of its own
+   block, bert_matmul_serial_ decides anew). The longer side of c is cut first, so that little is
    packed twice; of dW the rows, so that two threads do not write side by side. More than 64 rows
    may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,

@@ -351,7 +351,7 @@ static int train_step(Training *t)
     double start = seconds(), tokens = 0;
     double sums[3] = {0}; /* losses, tokens; same_step adds up those of all ranks */
     LossSum loss = {0, 0};
-    threads_begin(); /* a step that fails needs no end */
+    threads_begin(0); /* a step that fails needs no end */
     for (size_t i = 0; i < n; i++) {
         const BertBatch *x = idle ? l->all : &l->batches[i];
         if (bert_forward(m, x, 1)) return fail("%s: %s", l->data->path, bert_error(m));

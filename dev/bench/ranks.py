@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 DEV = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -94,15 +95,14 @@ def table(a):
 
 # ------------------------------------------------------------------------------------ measurement
 
-def intervals(process):
-    """Seconds between two steps' lines, but for the first two."""
+def intervals(process, found):
+    """Adds the seconds between two steps' lines, but for the first two."""
     times = []
     for line in process.stdout:
         if line.startswith("step "):
             times.append(time.monotonic())
-    if process.wait() or len(times) < 4:
-        sys.exit("train_bert failed: %s" % process.args)
-    return [b - a for a, b in zip(times[1:], times[2:])]
+    process.wait()
+    found += [b - a for a, b in zip(times[1:], times[2:])]
 
 
 def measure(a):
@@ -134,7 +134,15 @@ def measure(a):
             env = dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder)
             started = [subprocess.Popen([str(x) for x in c], stdout=subprocess.PIPE, text=True,
                                         stderr=subprocess.DEVNULL, env=env) for c in commands]
-            return sum((intervals(p) for p in started), [])
+            found = []  # each is read while it runs: a line's time is when it comes
+            readers = [threading.Thread(target=intervals, args=(p, found)) for p in started]
+            for x in readers:
+                x.start()
+            for x in readers:
+                x.join()
+            if any(p.returncode for p in started):
+                sys.exit("train_bert failed: %s" % started[0].args)
+            return found
 
         def apart(batch):
             return together(*[[programs.one] + args("out%d" % i, batch) for i in range(2)])
@@ -144,22 +152,22 @@ def measure(a):
 
         def linked(gbit):
             hosts = ranks.Hosts(folder, gbit)
-            if hosts.refused:
-                sys.exit("no link between two hosts here: " + hosts.refused)
-            hosts.use(programs)
             try:
+                if hosts.refused:
+                    sys.exit("no link between two hosts here: " + hosts.refused)
+                hosts.use(programs)
                 return ranked()
             finally:
                 hosts.close(programs)
 
         # They take turns, as the machine is not always as fast.
-        kinds = [(apart, a.batch), (apart, 4 * a.batch), (ranked,), (linked, None)]
-        kinds += [(linked, gbit) for gbit in a.gbit]
+        kinds = [(linked, gbit) for gbit in [None] + list(a.gbit)]  # refused at once, if at all
+        kinds += [(ranked,), (apart, a.batch), (apart, 4 * a.batch)]
         times = [[] for _ in kinds]
         for _ in range(a.rounds):
             for kind, (run, *given) in zip(times, kinds):
                 kind += run(*given)
-        one, four, memory, tcp, *slow = map(statistics.median, times)
+        tcp, *slow, memory, one, four = map(statistics.median, times)
     shape = Shape(a)
     work = 3 * (shape.L * shape.layer_work + shape.head_work)
     a.cores, a.gflops = 1, 3 * work / (four - one) * 1e-9

@@ -4,7 +4,7 @@
     python3 dev/check/lessons.py [--quick] [NAME ...]
 
 NAME: those whose names begin so (3, check_7), not all. --quick: of what tcc builds, which does not
-optimize, the first 5 seconds have to go well; a program that runs on then is stopped.
+optimize, none may fail within 5 seconds; a program that runs on then is stopped.
 
 gcc, clang and tcc (one that is not installed is skipped and says so) build each with -Werror; it
 has to end with exit code 0 and the line "check passed: ...". In README.md and README.zh-CN.md a

@@ -13,7 +13,7 @@ long as there are any.
 
 static int infer(Bert *m, const BertBatch *x)
 {
-    threads_begin();
+    threads_begin(x->offsets[x->B] <= 256);
     int error = bert_forward(m, x, 0);
     threads_end(x->offsets[x->B]);
     return error;

@@ -10,18 +10,21 @@ batches; which bits are computed depends on none of it. There are three modes:
 
     SPIN    all threads, waiting as the runtime has it
     SLEEP   all threads; one that waits sleeps, and its processor is another's
-    FEW     as many threads as processors are left
+    FEW     as many threads as processors are left, and at least half of all
 
 From SPIN to SLEEP and back by what Linux knows of each thread: how long it was ready and had no
 processor. That is 0.01 s a second or less on a quiet machine, 0.7 to 1.1 beside one busy program.
 Between SLEEP and FEW by trying, as the best depends on the neighbours and on the size of a batch:
-after a while the other gets a turn, and stays where it is faster. Where others run when the first
-batch begins, it has FEW: a process that answers one sentence has no time for trials, and on two
-processors beside two busy programs takes 98 ms so, 123 if it began with SLEEP.
+after a while the other gets a turn, and stays where it is faster.
 
-threads_start() once, then threads_begin() and threads_end(work) around each batch. Where a variable
-OMP_..., GOMP_... or KMP_... is set (but for stack sizes), the system is not Linux, or there is one
-thread, they do nothing. What a build may do without is inline, so that no compiler warns of it.
+Where others run when the first batch begins, it is in SLEEP, or, if it is a short one and FEW means
+one thread, in FEW: a process that answers one sentence ends before anything could be tried. On two
+processors beside two busy programs it takes 98 ms in FEW, 123 in SLEEP.
+
+threads_start() once, then threads_begin(is_short) and threads_end(work) around each batch. Where a
+variable OMP_..., GOMP_... or KMP_... is set (but for stack sizes), the system is not Linux, or
+there is one thread, they do nothing. What a build may do without is inline, so that no compiler
+warns of it.
 */
 #ifndef THREADS_H
 #define THREADS_H
@@ -58,6 +61,7 @@ static inline ThreadsMode threads_plan(ThreadsPlan *p, double waited, int alone)
     p->rest -= turn;
     p->seconds = p->work = 0;
     if (now == THREADS_SPIN || (now == THREADS_SLEEP && !contended) || !begun) {
+        /* Few threads, of a first turn, wait for nothing: there the system's count decides. */
         const ThreadsMode next =
             contended || (now == THREADS_FEW && !alone) ? THREADS_SLEEP : THREADS_SPIN;
         const ThreadsPlan fresh = {next, THREADS_SLEEP, {0}, 1, 0, 0, 0};
@@ -131,7 +135,8 @@ static int threads_others(void)
 /* How threads wait. LLVM's OpenMP has a function for it. GNU's reads an environment variable before
    main; but while it manages more threads than there are processors, those that wait spin 100
    times in place of 300,000 (its manual, GOMP_SPINCOUNT). So one thread more is kept, and one that
-   it has of its own, as it would not be managed otherwise; both sleep. */
+   it has of its own, as it would not be managed otherwise; both sleep. That is enough for a team of
+   all threads: a smaller one, but for one thread, spins. */
 #ifdef KMP_VERSION_MAJOR
 static void threads_sleep(int on)
 {
@@ -165,6 +170,7 @@ static void threads_sleep(int on)
     } else {
         sem_post(&threads_leave);
         pthread_join(keeper, NULL);
+        sem_destroy(&threads_leave);
         kept = 0;
     }
 }
@@ -176,7 +182,7 @@ static void threads_set(ThreadsMode mode)
     if (few < (n + 1) / 2) few = (n + 1) / 2; /* a trial is at most twice as slow */
     if (few > n - 1) few = n - 1;
     threads.plan.mode = mode;
-    threads_sleep(mode == THREADS_SLEEP || (mode == THREADS_FEW && few > 1));
+    threads_sleep(mode == THREADS_SLEEP || (mode == THREADS_FEW && few > 1)); /* one never waits */
     omp_set_num_threads(mode == THREADS_FEW ? few : n);
 }
 
@@ -198,10 +204,11 @@ static inline void threads_start(void)
     threads.plan.home = THREADS_SLEEP;
 }
 
-static void threads_begin(void)
+static void threads_begin(int is_short)
 {
     if (!threads.all) return;
-    if (!threads.begun++ && threads_others()) threads_set(THREADS_FEW);
+    if (!threads.begun++ && threads_others())
+        threads_set(is_short && threads.all == 2 ? THREADS_FEW : THREADS_SLEEP);
     if (threads.plan.seconds == 0) threads.waited = threads_waited();
     threads.began = threads_clock();
 }
@@ -231,7 +238,7 @@ static const char *threads_note(void)
 #else
 static const char *threads_note(void) { return ""; }
 static inline void threads_start(void) {}
-static void threads_begin(void) {}
+static void threads_begin(int is_short) { (void)is_short; }
 static void threads_end(double work) { (void)work; }
 #endif
 #endif

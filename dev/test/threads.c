@@ -50,7 +50,7 @@ static void test_plan(void)
         for (int before = 0; before < 3; before++)
             for (int now = 0; now < 3; now++) {
                 ThreadsPlan p = {THREADS_SPIN, THREADS_SLEEP, {0}, 0, 0, 0, 0};
-                if (before) p.mode = THREADS_FEW; /* as threads_begin has it */
+                if (before) p.mode = m->batch > 1 ? THREADS_SLEEP : THREADS_FEW; /* threads_begin */
                 double first = simulate(m, &p, before, 20), share = simulate(m, &p, now, 60);
                 expect(share > (now ? 0.9 : 0.95) && first > (before ? 0.8 : 0.9),
                        "%d neighbours, then %d: %.3f and %.3f of the best", before, now, first,
@@ -128,7 +128,7 @@ static void train(Bert *m, int change)
     for (int step = 0; step < 9; step++) {
         if (change) threads_set((ThreadsMode)(step % 3));
         x.step = (uint64_t)step;
-        threads_begin();
+        threads_begin(0);
         if (bert_forward(m, &x, 1) || bert_backward(m, 1.0f)) break;
         if (bert_adamw(m, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, step + 1, 1.0f)) break;
         threads_end(offsets[3]);
@@ -176,7 +176,7 @@ static void test_runtime(char **argv)
 static void test_runtime(char **argv)
 {
     (void)argv;
-    threads_start(), threads_begin(), threads_end(1);
+    threads_start(), threads_begin(1), threads_end(1);
     expect(!*threads_note(), "%s", threads_note());
 }
 #endif
