@@ -738,8 +738,7 @@ BERTDEF void bert_embeddings_backward(float *dwte, float *dwpe, float *dwse, con
 }
 
 /* ------------------------------------------------------------------------------------------------
-   What the layers compute with: arithmetic whose bits are the same wherever multiply-adds are fused
-   in hardware ("Arithmetic") */
+   What the layers compute with; what its bits may depend on stands in "Arithmetic" */
 
 static inline float bert_fma_(float a, float b, float c); /* a * b + c, rounded once */
 static inline double bert_fma64_(double a, double b, double c);
@@ -2643,8 +2642,7 @@ BERTDEF double bert_linear_schedule(long step, long warmup, long total)
        pieces         WordPiece (Wu et al. 2016): the longest piece of the vocabulary first
 
    Hugging Face's Rust library is followed in every oddity, and dev/check/wordpiece.py compares the
-   two. What a character is comes not from a locale but from the model's Unicode table, whose layout
-   stands in "Model files". */
+   two. What a character is comes from the model's Unicode table ("Model files"), not a locale. */
 
 /* Properties in the Unicode table; bits 8..15 are the canonical combining class. */
 enum {
@@ -3988,8 +3986,7 @@ BERTDEF int bert_save(Bert *m, const char *path)
 }
 
 /* ------------------------------------------------------------------------------------------------
-   Arithmetic. Logits and training have the same bits wherever multiply-adds are fused in hardware;
-   this has to be true for it. */
+   Arithmetic. Where multiply-adds are fused in hardware, bits are the same; this makes them so. */
 
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__ + 0
 #error                                                                                             \
@@ -4258,8 +4255,7 @@ ROWS | strip   || tile    |    |     first-level cache while it passes over the 
      |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over the edge of c computes whole, and stores in part. (Few rows: the mirror, below.
-   AMX's tiles: the last section.) */
+   A tile over c's edge computes whole, stores in part. (Few rows: the mirror. AMX: the end.) */
 enum {
     BERT_AT_ONCE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
@@ -4498,8 +4494,7 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 enum {
     BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* rows of w in a block, or a narrow tile */
     BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* rows of w in a wider tile */
-    BERT_MIRRORED_ =
-        BERT_LANES_ == 16 ? BERT_TILE_COLS_ : 2 * BERT_TILE_COLS_ /* a's rows, at most */
+    BERT_MIRRORED_ = (BERT_LANES_ == 16 ? 1 : 2) * BERT_TILE_COLS_ /* a's rows, at most */
 };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4606,10 +4601,9 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one where b is not packed (the mirror; of its own
-   block, bert_matmul_serial_ decides anew). The longer side of c is cut first, so that little is
-   packed twice; of dW the rows, so that two threads do not write side by side. More than 64 rows
-   may be cut, and more than 1024 are. */
+   for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
+   side of c is cut first, so that little is packed twice; of dW the rows, so that two threads do
+   not write side by side. More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {

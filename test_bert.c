@@ -1408,7 +1408,15 @@ static void test_set_task(void)
     expect(m.config.K == 200 && m.params.clsw, "a refused head leaves the model as it was");
     BertBatch batch = random_batch(&m, lengths, 3);
     step(&m, &batch, 1);
+    m.freeze_layers = m.freeze_embeddings = m.checkpointing = m.bf16 = 1, m.lr_decay = 0.5;
     must(&m, bert_set_task(&m, BERT_CLASSIFICATION, 4, 0, NULL, 5));
+    Bert copy = {0};
+    must(&copy, bert_share(&copy, &m));
+    for (const Bert *x = &m; x; x = x == &m ? &copy : NULL)
+        expect(x->freeze_layers && x->freeze_embeddings && x->checkpointing && x->bf16 &&
+                   x->lr_decay == 0.5,
+               "settings are lost in %s", x == &m ? "bert_set_task" : "bert_share");
+    bert_free(&copy);
     expect(!m.grads_memory && !m.m_memory && !m.v_memory, "the optimizer's state stayed");
     expect(bert_backward(&m, 1), "a backward without a forward");
     done("bert_set_task: keeps the encoder, draws head and pooler");

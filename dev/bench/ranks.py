@@ -23,8 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 DEV = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(DEV, "check"))
@@ -95,14 +95,15 @@ def table(a):
 
 # ------------------------------------------------------------------------------------ measurement
 
-def intervals(process, found):
-    """Adds the seconds between two steps' lines, but for the first two."""
+def intervals(process):
+    """Seconds between two steps' lines, but for the first two."""
     times = []
     for line in process.stdout:
         if line.startswith("step "):
             times.append(time.monotonic())
-    process.wait()
-    found += [b - a for a, b in zip(times[1:], times[2:])]
+    if process.wait() or len(times) < 4:
+        sys.exit("train_bert failed: %s" % process.args)
+    return [b - a for a, b in zip(times[1:], times[2:])]
 
 
 def measure(a):
@@ -134,15 +135,8 @@ def measure(a):
             env = dict(os.environ, OMP_NUM_THREADS="1", TMPDIR=folder)
             started = [subprocess.Popen([str(x) for x in c], stdout=subprocess.PIPE, text=True,
                                         stderr=subprocess.DEVNULL, env=env) for c in commands]
-            found = []  # each is read while it runs: a line's time is when it comes
-            readers = [threading.Thread(target=intervals, args=(p, found)) for p in started]
-            for x in readers:
-                x.start()
-            for x in readers:
-                x.join()
-            if any(p.returncode for p in started):
-                sys.exit("train_bert failed: %s" % started[0].args)
-            return found
+            with ThreadPoolExecutor() as readers:  # a line's time is when it comes
+                return sum(readers.map(intervals, started), [])
 
         def apart(batch):
             return together(*[[programs.one] + args("out%d" % i, batch) for i in range(2)])
