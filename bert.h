@@ -4249,17 +4249,21 @@ static inline bert_vec_ bert_vfma_(bert_vec_ u, bert_vec_ v, bert_vec_ sum)
                 | panel   |    |     are made at once, and stay in the second-level cache while
                 +----+----+----+     all strips pass over them.
        DEPTH
-     +---------++----+----+----+     A strip is TILE_ROWS rows of a, DEPTH long. It stays in the
-ROWS | strip   || tile    |    |     first-level cache while it passes over the panels, a tile for
-     +---------++----+----+----+     each. It is read where it lies, if its rows lie along k; else
-     |         ||    |    |    |     (a is a transposed gradient, for dW) it is copied first.
+     +---------++----+----+----+     A strip is TILE_ROWS rows of a, DEPTH long. It passes over the
+ROWS | strip   || tile    |    |     panels, a tile for each, and stays in the first-level cache
+     +---------++----+----+----+     meanwhile. It is read where it lies, if its rows lie along k;
+     |         ||    |    |    |     else (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   A tile over c's edge computes whole, stores in part. (Few rows: the mirror. AMX: the end.) */
+   Where vectors are shorter, a panel fits into that cache: there the panel stays, while STRIPS
+   strips, from the second-level cache, pass over it. A tile over c's edge computes whole, stores
+   in part. (Few rows: the mirror. AMX: the end.) */
 enum {
-    BERT_AT_ONCE_ = (BERT_LANES_ == 16 ? 384 : 192) / BERT_TILE_COLS_ * BERT_TILE_COLS_,
+    BERT_STRIPS_ = BERT_LANES_ == 16 ? 1 : 8,
+    BERT_AT_ONCE_ = 384 / BERT_TILE_COLS_ * BERT_TILE_COLS_,
+    BERT_OFTEN_ = BERT_LANES_ == 16, /* a tile fetches ahead all the time, or when it begins */
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_TILE_ROWS_ + BERT_AT_ONCE_) /* floats: a strip, then panels */
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_STRIPS_ * BERT_TILE_ROWS_ + BERT_AT_ONCE_) /* floats */
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers. */
@@ -4287,11 +4291,15 @@ typedef struct {
     int per, line, left, rate; /* lines in a row, the next of them, lines to come, at once */
 } BertAhead_;
 
+/* How many parts of that size n elements are, and how often a tile of this depth fetches. */
+static int bert_parts_(int n, int size) { return (n + size - 1) / size; }
+static int bert_fetches_(int depth) { return BERT_OFTEN_ ? bert_max_(1, depth / BERT_LANES_) : 1; }
+
 /* rows x cols of a, one of whose steps is 1, in so many portions. */
 BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ a, int rows, int cols, int times)
 {
-    const int along = a.right == 1, per = ((along ? cols : rows) + 15) / 16;
-    const int left = (along ? rows : cols) * per, rate = (left + times - 1) / times;
+    const int along = a.right == 1, per = bert_parts_(along ? cols : rows, 16);
+    const int left = (along ? rows : cols) * per, rate = bert_parts_(left, times);
     BertAhead_ ahead = {a.at, along ? a.down : a.right, per, 0, left, rate};
     return ahead;
 }
@@ -4331,13 +4339,17 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
     BERT_FOR_ (i, BERT_TILE_ROWS_)
         BERT_FOR_ (v, vecs) sum[i][v] = chain ? bert_get_(t + i * ldt + v * n) : zero;
     BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
-                                    bert_max_(1, depth / n));
-    for (; k + n <= depth; k += n, strip += n * right) {
+                                    bert_fetches_(depth));
+    for (; BERT_OFTEN_ && k + n <= depth; k += n, strip += n * right) {
         BERT_FETCH_(&next_c, 1);
         BERT_FETCH_(ahead, 0);
         BERT_UNROLL_4_
         for (int l = 0; l < n; l++, panel += vecs * n)
             bert_step_(sum, BERT_TILE_ROWS_, vecs, strip + l * right, down, panel);
+    }
+    if (!BERT_OFTEN_) {
+        BERT_FETCH_(&next_c, 1);
+        BERT_FETCH_(ahead, 0);
     }
     for (; k < depth; k++, strip += right, panel += vecs * n)
         bert_step_(sum, BERT_TILE_ROWS_, vecs, strip, down, panel);
@@ -4353,7 +4365,7 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
 }
 
 /* How many vectors wide a panel of so many columns is, of at most TILE_COLS. */
-static int bert_panel_vecs_(int cols) { return (cols + BERT_LANES_ - 1) / BERT_LANES_; }
+static int bert_panel_vecs_(int cols) { return bert_parts_(cols, BERT_LANES_); }
 
 /* Transposes a block of LANES x LANES: to's rows are ldt apart, from's ldf. Each pass deals the
    rows out like a deck of cards: row i and row i + LANES/2, element by element in turn, make two
@@ -4373,47 +4385,56 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into a panel of whole vectors, with zeros where b has no more columns. */
-static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
+/* Copies b (depth, cols) into panels of whole vectors, with zeros where b has no more columns. */
+static void bert_pack_panels_(float *panels, BertMatrix_ b, int depth, int cols)
 {
-    const int n = BERT_LANES_, width = bert_panel_vecs_(cols) * n;
-    if (cols < width) memset(panel, 0, (size_t)depth * width * sizeof *panel);
-    if (b.right == 1) {
-        for (int k = 0; k < depth; k++, panel += width) {
-            const float *row = b.at + k * b.down;
-            if (cols < BERT_TILE_COLS_) memcpy(panel, row, (size_t)cols * sizeof *panel);
-            else
-                BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(panel + v * n, bert_get_(row + v * n));
-        }
-        return;
+    const int n = BERT_LANES_, broad = BERT_TILE_COLS_, along = b.right == 1;
+    for (int p = 0; p < cols; p += broad) { /* one by one */
+        const int some = bert_min_(broad, cols - p), width = bert_panel_vecs_(some) * n;
+        const int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = some / n * n;
+        const BertMatrix_ from = bert_from_(b, 0, p);
+        float *panel = panels + p * depth;
+        if (some < width) memset(panel, 0, (size_t)depth * width * sizeof *panel);
+        for (int j = 0; j < whole_j && !along; j += n)
+            for (int k = 0; k < whole_k; k += n)
+                bert_transpose_(panel + k * width + j, width, from.at + k + j * b.right, b.right);
+        for (int j = 0; j < some && !along; j++) /* what is left over at the edges */
+            for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
+                panel[k * width + j] = from.at[k * b.down + j * b.right];
     }
-    int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = cols / n * n;
-    for (int j = 0; j < whole_j; j += n)
-        for (int k = 0; k < whole_k; k += n)
-            bert_transpose_(panel + k * width + j, width, b.at + k + j * b.right, b.right);
-    for (int j = 0; j < cols; j++) /* what is left over at the edges */
-        for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
-            panel[k * width + j] = b.at[k * b.down + j * b.right];
+    for (int k = 0; k < depth && along; k++) /* all of them, row by row */
+        for (int p = 0; p < cols; p += broad) {
+            const int some = bert_min_(broad, cols - p);
+            const float *from = b.at + k * b.down + p;
+            float *to = panels + p * depth + k * bert_panel_vecs_(some) * n;
+            if (some < broad) memcpy(to, from, (size_t)some * sizeof *to);
+            else
+                BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(to + v * n, bert_get_(from + v * n));
+        }
 }
 
-/* A strip of a (rows, depth), as tiles read it. Where the elements of a row lie side by side, it is
-   a itself, or at a's edge a copy with zeros where a has no more rows; else a copy, k by k. */
-static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
+/* Strips of a (rows, depth), as tiles read them. Where the elements of a row lie side by side, they
+   are a itself, or at a's edge a copy with zeros where a has no more rows; else copies, k by k. */
+static void bert_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
 {
-    const int all = BERT_TILE_ROWS_;
-    BertMatrix_ copy = {room, 1, BERT_TILE_ROWS_};
-    if (a.right == 1 && rows == all) return a;
-    if (a.right == 1) {
-        memset(room, 0, (size_t)all * depth * sizeof *room);
-        for (int i = 0; i < rows; i++)
-            memcpy(room + i * depth, a.at + i * a.down, (size_t)depth * sizeof *room);
-        return bert_matrix_(room, depth, 1);
+    const int high = BERT_TILE_ROWS_, along = a.right == 1;
+    for (int i = 0; i < rows; i += high) {
+        const int edge = along && rows - i < high;
+        strips[i / high] =
+            along && !edge ? bert_from_(a, i, 0)
+                           : bert_matrix_(room + i * depth, along ? depth : 1, along ? 1 : high);
+        if (edge) memset(room + i * depth, 0, (size_t)high * depth * sizeof *room);
+        for (int r = i; edge && r < rows; r++)
+            memcpy(room + r * depth, a.at + r * a.down, (size_t)depth * sizeof *room);
     }
-    for (int k = 0; k < depth; k++, room += all, a.at += a.right)
-        if (a.down == 1 && rows == all) memcpy(room, a.at, BERT_TILE_ROWS_ * sizeof *room);
-        else
-            for (int i = 0; i < all; i++) room[i] = i < rows ? a.at[i * a.down] : 0.0f;
-    return copy;
+    for (int k = 0; k < depth && !along; k++)
+        for (int i = 0; i < rows; i += high) {
+            const float *from = a.at + k * a.right + i * a.down;
+            float *to = room + i * depth + k * high;
+            if (a.down == 1 && i + high <= rows) memcpy(to, from, BERT_TILE_ROWS_ * sizeof *room);
+            else
+                for (int r = 0; r < high; r++) to[r] = i + r < rows ? from[r * a.down] : 0.0f;
+        }
 }
 
 /* Each kind of tile, by the width of its panel and by how its strip lies, is a function of its own
@@ -4435,53 +4456,57 @@ BERT_TILE_KIND_(bert_tile_cols_1_, 1, 1, BERT_TILE_ROWS_)
 BERT_TILE_KIND_(bert_tile_cols_2_, 2, 1, BERT_TILE_ROWS_)
 BERT_TILE_KIND_(bert_tile_cols_, BERT_TILE_VECS_, 1, BERT_TILE_ROWS_)
 
-/* A strip times the panels of so many columns, from left to right. */
-static void bert_strip_times_panels_(float *c, size_t ldc, BertMatrix_ strip, int rows,
-                                     const float *panels, int depth, int cols, const float *first,
-                                     int chain, BertAhead_ *ahead)
+/* Strips of so many rows times the panels of so many columns. */
+static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *strips, int rows,
+                                      const float *panels, int depth, int cols, const float *first,
+                                      int chain, BertAhead_ *ahead)
 {
     static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
     static BertTile_ *const by_cols[] = {bert_tile_cols_1_, bert_tile_cols_2_, bert_tile_cols_};
-    BertTile_ *const *kinds = strip.right == 1 ? by_rows : by_cols;
-    for (int j = 0; j < cols; j += BERT_TILE_COLS_, panels += depth * BERT_TILE_COLS_) {
-        const int width = bert_min_(BERT_TILE_COLS_, cols - j), vecs = bert_panel_vecs_(width);
-        const float *soon = width < cols - j ? c + j + width : c + BERT_TILE_ROWS_ * ldc;
-        kinds[vecs - 1](c + j, ldc, rows, width, strip, panels, depth, first ? first + j : NULL,
-                        chain, soon, ahead);
+    const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
+    for (int j = 0; j < cols; j += broad) {
+        const int width = bert_min_(broad, cols - j), vecs = bert_panel_vecs_(width);
+        BertTile_ *const tile = (strips->right == 1 ? by_rows : by_cols)[vecs - 1];
+        for (int i = 0; i < rows; i += high) {
+            float *to = c + i * ldc + j;
+            const int below = i + high < rows || j + broad >= cols; /* the next tile */
+            tile(to, ldc, bert_min_(high, rows - i), width, strips[i / high], panels + j * depth,
+                 depth, first ? first + j : NULL, chain, below ? to + high * ldc : c + j + broad,
+                 ahead);
+        }
     }
 }
 
 /* The product in tiles. They fetch the next strip or, for few rows, the next panel's part of b. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
-    const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
-    const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1;
+    const int high = BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
+    const int few = rows <= BERT_FEW_ && cols >= 96 && a.right == 1; /* not attention */
     const int wide = few ? broad : BERT_AT_ONCE_; /* the panels that are made at once */
     float *panels = room + high * (int)BERT_DEPTH_;
     for (int k = 0; k < inner; k += BERT_DEPTH_)
         for (int j = 0; j < cols; j += wide) {
             const int depth = bert_min_(BERT_DEPTH_, inner - k), width = bert_min_(wide, cols - j);
-            const int times = (width + broad - 1) / broad * bert_max_(1, depth / BERT_LANES_);
             float first[BERT_AT_ONCE_] = {0}; /* what c begins with */
             BertAhead_ ahead = {0};
             if (start) memcpy(first, start + j, (size_t)width * sizeof *start);
-            for (int p = 0; p < width; p += broad)
-                bert_pack_panel_(panels + p * depth, bert_from_(b, k, j + p), depth,
-                                 bert_min_(broad, width - p));
+            bert_pack_panels_(panels, bert_from_(b, k, j), depth, width);
             int next_j = j + broad < cols ? j + broad : 0, next_k = next_j ? k : k + depth;
             if (few && next_k < inner)
-                ahead = bert_ahead_(
-                    bert_from_(b, next_k, next_j), bert_min_(BERT_DEPTH_, inner - next_k),
-                    bert_min_(broad, cols - next_j), (rows + high - 1) / high * times);
+                ahead = bert_ahead_(bert_from_(b, next_k, next_j),
+                                    bert_min_(BERT_DEPTH_, inner - next_k),
+                                    bert_min_(broad, cols - next_j),
+                                    bert_parts_(rows, BERT_TILE_ROWS_) * bert_fetches_(depth));
             for (int i = 0; i < rows; i += high) {
+                BertMatrix_ strips[BERT_STRIPS_];
                 int height = bert_min_(high, rows - i);
-                float *to = c + i * ldc + j;
-                BertMatrix_ strip = bert_strip_(room, bert_from_(a, i, k), height, depth);
-                if (!few && i + high < rows)
-                    ahead = bert_ahead_(bert_from_(a, i + high, k), high, depth, times);
-                bert_strip_times_panels_(to, ldc, strip, height, panels, depth, width,
-                                         how != BERT_START_ || k ? NULL : first, how == BERT_GO_ON_,
-                                         &ahead);
+                bert_strips_(strips, room, bert_from_(a, i, k), height, depth);
+                if (BERT_STRIPS_ == 1 && !few && i + high < rows)
+                    ahead = bert_ahead_(bert_from_(a, i + high, k), high, depth,
+                                        bert_parts_(width, broad) * bert_fetches_(depth));
+                bert_strips_times_panels_(c + i * ldc + j, ldc, strips, height, panels, depth,
+                                          width, how != BERT_START_ || k ? NULL : first,
+                                          how == BERT_GO_ON_, &ahead);
             }
         }
 }
@@ -4548,7 +4573,7 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
     const BertMatrix_ w = {b.at, b.right, 1}, x = {a.at, a.right, a.down};
     for (int k = 0; k < inner; k += BERT_DEPTH_) {
         const int depth = bert_min_(BERT_DEPTH_, inner - k);
-        bert_pack_panel_(panel, bert_from_(x, k, 0), depth, rows);
+        bert_pack_panels_(panel, bert_from_(x, k, 0), depth, rows);
         for (int j = 0; j < whole; j += BERT_MIRROR_) {
             kinds[vecs - 1](mirror, bert_from_(w, j, k), panel, depth);
             for (int r = 0; r < BERT_MIRROR_; r += n)
@@ -4602,14 +4627,15 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
    for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
-   side of c is cut first, so that little is packed twice; of dW the rows, so that two threads do
-   not write side by side. More than 64 rows may be cut, and more than 1024 are. */
+   side of c is cut first, so that little is packed twice, or, where strips are the cheaper to read
+   again, the columns; of dW the rows, so that two threads do not write side by side. More than 64
+   rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
     const int widest = ((cols - 1) / BERT_TILE_COLS_ + 2) / 2; /* of two panels */
     const int tasks = threads == 1 || mirrored ? threads : 2 * threads;
-    *across = cols < rows || a.right != 1 ? 1 : bert_min_(widest, tasks);
+    *across = (BERT_STRIPS_ == 1 && cols < rows) || a.right != 1 ? 1 : bert_min_(widest, tasks);
     *down = bert_min_((rows - 1) / 64 + 1, (tasks + *across - 1) / *across);
     *down = bert_max_((rows - 1) / 1024 + 1, *down);
     *across = bert_max_(*across, bert_min_(widest, (tasks + *down - 1) / *down));
