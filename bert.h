@@ -4388,21 +4388,11 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
 /* Copies b (depth, cols) into panels of whole vectors, with zeros where b has no more columns. */
 static void bert_pack_panels_(float *panels, BertMatrix_ b, int depth, int cols)
 {
-    const int n = BERT_LANES_, broad = BERT_TILE_COLS_, along = b.right == 1;
-    for (int p = 0; p < cols; p += broad) { /* one by one */
-        const int some = bert_min_(broad, cols - p), width = bert_panel_vecs_(some) * n;
-        const int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = some / n * n;
-        const BertMatrix_ from = bert_from_(b, 0, p);
-        float *panel = panels + p * depth;
-        if (some < width) memset(panel, 0, (size_t)depth * width * sizeof *panel);
-        for (int j = 0; j < whole_j && !along; j += n)
-            for (int k = 0; k < whole_k; k += n)
-                bert_transpose_(panel + k * width + j, width, from.at + k + j * b.right, b.right);
-        for (int j = 0; j < some && !along; j++) /* what is left over at the edges */
-            for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
-                panel[k * width + j] = from.at[k * b.down + j * b.right];
-    }
-    for (int k = 0; k < depth && along; k++) /* all of them, row by row */
+    const int n = BERT_LANES_, broad = BERT_TILE_COLS_, last = cols / broad * broad;
+    if (cols % n)
+        memset(panels + last * depth, 0,
+               (size_t)depth * bert_panel_vecs_(cols - last) * n * sizeof *panels);
+    for (int k = 0; k < depth && b.right == 1; k++) /* row by row, into all panels */
         for (int p = 0; p < cols; p += broad) {
             const int some = bert_min_(broad, cols - p);
             const float *from = b.at + k * b.down + p;
@@ -4411,6 +4401,18 @@ static void bert_pack_panels_(float *panels, BertMatrix_ b, int depth, int cols)
             else
                 BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(to + v * n, bert_get_(from + v * n));
         }
+    for (int p = 0; p < cols && b.right != 1; p += broad) { /* panel by panel, turned over */
+        const int some = bert_min_(broad, cols - p), width = bert_panel_vecs_(some) * n;
+        const int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = some / n * n;
+        const float *from = b.at + p * b.right;
+        float *panel = panels + p * depth;
+        for (int j = 0; j < whole_j; j += n)
+            for (int k = 0; k < whole_k; k += n)
+                bert_transpose_(panel + k * width + j, width, from + k + j * b.right, b.right);
+        for (int j = 0; j < some; j++) /* what is left over at the edges */
+            for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
+                panel[k * width + j] = from[k * b.down + j * b.right];
+    }
 }
 
 /* Strips of a (rows, depth), as tiles read them. Where the elements of a row lie side by side, they
@@ -4463,16 +4465,16 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
 {
     static BertTile_ *const by_rows[] = {bert_tile_rows_1_, bert_tile_rows_2_, bert_tile_rows_};
     static BertTile_ *const by_cols[] = {bert_tile_cols_1_, bert_tile_cols_2_, bert_tile_cols_};
+    BertTile_ *const *kinds = strips->right == 1 ? by_rows : by_cols;
     const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
     for (int j = 0; j < cols; j += broad) {
         const int width = bert_min_(broad, cols - j), vecs = bert_panel_vecs_(width);
-        BertTile_ *const tile = (strips->right == 1 ? by_rows : by_cols)[vecs - 1];
         for (int i = 0; i < rows; i += high) {
             float *to = c + i * ldc + j;
             const int below = i + high < rows || j + broad >= cols; /* the next tile */
-            tile(to, ldc, bert_min_(high, rows - i), width, strips[i / high], panels + j * depth,
-                 depth, first ? first + j : NULL, chain, below ? to + high * ldc : c + j + broad,
-                 ahead);
+            kinds[vecs - 1](to, ldc, bert_min_(high, rows - i), width, strips[i / high],
+                            panels + j * depth, depth, first ? first + j : NULL, chain,
+                            below ? to + high * ldc : c + j + broad, ahead);
         }
     }
 }
