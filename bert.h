@@ -4255,15 +4255,16 @@ ROWS | strip   || tile    |    |     panels, a tile for each, and stays in the f
      |         ||    |    |    |     else (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   Where vectors are shorter, a panel fits into that cache: there the panel stays, while STRIPS
-   strips, from the second-level cache, pass over it. A tile over c's edge computes whole, stores
-   in part. (Few rows: the mirror. AMX: the end.) */
+   With shorter vectors a panel itself fits into the first-level cache. It stays there while STRIPS
+   strips, from the second-level cache, pass over it. The other panels may then lie in the third. A
+   tile over c's edge computes whole and stores in part. (Few rows: the mirror. AMX: the end.) */
 enum {
     BERT_STRIPS_ = BERT_LANES_ == 16 ? 1 : 8,
     BERT_AT_ONCE_ = 384 / BERT_TILE_COLS_ * BERT_TILE_COLS_,
-    BERT_OFTEN_ = BERT_LANES_ == 16, /* a tile fetches ahead all the time, or when it begins */
+    BERT_OFTEN_ = BERT_LANES_ == 16, /* 1: a tile fetches as it goes. 0: only when it begins */
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_STRIPS_ * BERT_TILE_ROWS_ + BERT_AT_ONCE_) /* floats */
+    /* floats: strips, then panels */
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_STRIPS_ * BERT_TILE_ROWS_ + BERT_AT_ONCE_)
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers. */
@@ -4282,16 +4283,15 @@ enum {
 #define BERT_DEAL_(x, y, i) BERT_SHUFFLE_(x, y, i, i + 4, i + 1, i + 5)
 #endif
 
-/* A block of memory that tiles fetch while they compute, rate cache lines at each FETCH. Waited
-   for, or asked for all at once, it would hold up the sums. It may lie behind an array: nothing is
-   read there. */
+/* A block of memory that tiles fetch before it is needed, rate cache lines at each FETCH. It may
+   lie behind an array: nothing is read there. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
     int per, line, left, rate; /* lines in a row, the next of them, lines to come, at once */
 } BertAhead_;
 
-/* How many parts of that size n elements are, and how often a tile of this depth fetches. */
+/* The parts of at most size that n elements make. How often a tile of so much depth fetches. */
 static int bert_parts_(int n, int size) { return (n + size - 1) / size; }
 static int bert_fetches_(int depth) { return BERT_OFTEN_ ? bert_max_(1, depth / BERT_LANES_) : 1; }
 
@@ -4392,16 +4392,19 @@ static void bert_pack_panels_(float *panels, BertMatrix_ b, int depth, int cols)
     if (cols % n)
         memset(panels + last * depth, 0,
                (size_t)depth * bert_panel_vecs_(cols - last) * n * sizeof *panels);
-    for (int k = 0; k < depth && b.right == 1; k++) /* row by row, into all panels */
-        for (int p = 0; p < cols; p += broad) {
-            const int some = bert_min_(broad, cols - p);
-            const float *from = b.at + k * b.down + p;
-            float *to = panels + p * depth + k * bert_panel_vecs_(some) * n;
-            if (some < broad) memcpy(to, from, (size_t)some * sizeof *to);
-            else
-                BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(to + v * n, bert_get_(from + v * n));
-        }
-    for (int p = 0; p < cols && b.right != 1; p += broad) { /* panel by panel, turned over */
+    if (b.right == 1) { /* row by row, into all panels */
+        for (int k = 0; k < depth; k++)
+            for (int p = 0; p < cols; p += broad) {
+                const int some = bert_min_(broad, cols - p);
+                const float *from = b.at + k * b.down + p;
+                float *to = panels + p * depth + k * bert_panel_vecs_(some) * n;
+                if (some < broad) memcpy(to, from, (size_t)some * sizeof *to);
+                else
+                    BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(to + v * n, bert_get_(from + v * n));
+            }
+        return;
+    }
+    for (int p = 0; p < cols; p += broad) { /* panel by panel, turned over */
         const int some = bert_min_(broad, cols - p), width = bert_panel_vecs_(some) * n;
         const int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = some / n * n;
         const float *from = b.at + p * b.right;
@@ -4429,7 +4432,8 @@ static void bert_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int ro
         for (int r = i; edge && r < rows; r++)
             memcpy(room + r * depth, a.at + r * a.down, (size_t)depth * sizeof *room);
     }
-    for (int k = 0; k < depth && !along; k++)
+    if (along) return;
+    for (int k = 0; k < depth; k++)
         for (int i = 0; i < rows; i += high) {
             const float *from = a.at + k * a.right + i * a.down;
             float *to = room + i * depth + k * high;
@@ -4471,21 +4475,26 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
         const int width = bert_min_(broad, cols - j), vecs = bert_panel_vecs_(width);
         for (int i = 0; i < rows; i += high) {
             float *to = c + i * ldc + j;
-            const int below = i + high < rows || j + broad >= cols; /* the next tile */
+            const float *soon = i + high < rows    ? to + high * ldc
+                                : j + broad < cols ? c + j + broad
+                                                   : c + (i + high) * ldc;
             kinds[vecs - 1](to, ldc, bert_min_(high, rows - i), width, strips[i / high],
-                            panels + j * depth, depth, first ? first + j : NULL, chain,
-                            below ? to + high * ldc : c + j + broad, ahead);
+                            panels + j * depth, depth, first ? first + j : NULL, chain, soon,
+                            ahead);
         }
     }
 }
 
-/* The product in tiles. They fetch the next strip or, for few rows, the next panel's part of b. */
+/* The product in tiles. For few rows they fetch the next panel's part of b. Otherwise, if strips
+   pass one by one, they fetch the next strip. Attention's b is small and near: with shorter vectors
+   fetching it would cost more than it brings. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
-    const int high = BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
-    const int few = rows <= BERT_FEW_ && cols >= 96 && a.right == 1; /* not attention */
+    const int group = BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
+    const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1 &&
+                    (BERT_STRIPS_ == 1 || inner > BERT_KEYS_);
     const int wide = few ? broad : BERT_AT_ONCE_; /* the panels that are made at once */
-    float *panels = room + high * (int)BERT_DEPTH_;
+    float *panels = room + group * (int)BERT_DEPTH_;
     for (int k = 0; k < inner; k += BERT_DEPTH_)
         for (int j = 0; j < cols; j += wide) {
             const int depth = bert_min_(BERT_DEPTH_, inner - k), width = bert_min_(wide, cols - j);
@@ -4499,12 +4508,12 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
                                     bert_min_(BERT_DEPTH_, inner - next_k),
                                     bert_min_(broad, cols - next_j),
                                     bert_parts_(rows, BERT_TILE_ROWS_) * bert_fetches_(depth));
-            for (int i = 0; i < rows; i += high) {
+            for (int i = 0; i < rows; i += group) {
                 BertMatrix_ strips[BERT_STRIPS_];
-                int height = bert_min_(high, rows - i);
+                int height = bert_min_(group, rows - i);
                 bert_strips_(strips, room, bert_from_(a, i, k), height, depth);
-                if (BERT_STRIPS_ == 1 && !few && i + high < rows)
-                    ahead = bert_ahead_(bert_from_(a, i + high, k), high, depth,
+                if (BERT_STRIPS_ == 1 && !few && i + group < rows)
+                    ahead = bert_ahead_(bert_from_(a, i + group, k), group, depth,
                                         bert_parts_(width, broad) * bert_fetches_(depth));
                 bert_strips_times_panels_(c + i * ldc + j, ldc, strips, height, panels, depth,
                                           width, how != BERT_START_ || k ? NULL : first,
@@ -4628,10 +4637,10 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
-   side of c is cut first, so that little is packed twice, or, where strips are the cheaper to read
-   again, the columns; of dW the rows, so that two threads do not write side by side. More than 64
-   rows may be cut, and more than 1024 are. */
+   for each thread, which are not equally fast, or one by the mirror, which is soon done. With
+   STRIPS = 1 the longer side of c is cut first, so that little is packed twice. With more the
+   columns are: a is read more often, which costs less than packing. Of dW the rows are, so that
+   two threads do not write side by side. More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
