@@ -4490,7 +4490,7 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
    fetching it would cost more than it brings. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
-    const int group = BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
+    const int group = (int)BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
     const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1 &&
                     (BERT_STRIPS_ == 1 || inner > BERT_KEYS_);
     const int wide = few ? broad : BERT_AT_ONCE_; /* the panels that are made at once */
