@@ -4255,16 +4255,15 @@ ROWS | strip   || tile    |    |     panels, a tile for each, and stays in the f
      |         ||    |    |    |     else (a is a transposed gradient, for dW) it is copied first.
      +---------++----+----+----+     The last panel is as many vectors wide as it has to be.
 
-   With shorter vectors a panel itself fits into the first-level cache. It stays there while STRIPS
-   strips, from the second-level cache, pass over it. The other panels may then lie in the third. A
-   tile over c's edge computes whole and stores in part. (Few rows: the mirror. AMX: the end.) */
+   With vectors shorter than AVX-512's a panel itself fits into the first-level cache. There it is
+   the panel that stays, while STRIPS strips, from the second-level cache, pass over it. A tile over
+   c's edge computes whole and stores in part. (Few rows: the mirror. AMX: the end.) */
 enum {
-    BERT_STRIPS_ = BERT_LANES_ == 16 ? 1 : 8,
+    BERT_LONG_ = BERT_LANES_ == 16, /* AVX-512's vectors */
+    BERT_STRIPS_ = BERT_LONG_ ? 1 : 8,
     BERT_AT_ONCE_ = 384 / BERT_TILE_COLS_ * BERT_TILE_COLS_,
-    BERT_OFTEN_ = BERT_LANES_ == 16, /* 1: a tile fetches as it goes. 0: only when it begins */
     BERT_FEW_ = 192, /* up to so many rows, panels are made one by one, fetched ahead */
-    /* floats: strips, then panels */
-    BERT_ROOM_ = BERT_DEPTH_ * (BERT_STRIPS_ * BERT_TILE_ROWS_ + BERT_AT_ONCE_)
+    BERT_ROOM_ = BERT_DEPTH_ * (BERT_STRIPS_ * BERT_TILE_ROWS_ + BERT_AT_ONCE_) /* floats */
 };
 
 /* Left to itself, gcc now calls a tile, now copies the whole product into its callers. */
@@ -4283,17 +4282,17 @@ enum {
 #define BERT_DEAL_(x, y, i) BERT_SHUFFLE_(x, y, i, i + 4, i + 1, i + 5)
 #endif
 
-/* A block of memory that tiles fetch before it is needed, rate cache lines at each FETCH. It may
-   lie behind an array: nothing is read there. */
+/* A block of memory that tiles fetch before it is needed, rate cache lines at each FETCH: long ones
+   as they go, others when they begin. It may lie behind an array: nothing is read there. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
     int per, line, left, rate; /* lines in a row, the next of them, lines to come, at once */
 } BertAhead_;
 
-/* The parts of at most size that n elements make. How often a tile of so much depth fetches. */
-static int bert_parts_(int n, int size) { return (n + size - 1) / size; }
-static int bert_fetches_(int depth) { return BERT_OFTEN_ ? bert_max_(1, depth / BERT_LANES_) : 1; }
+/* How many parts of at most size n > 0 elements make, and how often a tile fetches. */
+static int bert_parts_(int n, int size) { return (n - 1) / size + 1; }
+static int bert_fetches_(int depth) { return BERT_LONG_ ? bert_max_(1, depth / BERT_LANES_) : 1; }
 
 /* rows x cols of a, one of whose steps is 1, in so many portions. */
 BERT_INLINE_ BertAhead_ bert_ahead_(BertMatrix_ a, int rows, int cols, int times)
@@ -4340,16 +4339,16 @@ BERT_INLINE_ void bert_tile_(float *c, size_t ldc, int rows, int cols, const int
         BERT_FOR_ (v, vecs) sum[i][v] = chain ? bert_get_(t + i * ldt + v * n) : zero;
     BertAhead_ next_c = bert_ahead_(bert_matrix_(soon, ldc, 1), BERT_TILE_ROWS_, BERT_TILE_COLS_,
                                     bert_fetches_(depth));
-    for (; BERT_OFTEN_ && k + n <= depth; k += n, strip += n * right) {
+    if (!BERT_LONG_) {
+        BERT_FETCH_(&next_c, 1);
+        BERT_FETCH_(ahead, 0);
+    }
+    for (; BERT_LONG_ && k + n <= depth; k += n, strip += n * right) {
         BERT_FETCH_(&next_c, 1);
         BERT_FETCH_(ahead, 0);
         BERT_UNROLL_4_
         for (int l = 0; l < n; l++, panel += vecs * n)
             bert_step_(sum, BERT_TILE_ROWS_, vecs, strip + l * right, down, panel);
-    }
-    if (!BERT_OFTEN_) {
-        BERT_FETCH_(&next_c, 1);
-        BERT_FETCH_(ahead, 0);
     }
     for (; k < depth; k++, strip += right, panel += vecs * n)
         bert_step_(sum, BERT_TILE_ROWS_, vecs, strip, down, panel);
@@ -4385,62 +4384,47 @@ BERT_INLINE_ void bert_transpose_(float *to, size_t ldt, const float *from, size
     BERT_FOR_ (i, BERT_LANES_) bert_put_(to + i * ldt, x[i]);
 }
 
-/* Copies b (depth, cols) into panels of whole vectors, with zeros where b has no more columns. */
-static void bert_pack_panels_(float *panels, BertMatrix_ b, int depth, int cols)
+/* Copies b (depth, cols) into a panel of whole vectors, with zeros where b has no more columns. */
+static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
 {
-    const int n = BERT_LANES_, broad = BERT_TILE_COLS_, last = cols / broad * broad;
-    if (cols % n)
-        memset(panels + last * depth, 0,
-               (size_t)depth * bert_panel_vecs_(cols - last) * n * sizeof *panels);
-    if (b.right == 1) { /* row by row, into all panels */
-        for (int k = 0; k < depth; k++)
-            for (int p = 0; p < cols; p += broad) {
-                const int some = bert_min_(broad, cols - p);
-                const float *from = b.at + k * b.down + p;
-                float *to = panels + p * depth + k * bert_panel_vecs_(some) * n;
-                if (some < broad) memcpy(to, from, (size_t)some * sizeof *to);
-                else
-                    BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(to + v * n, bert_get_(from + v * n));
-            }
+    const int n = BERT_LANES_, width = bert_panel_vecs_(cols) * n;
+    if (cols < width) memset(panel, 0, (size_t)depth * width * sizeof *panel);
+    if (b.right == 1) {
+        for (int k = 0; k < depth; k++, panel += width) {
+            const float *row = b.at + k * b.down;
+            if (cols < BERT_TILE_COLS_) memcpy(panel, row, (size_t)cols * sizeof *panel);
+            else
+                BERT_FOR_ (v, BERT_TILE_VECS_) bert_put_(panel + v * n, bert_get_(row + v * n));
+        }
         return;
     }
-    for (int p = 0; p < cols; p += broad) { /* panel by panel, turned over */
-        const int some = bert_min_(broad, cols - p), width = bert_panel_vecs_(some) * n;
-        const int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = some / n * n;
-        const float *from = b.at + p * b.right;
-        float *panel = panels + p * depth;
-        for (int j = 0; j < whole_j; j += n)
-            for (int k = 0; k < whole_k; k += n)
-                bert_transpose_(panel + k * width + j, width, from + k + j * b.right, b.right);
-        for (int j = 0; j < some; j++) /* what is left over at the edges */
-            for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
-                panel[k * width + j] = from[k * b.down + j * b.right];
-    }
+    int whole_k = b.down == 1 ? depth / n * n : 0, whole_j = cols / n * n;
+    for (int j = 0; j < whole_j; j += n)
+        for (int k = 0; k < whole_k; k += n)
+            bert_transpose_(panel + k * width + j, width, b.at + k + j * b.right, b.right);
+    for (int j = 0; j < cols; j++) /* what is left over at the edges */
+        for (int k = j < whole_j ? whole_k : 0; k < depth; k++)
+            panel[k * width + j] = b.at[k * b.down + j * b.right];
 }
 
-/* Strips of a (rows, depth), as tiles read them. Where the elements of a row lie side by side, they
-   are a itself, or at a's edge a copy with zeros where a has no more rows; else copies, k by k. */
-static void bert_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
+/* A strip of a (rows, depth), as tiles read it. Where the elements of a row lie side by side, it is
+   a itself, or at a's edge a copy with zeros where a has no more rows; else a copy, k by k. */
+static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
 {
-    const int high = BERT_TILE_ROWS_, along = a.right == 1;
-    for (int i = 0; i < rows; i += high) {
-        const int edge = along && rows - i < high;
-        strips[i / high] =
-            along && !edge ? bert_from_(a, i, 0)
-                           : bert_matrix_(room + i * depth, along ? depth : 1, along ? 1 : high);
-        if (edge) memset(room + i * depth, 0, (size_t)high * depth * sizeof *room);
-        for (int r = i; edge && r < rows; r++)
-            memcpy(room + r * depth, a.at + r * a.down, (size_t)depth * sizeof *room);
+    const int all = BERT_TILE_ROWS_;
+    BertMatrix_ copy = {room, 1, BERT_TILE_ROWS_};
+    if (a.right == 1 && rows == all) return a;
+    if (a.right == 1) {
+        memset(room, 0, (size_t)all * depth * sizeof *room);
+        for (int i = 0; i < rows; i++)
+            memcpy(room + i * depth, a.at + i * a.down, (size_t)depth * sizeof *room);
+        return bert_matrix_(room, depth, 1);
     }
-    if (along) return;
-    for (int k = 0; k < depth; k++)
-        for (int i = 0; i < rows; i += high) {
-            const float *from = a.at + k * a.right + i * a.down;
-            float *to = room + i * depth + k * high;
-            if (a.down == 1 && i + high <= rows) memcpy(to, from, BERT_TILE_ROWS_ * sizeof *room);
-            else
-                for (int r = 0; r < high; r++) to[r] = i + r < rows ? from[r * a.down] : 0.0f;
-        }
+    for (int k = 0; k < depth; k++, room += all, a.at += a.right)
+        if (a.down == 1 && rows == all) memcpy(room, a.at, BERT_TILE_ROWS_ * sizeof *room);
+        else
+            for (int i = 0; i < all; i++) room[i] = i < rows ? a.at[i * a.down] : 0.0f;
+    return copy;
 }
 
 /* Each kind of tile, by the width of its panel and by how its strip lies, is a function of its own
@@ -4485,14 +4469,14 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
     }
 }
 
-/* The product in tiles. For few rows they fetch the next panel's part of b. Otherwise, if strips
-   pass one by one, they fetch the next strip. Attention's b is small and near: with shorter vectors
-   fetching it would cost more than it brings. */
+/* The product in tiles. For few rows they fetch the next panel's part of b; of attention's, which is
+   near, only long ones do. For more rows long ones fetch the next strip. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
-    const int group = (int)BERT_STRIPS_ * BERT_TILE_ROWS_, broad = BERT_TILE_COLS_;
-    const int few = rows <= BERT_FEW_ && cols > broad && a.right == 1 &&
-                    (BERT_STRIPS_ == 1 || inner > BERT_KEYS_);
+    const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
+    const int group = BERT_STRIPS_ * high;
+    const int few =
+        rows <= BERT_FEW_ && cols > broad && a.right == 1 && (BERT_LONG_ || inner > BERT_KEYS_);
     const int wide = few ? broad : BERT_AT_ONCE_; /* the panels that are made at once */
     float *panels = room + group * (int)BERT_DEPTH_;
     for (int k = 0; k < inner; k += BERT_DEPTH_)
@@ -4501,18 +4485,22 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
             float first[BERT_AT_ONCE_] = {0}; /* what c begins with */
             BertAhead_ ahead = {0};
             if (start) memcpy(first, start + j, (size_t)width * sizeof *start);
-            bert_pack_panels_(panels, bert_from_(b, k, j), depth, width);
+            for (int p = 0; p < width; p += broad)
+                bert_pack_panel_(panels + p * depth, bert_from_(b, k, j + p), depth,
+                                 bert_min_(broad, width - p));
             int next_j = j + broad < cols ? j + broad : 0, next_k = next_j ? k : k + depth;
             if (few && next_k < inner)
                 ahead = bert_ahead_(bert_from_(b, next_k, next_j),
                                     bert_min_(BERT_DEPTH_, inner - next_k),
                                     bert_min_(broad, cols - next_j),
-                                    bert_parts_(rows, BERT_TILE_ROWS_) * bert_fetches_(depth));
+                                    bert_parts_(rows, high) * bert_fetches_(depth));
             for (int i = 0; i < rows; i += group) {
                 BertMatrix_ strips[BERT_STRIPS_];
                 int height = bert_min_(group, rows - i);
-                bert_strips_(strips, room, bert_from_(a, i, k), height, depth);
-                if (BERT_STRIPS_ == 1 && !few && i + group < rows)
+                for (int r = 0; r < height; r += high)
+                    strips[r / high] = bert_strip_(room + r * depth, bert_from_(a, i + r, k),
+                                                   bert_min_(high, height - r), depth);
+                if (BERT_LONG_ && !few && i + group < rows)
                     ahead = bert_ahead_(bert_from_(a, i + group, k), group, depth,
                                         bert_parts_(width, broad) * bert_fetches_(depth));
                 bert_strips_times_panels_(c + i * ldc + j, ldc, strips, height, panels, depth,
@@ -4530,7 +4518,7 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 enum {
     BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* rows of w in a block, or a narrow tile */
     BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* rows of w in a wider tile */
-    BERT_MIRRORED_ = (BERT_LANES_ == 16 ? 1 : 2) * BERT_TILE_COLS_ /* a's rows, at most */
+    BERT_MIRRORED_ = (BERT_LONG_ ? 1 : 2) * BERT_TILE_COLS_ /* a's rows, at most */
 };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4584,7 +4572,7 @@ static void bert_matmul_mirrored_(float *c, size_t ldc, BertMatrix_ a, BertMatri
     const BertMatrix_ w = {b.at, b.right, 1}, x = {a.at, a.right, a.down};
     for (int k = 0; k < inner; k += BERT_DEPTH_) {
         const int depth = bert_min_(BERT_DEPTH_, inner - k);
-        bert_pack_panels_(panel, bert_from_(x, k, 0), depth, rows);
+        bert_pack_panel_(panel, bert_from_(x, k, 0), depth, rows);
         for (int j = 0; j < whole; j += BERT_MIRROR_) {
             kinds[vecs - 1](mirror, bert_from_(w, j, k), panel, depth);
             for (int r = 0; r < BERT_MIRROR_; r += n)
@@ -4637,25 +4625,25 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one by the mirror, which is soon done. With
-   STRIPS = 1 the longer side of c is cut first, so that little is packed twice. With more the
-   columns are: a is read more often, which costs less than packing. Of dW the rows are, so that
-   two threads do not write side by side. More than 64 rows may be cut, and more than 1024 are. */
+   for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
+   side of c is cut first, so that little is packed twice; where strips are read anew for each panel
+   anyway, the columns, so that nothing is; of dW the rows, so that two threads do not write side by
+   side. More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
-    const int widest = ((cols - 1) / BERT_TILE_COLS_ + 2) / 2; /* of two panels */
+    const int widest = bert_parts_(cols, 2 * BERT_TILE_COLS_);
     const int tasks = threads == 1 || mirrored ? threads : 2 * threads;
-    *across = (BERT_STRIPS_ == 1 && cols < rows) || a.right != 1 ? 1 : bert_min_(widest, tasks);
-    *down = bert_min_((rows - 1) / 64 + 1, (tasks + *across - 1) / *across);
-    *down = bert_max_((rows - 1) / 1024 + 1, *down);
-    *across = bert_max_(*across, bert_min_(widest, (tasks + *down - 1) / *down));
+    *across = (BERT_LONG_ && cols < rows) || a.right != 1 ? 1 : bert_min_(widest, tasks);
+    *down = bert_min_(bert_parts_(rows, 64), bert_parts_(tasks, *across));
+    *down = bert_max_(bert_parts_(rows, 1024), *down);
+    *across = bert_max_(*across, bert_min_(widest, bert_parts_(tasks, *down)));
 }
 
 /* Where part i of so many begins, if n is cut between whole tiles of that size. */
 static size_t bert_cut_(int n, int tile, int i, int parts)
 {
-    size_t tiles = ((size_t)n + tile - 1) / tile;
+    const size_t tiles = (size_t)bert_parts_(n, tile);
     return bert_zmin_((size_t)n, tiles * (size_t)i / (size_t)parts * (size_t)tile);
 }
 
@@ -4978,9 +4966,9 @@ static void bert_matmul_amx_(BERT_PRODUCT_, const BertScratch *scratch, float *o
         const int line = bert_max_(d.tiles, 1) * BERT_PAIRS_;
         const int high = (own ? BERT_OWN_ : BERT_SHARED_) / line / side * side;
         const int most = bert_min_(BERT_MOST_, BERT_PANELS_ / line / side * side);
-        const int fair = own ? 1 : bert_min_(2 * threads, (cols + side - 1) / side);
-        const int parts = bert_max_((cols + most - 1) / most, fair);
-        const int wide = ((cols + parts - 1) / parts + side - 1) / side * side;
+        const int fair = own ? 1 : bert_min_(2 * threads, bert_parts_(cols, side));
+        const int parts = bert_max_(bert_parts_(cols, most), fair);
+        const int wide = bert_parts_(bert_parts_(cols, parts), side) * side;
         for (int i = 0; i < rows; i += high) {
             const int height = bert_min_(high, rows - i);
             BERT_OMP_(parallel num_threads(threads) if (threads > 1))
