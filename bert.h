@@ -4407,24 +4407,33 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             panel[k * width + j] = b.at[k * b.down + j * b.right];
 }
 
-/* A strip of a (rows, depth), as tiles read it. Where the elements of a row lie side by side, it is
-   a itself, or at a's edge a copy with zeros where a has no more rows; else a copy, k by k. */
+/* A strip of a (rows, depth) as tiles read it, if the elements of a row lie side by side: a itself,
+   or at a's edge a copy with zeros where a has no more rows. */
 static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
 {
-    const int all = BERT_TILE_ROWS_;
-    BertMatrix_ copy = {room, 1, BERT_TILE_ROWS_};
-    if (a.right == 1 && rows == all) return a;
-    if (a.right == 1) {
-        memset(room, 0, (size_t)all * depth * sizeof *room);
-        for (int i = 0; i < rows; i++)
-            memcpy(room + i * depth, a.at + i * a.down, (size_t)depth * sizeof *room);
-        return bert_matrix_(room, depth, 1);
+    if (rows == BERT_TILE_ROWS_) return a;
+    memset(room, 0, (size_t)BERT_TILE_ROWS_ * depth * sizeof *room);
+    for (int i = 0; i < rows; i++)
+        memcpy(room + i * depth, a.at + i * a.down, (size_t)depth * sizeof *room);
+    return bert_matrix_(room, depth, 1);
+}
+
+/* Strips of a (rows, depth), if they do not (dW's a): copies, k by k, in one pass over a. From one
+   k to the next may be far: what comes eight later is fetched. */
+static void bert_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
+{
+    const int high = BERT_TILE_ROWS_;
+    for (int i = 0; i < rows; i += high) strips[i / high] = bert_matrix_(room + i * depth, 1, high);
+    for (int k = 0; k < depth; k++, a.at += a.right) {
+        for (int i = 0; i < rows && !BERT_LONG_; i += 16)
+            __builtin_prefetch(a.at + 8 * a.right + i);
+        for (int i = 0; i < rows; i += high) {
+            float *to = room + i * depth + k * high;
+            if (a.down == 1 && i + high <= rows) memcpy(to, a.at + i, BERT_TILE_ROWS_ * sizeof *to);
+            else
+                for (int r = i; r < i + high; r++) *to++ = r < rows ? a.at[r * a.down] : 0.0f;
+        }
     }
-    for (int k = 0; k < depth; k++, room += all, a.at += a.right)
-        if (a.down == 1 && rows == all) memcpy(room, a.at, BERT_TILE_ROWS_ * sizeof *room);
-        else
-            for (int i = 0; i < all; i++) room[i] = i < rows ? a.at[i * a.down] : 0.0f;
-    return copy;
 }
 
 /* Each kind of tile, by the width of its panel and by how its strip lies, is a function of its own
@@ -4496,9 +4505,11 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
                                     bert_parts_(rows, high) * bert_fetches_(depth));
             for (int i = 0; i < rows; i += group) {
                 BertMatrix_ strips[BERT_STRIPS_];
-                int height = bert_min_(group, rows - i);
-                for (int r = 0; r < height; r += high)
-                    strips[r / high] = bert_strip_(room + r * depth, bert_from_(a, i + r, k),
+                const int height = bert_min_(group, rows - i);
+                const BertMatrix_ some = bert_from_(a, i, k);
+                if (a.right != 1) bert_strips_(strips, room, some, height, depth);
+                for (int r = 0; r < height && a.right == 1; r += high)
+                    strips[r / high] = bert_strip_(room + r * depth, bert_from_(some, r, 0),
                                                    bert_min_(high, height - r), depth);
                 if (BERT_LONG_ && !few && i + group < rows)
                     ahead = bert_ahead_(bert_from_(a, i + group, k), group, depth,
@@ -4627,14 +4638,19 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
    for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
    side of c is cut first, so that little is packed twice; where strips are read anew for each panel
-   anyway, the columns, so that nothing is; of dW the rows, so that two threads do not write side by
-   side. More than 64 rows may be cut, and more than 1024 are. */
+   anyway, the columns, so that nothing is. For dW strips are copied too, and there blocks are made
+   as square as may be; long vectors cut its rows, so that two threads do not write side by side.
+   More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
     const int widest = bert_parts_(cols, 2 * BERT_TILE_COLS_);
     const int tasks = threads == 1 || mirrored ? threads : 2 * threads;
-    *across = (BERT_LONG_ && cols < rows) || a.right != 1 ? 1 : bert_min_(widest, tasks);
+    const int copied = a.right != 1, longer = !BERT_LONG_ || rows <= cols;
+    *across = copied || !longer ? 1 : bert_min_(widest, tasks);
+    while (copied && !BERT_LONG_ && *across < widest &&
+           cols / *across >= 2 * (rows * *across / tasks))
+        *across *= 2;
     *down = bert_min_(bert_parts_(rows, 64), bert_parts_(tasks, *across));
     *down = bert_max_(bert_parts_(rows, 1024), *down);
     *across = bert_max_(*across, bert_min_(widest, bert_parts_(tasks, *down)));
