@@ -4527,9 +4527,10 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
    with few columns, or nearly as few as rows, there is nothing to win. inner in whole 16s leaves no
    rest. The bits stay: each element is the same chain of multiply-adds. */
 enum {
-    BERT_MIRROR_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_, /* rows of w in a block, or a narrow tile */
-    BERT_MIRROR_HIGH_ = BERT_TILE_ROWS_ == 8 ? 8 : 4, /* rows of w in a wider tile */
-    BERT_MIRRORED_ = (BERT_LONG_ ? 1 : 2) * BERT_TILE_COLS_ /* a's rows, at most */
+    BERT_NARROW_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_,        /* rows of w in a narrow tile */
+    BERT_MIRROR_ = BERT_TILE_ROWS_ == 6 ? 24 : BERT_NARROW_, /* in a block of tiles */
+    BERT_MIRROR_STEPS_ = BERT_LONG_ ? 4 : 16,                /* of k, from FETCH to FETCH */
+    BERT_MIRRORED_ = (BERT_LONG_ ? 1 : 2) * BERT_TILE_COLS_  /* rows of a, at most */
 };
 
 static int bert_mirrored_(BertMatrix_ b, int rows, int cols, int inner, int how)
@@ -4544,14 +4545,14 @@ BERT_INLINE_ void bert_mirror_tiles_(float *mirror, BertMatrix_ w, const float *
 {
     const int width = vecs * BERT_LANES_;
     BertAhead_ ahead = bert_ahead_(bert_from_(w, BERT_MIRROR_, 0), BERT_MIRROR_, depth,
-                                   BERT_MIRROR_ / high * depth / 4);
+                                   BERT_MIRROR_ / high * depth / BERT_MIRROR_STEPS_);
     for (int i = 0; i < BERT_MIRROR_; i += high, w = bert_from_(w, high, 0)) {
-        bert_vec_ sum[BERT_MIRROR_][BERT_TILE_VECS_], zero = {0};
+        bert_vec_ sum[BERT_NARROW_][BERT_TILE_VECS_], zero = {0};
         BERT_FOR_ (r, high)
             BERT_FOR_ (v, vecs) sum[r][v] = zero;
-        for (int k = 0; k < depth; k += 4) {
+        for (int k = 0; k < depth; k += BERT_MIRROR_STEPS_) {
             if (vecs > 1) BERT_FETCH_(&ahead, 0); /* a narrow tile has no load to spare */
-            BERT_FOR_ (l, 4)
+            BERT_FOR_ (l, BERT_MIRROR_STEPS_)
                 bert_step_(sum, high, vecs, w.at + k + l, w.down, panel + (k + l) * width);
         }
         BERT_FOR_ (r, high)
@@ -4565,9 +4566,9 @@ typedef void BertMirror_(float *mirror, BertMatrix_ w, const float *panel, int d
     {                                                                                              \
         bert_mirror_tiles_(mirror, w, panel, depth, high, vecs);                                   \
     }
-BERT_MIRROR_KIND_(bert_mirror_1_, BERT_MIRROR_, 1)
-BERT_MIRROR_KIND_(bert_mirror_2_, BERT_MIRROR_HIGH_, 2)
-BERT_MIRROR_KIND_(bert_mirror_3_, BERT_MIRROR_HIGH_, BERT_TILE_VECS_)
+BERT_MIRROR_KIND_(bert_mirror_1_, BERT_NARROW_, 1)
+BERT_MIRROR_KIND_(bert_mirror_2_, BERT_TILE_ROWS_, 2)
+BERT_MIRROR_KIND_(bert_mirror_3_, BERT_TILE_ROWS_, BERT_TILE_VECS_)
 
 /* c = start + a . w^T, of at most TILE_COLS rows; columns behind the last whole block go by
    tiles. width is a's rows in whole vectors. room: a panel (DEPTH, width), a block (MIRROR, width),
@@ -4671,14 +4672,15 @@ static void bert_matmul_(BERT_PRODUCT_, const BertScratch *scratch)
     else if (scratch->bf16)
         bert_matmul_amx_(c, ldc, a, b, rows, cols, inner, start, how, scratch, NULL);
     if (slow || scratch->bf16 || rows < 1 || cols < 1) return;
-    bert_plan_(&down, &across, a, rows, cols, scratch->threads,
-               bert_mirrored_(b, rows, cols, inner, how));
+    const int mirrored = bert_mirrored_(b, rows, cols, inner, how);
+    const int broad = mirrored ? (int)BERT_MIRROR_ : (int)BERT_TILE_COLS_;
+    bert_plan_(&down, &across, a, rows, cols, scratch->threads, mirrored);
     BERT_OMP_(parallel for schedule(dynamic) num_threads(scratch->threads))
     for (int t = 0; t < down * across; t++) {
         size_t i = bert_cut_(rows, BERT_TILE_ROWS_, t / across, down);
-        size_t j = bert_cut_(cols, BERT_TILE_COLS_, t % across, across);
+        size_t j = bert_cut_(cols, broad, t % across, across);
         int height = (int)(bert_cut_(rows, BERT_TILE_ROWS_, t / across + 1, down) - i);
-        int width = (int)(bert_cut_(cols, BERT_TILE_COLS_, t % across + 1, across) - j);
+        int width = (int)(bert_cut_(cols, broad, t % across + 1, across) - j);
         bert_matmul_serial_(c + i * ldc + j, ldc, bert_from_(a, i, 0), bert_from_(b, 0, j), height,
                             width, inner, start ? start + j : NULL, how, scratch);
     }
