@@ -4407,8 +4407,8 @@ static void bert_pack_panel_(float *panel, BertMatrix_ b, int depth, int cols)
             panel[k * width + j] = b.at[k * b.down + j * b.right];
 }
 
-/* A strip of a (rows, depth) as tiles read it, if the elements of a row lie side by side: a itself,
-   or at a's edge a copy with zeros where a has no more rows. */
+/* A strip as tiles read it, if the elements of a's rows lie side by side: a (rows, depth) itself,
+   or at its edge a copy with zeros where it has no more rows. */
 static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
 {
     if (rows == BERT_TILE_ROWS_) return a;
@@ -4418,9 +4418,9 @@ static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
     return bert_matrix_(room, depth, 1);
 }
 
-/* Strips of a (rows, depth), if they do not (dW's a): copies, k by k, in one pass over a. From one
-   k to the next may be far: what comes eight later is fetched. */
-static void bert_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
+/* Strips of an a whose columns' do (dW's): copies of (rows, depth), k by k, in one pass. The next k
+   may lie far from this one: what comes eight later is fetched. */
+static void bert_copy_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
 {
     const int high = BERT_TILE_ROWS_;
     for (int i = 0; i < rows; i += high) strips[i / high] = bert_matrix_(room + i * depth, 1, high);
@@ -4478,8 +4478,8 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
     }
 }
 
-/* The product in tiles. For few rows they fetch the next panel's part of b; of attention's, which is
-   near, only long ones do. For more rows long ones fetch the next strip. */
+/* The product in tiles. For few rows they fetch the next panel's part of b; of attention's, which
+   is near, only long ones do. For more rows long ones fetch the next strip. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
     const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
@@ -4507,7 +4507,7 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
                 BertMatrix_ strips[BERT_STRIPS_];
                 const int height = bert_min_(group, rows - i);
                 const BertMatrix_ some = bert_from_(a, i, k);
-                if (a.right != 1) bert_strips_(strips, room, some, height, depth);
+                if (a.right != 1) bert_copy_strips_(strips, room, some, height, depth);
                 for (int r = 0; r < height && a.right == 1; r += high)
                     strips[r / high] = bert_strip_(room + r * depth, bert_from_(some, r, 0),
                                                    bert_min_(high, height - r), depth);
@@ -4528,7 +4528,7 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
    rest. The bits stay: each element is the same chain of multiply-adds. */
 enum {
     BERT_NARROW_ = BERT_LANES_ < 8 ? 8 : BERT_LANES_,        /* rows of w in a narrow tile */
-    BERT_MIRROR_ = BERT_TILE_ROWS_ == 6 ? 24 : BERT_NARROW_, /* in a block of tiles */
+    BERT_MIRROR_ = BERT_TILE_ROWS_ == 6 ? 24 : BERT_NARROW_, /* in a block: whole tiles, vectors */
     BERT_MIRROR_STEPS_ = BERT_LONG_ ? 4 : 16,                /* of k, from FETCH to FETCH */
     BERT_MIRRORED_ = (BERT_LONG_ ? 1 : 2) * BERT_TILE_COLS_  /* rows of a, at most */
 };
@@ -4637,24 +4637,23 @@ static void bert_matmul_serial_(BERT_PRODUCT_, const BertScratch *scratch)
 }
 
 /* How c is cut into blocks, each a task for one thread: down rows of across blocks. There are two
-   for each thread, which are not equally fast, or one by the mirror, which is soon done. The longer
-   side of c is cut first, so that little is packed twice; where strips are read anew for each panel
-   anyway, the columns, so that nothing is. For dW strips are copied too, and there blocks are made
-   as square as may be; long vectors cut its rows, so that two threads do not write side by side.
-   More than 64 rows may be cut, and more than 1024 are. */
+   for each thread, which are not equally fast, or one by the mirror, which is soon done. With long
+   vectors the longer side of c is cut first, so that little is packed twice; of dW the rows are, so
+   that two threads do not write side by side. With others the columns are, and nothing is packed
+   twice: strips are read anew for each panel anyway. dW's are copied, so there blocks are made
+   nearly square. More than 64 rows may be cut, and more than 1024 are. */
 static void bert_plan_(int *down, int *across, BertMatrix_ a, int rows, int cols, int threads,
                        int mirrored)
 {
-    const int widest = bert_parts_(cols, 2 * BERT_TILE_COLS_);
-    const int tasks = threads == 1 || mirrored ? threads : 2 * threads;
-    const int copied = a.right != 1, longer = !BERT_LONG_ || rows <= cols;
-    *across = copied || !longer ? 1 : bert_min_(widest, tasks);
-    while (copied && !BERT_LONG_ && *across < widest &&
+    const int tasks = threads == 1 || mirrored ? threads : 2 * threads, copied = a.right != 1;
+    const int most = bert_min_(bert_parts_(cols, 2 * BERT_TILE_COLS_), tasks);
+    *across = copied || (BERT_LONG_ && cols < rows) ? 1 : most;
+    while (copied && !BERT_LONG_ && 2 * *across <= most &&
            cols / *across >= 2 * (rows * *across / tasks))
         *across *= 2;
     *down = bert_min_(bert_parts_(rows, 64), bert_parts_(tasks, *across));
     *down = bert_max_(bert_parts_(rows, 1024), *down);
-    *across = bert_max_(*across, bert_min_(widest, bert_parts_(tasks, *down)));
+    *across = bert_max_(*across, bert_min_(most, bert_parts_(tasks, *down)));
 }
 
 /* Where part i of so many begins, if n is cut between whole tiles of that size. */
