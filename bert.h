@@ -4282,8 +4282,8 @@ enum {
 #define BERT_DEAL_(x, y, i) BERT_SHUFFLE_(x, y, i, i + 4, i + 1, i + 5)
 #endif
 
-/* A block of memory that tiles fetch before it is needed, rate cache lines at each FETCH: long ones
-   as they go, others when they begin. It may lie behind an array: nothing is read there. */
+/* A block of memory that tiles fetch before it is needed, rate cache lines at each FETCH: tiles of
+   long vectors as they go, others when they begin. It may lie behind an array: nothing is read. */
 typedef struct {
     const float *at;
     size_t row;                /* floats from one row to the next */
@@ -4418,8 +4418,8 @@ static BertMatrix_ bert_strip_(float *room, BertMatrix_ a, int rows, int depth)
     return bert_matrix_(room, depth, 1);
 }
 
-/* Strips of an a whose columns' do (dW's): copies of (rows, depth), k by k, in one pass. The next k
-   may lie far from this one: what comes eight later is fetched. */
+/* Strips of a (rows, depth) if they do not, as dW's: copies, made k by k in one pass over a. The
+   next k may lie far from this one, so what comes eight later is fetched. */
 static void bert_copy_strips_(BertMatrix_ *strips, float *room, BertMatrix_ a, int rows, int depth)
 {
     const int high = BERT_TILE_ROWS_;
@@ -4478,8 +4478,8 @@ static void bert_strips_times_panels_(float *c, size_t ldc, const BertMatrix_ *s
     }
 }
 
-/* The product in tiles. For few rows they fetch the next panel's part of b; of attention's, which
-   is near, only long ones do. For more rows long ones fetch the next strip. */
+/* The product in tiles. For few rows they fetch the next panel's part of b; attention's, which is
+   near, only with long vectors. For more rows they fetch the next strip, with long vectors. */
 BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
 {
     const int high = BERT_TILE_ROWS_, broad = BERT_TILE_COLS_; /* a tile */
@@ -4508,9 +4508,10 @@ BERT_APART_ void bert_matmul_tiled_(BERT_PRODUCT_, float *room)
                 const int height = bert_min_(group, rows - i);
                 const BertMatrix_ some = bert_from_(a, i, k);
                 if (a.right != 1) bert_copy_strips_(strips, room, some, height, depth);
-                for (int r = 0; r < height && a.right == 1; r += high)
-                    strips[r / high] = bert_strip_(room + r * depth, bert_from_(some, r, 0),
-                                                   bert_min_(high, height - r), depth);
+                else
+                    for (int r = 0; r < height; r += high)
+                        strips[r / high] = bert_strip_(room + r * depth, bert_from_(some, r, 0),
+                                                       bert_min_(high, height - r), depth);
                 if (BERT_LONG_ && !few && i + group < rows)
                     ahead = bert_ahead_(bert_from_(a, i + group, k), group, depth,
                                         bert_parts_(width, broad) * bert_fetches_(depth));
